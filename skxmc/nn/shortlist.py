@@ -1,0 +1,111 @@
+"""Candidate labels of a document: clusters of labels, positives added."""
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import pad
+
+
+class LabelClusters(nn.Module):
+    """Labels in clusters, as tables that live on the device.
+
+    Parameters
+    ----------
+    groups : int ndarray of shape (n_labels,)
+        Cluster of each label, 0 .. n_clusters - 1.
+
+    Attributes
+    ----------
+    n_labels, n_clusters : int
+    """
+
+    def __init__(self, groups):
+        super().__init__()
+        self.n_labels, self.n_clusters = len(groups), int(groups.max()) + 1
+        order = np.argsort(groups, kind="stable")
+        sizes = np.bincount(groups, minlength=self.n_clusters)
+        slots = np.empty(self.n_labels, np.int64)
+        slots[order] = np.arange(self.n_labels) - np.repeat(
+            sizes.cumsum() - sizes, sizes
+        )
+        members = np.full((self.n_clusters, sizes.max()), self.n_labels, np.int64)
+        members[groups, slots] = np.arange(self.n_labels)
+        # One entry more than there are labels: a padded label has a cluster too.
+        self.register_buffer("groups", _with_pad(groups, self.n_clusters))
+        self.register_buffer("slots", _with_pad(slots, 0))
+        self.register_buffer("members", torch.from_numpy(members))
+
+    def targets(self, positives):
+        """Clusters of the positives, each once.
+
+        Parameters
+        ----------
+        positives : int64 tensor of shape (n_docs, n_positives)
+            Label columns padded with n_labels.
+
+        Returns
+        -------
+        int64 tensor of the same shape, ascending, padded with n_clusters
+        """
+        clusters = self.groups[positives].sort(dim=1).values
+        again = pad(clusters[:, 1:] == clusters[:, :-1], (1, 0))
+        return clusters.masked_fill(again, self.n_clusters).sort(dim=1).values
+
+    def top(self, cluster_scores, k):
+        """Labels of the k best clusters.
+
+        Returns
+        -------
+        ids : int64 tensor of shape (n_docs, k * largest cluster)
+            Label columns padded with n_labels.
+        clusters : int64 tensor of shape (n_docs, k)
+        """
+        clusters = cluster_scores.topk(k, dim=1).indices
+        return self.members[clusters].flatten(1), clusters
+
+    def candidates(self, cluster_scores, positives, targets, k):
+        """Labels to rank in training: top clusters united with the true ones.
+
+        True clusters come first, then the best of the others, k together;
+        positives whose cluster found no place are added one by one. So every
+        positive is there exactly once, and no label is there twice.
+
+        Parameters
+        ----------
+        cluster_scores : tensor of shape (n_docs, n_clusters)
+        positives : int64 tensor of shape (n_docs, n_positives)
+            Label columns padded with n_labels.
+        targets : int64 tensor
+            The clusters of the positives, as `targets` returns them.
+        k : int
+            Clusters a document.
+
+        Returns
+        -------
+        ids : int64 tensor of shape (n_docs, n_candidates)
+            Label columns padded with n_labels, so that ``ids < n_labels`` is
+            the mask.
+        is_positive : bool tensor of the same shape
+        """
+        forced = pad(cluster_scores.detach(), (0, 1))
+        forced = forced.scatter(1, targets, torch.inf)[:, :-1]
+        ids, clusters = self.top(forced, k)
+
+        n_docs, n_found = ids.shape
+        place = ids.new_full((n_docs, self.n_clusters + 1), -1)
+        place.scatter_(
+            1, clusters, torch.arange(k, device=ids.device).expand(n_docs, k)
+        )
+        place = place.gather(1, self.groups[positives])
+        found = place >= 0
+        extra = torch.arange(positives.shape[1], device=ids.device) + n_found
+        at = place * self.members.shape[1] + self.slots[positives]
+        at = torch.where(found, at, extra)
+
+        ids = torch.cat([ids, positives.masked_fill(found, self.n_labels)], dim=1)
+        is_positive = torch.zeros_like(ids, dtype=torch.bool)
+        return ids, is_positive.scatter_(1, at, True) & (ids < self.n_labels)
+
+
+def _with_pad(values, padding):
+    return torch.from_numpy(np.append(values, padding).astype(np.int64))

@@ -1,0 +1,185 @@
+"""Documents as the networks read them: token ids or features, and batches of them."""
+
+import numpy as np
+import torch
+
+# Texts handed to the tokenizer at a time: its Python lists stay small.
+_CHUNK = 4096
+# Batches sorted by length together: enough to leave little padding, few enough
+# to keep batches random.
+_BUCKET = 64
+
+
+class Tokens:
+    """Token ids of documents, stored end to end.
+
+    Parameters
+    ----------
+    ids : ndarray of shape (n_tokens,), uint16 or int32
+    offsets : int64 ndarray of shape (n_docs + 1,)
+        Document i holds ``ids[offsets[i]:offsets[i + 1]]``.
+    pad_id : int
+    """
+
+    def __init__(self, ids, offsets, pad_id):
+        self.ids = ids
+        self.offsets = offsets
+        self.pad_id = pad_id
+
+    def __len__(self):
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self):
+        """Tokens of each document: int64 ndarray of shape (n_docs,)."""
+        return np.diff(self.offsets)
+
+    def batch(self, rows):
+        """Pad the documents `rows` to the longest of them.
+
+        Returns a dict of ``input_ids`` and ``attention_mask``, int64 tensors of
+        shape (n_rows, longest).
+        """
+        ids, mask = _padded(self.ids, self.offsets, rows, self.pad_id)
+        return {
+            "input_ids": torch.from_numpy(ids),
+            "attention_mask": torch.from_numpy(mask.astype(np.int64)),
+        }
+
+
+class Features:
+    """Feature rows of documents.
+
+    Parameters
+    ----------
+    X : csr_array or csr_matrix of shape (n_docs, n_features), float32
+    """
+
+    def __init__(self, X):
+        self.X = X
+
+    def __len__(self):
+        return self.X.shape[0]
+
+    @property
+    def lengths(self):
+        """Stored features of each document: ndarray of shape (n_docs,)."""
+        return np.diff(self.X.indptr)
+
+    def batch(self, rows):
+        """Feature ids, weights and offsets of the documents `rows`, end to end.
+
+        Returns a dict of ``features`` (int64) and ``weights`` (float32), both of
+        shape (n_stored,), and ``offsets``, int64 of shape (n_rows,).
+        """
+        part = self.X[rows]
+        return {
+            "features": torch.from_numpy(part.indices.astype(np.int64)),
+            "weights": torch.from_numpy(part.data.astype(np.float32)),
+            "offsets": torch.from_numpy(part.indptr[:-1].astype(np.int64)),
+        }
+
+
+def tokenize(texts, tokenizer, max_length):
+    """Turn texts into token ids, once.
+
+    The fast tokenizer works on all cores. Lone surrogates, which no tokenizer
+    takes, become question marks; control characters are the tokenizer's matter.
+
+    Parameters
+    ----------
+    texts : sequence of str
+    tokenizer : PreTrainedTokenizerFast
+    max_length : int
+        Tokens kept per document, special tokens included.
+
+    Returns
+    -------
+    Tokens
+    """
+    dtype = np.uint16 if len(tokenizer) <= 2**16 else np.int32
+    parts, lengths = [], []
+    for start in range(0, len(texts), _CHUNK):
+        chunk = [
+            text.encode("utf-8", "replace").decode()
+            for text in texts[start : start + _CHUNK]
+        ]
+        rows = tokenizer(
+            chunk,
+            max_length=max_length,
+            truncation=True,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+        )["input_ids"]
+        lengths.append(np.fromiter(map(len, rows), np.int64, len(rows)))
+        parts.append(np.concatenate([np.asarray(row, dtype) for row in rows]))
+    offsets = np.concatenate([[0], *lengths]).cumsum()
+    pad_id = tokenizer.pad_token_id
+    return Tokens(np.concatenate(parts), offsets, 0 if pad_id is None else pad_id)
+
+
+def shuffled_batches(rows, lengths, batch_size, rng):
+    """Random batches of documents of similar length.
+
+    Parameters
+    ----------
+    rows : int ndarray of shape (n_rows,)
+        The documents to go through.
+    lengths : ndarray of shape (n_docs,)
+        Length of every document.
+    batch_size : int
+    rng : numpy Generator
+
+    Returns
+    -------
+    list of int ndarrays
+        Each row of `rows` once, in batches of `batch_size` but for a last one.
+    """
+    rows = rng.permutation(rows)
+    pool = batch_size * _BUCKET
+    batches = []
+    for start in range(0, len(rows), pool):
+        part = rows[start : start + pool]
+        part = part[np.argsort(lengths[part], kind="stable")]
+        batches += [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def sorted_batches(rows, lengths, batch_size):
+    """Batches of documents from the longest to the shortest.
+
+    The first batch needs the most memory, so a prediction that runs out of it
+    does so at once.
+    """
+    rows = rows[np.argsort(-lengths[rows], kind="stable")]
+    return [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
+
+
+def padded_columns(Y, rows):
+    """Stored columns of the rows `rows`, padded with the number of columns.
+
+    Of a label matrix: each document's positives.
+
+    Parameters
+    ----------
+    Y : csr_array or csr_matrix of shape (n_docs, n_labels)
+    rows : int ndarray of shape (n_rows,)
+
+    Returns
+    -------
+    int64 tensor of shape (n_rows, n_positives)
+        n_positives is the largest number of entries of a row, at least 1.
+    """
+    ids, mask = _padded(Y.indices, Y.indptr, rows, Y.shape[1])
+    return torch.from_numpy(ids)
+
+
+def _padded(values, offsets, rows, padding):
+    """Ragged rows as a rectangle of int64, and the mask of what is not padding."""
+    starts = offsets[rows].astype(np.int64)
+    lengths = offsets[rows + 1] - starts
+    columns = np.arange(max(lengths.max(initial=0), 1))
+    mask = columns < lengths[:, None]
+    out = np.full(mask.shape, padding, np.int64)
+    out[mask] = values[(starts[:, None] + columns)[mask]]
+    return out, mask
