@@ -1,6 +1,7 @@
 """What may come in as texts, features and labels; everything else is refused."""
 
 import numbers
+from collections.abc import Iterator, Mapping, Set
 
 import numpy as np
 import scipy.sparse as sp
@@ -12,16 +13,16 @@ def holds_texts(X):
     """Whether X is meant as texts, one a document, rather than as features."""
     if sp.issparse(X):
         return False
-    if isinstance(X, str):
-        raise ValueError("X is one str; give a list of texts: [text].")
+    _check_is_sequence(X, "X")
     if hasattr(X, "columns"):  # a pandas or polars table
         return X.shape[1] == 1 and not _numeric(_columns(X)[0])
-    if isinstance(X, np.ndarray) and X.dtype.kind == "O" and X.ndim == 2:
-        return X.shape[1] == 1 and X.shape[0] > 0 and isinstance(X[0, 0], str)
+    if isinstance(X, np.ndarray) and X.ndim == 2:
+        return X.shape[1] == 1 and any(isinstance(text, str) for text in X[:, 0])
     if isinstance(X, np.ndarray):
         return X.ndim == 1 and X.dtype.kind in "OUST"
     if isinstance(X, (list, tuple)):
-        return not len(X) or not hasattr(X[0], "__len__") or isinstance(X[0], str)
+        first = X[0] if len(X) else ""
+        return isinstance(first, (str, bytes)) or not hasattr(first, "__len__")
     return hasattr(X, "to_list") or getattr(X, "ndim", 2) == 1 and hasattr(X, "tolist")
 
 
@@ -33,6 +34,7 @@ def check_texts(X, name="X"):
     ValueError
         If there are none, or one is not a str; its index and type are named.
     """
+    _check_is_sequence(X, name)
     if hasattr(X, "columns"):
         X = _columns(X)[0]
     for method in ("to_list", "tolist"):  # pandas and polars, numpy
@@ -58,8 +60,7 @@ def check_one_text_column(X):
     text = [
         str(name)
         for name, column in zip(X.columns, _columns(X), strict=True)
-        if str(getattr(column, "dtype", "")).lower() in ("object", "str", "string")
-        and any(isinstance(value, str) for value in column)
+        if not _numeric(column) and any(isinstance(value, str) for value in column)
     ]
     if text:
         raise ValueError(
@@ -94,7 +95,7 @@ def check_labels(y):
             ".fit_transform(y)."
         )
     y = np.asarray(y)
-    if y.ndim == 2 and y.shape[1] > 1:
+    if y.ndim == 2 and y.shape[1] != 1:
         _check_dense(y)
         return *_check_sparse(sp.csr_matrix(y.astype(np.float32))), "dense"
     y = column_or_1d(y, warn=True)
@@ -103,7 +104,7 @@ def check_labels(y):
     check_classification_targets(y)
     classes, codes = np.unique(y, return_inverse=True)
     if len(classes) < 2:
-        raise ValueError(f"y holds one class only ({classes[0]!r}); two are needed.")
+        raise ValueError(f"y holds one class only ({classes[0]}); two are needed.")
     ones = np.ones(len(y), np.float32)
     Y = sp.csr_matrix((ones, codes, np.arange(len(y) + 1)), (len(y), len(classes)))
     return Y, classes, "single"
@@ -157,8 +158,9 @@ def check_choice(name, value, choices):
 
 
 def _check_sparse(y):
-    Y = y.tocsr().astype(np.float32)  # a copy: y stays as it is
+    Y = y.tocsr(copy=True)
     Y.sum_duplicates()
+    Y = Y.astype(np.float32)
     if not np.isfinite(Y.data).all():
         raise ValueError("Input y contains NaN or infinity.")
     Y.eliminate_zeros()
@@ -203,6 +205,16 @@ def _is_label_lists(y):
     return len({len(row) for row in y}) > 1 or any(
         isinstance(value, str) for row in y for value in row
     )
+
+
+def _check_is_sequence(X, name):
+    if isinstance(X, str):
+        raise ValueError(f"{name} is one str; give a list of texts: [text].")
+    if X is None or isinstance(X, (Mapping, Set, Iterator)):
+        raise TypeError(
+            f"{name} must be a sequence of str, got {type(X).__name__}. "
+            "Give a list, an array, or a column of a table."
+        )
 
 
 def _columns(table):

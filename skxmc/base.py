@@ -8,11 +8,15 @@ import numbers
 import numpy as np
 import scipy.sparse as sp
 import torch
-from scipy.special import expit
+from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import (
+    check_consistent_length,
+    check_is_fitted,
+    validate_data,
+)
 
 from ._validation import (
     check_labels,
@@ -86,6 +90,20 @@ class BaseXMCClassifier(ClassifierMixin, BaseEstimator):
         MemoryError
             If training cannot fit into the memory of the device.
         """
+        before = vars(self).copy()
+        for name in [name for name in before if name.endswith("_")]:
+            delattr(self, name)
+        try:
+            self._fit(X, y)
+        except BaseException as error:
+            trained = isinstance(error, KeyboardInterrupt) and hasattr(self, "network_")
+            if not trained:  # nothing is lost: neither parameters nor an earlier fit
+                vars(self).clear()
+                vars(self).update(before)
+            raise
+        return self
+
+    def _fit(self, X, y):
         self._check_parameters()
         device = choose_device(self.device)
         precision = choose_precision(self.precision, device)
@@ -110,14 +128,10 @@ class BaseXMCClassifier(ClassifierMixin, BaseEstimator):
             self.history_ = []
             try:
                 self._train(docs, Y, rows, held_out, rng, device, precision)
-            except BaseException as error:
-                if not isinstance(error, KeyboardInterrupt):
-                    del self.network_  # not fitted: there is nothing to rank with
-                    raise
+            except KeyboardInterrupt:
                 self._finish(docs, Y, rows, held_out, rng)
                 raise
             self._finish(docs, Y, rows, held_out, rng)
-        return self
 
     def predict_topk(self, X, k=5):
         """Best labels of each document.
@@ -181,9 +195,8 @@ class BaseXMCClassifier(ClassifierMixin, BaseEstimator):
             return self._to_sparse(ids, self._probabilities(scores))
         dense = self._to_dense(ids, self._log_odds(scores))
         if self._y_kind == "single":
-            dense = np.exp(dense - dense.max(axis=1, keepdims=True))
-            return dense / dense.sum(axis=1, keepdims=True)
-        return expit(dense)
+            return softmax(dense, axis=1)
+        return _inside(expit(dense))
 
     def predict(self, X):
         """Labels that are more probable than not.
@@ -221,10 +234,11 @@ class BaseXMCClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         best = self._rank(X, 1)[0]
         Y = encode_labels(y, self.classes_, self._y_kind)
+        check_consistent_length(best, Y, sample_weight)
         if sample_weight is None:
             return precision_at_k(Y, best, 1)
         hits = sp.csr_matrix(Y)[np.arange(len(best)), best[:, 0]]
-        return float(np.average(np.asarray(hits).ravel(), weights=sample_weight))
+        return float(np.average(np.asarray(hits).ravel() > 0, weights=sample_weight))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -424,13 +438,15 @@ class BaseXMCClassifier(ClassifierMixin, BaseEstimator):
         return slope * scores.astype(np.float64) + offset
 
     def _probabilities(self, scores):
-        return expit(self._log_odds(scores))
+        if self._y_kind == "single":  # the softmax itself
+            return _inside(np.exp(scores.astype(np.float64)))
+        return _inside(expit(self._log_odds(scores)))
 
     def _to_sparse(self, ids, values):
         real = ids >= 0
         indptr = np.concatenate([[0], real.sum(axis=1).cumsum()])
         data = values[real].astype(np.float32)
-        # An entry says "among the best": underflow to 0 must not unsay it.
+        # An entry says "among the best": a log-odds of 0 must not unsay it.
         data[data == 0] = np.finfo(np.float32).tiny
         shape = (len(ids), self.n_labels_)
         matrix = self._y_container((data, ids[real], indptr), shape)
@@ -464,6 +480,11 @@ def _only(Y, rows):
     Y.data = Y.data * np.repeat(kept, np.diff(Y.indptr))
     Y.eliminate_zeros()
     return Y
+
+
+def _inside(probabilities):
+    """Probabilities strictly inside (0, 1), in float32 too."""
+    return probabilities.clip(np.finfo(np.float32).tiny, 1 - 2.0**-24)
 
 
 def _minus_one(ids, n_labels):

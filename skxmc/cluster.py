@@ -9,7 +9,7 @@ import scipy.sparse as sp
 import torch
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.preprocessing import normalize
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import TransformerTags, check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 # Non-zeros handled at once on the CPU: a block of 8 MB stays in the cache and
@@ -39,11 +39,11 @@ class BalancedKMeans(ClusterMixin, BaseEstimator):
         Largest number of assignments tried for one split.
     tol : float, default=1e-4
         A split ends when its mean cosine gains less than this. 0 goes on
-        until no label moves: clusters about 1 % tighter for about twice
-        the time.
+        until no label moves: up to twice the time, for clusters from 0.04 %
+        (library subjects) to 4 % (loosely related labels) tighter.
     device : {"auto", "cpu", "cuda"} or torch.device, default="auto"
-        "auto" takes the GPU if there is one. On the CPU,
-        ``torch.set_num_threads`` sets the number of threads.
+        "auto" takes the GPU if there is one. ``torch.set_num_threads`` sets
+        the number of CPU threads.
     random_state : int, RandomState instance or None, default=None
         Draws the first centres; an int makes ``fit`` repeatable.
 
@@ -55,7 +55,7 @@ class BalancedKMeans(ClusterMixin, BaseEstimator):
     n_clusters_ : int
         Number of clusters found.
     n_iter_ : int
-        Largest number of assignments that one split took; 0 without splits.
+        Largest number of assignments that one split took, at least 1.
     n_features_in_ : int
         Number of label features.
 
@@ -85,8 +85,9 @@ class BalancedKMeans(ClusterMixin, BaseEstimator):
 
     Time grows with the number of levels times the non-zeros of the features;
     memory is two to three copies of them. The number of threads does not
-    change the result. A GPU rounds differently, which can move labels that
-    are equally near to both sides.
+    change the result. CPU and GPU, or dense and sparse features, round
+    differently: where a label is about as near to both sides, either may
+    come to a different tree of the same quality.
 
     References
     ----------
@@ -212,6 +213,7 @@ class BalancedKMeans(ClusterMixin, BaseEstimator):
     def __sklearn_tags__(self):  # noqa: D105
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        tags.transformer_tags = TransformerTags(preserves_dtype=[])
         return tags
 
 
@@ -240,7 +242,7 @@ def _grow_tree(root, max_leaf_size, n_clusters, max_iter, tol, rng):
     Returns the labels in tree order, the sizes of the leaves, and the
     largest number of assignments that a split took.
     """
-    blocks, sizes, n_iter = [root], root.sizes, 0
+    blocks, sizes, n_iter = [root], root.sizes, 1
     order = np.arange(sizes[0])
     # SciPy's products run side by side without the GIL; torch has its own threads.
     n_threads = torch.get_num_threads() if isinstance(root, _SparseNodes) else 1
@@ -249,7 +251,7 @@ def _grow_tree(root, max_leaf_size, n_clusters, max_iter, tol, rng):
         while splits.any():
             child_sizes = _child_sizes(sizes, splits)
             next_splits = _choose_splits(child_sizes, max_leaf_size, n_clusters)
-            # Drawn for the whole level: the result is the same for any blocks.
+            # Drawn for the whole level, before threads can change the order.
             starts = _draw_starts(sizes, rng)
 
             bounds = np.cumsum([len(block.sizes) for block in blocks])[:-1]
@@ -300,7 +302,7 @@ def _split_block(nodes, splits, starts, order, max_iter, tol, go_on):
     Also returns the blocks of the children, if the tree is to go on, and
     the number of assignments tried.
     """
-    if not splits.any():
+    if not splits.any():  # only at the last level: there are no children
         return order, [], 0
     valid = nodes.valid
     left = valid.copy()  # a node not split keeps all members on the left
@@ -424,7 +426,7 @@ def _separate(matrix, sizes):
     lengths = np.diff(matrix.indptr[np.cumsum([0, *sizes])])
     columns = matrix.indices + np.repeat(side, lengths)
     used = np.zeros(2 * n_cols, dtype=bool)
-    used[columns] = True
+    used[columns] = used[0] = True  # a column even where all rows are zero
     number = np.cumsum(used, dtype=dtype) - 1
     parts = matrix.data, number[columns], matrix.indptr
     return sp.csr_matrix(parts, shape=(matrix.shape[0], number[-1] + 1))
@@ -464,7 +466,7 @@ class _GPUSparseNodes:
         self._place(torch.arange(X.shape[0], device=device), valid)
 
     def _place(self, members, valid):
-        """Number the pairs of node and feature: each has a sum of its own."""
+        """Give each pair of node and feature a number, to sum up there."""
         self.members, self.valid, self.sizes = members, valid, valid.sum(axis=1)
         node = torch.empty_like(members)
         node[members] = torch.from_numpy(valid.nonzero()[0]).to(members.device)

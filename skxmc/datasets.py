@@ -1,10 +1,7 @@
 """Load and make data sets: ICD-10-CM, the XML repository's layouts, synthetic."""
 
-import gzip
 import hashlib
-import json
 import re
-import zlib
 from array import array
 from importlib.util import find_spec
 from itertools import chain, count, islice, product
@@ -16,8 +13,17 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import Bunch, check_random_state, check_scalar
 
-_MAX_ID = 2**31 - 1  # ids are kept as int32
-_MAX_FLOAT32 = float(np.finfo(np.float32).max)
+from ._xmc_files import (
+    MAX_ID,
+    csr_rows,
+    find_features,
+    find_file,
+    load_features,
+    load_json,
+    load_raw_text,
+    read_filter,
+)
+
 _XMC_FIELDS = """texts_train X_train Y_train texts_test X_test Y_test label_names
 label_codes label_parents parent_names parent_parents filter_train filter_test
 DESCR""".split()
@@ -248,18 +254,7 @@ def _rows_to_csr(rows, n_columns):
     for row in rows:
         indices.extend(row)
         indptr.append(len(indices))
-    return _csr(indices, indptr, n_columns)
-
-
-def _csr(indices, indptr, n_columns, data=None):
-    """Sorted float32 matrix; repeated entries are summed, or binary without data."""
-    values = np.ones(len(indices), np.float32) if data is None else np.asarray(data)
-    shape = (len(indptr) - 1, n_columns)
-    matrix = sparse.csr_matrix((values, np.asarray(indices), indptr), shape=shape)
-    matrix.sum_duplicates()
-    if data is None:
-        matrix.data[:] = 1
-    return matrix
+    return csr_rows(indices, indptr, n_columns)
 
 
 def load_xmc_repository(path):
@@ -347,22 +342,20 @@ def load_xmc_repository(path):
     path = Path(path)
     data = Bunch(**dict.fromkeys(_XMC_FIELDS))
     if path.is_file():
-        _load_features(data, path, None)
+        load_features(data, path, None)
         layout = "Features"
-    elif _find(path, "trn.json"):
-        _load_json(data, path)
+    elif find_file(path, "trn.json"):
+        load_json(data, path)
         layout = "Raw JSON"
-    elif _find(path, "train_texts.txt"):
-        _load_raw_text(data, path)
+    elif find_file(path, "train_texts.txt"):
+        load_raw_text(data, path)
         layout = "Raw text"
     else:
-        _load_features(
-            data, _find_features(path, "train"), _find_features(path, "test")
-        )
+        load_features(data, find_features(path, "train"), find_features(path, "test"))
         layout = "Features"
     if path.is_dir():
-        data.filter_train = _read_filter(path, "train", data.Y_train)
-        data.filter_test = _read_filter(path, "test", data.Y_test)
+        data.filter_train = read_filter(path, "train", data.Y_train)
+        data.filter_test = read_filter(path, "test", data.Y_test)
     data.DESCR = f"{layout} layout of the extreme classification repository: {path}"
     return data
 
@@ -431,287 +424,6 @@ def remove_reciprocal(scores, pairs):
     indptr = np.concatenate([[0], np.cumsum(keep)])[scores.indptr]
     entries = scores.data[keep], scores.indices[keep], indptr
     return type(scores)(entries, shape=scores.shape)
-
-
-def _find(folder, name):
-    """Path of a file or of its .gz in a folder; None if there is neither."""
-    for path in (folder / name, folder / f"{name}.gz"):
-        if path.is_file():
-            return path
-    return None
-
-
-def _need(folder, name, companion):
-    path = _find(folder, name)
-    if path is None:
-        raise FileNotFoundError(
-            f"{folder} has {companion}, but no {name} (or .gz). Add the file."
-        )
-    return path
-
-
-def _find_features(folder, split):
-    found = _find(folder, f"{split}.txt")
-    if found is None:
-        files = [*folder.glob(f"*_{split}.txt"), *folder.glob(f"*_{split}.txt.gz")]
-        files = sorted(f for f in files if not f.name.startswith("filter_labels"))
-        if len(files) > 1:
-            raise ValueError(
-                f"{folder} has several files *_{split}.txt: "
-                f"{', '.join(f.name for f in files)}. Rename one to {split}.txt."
-            )
-        found = files[0] if files else None
-    if found is None and split == "train":
-        raise FileNotFoundError(
-            f"{folder} has no data set: looked for trn.json, train_texts.txt, "
-            "train.txt, *_train.txt, plain or .gz. Give the folder that holds them, "
-            "or the path of a file in the features layout."
-        )
-    return found
-
-
-def _lines(path):
-    """Yield ((path, line number from 1), line) of a UTF-8 file, plain or gz."""
-    number = 0
-    # Bytes, as text mode would also end lines at a carriage return within a text.
-    with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as stream:
-        try:
-            for number, line in enumerate(stream, 1):
-                line = line.decode("utf-8-sig" if number == 1 else "utf-8")
-                yield (path, number), line.rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            message = f"not UTF-8 ({error.reason}). Convert the file."
-            raise _error((path, number), message) from None
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            message = f"broken gzip ({error}). Get the file again."
-            raise _error((path, number + 1), message) from None
-
-
-def _error(where, message):
-    return ValueError(f"{where[0]}, line {where[1]}: {message}")
-
-
-def _ids(tokens, n_ids, what, where):
-    """Integers of tokens, all below n_ids."""
-    for token in tokens:
-        if not (token.isdecimal() and int(token) < n_ids):
-            message = (
-                f"{what} {token!r} is no integer from 0 to {n_ids - 1}. Correct it, "
-                "or what sets the bound: the header or the number of names."
-            )
-            raise _error(where, message)
-    return map(int, tokens)
-
-
-def _floats(tokens, where):
-    for token in tokens:
-        try:
-            value = float(token)
-        except ValueError:
-            value = np.nan
-        if not abs(value) <= _MAX_FLOAT32:  # true for NaN as well
-            message = f"value {token!r} is no finite float32. Write feature:value."
-            raise _error(where, message)
-        yield value
-
-
-def _load_features(data, train, test):
-    data.X_train, data.Y_train = _read_features(train)
-    if test is None:
-        return
-    data.X_test, data.Y_test = _read_features(test)
-    expected = data.X_train.shape[1], data.Y_train.shape[1]
-    got = data.X_test.shape[1], data.Y_test.shape[1]
-    if got != expected:
-        message = (
-            f"the header has (features, labels) = {got}, that of {train} {expected}. "
-            "Give the two files of one data set."
-        )
-        raise _error((test, 1), message)
-
-
-def _read_features(path):
-    """Return X and Y of a file with a header and "l,l f:v f:v" lines."""
-    lines = _lines(path)
-    n_docs, n_features, n_labels = _read_header(path, lines)
-    labels, label_ends = array("i"), array("q", [0])
-    columns, ends, values = array("i"), array("q", [0]), array("f")
-    for where, line in lines:
-        if len(ends) > n_docs:
-            if not line.strip():
-                continue
-            message = f"the header has {n_docs} documents only. Correct either."
-            raise _error(where, message)
-        head, _, tail = line.partition(" ")
-        if ":" in head:  # no labels, and no space in their place
-            head, tail = "", line
-        tokens = head.split(",") if head else []
-        labels.extend(_ids(tokens, n_labels, "label", where))
-        label_ends.append(len(labels))
-        pairs = [token.partition(":") for token in tail.split()]
-        columns.extend(_ids([pair[0] for pair in pairs], n_features, "feature", where))
-        values.extend(_floats([pair[2] for pair in pairs], where))
-        ends.append(len(columns))
-    if len(ends) <= n_docs:
-        message = (
-            f"the header has {n_docs} documents, the file {len(ends) - 1}. Correct "
-            "the header, or get the whole file."
-        )
-        raise _error((path, 1), message)
-    X = _csr(columns, ends, n_features, values)
-    return X, _csr(labels, label_ends, n_labels)
-
-
-def _read_header(path, lines):
-    where, line = next(lines, ((path, 1), ""))
-    tokens = line.split()
-    if len(tokens) != 3:
-        message = f"header {line[:40]!r}. Write three: n_docs n_features n_labels."
-        raise _error(where, message)
-    return _ids(tokens, _MAX_ID, "header", where)
-
-
-def _load_raw_text(data, folder):
-    for field, name in [
-        ("label_names", "label_names.txt"),
-        ("label_codes", "label_ids.txt"),
-        ("parent_names", "parent_names.txt"),
-        ("texts_train", "train_texts.txt"),
-        ("texts_test", "test_texts.txt"),
-    ]:
-        path = _find(folder, name)
-        data[field] = path and [line for _, line in _lines(path)]
-
-    n_labels = _MAX_ID if data.label_names is None else len(data.label_names)
-    id_of = _name_ids(data, folder)
-    for split in ("train", "test"):
-        texts = data[f"texts_{split}"]
-        if texts is not None:
-            path = _need(folder, f"{split}_labels.txt", f"{split}_texts.txt")
-            data[f"Y_{split}"] = _read_rows(path, len(texts), n_labels, id_of)
-    _settle_n_labels(data)
-    n_labels = data.Y_train.shape[1]
-    if data.label_codes is not None and len(data.label_codes) != n_labels:
-        where = _find(folder, "label_ids.txt"), len(data.label_codes)
-        message = f"the last of the codes, for {n_labels} labels. Give one a label."
-        raise _error(where, message)
-    if data.parent_names is not None:
-        n_parents = len(data.parent_names)
-        path = _need(folder, "label_parents.txt", "parent_names.txt")
-        data.label_parents = _read_rows(path, n_labels, n_parents)
-        path = _need(folder, "parent_parents.txt", "parent_names.txt")
-        data.parent_parents = _read_rows(path, n_parents, n_parents)
-
-
-def _name_ids(data, folder):
-    """Map names to ids if the labels are given by name, else None."""
-    if data.label_names is None:
-        return None
-    path = _need(folder, "train_labels.txt", "train_texts.txt")
-    first = next((line for _, line in _lines(path) if line.strip()), "")
-    if all(token.isdecimal() for token in first.split()):
-        return None
-    id_of = {}
-    for i, name in enumerate(data.label_names):
-        before = id_of.setdefault(name.strip(), i)
-        if before != i:
-            where = _find(folder, "label_names.txt"), i + 1
-            message = f"{name!r} is on line {before + 1} too. Give labels as ids."
-            raise _error(where, message)
-    return id_of
-
-
-def _read_rows(path, n_rows, n_ids, id_of=None):
-    """Binary matrix of a file with a line of ids (or names) for each row."""
-    indices, indptr = array("i"), array("q", [0])
-    for where, line in _lines(path):
-        if id_of is None:
-            indices.extend(_ids(line.split(), n_ids, "id", where))
-        else:
-            indices.extend(_ids_of_names(line.split("\t"), id_of, where))
-        indptr.append(len(indices))
-    n_lines = len(indptr) - 1
-    if n_lines != n_rows:
-        message = f"{n_lines} lines for {n_rows} rows. Leave a line empty for no ids."
-        raise _error((path, min(n_lines, n_rows) + 1), message)
-    return _csr(indices, indptr, n_ids)
-
-
-def _ids_of_names(names, id_of, where):
-    for name in map(str.strip, names):
-        if name and name not in id_of:
-            message = (
-                f"label {name!r} is not in label_names.txt. Separate names by tabs, "
-                "or start with a line of ids if labels are ids."
-            )
-            raise _error(where, message)
-    return [id_of[name.strip()] for name in names if name.strip()]
-
-
-def _settle_n_labels(data):
-    """Without names, the largest id of both sets gives the number of labels."""
-    if data.label_names is None:
-        matrices = [Y for Y in (data.Y_train, data.Y_test) if Y is not None]
-        n_labels = max((int(Y.indices.max()) + 1 for Y in matrices if Y.nnz), default=0)
-        for Y in matrices:
-            Y.resize(Y.shape[0], n_labels)
-
-
-def _load_json(data, folder):
-    path = _find(folder, "lbl.json")
-    n_labels = _MAX_ID
-    if path:
-        rows = [_json_row(where, line) for where, line in _lines(path)]
-        data.label_names = [row["title"] for row in rows]
-        data.label_codes = [str(row.get("uid", "")) for row in rows]
-        n_labels = len(rows)
-    for split, name in [("train", "trn.json"), ("test", "tst.json")]:
-        path = _find(folder, name)
-        if path:
-            texts, Y = _read_json(path, n_labels)
-            data[f"texts_{split}"], data[f"Y_{split}"] = texts, Y
-    _settle_n_labels(data)
-
-
-def _read_json(path, n_labels):
-    """Return texts and Y of a file with a JSON object a line."""
-    texts, indices, indptr = [], array("i"), array("q", [0])
-    for where, line in _lines(path):
-        row = _json_row(where, line)
-        texts.append(f"{row['title']} {row['content']}".strip())
-        ids = row.get("target_ind")
-        if not isinstance(ids, list):
-            raise _error(where, f"target_ind is {ids!r}. Give a list of label ids.")
-        # As strings, JSON's 1.0 and true are not mistaken for ids.
-        indices.extend(_ids([str(i) for i in ids], n_labels, "label", where))
-        indptr.append(len(indices))
-    return texts, _csr(indices, indptr, n_labels)
-
-
-def _json_row(where, line):
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise _error(where, f"no JSON ({error}). Write an object a line.") from None
-    if isinstance(row, dict):
-        row["content"] = row.get("content") or ""  # title-only sets have none
-        if isinstance(row.get("title"), str) and isinstance(row["content"], str):
-            return row
-    raise _error(where, "no object with title and content. Give both as strings.")
-
-
-def _read_filter(folder, split, Y):
-    path = _find(folder, f"filter_labels_{split}.txt")
-    if path is None or Y is None:
-        return None
-    pairs = array("q")
-    for where, line in _lines(path):
-        tokens = line.split()
-        if len(tokens) != 2:
-            raise _error(where, f"{line[:40]!r} is no pair. Write: document label.")
-        pairs.extend(_ids(tokens[:1], Y.shape[0], "document", where))
-        pairs.extend(_ids(tokens[1:], Y.shape[1], "label", where))
-    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 
 def make_xmc(
@@ -802,7 +514,7 @@ def make_xmc(
         ("n_words_per_label", n_words_per_label),
         ("words_per_doc", words_per_doc),
     ]:
-        check_scalar(value, name, Integral, min_val=1, max_val=_MAX_ID)
+        check_scalar(value, name, Integral, min_val=1, max_val=MAX_ID)
     check_scalar(n_labels_per_doc, "n_labels_per_doc", Real, min_val=1)
     check_scalar(zipf_exponent, "zipf_exponent", Real, min_val=0)
     check_scalar(noise, "noise", Real, min_val=0, max_val=1)
@@ -817,7 +529,7 @@ def make_xmc(
     if kind == "features":
         indptr = np.arange(n_docs + 1) * words_per_doc
         ones = np.ones(words.size, dtype=np.float32)
-        data.X = _csr(words.ravel(), indptr, n_words, ones)
+        data.X = csr_rows(words.ravel(), indptr, n_words, ones)
     else:
         vocabulary = _vocabulary(n_words)
         data.texts = _join(vocabulary, words)
@@ -843,7 +555,7 @@ def _draw_labels(rng, n_docs, n_labels, n_labels_per_doc, zipf_exponent):
     ranks = _draw_zipf(rng, indptr[-1], n_labels, zipf_exponent)
     # Scattered, so that no tie broken by column favours frequent labels.
     label_of_rank = rng.permutation(n_labels).astype(np.int32)
-    return _csr(label_of_rank[ranks], indptr, n_labels)
+    return csr_rows(label_of_rank[ranks], indptr, n_labels)
 
 
 def _draw_words(rng, Y, label_words, n_words, words_per_doc, noise):

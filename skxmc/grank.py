@@ -487,7 +487,8 @@ class GRankClassifier(BaseXMCClassifier):
         dim = self.label_dim or dim
         if self.label_texts is None:
             return LabelScores(_random(self.n_labels_, dim, dim))
-        counts = CountVectorizer(token_pattern=r"\w+").fit_transform(self.label_texts)
+        texts = check_label_texts(self.label_texts, self.n_labels_)
+        counts = CountVectorizer(token_pattern=r"\w+").fit_transform(texts)
         words = padded_columns(counts, np.arange(self.n_labels_))[:, :_MAX_LABEL_WORDS]
         vectors = _random(counts.shape[1] + 1, dim // 2, dim)
         identity = _random(self.n_labels_, dim - dim // 2, dim)
@@ -511,7 +512,8 @@ class GRankClassifier(BaseXMCClassifier):
         return normalize(torch.where(empty, torch.randn_like(vectors), vectors), dim=1)
 
     def _read_label_texts(self, encoder):
-        return self._encode(encoder, self._read(list(self.label_texts)))
+        texts = check_label_texts(self.label_texts, self.n_labels_)
+        return self._encode(encoder, self._read(texts))
 
     def _encode(self, encoder, docs):
         device = choose_device(self.device)

@@ -16,321 +16,21 @@ to PSP. Inputs are never modified. Malformed input raises ValueError.
 """
 
 import inspect
-import warnings
-from numbers import Integral
 
 import numpy as np
 from scipy.sparse import csr_array, issparse
 from sklearn.base import BaseEstimator
-from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.pipeline import Pipeline
 
-# Entries sorted at once: the temporaries of a chunk stay below 100 MB.
-_CHUNK = 1_000_000
-
-
-# Input
-
-
-def _check_ks(k):
-    ks = [k] if np.ndim(k) == 0 else list(k)
-    valid = [isinstance(i, Integral) and not isinstance(i, bool) and i >= 1 for i in ks]
-    if not ks or not all(valid):
-        raise ValueError(
-            f"k must be an integer >= 1 or a sequence of them, got {k!r}. "
-            "Pass for example k=5 or k=(1, 3, 5)."
-        )
-    return [int(i) for i in ks]
-
-
-def _check_truth(y, name="y_true"):
-    """Return a canonical CSR copy of a 0/1 matrix, explicit zeros eliminated."""
-    y = y if issparse(y) else np.asarray(y)
-    if y.ndim != 2 or 0 in y.shape:
-        raise ValueError(
-            f"{name} must be 2-D with at least one row and one label, got shape "
-            f"{y.shape}. Pass an indicator matrix of shape (n_docs, n_labels)."
-        )
-    if y.dtype.kind not in "biuf":
-        raise ValueError(
-            f"{name} must hold numbers 0 and 1, got dtype {y.dtype}. "
-            "Encode label names with MultiLabelBinarizer(sparse_output=True)."
-        )
-    # scipy.sparse has no float16.
-    y = y.astype(np.float32) if y.dtype == np.float16 else y
-    truth = csr_array(y, copy=True)
-    truth.sum_duplicates()
-    truth.eliminate_zeros()
-    wrong = truth.data[truth.data != 1]
-    if wrong.size:
-        raise ValueError(
-            f"{name} must hold only 0 and 1, got {wrong[0]}. "
-            "Binarize it first, for example (Y > 0).astype(int)."
-        )
-    return truth
-
-
-def _check_propensity(values, n_labels):
-    p = np.asarray(values, dtype=np.float64)
-    if p.shape != (n_labels,):
-        raise ValueError(
-            f"propensity must have shape ({n_labels},), one value a label, got shape "
-            f"{p.shape}. Compute it with propensity(Y_train)."
-        )
-    wrong = ~((p > 0) & (p <= 1))  # catches NaN
-    if wrong.any():
-        raise ValueError(
-            f"propensity must lie in (0, 1], got {p[wrong][0]} for label "
-            f"{wrong.argmax()}. Pass 1 / q if these are inverse propensities q."
-        )
-    return p
-
-
-# Top k
-
-
-def _fill_top(out, rows, ids, scores, first_doc):
-    """Write the best ids of each row into ``out``, which holds -1.
-
-    ``rows`` ascends and ``ids`` ascends within a row, so a stable sort breaks
-    ties by id.
-    """
-    if np.isnan(scores).any():
-        doc = first_doc + rows[np.isnan(scores).argmax()]
-        raise ValueError(
-            f"y_score holds NaN in row {doc}. Replace it, by -inf for no prediction."
-        )
-    order = np.lexsort((-scores, rows))
-    order = order[scores[order] > -np.inf]
-    rows, ids = rows[order], ids[order]
-    place = np.arange(rows.size) - np.searchsorted(rows, np.arange(len(out)))[rows]
-    kept = place < out.shape[1]
-    out[rows[kept], place[kept]] = ids[kept]
-
-
-def _top_of_sparse(scores, width):
-    """Best stored ids of each row of a canonical CSR array, padded with -1."""
-    n_docs, indptr = scores.shape[0], scores.indptr
-    out = np.full((n_docs, width), -1, dtype=np.int64)
-    start = 0
-    while start < n_docs:
-        stop = np.searchsorted(indptr, indptr[start] + _CHUNK, side="right") - 1
-        stop = max(stop, start + 1)
-        part = slice(indptr[start], indptr[stop])
-        rows = np.repeat(np.arange(stop - start), np.diff(indptr[start : stop + 1]))
-        data = scores.data[part].astype(np.float64)
-        data[data == 0] = -np.inf  # a zero score is no prediction
-        _fill_top(out[start:stop], rows, scores.indices[part], data, start)
-        start = stop
-    return out
-
-
-def _top_of_dense(scores, width):
-    n_docs, n_labels = scores.shape
-    out = np.full((n_docs, width), -1, dtype=np.int64)
-    step = max(1, _CHUNK // n_labels)
-    for start in range(0, n_docs, step):
-        part = scores[start : start + step]
-        # Everything tied with the last place stays, so that ties go by id.
-        # partition puts NaN last: "not below" keeps it for _fill_top to refuse.
-        last = np.partition(part, n_labels - width, axis=1)[:, [n_labels - width]]
-        rows, ids = np.nonzero(~(part < last))
-        _fill_top(out[start : start + step], rows, ids, part[rows, ids], start)
-    return out
-
-
-def _top_of_ids(ids, n_labels, width):
-    """Check ids given by the caller; cut or pad them to ``width`` columns."""
-    hint = "Integer arrays are read as label ids: cast scores to float."
-    ids = ids.astype(np.int64, copy=False)
-    wrong = (ids < -1) | (ids >= n_labels)
-    if wrong.any():
-        row, place = np.argwhere(wrong)[0]
-        raise ValueError(
-            f"y_score[{row}] holds label id {ids[row, place]}, expected ids in "
-            f"[0, {n_labels}) padded with -1. {hint}"
-        )
-    ordered = np.sort(ids, axis=1)
-    twice = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)
-    if twice.any():
-        row, place = np.argwhere(twice)[0]
-        raise ValueError(
-            f"y_score[{row}] holds label id {ordered[row, place]} more than once. "
-            f"Keep its first place only. {hint}"
-        )
-    ids = ids[:, :width]
-    return np.pad(ids, ((0, 0), (0, width - ids.shape[1])), constant_values=-1)
-
-
-def _top_ids(y_score, shape, width):
-    """Label ids of shape (n_docs, width), best first, padded with -1."""
-    sparse = issparse(y_score)
-    y_score = y_score if sparse else np.asarray(y_score)
-    if y_score.dtype.kind not in ("biuf" if sparse else "iuf"):
-        raise ValueError(
-            "y_score must hold float scores or integer label ids, got dtype "
-            f"{y_score.dtype}. Cast scores to float."
-        )
-    as_ids = not sparse and y_score.dtype.kind in "iu"
-    if y_score.ndim != 2 or y_score.shape[: 1 if as_ids else 2] != shape[: 2 - as_ids]:
-        kind = "label ids" if as_ids else "scores"
-        raise ValueError(
-            f"y_score holds {kind} of shape {y_score.shape}, but y_true has shape "
-            f"{shape}. Pass scores of that shape, or integer label ids of shape "
-            f"({shape[0]}, m)."
-        )
-    if as_ids:
-        return _top_of_ids(y_score, shape[1], width)
-    if not sparse:
-        return _top_of_dense(y_score, width)
-    scores = csr_array(y_score)
-    if not scores.has_canonical_format:
-        scores = scores.copy()  # csr_array shares the caller's arrays
-        scores.sum_duplicates()
-    return _top_of_sparse(scores, width)
-
-
-# The metrics, on a ranking
-
-
-class _Ranking:
-    """The top ids of each document and which of them hit, computed once.
-
-    Every metric is a few lines on these arrays of shape (n_docs, width), where
-    width is the largest k or n_labels: places beyond n_labels are misses.
-    """
-
-    def __init__(self, y_true, y_score, max_k, propensity=None):
-        truth = _check_truth(y_true)
-        n_docs, n_labels = truth.shape
-        width = min(max_k, n_labels)
-        self.ids = _top_ids(y_score, truth.shape, width)
-        self.n_true = np.diff(truth.indptr)
-        self.label_counts = np.bincount(truth.indices, minlength=n_labels)
-        if not truth.nnz:
-            warnings.warn(
-                "y_true has no positives: every metric is set to 0.",
-                UndefinedMetricWarning,
-                stacklevel=4,
-            )
-        # One number a (document, label) pair; the mask keeps the padding of one
-        # document from matching the last label of the document before.
-        rows = np.arange(n_docs, dtype=np.int64)[:, None] * n_labels
-        true_pairs = np.repeat(rows[:, 0], self.n_true) + truth.indices
-        self.hits = np.isin(rows + self.ids, true_pairs) & (self.ids >= 0)
-
-        self.discount = 1 / np.log2(np.arange(2, width + 2))
-        self.ideal_dcg = np.append(0, np.cumsum(self.discount))  # by n positives
-        if propensity is not None:
-            q = 1 / _check_propensity(propensity, n_labels)
-            weighted = (q[truth.indices], truth.indices, truth.indptr)
-            best = _top_of_sparse(csr_array(weighted, shape=truth.shape), width)
-            self.gains = np.where(self.hits, q[self.ids], 0)
-            self.best_gains = np.where(best >= 0, q[best], 0)
-
-    def mean_ndcg(self, gains, k):
-        ideal = self.ideal_dcg[np.minimum(self.n_true, k)]
-        dcg = gains[:, :k] @ self.discount[:k]
-        # ideal >= 1 wherever there is a positive; elsewhere dcg is 0.
-        return np.mean(dcg / np.maximum(ideal, 1))
-
-    def label_confusion(self, k):
-        """Hits, predictions, positives of each label that has positives."""
-        ids, hits, n = self.ids[:, :k], self.hits[:, :k], self.label_counts.size
-        counts = np.stack(
-            [
-                np.bincount(ids[hits], minlength=n),
-                np.bincount(ids[ids >= 0], minlength=n),
-                self.label_counts,
-            ]
-        )
-        return counts[:, self.label_counts > 0]
-
-
-def _ratio(numerator, denominator):
-    return numerator / denominator if denominator else 0.0
-
-
-def _mean_ratio(numerators, denominators):
-    # The numerator is 0 wherever the denominator is.
-    ratios = numerators / np.maximum(denominators, 1)
-    return _ratio(ratios.sum(), ratios.size)
-
-
-def _precision(ranking, k):
-    return ranking.hits[:, :k].sum() / (len(ranking.hits) * k)
-
-
-def _recall(ranking, k):
-    return _mean_ratio(ranking.hits[:, :k].sum(axis=1), ranking.n_true)
-
-
-def _ndcg(ranking, k):
-    return ranking.mean_ndcg(ranking.hits, k)
-
-
-def _psp(ranking, k, normalize=True):
-    gain = ranking.gains[:, :k].sum()
-    if not normalize:
-        return gain / (len(ranking.gains) * k)
-    return _ratio(gain, ranking.best_gains[:, :k].sum())
-
-
-def _psndcg(ranking, k, normalize=True):
-    gain = ranking.mean_ndcg(ranking.gains, k)
-    return _ratio(gain, ranking.mean_ndcg(ranking.best_gains, k)) if normalize else gain
-
-
-def _coverage(ranking, k):
-    n_hits, _, n_true = ranking.label_confusion(k)
-    return _ratio(np.count_nonzero(n_hits), n_true.size)
-
-
-def _macro_precision(ranking, k):
-    n_hits, n_predicted, _ = ranking.label_confusion(k)
-    return _mean_ratio(n_hits, n_predicted)
-
-
-def _macro_recall(ranking, k):
-    n_hits, _, n_true = ranking.label_confusion(k)
-    return _mean_ratio(n_hits, n_true)
-
-
-def _macro_f1(ranking, k):
-    n_hits, n_predicted, n_true = ranking.label_confusion(k)
-    return _mean_ratio(2 * n_hits, n_predicted + n_true)
-
-
-# Name in ranking_scorer: (name in ranking_report, function).
-_METRICS = {
-    "precision": ("P", _precision),
-    "recall": ("R", _recall),
-    "ndcg": ("nDCG", _ndcg),
-    "psp": ("PSP", _psp),
-    "psndcg": ("PSnDCG", _psndcg),
-    "coverage": ("coverage", _coverage),
-    "macro_precision": ("macroP", _macro_precision),
-    "macro_recall": ("macroR", _macro_recall),
-    "macro_f1": ("macroF1", _macro_f1),
-}
-_WEIGHTED = ("psp", "psndcg")
-
-
-def _evaluate(metric, y_true, y_score, k, propensity=None, **options):
-    ks = _check_ks(k)
-    ranking = _Ranking(y_true, y_score, max(ks), propensity)
-    values = np.array([metric(ranking, i, **options) for i in ks], dtype=np.float64)
-    return float(values[0]) if np.ndim(k) == 0 else values
-
-
-def _report(ranking, ks, weighted):
-    return {
-        f"{short}@{k}": float(metric(ranking, k))
-        for name, (short, metric) in _METRICS.items()
-        if weighted or name not in _WEIGHTED
-        for k in ks
-    }
-
+from ._ranking import (
+    METRICS,
+    WEIGHTED,
+    Ranking,
+    check_ks,
+    check_truth,
+    evaluate,
+    report,
+)
 
 # Public metrics
 
@@ -390,7 +90,7 @@ def precision_at_k(y_true, y_score, k=5):
     >>> precision_at_k([[1, 0, 1]], [[0.9, 0.8, 0.1]], k=2)
     0.5
     """
-    return _evaluate(_precision, y_true, y_score, k)
+    return evaluate("precision", y_true, y_score, k)
 
 
 @_fill_doc
@@ -410,7 +110,7 @@ def recall_at_k(y_true, y_score, k=5):
     >>> recall_at_k([[1, 0, 1]], [[0.9, 0.8, 0.1]], k=(1, 3))
     array([0.5, 1. ])
     """
-    return _evaluate(_recall, y_true, y_score, k)
+    return evaluate("recall", y_true, y_score, k)
 
 
 @_fill_doc
@@ -438,7 +138,7 @@ def ndcg_at_k(y_true, y_score, k=5):
     >>> round(ndcg_at_k([[1, 1, 0]], [[0.0, 0.9, 0.8]], k=2), 4)
     0.6131
     """
-    return _evaluate(_ndcg, y_true, y_score, k)
+    return evaluate("ndcg", y_true, y_score, k)
 
 
 @_fill_doc
@@ -475,7 +175,7 @@ def psp_at_k(y_true, y_score, k=5, *, propensity, normalize=True):
     0.4
     """
     p = np.asarray(propensity, dtype=np.float64)  # None too must be refused
-    return _evaluate(_psp, y_true, y_score, k, p, normalize=normalize)
+    return evaluate("psp", y_true, y_score, k, p, normalize=normalize)
 
 
 @_fill_doc
@@ -512,7 +212,7 @@ def psndcg_at_k(y_true, y_score, k=5, *, propensity, normalize=True):
     0.4693
     """
     p = np.asarray(propensity, dtype=np.float64)  # None too must be refused
-    return _evaluate(_psndcg, y_true, y_score, k, p, normalize=normalize)
+    return evaluate("psndcg", y_true, y_score, k, p, normalize=normalize)
 
 
 @_fill_doc
@@ -532,7 +232,7 @@ def coverage_at_k(y_true, y_score, k=5):
     >>> coverage_at_k([[1, 1, 0], [1, 0, 0]], [[0.9, 0.8, 0.1]] * 2, k=1)
     0.5
     """
-    return _evaluate(_coverage, y_true, y_score, k)
+    return evaluate("coverage", y_true, y_score, k)
 
 
 @_fill_doc
@@ -558,7 +258,7 @@ def macro_precision_at_k(y_true, y_score, k=5):
     >>> macro_precision_at_k([[1, 1, 0], [0, 1, 0]], [[0.9, 0.8, 0.1]] * 2, k=2)
     0.75
     """
-    return _evaluate(_macro_precision, y_true, y_score, k)
+    return evaluate("macro_precision", y_true, y_score, k)
 
 
 @_fill_doc
@@ -582,7 +282,7 @@ def macro_recall_at_k(y_true, y_score, k=5):
     >>> macro_recall_at_k([[1, 1, 0], [1, 0, 0]], [[0.9, 0.8, 0.1]] * 2, k=1)
     0.5
     """
-    return _evaluate(_macro_recall, y_true, y_score, k)
+    return evaluate("macro_recall", y_true, y_score, k)
 
 
 @_fill_doc
@@ -607,7 +307,7 @@ def macro_f1_at_k(y_true, y_score, k=5):
     >>> macro_f1_at_k([[1, 1, 0], [1, 0, 0]], [[0.9, 0.8, 0.1]] * 2, k=1)
     0.5
     """
-    return _evaluate(_macro_f1, y_true, y_score, k)
+    return evaluate("macro_f1", y_true, y_score, k)
 
 
 def ranking_report(y_true, y_score, ks=(1, 3, 5), propensity=None):
@@ -641,9 +341,9 @@ def ranking_report(y_true, y_score, ks=(1, 3, 5), propensity=None):
     >>> report["P@2"], report["R@1"]
     (0.5, 0.5)
     """
-    ks = _check_ks(ks)
-    ranking = _Ranking(y_true, y_score, max(ks), propensity)
-    return _report(ranking, ks, weighted=propensity is not None)
+    ks = check_ks(ks)
+    ranking = Ranking(y_true, y_score, max(ks), propensity)
+    return report(ranking, ks, weighted=propensity is not None)
 
 
 def _propensity_from_counts(label_counts, n_docs, a=0.55, b=1.5):
@@ -717,7 +417,7 @@ def propensity(Y, *, a=0.55, b=1.5):
     >>> (1 / propensity(Y)).round(4)
     array([8.8242, 3.5521])
     """
-    truth = _check_truth(Y, "Y")
+    truth = check_truth(Y, "Y")
     counts = np.bincount(truth.indices, minlength=truth.shape[1])
     return _propensity_from_counts(counts, truth.shape[0], a, b)
 
@@ -794,7 +494,7 @@ class _Scorer(BaseEstimator):
         p = self._propensity(estimator) if weighted else None
         n_labels = truth.shape[1]
         scores = _scores_of(estimator, X, n_labels, max_k)
-        return _Ranking(truth, scores, max_k, p)
+        return Ranking(truth, scores, max_k, p)
 
     def _propensity(self, estimator):
         if self.propensity is not None:
@@ -818,9 +518,9 @@ class _MetricScorer(_Scorer):
         self.b = b
 
     def __call__(self, estimator, X, y):
-        weighted = self.metric in _WEIGHTED
+        weighted = self.metric in WEIGHTED
         ranking = self._rank(estimator, X, y, self.k, weighted)
-        return float(_METRICS[self.metric][1](ranking, self.k))
+        return float(METRICS[self.metric][1](ranking, self.k))
 
 
 class _ReportScorer(_Scorer):
@@ -831,9 +531,9 @@ class _ReportScorer(_Scorer):
         self.b = b
 
     def __call__(self, estimator, X, y):
-        ks, weighted = _check_ks(self.ks), self.propensity is not False
+        ks, weighted = check_ks(self.ks), self.propensity is not False
         ranking = self._rank(estimator, X, y, max(ks), weighted)
-        return _report(ranking, ks, weighted)
+        return report(ranking, ks, weighted)
 
 
 def ranking_scorer(metric, k=5, *, propensity=None, a=0.55, b=1.5):
@@ -877,16 +577,16 @@ def ranking_scorer(metric, k=5, *, propensity=None, a=0.55, b=1.5):
     >>> cross_val_score(model, X, Y, scoring=ranking_scorer("ndcg", k=3)).shape
     (5,)
     """
-    if metric not in _METRICS:
+    if metric not in METRICS:
         raise ValueError(
-            f"metric must be one of {', '.join(_METRICS)}, got {metric!r}. "
+            f"metric must be one of {', '.join(METRICS)}, got {metric!r}. "
             "Use ranking_report_scorer for all of them."
         )
     if np.ndim(k):
         raise ValueError(
             f"k must be one integer, got {k!r}. Use ranking_report_scorer for several."
         )
-    return _MetricScorer(metric, _check_ks(k)[0], propensity, a, b)
+    return _MetricScorer(metric, check_ks(k)[0], propensity, a, b)
 
 
 def ranking_report_scorer(ks=(1, 3, 5), *, propensity=None, a=0.55, b=1.5):
@@ -927,7 +627,7 @@ def ranking_report_scorer(ks=(1, 3, 5), *, propensity=None, a=0.55, b=1.5):
     >>> sorted(scorer(model, X, Y))[:4]
     ['P@1', 'P@3', 'PSP@1', 'PSP@3']
     """
-    _check_ks(ks)
+    check_ks(ks)
     return _ReportScorer(ks, propensity, a, b)
 
 

@@ -25,7 +25,8 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from skxmc import metrics
+from skxmc import _ranking, metrics
+from skxmc._ranking import METRICS
 
 PLAIN = {
     "P": metrics.precision_at_k,
@@ -164,7 +165,7 @@ def test_chunks_change_nothing(monkeypatch, chunk):
     Y = (rng.random((20, 9)) < 0.3).astype(int)
     p = rng.uniform(0.1, 1, 9)
     expected = [metrics.ranking_report(Y, s, 4, p) for s in (S, S.toarray())]
-    monkeypatch.setattr(metrics, "_CHUNK", chunk)
+    monkeypatch.setattr(_ranking, "_CHUNK", chunk)
     got = [metrics.ranking_report(Y, s, 4, p) for s in (S, S.toarray())]
     assert got == expected
 
@@ -498,7 +499,7 @@ def scorer_problem(container=np.asarray):
 
 @pytest.mark.parametrize("container", [np.asarray, *SPARSE])
 @pytest.mark.parametrize("ranker", [ColumnRanker, TopKRanker])
-@pytest.mark.parametrize("name", metrics._METRICS)
+@pytest.mark.parametrize("name", METRICS)
 def test_scorer_equals_metric(name, ranker, container):
     X, Y = scorer_problem(container)
     model = ranker().fit(X[:20], Y[:20])

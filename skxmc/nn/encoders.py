@@ -159,6 +159,8 @@ class TransformerEncoder(nn.Module):
         super().__setstate__(state)
         with torch.random.fork_rng(devices=[]):
             model = _without_pooler(kind(config))
+        # A copy of a model in float64, or on a GPU, is so too.
+        model.to(next(w for w in weights.values() if w.is_floating_point()))
         model.load_state_dict(weights)
         self.model = model.train(training)
 

@@ -96,7 +96,18 @@ def tokenize(texts, tokenizer, max_length):
     Returns
     -------
     Tokens
+
+    Raises
+    ------
+    ValueError
+        If `max_length` leaves no room for the tokenizer's special tokens.
     """
+    n_special = tokenizer.num_special_tokens_to_add()
+    if max_length < n_special:  # the tokenizer would not truncate at all
+        raise ValueError(
+            f"max_length={max_length} has no room for the {n_special} special tokens "
+            f"that the tokenizer adds to each text; use at least {n_special + 1}."
+        )
     dtype = np.uint16 if len(tokenizer) <= 2**16 else np.int32
     parts, lengths = [], []
     for start in range(0, len(texts), _CHUNK):

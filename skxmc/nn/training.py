@@ -96,6 +96,7 @@ def train(
         leave=True,
     )
 
+    @_names_batch_size(batch_size)  # AdamW's moments are made in the first step
     def step():
         if clip_norm is not None:
             scaler.unscale_(optimizer)
@@ -118,12 +119,13 @@ def train(
                     loss = network.loss(inputs, positives)
                     scaler.scale(loss / accumulate).backward()
                 total += loss.detach()
-                if i % accumulate == 0 or i == len(batches):
+                last = i == len(batches)
+                if i % accumulate == 0 or last:
                     step()
                     done = (epoch - 1 + i / len(batches)) / max_epochs
                     if swa_start is not None and done > swa_start:
                         average = average or AveragedModel(network)
-                        if i % _AVERAGE_EVERY == 0 or i == len(batches):
+                        if i // accumulate % _AVERAGE_EVERY == 0 or last:
                             average.update_parameters(network)
                 bar.update()
                 if verbose and i % _READ_OUT == 0:
@@ -227,14 +229,13 @@ def choose_device(device):
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(0, device=device)
+        return str(torch.empty(0, device=device).device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise ValueError(
             f"device={device!r} cannot be used here ({reason}). "
             'Use "auto", "cpu", or a CUDA device that torch.cuda.is_available() sees.'
         ) from error
-    return str(device)
 
 
 def choose_precision(precision, device):
@@ -309,10 +310,11 @@ def check_memory(network, length, batch_size, device, *, n_copies):
 def _free_memory(device):
     """Free bytes on a device, or None where it cannot be told."""
     if device.startswith("cuda"):
-        return torch.cuda.mem_get_info(device)[0]
+        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + held  # torch uses that first
     try:
-        with open("/proc/meminfo") as lines:
-            sizes = dict(line.split()[:2] for line in lines)
+        lines = _read("/proc/meminfo").splitlines()
+        sizes = dict(line.split()[:2] for line in lines)
         free = 1024 * int(sizes["MemAvailable:"])
     except (OSError, KeyError):
         try:
@@ -321,9 +323,16 @@ def _free_memory(device):
             return None
     with contextlib.suppress(OSError, ValueError):  # a container may allow less
         folder = "/sys/fs/cgroup/memory."
-        with open(folder + "max") as limit, open(folder + "current") as used:
-            free = min(free, int(limit.read()) - int(used.read()))
+        limit, used = int(_read(folder + "max")), int(_read(folder + "current"))
+        # Files read count as used, and give way when memory is asked for.
+        stat = dict(map(str.split, _read(folder + "stat").splitlines()))
+        free = min(free, limit - used + int(stat.get("inactive_file", 0)))
     return free
+
+
+def _read(path):
+    with open(path) as file:
+        return file.read()
 
 
 def _adamw(network, learning_rate, head_learning_rate, weight_decay):

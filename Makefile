@@ -1,0 +1,38 @@
+# `make quickstart` and `make test` do all of their set-up in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# Without an NVIDIA GPU the CPU build of torch will do; it is 3 GB smaller.
+TORCH ?= $(if $(shell command -v nvidia-smi),torch,torch==2.13.0)
+# Debian's python3 comes without venv, and hnswlib is compiled on install.
+NEEDS := python3-venv python3-dev g++
+
+.PHONY: quickstart test lint docs clean
+
+quickstart: $(STAMP)
+	$(BIN)/python examples/plot_quickstart.py
+
+test: lint
+	$(BIN)/python -m pytest -n 2 -m "not slow" -q
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+docs: $(STAMP)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[docs]"
+	$(BIN)/sphinx-build -W -b html docs docs/_build/html
+
+# torch first: the dependencies would otherwise bring the build of their choice.
+$(STAMP): pyproject.toml
+	$(PYTHON) -c "import ensurepip, venv" && command -v g++ >/dev/null || \
+		{ apt-get update -qq && apt-get install -y -qq $(NEEDS); }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -c "import torch" 2>/dev/null || \
+		$(BIN)/pip install --quiet --disable-pip-version-check $(TORCH)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[test]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) docs/_build docs/auto_examples

@@ -1,0 +1,59 @@
+"""What the benchmarks share: the machine, the results file, the peers."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+
+# libpecos 1.2.8 pins numpy<2 and scipy<1.14, so peers live in an environment of
+# their own. Its other requirements (torch, transformers: gigabytes) serve
+# XR-Transformer only, and are left out.
+PEERS = ["libpecos==1.2.8", "omikuji==0.5.2", "napkinxc==0.7.2"]
+PEERS_NEED = ["numpy<2", "scipy<1.14", "scikit-learn"]
+PEERS_ENV = Path.home() / ".cache" / "skxmc-peers"
+
+
+def machine():
+    """Describe the machine: processor, cores, memory in GiB, system."""
+    cpu = platform.processor() or "unknown"
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            cpu = line.split(":", 1)[1].strip()
+            break
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return {
+        "cpu": cpu,
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(memory, 1),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+    }
+
+
+def write_json(name, content):
+    """Write content and the machine to benchmarks/results/<name>.json."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps({"machine": machine(), **content}, indent=2) + "\n")
+    print(f"written: {path}")
+    return path
+
+
+def peers_python(env=PEERS_ENV):
+    """Return the interpreter of the peers' environment, made on first use."""
+    env = Path(env).expanduser()
+    python, done = env / "bin" / "python", env / "skxmc-peers.txt"
+    wanted = "\n".join(PEERS + PEERS_NEED)
+    if done.exists() and done.read_text() == wanted:
+        return python
+    print(f"installing {', '.join(PEERS)} into {env}")
+    subprocess.run([sys.executable, "-m", "venv", env], check=True)
+    pip = [python, "-m", "pip", "install", "--quiet"]
+    subprocess.run([*pip, "--no-deps", PEERS[0]], check=True)
+    subprocess.run([*pip, *PEERS_NEED, *PEERS[1:]], check=True)
+    done.write_text(wanted)
+    return python

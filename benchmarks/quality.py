@@ -1,0 +1,102 @@
+"""Ranking quality of a classifier on real data, at a cost.
+
+    python benchmarks/quality.py icd10cm --max-length 24 --max-epochs 6
+    python benchmarks/quality.py DIR --max-length 96 --max-epochs 5
+
+DIR holds a data set in a layout of `skxmc.datasets.load_xmc_repository`. Every
+parameter of the classifier can be given; all that choose between models look at a
+part of the training split (`--held-out 0.1` evaluates there instead of on the test
+split, for choosing parameters by hand).
+"""
+
+import argparse
+import ast
+import json
+import resource
+import time
+from pathlib import Path
+
+import numpy as np
+from _common import write_json
+from sklearn.model_selection import train_test_split
+
+import skxmc
+from skxmc.datasets import load_icd10cm, load_xmc_repository
+from skxmc.metrics import propensity, ranking_report
+
+
+def load(name):
+    data = load_icd10cm() if name == "icd10cm" else load_xmc_repository(name)
+    texts = data.texts_train, data.texts_test
+    return *texts, data.Y_train.tocsr(), data.Y_test.tocsr(), data.label_names
+
+
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("data", help="icd10cm, or a folder")
+    parser.add_argument("--system", default="GRankClassifier")
+    parser.add_argument("--no-label-texts", action="store_true")
+    parser.add_argument("--held-out", type=float, default=0.0)
+    parser.add_argument("--name", help="of the file in benchmarks/results")
+    known, rest = parser.parse_known_args()
+    if len(rest) % 2 or not all(name.startswith("--") for name in rest[::2]):
+        parser.error(f"parameters come as --name value, got {rest}")
+    names = [name[2:].replace("-", "_") for name in rest[::2]]
+    return known, dict(zip(names, map(literal, rest[1::2]), strict=True))
+
+
+def literal(text):
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def main():
+    options, parameters = parse()
+    texts, test_texts, Y, Y_test, names = load(options.data)
+    split = "test"
+    if options.held_out:
+        split = f"{options.held_out:g} of the training split"
+        texts, test_texts, Y, Y_test = train_test_split(
+            texts, Y, test_size=options.held_out, random_state=0
+        )
+    if not options.no_label_texts:
+        parameters.setdefault("label_texts", names)
+    parameters.setdefault("random_state", 0)
+    parameters.setdefault("verbose", 1)
+    model = getattr(skxmc, options.system)(**parameters)
+
+    start = time.perf_counter()
+    model.fit(texts, Y)
+    fitted = time.perf_counter()
+    ids, _ = model.predict_topk(test_texts, 100)
+    predicted = time.perf_counter()
+
+    report = ranking_report(Y_test, ids, (1, 3, 5), propensity(Y))
+    report |= ranking_report(Y_test, ids, (10, 100))
+    kept = ["P@1", "P@3", "P@5", "nDCG@3", "nDCG@5", "PSP@1", "PSP@3", "PSP@5"]
+    parameters.pop("label_texts", None)
+    weights = sum(p.numel() for p in model.network_.parameters())
+    result = {
+        "data": Path(options.data).name,
+        "split": split,
+        "system": options.system,
+        "label_texts": not options.no_label_texts,
+        "parameters": parameters,
+        "metrics": {
+            name: round(100 * float(report[name]), 2) for name in [*kept, "R@10", "R@100"]
+        },
+        "held_out_P@5_by_epoch": [e.get("score") for e in model.history_],
+        "fit_s": round(fitted - start, 1),
+        "predict_ms_a_document": round(1e3 * (predicted - fitted) / len(test_texts), 2),
+        "weights_MB": round(4e-6 * weights, 1),
+        "peak_MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "mean_test_labels": round(float(np.diff(Y_test.indptr).mean()), 2),
+    }
+    print(json.dumps(result["metrics"]))
+    write_json(options.name or f"quality-{result['data']}", result)
+
+
+if __name__ == "__main__":
+    main()

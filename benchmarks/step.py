@@ -1,0 +1,146 @@
+"""A training step and a prediction against the bare encoder's, side by side.
+
+    python benchmarks/step.py --labels 4000 47000 670000
+
+The bare step is forward, backward and fused AdamW of the same encoder on the same
+batches of token ids; the bare prediction is tokenising and forward. Both halves of a
+pair run in turn, in one process, and the median of the ratios is quoted.
+"""
+
+import argparse
+import statistics
+import time
+
+import numpy as np
+import torch
+from _common import write_json
+
+from skxmc import GRankClassifier
+from skxmc.datasets import make_xmc
+from skxmc.nn.encoders import load_encoder
+from skxmc.nn.text import padded_columns, shuffled_batches, tokenize
+from skxmc.nn.training import autocast, choose_device, choose_precision, to_device
+
+
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--labels", type=int, nargs="+", default=[4000, 47000, 670000])
+    parser.add_argument("--encoder", default="all-MiniLM-L6-v2")
+    parser.add_argument("--max-length", type=int, default=128)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--name", default="step", help="of the file in results")
+    return parser.parse_args()
+
+
+def synchronize(device):
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+
+
+def timed(function, device):
+    synchronize(device)
+    start = time.perf_counter()
+    function()
+    synchronize(device)
+    return time.perf_counter() - start
+
+
+def stepper(parameters, loss):
+    """A function that makes one step of AdamW on loss(batch, positives)."""
+    optimizer = torch.optim.AdamW(parameters, lr=1e-5, fused=True)
+
+    def step(batch, positives):
+        loss(batch, positives).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def measure(n_labels, options, device, precision):
+    data = make_xmc(2048, n_labels, words_per_doc=options.max_length, random_state=0)
+    model = GRankClassifier(
+        options.encoder,
+        label_init="random",
+        max_length=options.max_length,
+        batch_size=options.batch_size,
+        max_epochs=1,
+        validation_fraction=0,
+        cluster_features=np.random.default_rng(0).normal(size=(n_labels, 8)),
+        random_state=0,
+    )
+    few = np.arange(options.batch_size)
+    model.fit([data.texts[i] for i in few], data.Y[few])
+    bare, tokenizer = load_encoder(options.encoder)
+    bare.pooler = None
+    bare = bare.to(device).train()
+    network = model.network_.train()
+    ours = stepper(network.parameters(), network.loss)
+    theirs = stepper(
+        bare.parameters(),
+        lambda batch, _: bare(**batch).last_hidden_state[:, 0].float().square().mean(),
+    )
+
+    docs = tokenize(data.texts, tokenizer, options.max_length)
+    rng = np.random.default_rng(0)
+    rows = np.arange(len(docs))
+    batches = shuffled_batches(rows, docs.lengths, options.batch_size, rng)
+    ours_s, theirs_s = [], []
+    for i, batch in enumerate(batches[: options.steps + 2]):
+        inputs = to_device(docs.batch(batch), device)
+        positives = to_device(padded_columns(data.Y, batch), device)
+        with autocast(device, precision):
+            one = timed(lambda: ours(inputs, positives), device)  # noqa: B023
+            two = timed(lambda: theirs(inputs, positives), device)  # noqa: B023
+        if i >= 2:  # the first steps warm up
+            ours_s.append(one)
+            theirs_s.append(two)
+
+    texts = data.texts[: 8 * options.batch_size]
+
+    def bare_forward():
+        docs = tokenize(texts, tokenizer, options.max_length)
+        starts = range(0, len(docs), options.batch_size)
+        with torch.inference_mode(), autocast(device, precision):
+            for start in starts:
+                rows = np.arange(start, min(start + options.batch_size, len(docs)))
+                bare(**to_device(docs.batch(rows), device))
+
+    bare.eval()
+    network.eval()
+    model.predict_topk(texts, 5)
+    bare_forward()
+    pairs = [
+        (timed(lambda: model.predict_topk(texts, 5), device), timed(bare_forward, device))
+        for _ in range(4)
+    ]
+    return {
+        "labels": n_labels,
+        "clusters": int(model.label_groups_.max()) + 1,
+        "step_ms": round(1e3 * statistics.median(ours_s), 1),
+        "bare_step_ms": round(1e3 * statistics.median(theirs_s), 1),
+        "step_ratio": round(
+            statistics.median(a / b for a, b in zip(ours_s, theirs_s, strict=True)), 3
+        ),
+        "predict_ms_a_document": round(
+            1e3 * statistics.median(a for a, _ in pairs) / len(texts), 2
+        ),
+        "predict_ratio": round(statistics.median(a / b for a, b in pairs), 3),
+    }
+
+
+def main():
+    options = parse()
+    device = choose_device("auto")
+    precision = choose_precision("auto", device)
+    rows = []
+    for n_labels in options.labels:
+        rows.append(measure(n_labels, options, device, precision))
+        print(rows[-1], flush=True)
+    settings = vars(options) | {"device": device, "precision": precision}
+    write_json(options.name, {"settings": settings, "results": rows})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+import os
+
+# Before scipy is imported: scikit-learn's array API check is skipped without it.
+os.environ["SCIPY_ARRAY_API"] = "1"
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+torch.set_num_threads(1)
+
+WORDS = (
+    "red green blue fox dog cat tree house river stone bright dark old new fast slow "
+    "under over near far one two three four five six seven eight nine ten"
+).split()
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer():
+    """A fast WordPiece tokenizer, trained on the spot: [CLS] text [SEP]."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    trainer = trainers.WordPieceTrainer(vocab_size=200, special_tokens=special)
+    tokenizer.train_from_iterator([" ".join(WORDS)] * 3, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token="[UNK]",
+        pad_token="[PAD]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_tokenizer):
+    """A random BERT of 2 layers x 16."""
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(tiny_tokenizer),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=64,
+    )
+    return BertModel(config).eval()
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tiny_model, tiny_tokenizer, tmp_path_factory):
+    """Folder of the random BERT and its tokenizer, as a user would name it."""
+    folder = tmp_path_factory.mktemp("tiny-bert")
+    tiny_model.save_pretrained(folder)
+    tiny_tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def colours():
+    """60 texts of 4 words and their labels: label j stands where WORDS[j] does."""
+    rng = np.random.default_rng(0)
+    chosen = np.sort(rng.permuted(np.tile(np.arange(12), (60, 1)), axis=1)[:, :4])
+    texts = [" ".join(WORDS[j] for j in row) for row in chosen]
+    rows = np.repeat(np.arange(60), 4)
+    Y = sp.csr_array((np.ones(240), (rows, chosen.ravel())), (60, 12))
+    return texts, Y, WORDS[:12]
