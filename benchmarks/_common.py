@@ -5,9 +5,11 @@ import os
 import platform
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
+PACKAGES = ["numpy", "scipy", "torch", "scikit-learn", "transformers"]
 
 # libpecos 1.2.8 pins numpy<2 and scipy<1.14, so peers live in an environment of
 # their own. Its other requirements (torch, transformers: gigabytes) serve
@@ -34,11 +36,17 @@ def machine():
     }
 
 
+def versions(packages):
+    """Versions of packages installed in this environment."""
+    return {package: metadata.version(package) for package in packages}
+
+
 def write_json(name, content):
-    """Write content and the machine to benchmarks/results/<name>.json."""
+    """Write content, machine and versions to benchmarks/results/<name>.json."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({"machine": machine(), **content}, indent=2) + "\n")
+    content = {"machine": machine(), "versions": versions(PACKAGES), **content}
+    path.write_text(json.dumps(content, indent=2) + "\n")
     print(f"written: {path}")
     return path
 

@@ -112,7 +112,10 @@ def measure(n_labels, options, device, precision):
     model.predict_topk(texts, 5)
     bare_forward()
     pairs = [
-        (timed(lambda: model.predict_topk(texts, 5), device), timed(bare_forward, device))
+        (
+            timed(lambda: model.predict_topk(texts, 5), device),
+            timed(bare_forward, device),
+        )
         for _ in range(4)
     ]
     return {

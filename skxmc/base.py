@@ -265,6 +265,8 @@ class BaseXMCClassifier(ClassifierMixin, BaseEstimator):
         for name in ("dropout", "validation_fraction"):
             check_number(name, getattr(self, name), real, 0, 1, open_high=True)
         check_number("warmup", self.warmup, real, 0, 1)
+        if self.encoder_dropout is not None:
+            check_number("encoder_dropout", self.encoder_dropout, real, 0, 1)
         if self.clip_norm is not None:
             check_number("clip_norm", self.clip_norm, real, 0)
         if self.swa_start is not None:
@@ -324,7 +326,10 @@ class BaseXMCClassifier(ClassifierMixin, BaseEstimator):
                 "states, its embeddings included."
             )
         encoder = TransformerEncoder(
-            model, n_layers=self.n_layers, cls_last=cls_is_last(self.tokenizer_)
+            model,
+            n_layers=self.n_layers,
+            cls_last=cls_is_last(self.tokenizer_),
+            dropout=self.encoder_dropout,
         )
         return encoder, self._read(X)
 

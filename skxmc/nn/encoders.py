@@ -45,6 +45,9 @@ def load_encoder(encoder):
     logging.disable_progress_bar()
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
+        # Without a tokenizer's files, transformers 5 makes one up that knows no word.
+        if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
+            raise ValueError("the vocabulary of the tokenizer is missing")
         model = AutoModel.from_pretrained(source, dtype=torch.float32)
     except Exception as error:  # transformers raises many kinds for a bad source
         raise OSError(_not_found(encoder, source, error)) from error
@@ -107,6 +110,8 @@ class TransformerEncoder(nn.Module):
         Last layers whose first-token states are concatenated.
     cls_last : bool, default=False
         The classification token stands at the end of a text.
+    dropout : float or None, default=None
+        Inside the model; None leaves it as it is.
 
     Attributes
     ----------
@@ -117,9 +122,12 @@ class TransformerEncoder(nn.Module):
 
     pretrained = True  # trained at the encoder's learning rate
 
-    def __init__(self, model, *, n_layers, cls_last=False):
+    def __init__(self, model, *, n_layers, cls_last=False, dropout=None):
         super().__init__()
         self.model = _without_pooler(model)
+        for module in model.modules() if dropout is not None else ():
+            if isinstance(module, nn.Dropout):
+                module.p = dropout
         self.n_layers = n_layers
         self.cls_last = cls_last
         self.hidden_size = model.config.hidden_size

@@ -81,74 +81,118 @@ def train(
         Epochs without a gain of more than `tol` before training stops.
     precision : {"fp64", "fp32", "bf16", "fp16"}
     """
-    lengths = docs.lengths
-    batches_an_epoch = -(-len(rows) // batch_size)
-    n_steps = -(-batches_an_epoch // accumulate)
-    optimizer = _adamw(network, learning_rate, head_learning_rate, weight_decay)
-    schedule = LambdaLR(optimizer, _warmup_linear(warmup, max_epochs * n_steps))
-    scaler = torch.amp.GradScaler(device, enabled=precision == "fp16")
-    average = None
-    best, best_score, waited = None, -np.inf, 0
-    bar = tqdm(
-        total=max_epochs * batches_an_epoch,
-        disable=not verbose,
-        unit="batch",
-        leave=True,
+    n_batches = -(-len(rows) // batch_size)
+    descent = _Descent(
+        _adamw(network, learning_rate, head_learning_rate, weight_decay),
+        n_steps=max_epochs * -(-n_batches // accumulate),
+        warmup=warmup,
+        accumulate=accumulate,
+        clip_norm=clip_norm,
+        scaler=torch.amp.GradScaler(device, enabled=precision == "fp16"),
     )
-
-    @_names_batch_size(batch_size)  # AdamW's moments are made in the first step
-    def step():
-        if clip_norm is not None:
-            scaler.unscale_(optimizer)
-            clip_grad_norm_(network.parameters(), clip_norm)
-        scaler.step(optimizer)
-        scaler.update()
-        optimizer.zero_grad(set_to_none=True)
-        schedule.step()
-
+    average, best = _Average(swa_start), _Best(tol)
+    n_all = max_epochs * n_batches
+    bar = tqdm(total=n_all, desc="training", unit="batch", disable=not verbose)
     try:
         for epoch in range(1, max_epochs + 1):
             network.train()
-            network.start_epoch(epoch, max_epochs, batches_an_epoch)
+            network.start_epoch(epoch, max_epochs, n_batches)
             total = torch.zeros((), device=device)
-            batches = shuffled_batches(rows, lengths, batch_size, rng)
+            batches = shuffled_batches(rows, docs.lengths, batch_size, rng)
             for i, batch in enumerate(batches, start=1):
                 inputs = to_device(docs.batch(batch), device)
                 positives = to_device(padded_columns(Y, batch), device)
-                with autocast(device, precision), _names_batch_size(batch_size):
-                    loss = network.loss(inputs, positives)
-                    scaler.scale(loss / accumulate).backward()
+                with _names_batch_size(batch_size):
+                    with autocast(device, precision):
+                        loss = network.loss(inputs, positives)
+                    if descent.step(loss, last=i == n_batches):
+                        average.update(network, descent.n_done, descent.n_steps)
                 total += loss.detach()
-                last = i == len(batches)
-                if i % accumulate == 0 or last:
-                    step()
-                    done = (epoch - 1 + i / len(batches)) / max_epochs
-                    if swa_start is not None and done > swa_start:
-                        average = average or AveragedModel(network)
-                        if i // accumulate % _AVERAGE_EVERY == 0 or last:
-                            average.update_parameters(network)
                 bar.update()
                 if verbose and i % _READ_OUT == 0:
                     bar.set_postfix(epoch=epoch, loss=f"{total.item() / i:.3f}")
-            current = network if average is None else average.module
-            history.append({"epoch": epoch, "loss": total.item() / len(batches)})
+            history.append({"epoch": epoch, "loss": total.item() / n_batches})
             if evaluate is None:
                 continue
-            score = evaluate(current)
-            history[-1]["score"] = score
+            score = history[-1]["score"] = evaluate(average.of(network))
             bar.set_postfix(epoch=epoch, held_out=f"{score:.4f}")
-            waited = 0 if score > best_score + tol else waited + 1
-            if score > best_score:
-                best, best_score = _snapshot(current), score
-            if patience is not None and waited >= patience:
+            if best.waits(average.of(network), score) == patience:
                 break
     finally:
         bar.close()
-        if best is None and average is not None:
-            best = average.module.state_dict()
-        if best is not None:
-            network.load_state_dict(best)
+        best.restore(network, otherwise=average.of(network))
         network.eval()
+
+
+class _Descent:
+    """Optimizer steps with their schedule, accumulation, clipping and scaling."""
+
+    def __init__(self, optimizer, *, n_steps, warmup, accumulate, clip_norm, scaler):
+        self.optimizer = optimizer
+        self.n_steps, self.n_done = n_steps, 0
+        self.accumulate, self.n_added = accumulate, 0
+        self.clip_norm = clip_norm
+        self.scaler = scaler
+        self.schedule = LambdaLR(optimizer, _warmup_linear(warmup, n_steps))
+
+    def step(self, loss, *, last):
+        """Add the gradient of a batch; return whether a step was made with it."""
+        self.scaler.scale(loss / self.accumulate).backward()
+        self.n_added += 1
+        if self.n_added < self.accumulate and not last:
+            return False
+        if self.clip_norm is not None:
+            self.scaler.unscale_(self.optimizer)
+            groups = self.optimizer.param_groups
+            every = [parameter for group in groups for parameter in group["params"]]
+            clip_grad_norm_(every, self.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.schedule.step()
+        self.n_added = 0
+        self.n_done += 1
+        return True
+
+
+class _Average:
+    """Running mean of the weights after a share of the steps."""
+
+    def __init__(self, start):
+        self.start, self.model = start, None
+
+    def update(self, network, n_done, n_steps):
+        late = self.start is not None and n_done > self.start * n_steps
+        if late and (n_done % _AVERAGE_EVERY == 0 or n_done == n_steps):
+            self.model = self.model or AveragedModel(network)
+            self.model.update_parameters(network)
+
+    def of(self, network):
+        return network if self.model is None else self.model.module
+
+
+class _Best:
+    """Weights at the best held-out score, and epochs since the last gain."""
+
+    def __init__(self, tol):
+        self.tol = tol
+        self.score, self.weights, self.n_waited = -np.inf, None, 0
+
+    def waits(self, network, score):
+        self.n_waited = 0 if score > self.score + self.tol else self.n_waited + 1
+        if score > self.score:
+            self.score = score
+            self.weights = {
+                name: tensor.detach().to("cpu", copy=True)
+                for name, tensor in network.state_dict().items()
+            }
+        return self.n_waited
+
+    def restore(self, network, *, otherwise):
+        if self.weights is not None:
+            network.load_state_dict(self.weights)
+        elif otherwise is not network:
+            network.load_state_dict(otherwise.state_dict())
 
 
 def rank(network, docs, rows, k, *, batch_size, device, precision, verbose=0):
@@ -214,7 +258,7 @@ def _in_batches(
     was_training = module.training
     module.eval()
     with torch.inference_mode(), autocast(device, precision):
-        for batch in tqdm(batches, disable=not verbose, unit="batch"):
+        for batch in tqdm(batches, desc="reading", unit="batch", disable=not verbose):
             with _names_batch_size(batch_size):
                 parts.append(function(to_device(docs.batch(batch), device)))
     module.train(was_training)
@@ -360,13 +404,6 @@ def _warmup_linear(warmup, n_steps):
         return max(0.0, (n_steps - step) / max(1.0, n_steps - n_warmup))
 
     return factor
-
-
-def _snapshot(network):
-    return {
-        name: tensor.detach().to("cpu", copy=True)
-        for name, tensor in network.state_dict().items()
-    }
 
 
 @contextlib.contextmanager

@@ -1,0 +1,275 @@
+"""Peers on real data: linear models on TF-IDF, nearest neighbours, frequent labels.
+
+    python benchmarks/peers.py icd10cm
+    python benchmarks/peers.py DIR --peers pecos knn
+
+DIR holds a data set in a layout of `skxmc.datasets.load_xmc_repository`. All get the
+same features: TF-IDF of the texts, or those of the features layout as they are. They
+run one after the other, each in a process of its own; PECOS, omikuji and napkinXC in
+an environment that installs itself at the first run, with their default parameters.
+Training seconds start from matrices in memory (omikuji takes nothing but a file, and
+reads it in this time) and include the label tree. TF-IDF is timed apart, and is no
+part of a model's MB.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+# The peers' environment reads this file too: it has numpy, scipy and scikit-learn.
+import numpy as np
+import scipy.sparse as sp
+
+TOP = 100
+TFIDF = dict(sublinear_tf=True, ngram_range=(1, 2), min_df=2, max_features=200_000)
+PROPENSITY = {"a": 0.55, "b": 1.5}
+METRICS = ["P@1", "P@3", "P@5", "nDCG@3", "nDCG@5", "PSP@1", "PSP@3", "PSP@5"]
+METRICS += ["R@10", "R@100"]
+
+
+def timed(function, *args, **options):
+    start = time.perf_counter()
+    answer = function(*args, **options)
+    return answer, time.perf_counter() - start
+
+
+def padded(ids, lengths):
+    """Ids, row after row -> the TOP first of each row, padded with -1."""
+    lengths = np.asarray(lengths)
+    starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
+    places = np.arange(lengths.sum()) - starts
+    rows = np.repeat(np.arange(len(lengths)), lengths)
+    table = np.full((len(lengths), TOP), -1, dtype=np.int64)
+    kept = places < TOP
+    table[rows[kept], places[kept]] = np.asarray(ids)[kept]
+    return table
+
+
+def best_ids(scores):
+    rows = np.repeat(np.arange(scores.shape[0]), np.diff(scores.indptr))
+    best = np.lexsort((scores.indices, -scores.data, rows))
+    return padded(scores.indices[best], np.diff(scores.indptr))
+
+
+# Each: (X, Y, X_test, folder for the model, threads) -> training seconds, prediction
+# seconds, ids of shape (n_docs, TOP), what was set.
+
+
+def run_frequent(X, Y, X_test, folder, threads):
+    counts, train_s = timed(np.bincount, Y.indices, minlength=Y.shape[1])
+    best = np.argsort(-counts, kind="stable")[:TOP]
+    n_docs = X_test.shape[0]
+    return train_s, 0.0, padded(np.tile(best, n_docs), [len(best)] * n_docs), {}
+
+
+def run_knn(X, Y, X_test, folder, threads):
+    from sklearn.neighbors import NearestNeighbors
+
+    def predict():
+        weights = model.kneighbors_graph(X_test, mode="distance")
+        weights.data = 1 - weights.data
+        scores = sp.csr_matrix(weights @ Y)
+        scores.eliminate_zeros()  # neighbours of texts without known words
+        return best_ids(scores)
+
+    model = NearestNeighbors(n_neighbors=min(30, X.shape[0]), metric="cosine")
+    _, train_s = timed(model.fit, X)
+    ids, predict_s = timed(predict)
+    return train_s, predict_s, ids, {"n_neighbors": 30, "weights": "cosine"}
+
+
+def run_pecos(X, Y, X_test, folder, threads):
+    from pecos.xmc import Indexer, LabelEmbeddingFactory
+    from pecos.xmc.xlinear.model import XLinearModel
+
+    def train(Y):
+        labels = LabelEmbeddingFactory.create(Y, X, method="pifa", threads=threads)
+        kind = "hierarchicalkmeans"
+        chain = Indexer.gen(labels, indexer_type=kind, threads=threads, seed=0)
+        return XLinearModel.train(X, Y, C=chain, threads=threads)
+
+    model, train_s = timed(train, Y.tocsc())
+    model.save(str(folder))
+    model = XLinearModel.load(str(folder), is_predict_only=True)
+    settings = {"beam_size": 10, "only_topk": TOP}
+    scores, predict_s = timed(model.predict, X_test, threads=threads, **settings)
+    settings |= {"label_features": "pifa", "seed": 0}
+    return train_s, predict_s, best_ids(scores), settings
+
+
+def run_omikuji(X, Y, X_test, folder, threads):
+    import omikuji
+    from sklearn.datasets import dump_svmlight_file
+
+    def predict():  # a row at a time, as pairs: it has no other way
+        pairs = list(zip(X_test.indices.tolist(), X_test.data.tolist(), strict=True))
+        ends = X_test.indptr.tolist()
+        rows = [pairs[i:j] for i, j in zip(ends, ends[1:], strict=False)]
+        return [model.predict(row, beam_size=10, top_k=TOP) for row in rows]
+
+    path = folder.with_suffix(".txt")
+    with path.open("wb") as file:
+        dump_svmlight_file(X, Y, file, multilabel=True)
+    # Its parser rejects the blank at the end of a line without features.
+    lines = path.read_bytes().replace(b" \n", b"\n")
+    path.write_bytes(b"%d %d %d\n" % (*X.shape, Y.shape[1]) + lines)
+    train = omikuji.Model.train_on_data
+    model, train_s = timed(train, str(path), n_threads=threads)
+    model.save(str(folder))
+    model.init_prediction_thread_pool(threads)
+    rows, predict_s = timed(predict)
+    ids = padded([i for row in rows for i, _ in row], [len(row) for row in rows])
+    return train_s, predict_s, ids, {"beam_size": 10, "top_k": TOP}
+
+
+def run_napkinxc(X, Y, X_test, folder, threads):
+    from napkinxc.models import PLT
+
+    model = PLT(str(folder), threads=threads, seed=0)
+    _, train_s = timed(model.fit, X, Y)
+    model.load()
+    rows, predict_s = timed(model.predict, X_test, top_k=TOP)
+    ids = padded(np.concatenate(rows), [len(row) for row in rows])
+    return train_s, predict_s, ids, {"seed": 0, "top_k": TOP}
+
+
+OURS = {"frequent": (run_frequent, "numpy"), "knn": (run_knn, "scikit-learn")}
+THEIRS = {
+    "pecos": (run_pecos, "libpecos"),
+    "omikuji": (run_omikuji, "omikuji"),
+    "napkinxc": (run_napkinxc, "napkinxc"),
+}
+
+
+def worker(peer, folder, threads):
+    """Run a peer in this process; ids and the rest go to the folder."""
+    from _common import versions
+
+    run, package = (OURS | THEIRS)[peer]
+    files = [Path(folder, f"{name}.npz") for name in ("X", "Y", "X_test")]
+    X, Y, X_test = [sp.csr_matrix(sp.load_npz(file)) for file in files]
+    target = Path(folder, f"{peer}-model")
+    train_s, predict_s, ids, settings = run(X, Y, X_test, target, int(threads))
+    np.save(Path(folder, f"{peer}.npy"), ids)
+    size = sum(file.stat().st_size for file in target.rglob("*"))
+    result = {
+        "fit_s": round(train_s, 1),
+        "predict_ms_a_document": round(1e3 * predict_s / X_test.shape[0], 3),
+        "model_MB": round(1e-6 * size, 1) if size else None,
+        "peak_MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "settings": settings,
+        "versions": versions([package, "numpy", "scipy"]),
+    }
+    Path(folder, f"{peer}.json").write_text(json.dumps(result))
+
+
+def load(name):
+    """Features, labels, both of training and test, and how features were made."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    from skxmc.datasets import load_icd10cm, load_xmc_repository
+
+    data = load_icd10cm() if name == "icd10cm" else load_xmc_repository(name)
+    if data.Y_test is None:
+        raise SystemExit(f"{name} has no test split: there is nothing to score.")
+    Y, Y_test = data.Y_train.tocsr(), data.Y_test.tocsr()
+    if data.get("X_train") is not None:
+        return data.X_train, Y, data.X_test, Y_test, {"features": "of the data set"}
+    tfidf = TfidfVectorizer(**TFIDF, dtype=np.float32)
+    X, fit_s = timed(tfidf.fit_transform, data.texts_train)
+    X_test, seconds = timed(tfidf.transform, data.texts_test)
+    ms = round(1e3 * seconds / X_test.shape[0], 3)
+    made = {"features": TFIDF, "tfidf_s": round(fit_s, 1), "tfidf_ms_a_document": ms}
+    return X, Y, X_test, Y_test, made
+
+
+def run_worker(peer, folder, threads):
+    """Ids and results of a peer; of a failing one None and its error."""
+    from _common import peers_python
+
+    # Threads that wait passively do not take the processor from busy ones.
+    wanted = {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive"}
+    try:
+        python = peers_python() if peer in THEIRS else sys.executable
+    except (OSError, subprocess.CalledProcessError) as error:
+        return None, {"error": f"The peers' environment: {error}"}
+    call = [python, __file__, "--worker", peer, folder, str(threads)]
+    done = subprocess.run(call, env=os.environ | wanted, capture_output=True)
+    if done.returncode:
+        lines = done.stderr.decode(errors="replace").split("\n")
+        last = next((line for line in reversed(lines) if line.strip()), "")
+        return None, {"error": f"Exit code {done.returncode}. {last}"}
+    result = json.loads(Path(folder, f"{peer}.json").read_text())
+    return np.load(Path(folder, f"{peer}.npy")), result
+
+
+def compare(X, Y, X_test, Y_test, peers, threads):
+    """Run one after the other; returns results by peer."""
+    from skxmc.metrics import propensity, ranking_report
+
+    results, weights = {}, propensity(Y, **PROPENSITY)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, matrix in {"X": X, "Y": Y, "X_test": X_test}.items():
+            matrix.sort_indices()
+            sp.save_npz(Path(folder, f"{name}.npz"), matrix, compressed=False)
+        for peer in peers:
+            print(f"running {peer}", flush=True)
+            ids, results[peer] = run_worker(peer, folder, threads)
+            if ids is not None:
+                report = ranking_report(Y_test, ids, (1, 3, 5, 10, 100), weights)
+                metrics = {
+                    name: round(100 * float(report[name]), 2) for name in METRICS
+                }
+                results[peer] = {"metrics": metrics, **results[peer]}
+    return results
+
+
+def show(results):
+    """Print an aligned table, a row a peer, and errors below."""
+    numbers = ["fit_s", "predict_ms_a_document", "model_MB"]
+    table = [["peer", *METRICS, "train s", "ms/doc", "MB"]]
+    for peer, result in results.items():
+        cells = [f"{value:.2f}" for value in result.get("metrics", {}).values()]
+        if cells:
+            table.append([peer, *cells, *(str(result[n] or "-") for n in numbers)])
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
+        print("  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)))
+    for peer, result in results.items():
+        if "error" in result:
+            print(f"{peer} failed: {result['error']}")
+
+
+def main():
+    from _common import write_json
+
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    every = [*OURS, *THEIRS]
+    parser.add_argument("data", help="icd10cm, or a folder")
+    parser.add_argument("--peers", nargs="+", choices=every, default=every)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--name", help="of the file in benchmarks/results")
+    options = parser.parse_args()
+
+    X, Y, X_test, Y_test, made = load(options.data)
+    results = compare(X, Y, X_test, Y_test, options.peers, options.threads)
+    show(results)
+    data = Path(options.data).resolve().name
+    shape = {"n_train": X.shape[0], "n_test": X_test.shape[0]}
+    shape |= {"n_features": X.shape[1], "n_labels": Y.shape[1]}
+    settings = {"split": "test", "threads": options.threads, "propensity": PROPENSITY}
+    content = {"data": data, **settings, **shape, **made, "results": results}
+    write_json(options.name or f"peers-{data}", content)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--worker"]:
+        worker(*sys.argv[2:])
+    else:
+        main()

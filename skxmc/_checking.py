@@ -1,0 +1,139 @@
+"""Data, containers and assertions of `skxmc.estimator_checks`."""
+
+import contextlib
+import importlib
+import itertools
+import pickle
+import random
+import re
+from unittest import mock
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+
+WORDS = "red green blue fox dog cat tree house".split()
+N_DOCS, N_LABELS = 24, 6
+METHODS = ("predict", "predict_proba", "decision_function", "predict_topk")
+
+
+def make_data():
+    """24 texts of 3 words; label j where word j stands, for 6 of 8 words."""
+    rng = np.random.default_rng(0)
+    chosen = [rng.choice(len(WORDS), 3, replace=False) for _ in range(N_DOCS)]
+    texts = [" ".join(WORDS[j] for j in row) for row in chosen]
+    Y = [[float(j in row) for j in range(N_LABELS)] for row in chosen]
+    return texts, sp.csr_array(np.array(Y, dtype=np.float32))
+
+
+def text_features(texts):
+    """Count the words of each text: float64 ndarray."""
+    return np.array([[t.split().count(w) for w in WORDS] for t in texts], float)
+
+
+def text_containers(texts):
+    """Yield other containers of the same texts, each with its name."""
+    yield "tuple", tuple(texts)
+    yield "object array", np.array(texts, dtype=object)
+    yield "str array", np.array(texts)
+    yield "column of an object array", np.array(texts, dtype=object)[:, None]
+    yield "column of a str array", np.array(texts)[:, None]
+    for name in ("pandas", "polars"):
+        with contextlib.suppress(ImportError):
+            library = importlib.import_module(name)
+            yield f"{name} Series", library.Series(texts)
+            yield f"{name} DataFrame", library.DataFrame({"text": texts})
+
+
+def seeded(estimator):
+    """Clone with random_state=0."""
+    return clone(estimator).set_params(random_state=0)
+
+
+def fitted(estimator, X, y, **params):
+    """Fit a seeded clone with other parameters."""
+    return seeded(estimator).set_params(**params).fit(X, y)
+
+
+def to_dense(values):
+    """Turn a sparse matrix into an array; leave an array."""
+    return values.toarray() if sp.issparse(values) else values
+
+
+def answers(model, X):
+    """Everything that the model predicts, as dense arrays."""
+    proba, odds = model.predict_proba(X), model.decision_function(X)
+    return (
+        *model.predict_topk(X),
+        to_dense(proba),
+        to_dense(odds),
+        to_dense(model.predict(X)),
+    )
+
+
+def assert_same(got, expected, what=""):
+    """Demand pairs of arrays that are equal to the bit."""
+    for one, other in zip(got, expected, strict=True):
+        np.testing.assert_array_equal(one, other, err_msg=what)
+
+
+def assert_inside(probabilities):
+    """Demand probabilities strictly inside (0, 1)."""
+    assert ((probabilities > 0) & (probabilities < 1)).all(), "outside (0, 1)"
+
+
+def assert_refused(call, message, kinds=(ValueError, TypeError)):
+    """Demand that a call raises an error whose message matches."""
+    try:
+        call()
+    except kinds as error:
+        found = re.search(message, str(error), re.DOTALL)
+        assert found, f"the message {str(error)!r} does not match {message!r}"
+        return
+    raise AssertionError(f"nothing raised; expected an error that says {message!r}")
+
+
+def assert_fit_refused(estimator, X, y, message, **params):
+    """Demand that fit refuses before training, and leaves nothing fitted."""
+    model = seeded(estimator).set_params(**params)
+    with at_step(1, AssertionError("bad input was seen only after training began")):
+        assert_refused(lambda: model.fit(X, y), message)
+    assert_unfitted(model)
+
+
+def assert_unfitted(model):
+    """Demand NotFittedError of every way to predict."""
+    for name in METHODS:
+        try:
+            getattr(model, name)(["red"])
+        except NotFittedError:
+            continue
+        raise AssertionError(f"{name} of an unfitted estimator: no NotFittedError")
+
+
+def failing_fit(model, X, y):
+    """Fit with an error in the second step."""
+    with at_step(2, RuntimeError("out of luck")):
+        model.set_params(batch_size=4).fit(X, y)
+
+
+@contextlib.contextmanager
+def at_step(number, error):
+    """Raise an error in place of an optimizer step."""
+    count, original = itertools.count(1), torch.optim.AdamW.step
+
+    def step(self, closure=None):
+        if next(count) == number:
+            raise error
+        return original(self, closure)
+
+    with mock.patch.object(torch.optim.AdamW, "step", step):
+        yield
+
+
+def generators():
+    """States of the global random generators."""
+    numpy_state = np.random.get_state()  # noqa: NPY002
+    return pickle.dumps((numpy_state, random.getstate(), torch.get_rng_state().numpy()))

@@ -1,0 +1,258 @@
+"""The shared checks, that they can fail, and scikit-learn's own suite."""
+
+import itertools
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.estimator_checks import check_estimator
+from sklearn.utils.validation import validate_data
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+from skxmc import GRankClassifier
+from skxmc.estimator_checks import CHECKS, check_xmc_estimator
+
+TINY = dict(
+    n_layers=1,
+    max_epochs=2,
+    batch_size=8,
+    max_length=16,
+    label_dim=8,
+    validation_fraction=0.2,
+    precision="fp32",
+)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_grank_passes(check, tiny_encoder):
+    check(GRankClassifier(tiny_encoder, **TINY))
+
+
+@pytest.mark.parametrize(
+    "params",
+    [dict(max_leaf_size=2, n_shortlist=2), dict(small_label_mode="dual", swa_start=0)],
+)
+def test_grank_passes_in_its_other_modes(tiny_encoder, params):
+    check_xmc_estimator(GRankClassifier(tiny_encoder, **TINY | params))
+
+
+# Estimators that break a promise, each caught by the check of that promise.
+
+
+class DenseOutput(GRankClassifier):
+    def predict_proba(self, X):
+        proba = super().predict_proba(X)
+        return proba.toarray() if sp.issparse(proba) else proba
+
+
+class OtherContainer(GRankClassifier):
+    def predict_proba(self, X):
+        proba = super().predict_proba(X)
+        return sp.csr_matrix(proba) if sp.issparse(proba) else proba
+
+
+class NotReproducible(GRankClassifier):
+    _calls = itertools.count()
+
+    def fit(self, X, y):
+        return self.set_params(random_state=next(self._calls)).fit_again(X, y)
+
+    fit_again = GRankClassifier.fit
+
+
+class MovesGlobalState(GRankClassifier):
+    def fit(self, X, y):
+        torch.manual_seed(3)
+        return super().fit(X, y)
+
+
+class SwallowsInterrupt(GRankClassifier):
+    def fit(self, X, y):
+        try:
+            return super().fit(X, y)
+        except KeyboardInterrupt:
+            return self
+
+
+class LosesInterrupted(GRankClassifier):
+    def fit(self, X, y):
+        try:
+            return super().fit(X, y)
+        except KeyboardInterrupt:
+            del self.network_
+            raise
+
+
+class AcceptsMissingTexts(GRankClassifier):
+    def _check_X(self, X, *, fitting=False):
+        if isinstance(X, list):
+            X = [text if isinstance(text, str) else "" for text in X]
+        return super()._check_X(X, fitting=fitting)
+
+
+class AcceptsCounts(GRankClassifier):
+    def fit(self, X, y):
+        return super().fit(X, (y > 0).astype(np.float32) if sp.issparse(y) else y)
+
+
+class ChangesY(GRankClassifier):
+    def fit(self, X, y):
+        if sp.issparse(y):
+            y.eliminate_zeros()
+        return super().fit(X, y)
+
+
+class ChangesParameters(GRankClassifier):
+    def fit(self, X, y):
+        self.top_k = 1
+        return super().fit(X, y)
+
+
+class LooksFitted(GRankClassifier):
+    def fit(self, X, y):
+        try:
+            return super().fit(X, y)
+        except RuntimeError:
+            self.network_ = None
+            raise
+
+
+class WorstFirst(GRankClassifier):
+    def predict_topk(self, X, k=5):
+        ids, scores = super().predict_topk(X, k)
+        return ids[:, ::-1].copy(), scores[:, ::-1].copy()
+
+
+class CutsLabelTexts(GRankClassifier):
+    def _check_fit(self, X, y):
+        if self.label_texts is not None:
+            n_labels = y.shape[1]
+            self.label_texts = (list(self.label_texts) + n_labels * [""])[:n_labels]
+        return super()._check_fit(X, y)
+
+
+class ForgetsOnPickle(GRankClassifier):
+    def __getstate__(self):
+        return super().__getstate__() | {"calibration_": (1.0, 0.0)}
+
+
+@pytest.mark.parametrize(
+    "broken, check",
+    [
+        (DenseOutput, "check_sparse_output"),
+        (OtherContainer, "check_sparse_output"),
+        (NotReproducible, "check_random_state"),
+        (MovesGlobalState, "check_random_state"),
+        (SwallowsInterrupt, "check_interruption"),
+        (LosesInterrupted, "check_interruption"),
+        (AcceptsMissingTexts, "check_bad_texts"),
+        (AcceptsCounts, "check_bad_labels"),
+        (ChangesY, "check_nothing_mutated"),
+        (ChangesParameters, "check_nothing_mutated"),
+        (LooksFitted, "check_failure"),
+        (WorstFirst, "check_topk"),
+        (CutsLabelTexts, "check_bad_parameters"),
+        (ForgetsOnPickle, "check_pickle"),
+    ],
+)
+def test_a_broken_estimator_fails(broken, check, tiny_encoder):
+    (run,) = (function for function in CHECKS if function.__name__ == check)
+    with pytest.raises((AssertionError, AttributeError, NotFittedError)):
+        run(broken(tiny_encoder, **TINY))
+
+
+def test_a_failure_names_the_check(tiny_encoder):
+    with pytest.raises(AssertionError) as caught:
+        check_xmc_estimator(OtherContainer(tiny_encoder, **TINY))
+    (note,) = caught.value.__notes__
+    assert note.startswith("OtherContainer, check_sparse_output: Fitted on a sparse y")
+
+
+# scikit-learn's suite. Batches must not matter (fp64), nor may documents be held
+# out: it demands accuracy on a few dozen rows.
+
+SUITE = dict(
+    validation_fraction=0,
+    dropout=0,
+    batch_size=32,
+    learning_rate=1e-2,
+    random_state=0,
+    precision="fp64",
+)
+
+
+def assert_passes_whole_suite(estimator):
+    results = check_estimator(estimator, on_skip=None, on_fail=None)
+    failed = {r["check_name"]: r["exception"] for r in results if r["exception"]}
+    assert not failed
+    assert {r["status"] for r in results} == {"passed"}
+    assert len(results) >= 59  # scikit-learn 1.9; fewer would mean checks left out
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.DataConversionWarning")
+def test_sklearn_suite_on_features():
+    model = GRankClassifier(
+        max_epochs=15, label_dim=32, head_learning_rate=3e-2, **SUITE
+    )
+    assert_passes_whole_suite(model)
+
+
+# Width of a bin, bins on each side of 0, and columns that have words of their own.
+STEP, N_BINS, N_COLUMNS = 0.5, 16, 32
+
+
+class RendersRows(GRankClassifier):
+    """Reads each feature row as a text: one word for a column and a binned value."""
+
+    def _check_X(self, X, *, fitting=False):
+        X = validate_data(self, X, accept_sparse="csr", reset=fitting)
+        X = X.toarray() if sp.issparse(X) else X
+        bins = np.rint(X / STEP).clip(-N_BINS, N_BINS).astype(int)
+        texts = [" ".join(word(j, b) for j, b in enumerate(row)) for row in bins]
+        return super()._check_X(texts, fitting=fitting)
+
+
+def word(column, value):
+    return f"f{column % N_COLUMNS}_{value}"
+
+
+@pytest.fixture(scope="module")
+def row_encoder(tmp_path_factory):
+    """A random BERT of one layer whose words are columns with binned values."""
+    values = range(-N_BINS, N_BINS + 1)
+    words = [word(j, b) for j in range(N_COLUMNS) for b in values]
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *words]
+    ids = {token: i for i, token in enumerate(vocabulary)}
+    tokenizer = Tokenizer(models.WordLevel(ids, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    names = dict(pad="[PAD]", unk="[UNK]", cls="[CLS]", sep="[SEP]")
+    names = {f"{name}_token": token for name, token in names.items()}
+    folder = tmp_path_factory.mktemp("row-bert")
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(ids),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=128,
+        hidden_dropout_prob=0,
+        attention_probs_dropout_prob=0,
+    )
+    BertModel(config).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.DataConversionWarning")
+def test_sklearn_suite_on_texts(row_encoder):
+    model = RendersRows(
+        row_encoder, n_layers=1, max_epochs=10, head_learning_rate=1e-2, **SUITE
+    )
+    assert_passes_whole_suite(model)

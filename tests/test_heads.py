@@ -1,0 +1,143 @@
+"""Label scores against label vectors that are written out."""
+
+import pytest
+import torch
+
+from skxmc.nn.heads import LabelScores
+
+N_LABELS, N_WORDS = 7, 5
+# Word ids of each label; label 2 has no word, label 4 one word twice.
+WORDS = [[0], [1, 2, 4], [], [3, 0], [2, 2], [4], [0, 1, 3]]
+
+
+def make_head(with_words=True, dtype=torch.float64, seed=0):
+    torch.manual_seed(seed)
+    identity = torch.randn(N_LABELS, 3)
+    if not with_words:
+        return LabelScores(identity).to(dtype)
+    words = torch.tensor([row + [N_WORDS] * (3 - len(row)) for row in WORDS])
+    return LabelScores(identity, words.int(), torch.randn(N_WORDS + 1, 2)).to(dtype)
+
+
+def label_vectors(head):
+    """Identity beside the mean of the word vectors, label by label."""
+    if head.words is None:
+        return head.identity
+    rows = []
+    for identity, words in zip(head.identity, WORDS, strict=True):
+        text = head.word_vectors.new_zeros(2)
+        for word in words:
+            text = text + head.word_vectors[word] / len(words)
+        rows.append(torch.cat([identity, text]))
+    return torch.stack(rows)
+
+
+def random_docs(head, n_docs=4, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    docs = torch.randn(n_docs, head.dim, generator=generator, dtype=torch.float64)
+    return docs.to(head.identity.dtype)
+
+
+def random_ids(n_docs=4, n_candidates=6, seed=2):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, N_LABELS + 1, (n_docs, n_candidates), generator=generator)
+
+
+def gradients(head, docs, scores, weights):
+    (scores * weights).sum().backward()
+    found = {name: p.grad.clone() for name, p in head.named_parameters()}
+    found["docs"] = docs.grad.clone()
+    head.zero_grad()
+    docs.grad = None
+    return found
+
+
+@pytest.mark.parametrize("with_words", [False, True])
+def test_dimensions(with_words):
+    head = make_head(with_words)
+    assert head.n_labels == N_LABELS
+    assert head.dim == (5 if with_words else 3)
+    names = {name for name, _ in head.named_parameters()}
+    assert names == ({"identity", "word_vectors"} if with_words else {"identity"})
+
+
+@pytest.mark.parametrize("with_words", [False, True])
+def test_scores_of_all_labels(with_words):
+    head = make_head(with_words)
+    docs = random_docs(head)
+    torch.testing.assert_close(head(docs), docs @ label_vectors(head).T)
+
+
+@pytest.mark.parametrize("with_words", [False, True])
+def test_scores_of_candidates(with_words):
+    head = make_head(with_words)
+    docs, ids = random_docs(head), random_ids()
+    real = ids < N_LABELS
+    assert not real.all()
+    expected = head(docs).gather(1, ids.clamp(max=N_LABELS - 1))
+    scores = head(docs, ids)
+    assert scores.shape == ids.shape
+    torch.testing.assert_close(scores[real], expected[real])
+    assert scores.isfinite().all()
+
+
+@pytest.mark.parametrize("candidates", [False, True])
+@pytest.mark.parametrize("with_words", [False, True])
+def test_gradients(with_words, candidates):
+    head = make_head(with_words)
+    docs = random_docs(head).requires_grad_()
+    ids = random_ids() if candidates else None
+    explicit = docs @ label_vectors(head).T
+    if candidates:
+        explicit = explicit.gather(1, ids.clamp(max=N_LABELS - 1))
+    weights = torch.randn(explicit.shape, dtype=explicit.dtype)
+    if candidates:
+        weights = weights * (ids < N_LABELS)  # what the loss leaves of padding: 0
+    expected = gradients(head, docs, explicit, weights)
+    found = gradients(head, docs, head(docs, ids), weights)
+    assert found.keys() == expected.keys()
+    for name in expected:
+        torch.testing.assert_close(found[name], expected[name], msg=name)
+        assert (found[name] != 0).any()
+    if with_words:
+        assert (found["word_vectors"][N_WORDS] == 0).all(), "the padding word learns"
+
+
+def test_label_without_words_has_no_text_part():
+    head = make_head()
+    docs = random_docs(head)
+    own = docs[:, :3] @ head.identity[2]
+    torch.testing.assert_close(head(docs)[:, 2], own)
+    ids = torch.full((4, 1), 2)
+    torch.testing.assert_close(head(docs, ids)[:, 0], own)
+
+
+def test_padding_word_does_not_count():
+    head = make_head()
+    docs, ids = random_docs(head), random_ids()
+    before = head(docs), head(docs, ids)
+    with torch.no_grad():
+        head.word_vectors[N_WORDS] = 1e6
+    torch.testing.assert_close((head(docs), head(docs, ids)), before)
+
+
+def test_labels_none_of_which_has_words():
+    words = torch.full((3, 1), N_WORDS, dtype=torch.int32)
+    head = LabelScores(torch.randn(3, 2), words, torch.randn(N_WORDS + 1, 2))
+    docs = torch.randn(2, 4)
+    torch.testing.assert_close(head(docs), docs[:, :2] @ head.identity.T)
+    ids = torch.tensor([[0, 1], [2, 3]])
+    assert head(docs, ids).isfinite().all()
+
+
+@pytest.mark.parametrize("with_words", [False, True])
+def test_under_autocast(with_words):
+    head = make_head(with_words, torch.float32)
+    docs, ids = random_docs(head).requires_grad_(), random_ids()
+    for some in (None, ids):
+        exact = head(docs, some)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            scores = head(docs, some)
+            scores.float().sum().backward()
+        torch.testing.assert_close(scores.float(), exact, rtol=0.03, atol=0.1)
+        assert head.identity.grad.dtype == torch.float32

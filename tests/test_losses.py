@@ -1,0 +1,252 @@
+"""The GRank loss, with a mask and over all labels, against its equations."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from skxmc.nn.losses import grank_loss, grank_loss_all
+
+# What a gradient below 1 loses when it is rounded to the dtype of the scores.
+ROUNDING = {torch.float32: 1e-6, torch.bfloat16: 4e-3, torch.float16: 5e-4}
+
+
+def equation_4(scores, is_positive, mask):
+    """Mean over usable rows of log(1 + double sum), as the paper writes it."""
+    losses = []
+    for row, positive, real in zip(
+        scores.tolist(), is_positive.tolist(), mask.tolist(), strict=True
+    ):
+        columns = [j for j in range(len(row)) if real[j]]
+        P = [j for j in columns if positive[j]]
+        M = [j for j in columns if not positive[j]]
+        if P and M:
+            total = sum(math.exp(row[j] - row[i]) for j in M for i in P)
+            losses.append(math.log1p(total))
+    return sum(losses) / max(len(losses), 1)
+
+
+def random_batch(seed, n_docs=6, n_labels=9, dtype=torch.float64, scale=3.0):
+    generator = torch.Generator().manual_seed(seed)
+    scores = scale * torch.randn(n_docs, n_labels, generator=generator).to(dtype)
+    is_positive = torch.rand(n_docs, n_labels, generator=generator) < 0.3
+    mask = torch.rand(n_docs, n_labels, generator=generator) < 0.8
+    return scores, is_positive, mask
+
+
+def columns_of(is_positive, n_more=1):
+    """Positives as ids, ascending, padded by `n_more` columns too many."""
+    n_labels = is_positive.shape[1]
+    ids = torch.where(is_positive, torch.arange(n_labels), n_labels)
+    width = max(int(is_positive.sum(dim=1).max()), 1) + n_more
+    return (
+        torch.nn.functional.pad(ids, (0, width), value=n_labels)
+        .sort()
+        .values[:, :width]
+    )
+
+
+def value_and_gradient(loss, scores, *rest):
+    scores = scores.clone().requires_grad_()
+    value = loss(scores, *rest)
+    value.backward()
+    return value.detach(), scores.grad
+
+
+def both(scores, is_positive):
+    """Value and gradient by either function, every label a candidate."""
+    mask = torch.ones_like(is_positive)
+    yield value_and_gradient(grank_loss, scores, is_positive, mask)
+    yield value_and_gradient(grank_loss_all, scores, columns_of(is_positive))
+
+
+# --- values -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_equation_4(seed):
+    scores, is_positive, mask = random_batch(seed)
+    expected = equation_4(scores, is_positive, mask)
+    assert grank_loss(scores, is_positive, mask).item() == pytest.approx(expected)
+
+    expected = equation_4(scores, is_positive, torch.ones_like(mask))
+    loss = grank_loss_all(scores, columns_of(is_positive))
+    assert loss.item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("n_pos, n_neg", [(1, 1), (5, 3951), (19, 30919)])
+@pytest.mark.parametrize("level", [0.0, -7.0, 300.0])
+def test_equal_scores(n_pos, n_neg, level):
+    # Eq. 4 with equal scores is log(1 + |P||M|).
+    is_positive = torch.arange(n_pos + n_neg)[None] < n_pos
+    scores = torch.full(is_positive.shape, level)
+    for loss, _ in both(scores, is_positive):
+        assert loss.item() == pytest.approx(math.log1p(n_pos * n_neg), rel=1e-5)
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 10**6), shift=st.floats(-1e4, 1e4))
+def test_shift_of_a_document_changes_nothing(seed, shift):
+    scores, is_positive, mask = random_batch(seed)
+    shifts = shift * torch.arange(len(scores), dtype=scores.dtype)[:, None]
+    for moved, still in zip(
+        both(scores + shifts, is_positive), both(scores, is_positive), strict=True
+    ):
+        torch.testing.assert_close(moved, still, rtol=1e-7, atol=1e-9)
+    torch.testing.assert_close(
+        grank_loss(scores + shifts, is_positive, mask),
+        grank_loss(scores, is_positive, mask),
+    )
+
+
+def test_mean_over_usable_rows_only():
+    scores, is_positive, _ = random_batch(0, n_docs=5)
+    is_positive[:, 0], is_positive[:, 1] = True, False
+    is_positive[1] = False  # no positive
+    is_positive[3] = True  # no negative
+    usable = [0, 2, 4]
+    alone = [
+        equation_4(scores[[i]], is_positive[[i]], torch.ones(1, 9) > 0) for i in usable
+    ]
+    for loss, gradient in both(scores, is_positive):
+        assert loss.item() == pytest.approx(sum(alone) / 3)
+        assert (gradient[[1, 3]] == 0).all()
+        assert (gradient[usable] != 0).all()
+
+
+# --- gradients --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ROUNDING)
+@pytest.mark.parametrize("seed", range(3))
+def test_gradient_in_closed_form(dtype, seed):
+    # Eq. 6: sums of s / (1 + s) over negatives and -s / (1 + s) over positives.
+    scores, is_positive, _ = random_batch(seed, dtype=dtype)
+    is_positive[:, 0], is_positive[:, 1] = True, False
+    z = scores.double()
+    high = z.masked_fill(is_positive, -math.inf)
+    low = (-z).masked_fill(~is_positive, -math.inf)
+    weight = (high.logsumexp(1) + low.logsumexp(1)).sigmoid()[:, None]
+    expected = weight * (high.softmax(dim=1) - low.softmax(dim=1)) / len(scores)
+
+    tolerance = ROUNDING[dtype]
+    for loss, gradient in both(scores, is_positive):
+        assert loss.dtype == torch.float32 and gradient.dtype == dtype
+        gradient = gradient.double()
+        torch.testing.assert_close(gradient, expected, rtol=0, atol=tolerance)
+        up = gradient.masked_fill(is_positive, 0).sum(dim=1)
+        down = gradient.masked_fill(~is_positive, 0).sum(dim=1)
+        share = weight[:, 0] / len(scores)
+        torch.testing.assert_close(up, share, rtol=0, atol=tolerance)
+        torch.testing.assert_close(down, -share, rtol=0, atol=tolerance)
+        assert up.min() > 0.05  # so that the tolerance can tell
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_gradient_by_differences(seed):
+    scores, is_positive, mask = random_batch(seed, n_docs=3, n_labels=6)
+    scores.requires_grad_()
+    assert torch.autograd.gradcheck(lambda s: grank_loss(s, is_positive, mask), scores)
+    ids = columns_of(is_positive)
+    assert torch.autograd.gradcheck(lambda s: grank_loss_all(s, ids), scores)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, *ROUNDING])
+@pytest.mark.parametrize("seed", range(5))
+def test_both_functions_agree(dtype, seed):
+    scores, is_positive, _ = random_batch(seed, n_docs=8, dtype=dtype)
+    is_positive[0], is_positive[1] = False, True
+    (loss, gradient), (loss_all, gradient_all) = both(scores, is_positive)
+    assert loss.dtype == loss_all.dtype
+    torch.testing.assert_close(loss, loss_all)
+    torch.testing.assert_close(gradient, gradient_all)
+
+
+def test_gradient_scales_with_what_comes_from_above():
+    scores, is_positive, _ = random_batch(1)
+    ids = columns_of(is_positive)
+    _, gradient = value_and_gradient(grank_loss_all, scores, ids)
+    _, seven = value_and_gradient(lambda s, i: 7 * grank_loss_all(s, i), scores, ids)
+    torch.testing.assert_close(seven, 7 * gradient)
+
+
+def test_scores_are_left_alone():
+    # The all-label loss works in place, on a copy of its own.
+    for dtype in ROUNDING:
+        scores, is_positive, _ = random_batch(2, dtype=dtype)
+        before = scores.clone()
+        grank_loss_all(scores, columns_of(is_positive))
+        assert torch.equal(scores, before)
+
+
+# --- padding and degenerate rows --------------------------------------------
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    filling=st.sampled_from([0.0, 1e4, -1e4, math.inf, -math.inf, math.nan]),
+)
+def test_padding_never_matters(seed, filling):
+    scores, is_positive, mask = random_batch(seed)
+    expected, _ = value_and_gradient(grank_loss, scores, is_positive, mask)
+    filled = scores.masked_fill(~mask, filling)
+    loss, gradient = value_and_gradient(grank_loss, filled, is_positive, mask)
+    assert torch.equal(loss, expected)
+    assert (gradient[~mask] == 0).all()
+    assert gradient.isfinite().all()
+
+
+def test_padded_list_of_positives():
+    scores, is_positive, _ = random_batch(3)
+    short, long = columns_of(is_positive, 0), columns_of(is_positive, 20)
+    expected = value_and_gradient(grank_loss_all, scores, short)
+    torch.testing.assert_close(
+        value_and_gradient(grank_loss_all, scores, long), expected
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, *ROUNDING])
+@pytest.mark.parametrize("kind", ["no positive", "no negative", "all padding"])
+def test_unusable_rows_give_nothing(dtype, kind):
+    scores = random_batch(0, n_docs=3, dtype=dtype)[0]
+    is_positive = torch.full(scores.shape, kind == "no negative")
+    mask = torch.full(scores.shape, kind != "all padding")
+    results = [value_and_gradient(grank_loss, scores, is_positive, mask)]
+    if kind != "all padding":
+        results.append(
+            value_and_gradient(grank_loss_all, scores, columns_of(is_positive))
+        )
+    for loss, gradient in results:
+        assert loss == 0
+        assert (gradient == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, *ROUNDING])
+@pytest.mark.parametrize("size", [88.0, 1e4, 6e4])
+@pytest.mark.parametrize("right", [True, False])
+def test_scores_that_would_overflow(dtype, size, right):
+    # exp of 11.1 overflows fp16, of 88.8 float32, of 709.8 float64.
+    is_positive = torch.tensor([[True, True, False, False, False]])
+    scores = torch.where(is_positive == right, size, -size).to(dtype)
+    gap = 2 * scores[0, 0].abs().item()
+    # Ranked right: the loss is 0. Wrong: log(2 * 3) above the gap.
+    expected = 0.0 if right else gap + math.log(6)
+    for loss, gradient in both(scores, is_positive):
+        assert loss.item() == pytest.approx(expected, rel=1e-6, abs=1e-30)
+        assert gradient.isfinite().all()
+        total = gradient.double().abs().sum().item()
+        assert total == pytest.approx(0 if right else 2, abs=1e-2)
+
+
+def test_hard_row_does_not_spill_over():
+    scores, is_positive, _ = random_batch(4, n_docs=2)
+    is_positive[:, 0], is_positive[:, 1] = True, False
+    hard = scores.clone()
+    hard[0] *= 1e4
+    for (_, gradient), (_, plain) in zip(
+        both(hard, is_positive), both(scores, is_positive), strict=True
+    ):
+        torch.testing.assert_close(gradient[1], plain[1])

@@ -1,0 +1,175 @@
+"""Clusters of labels, and the candidates that come from them."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from skxmc.nn.shortlist import LabelClusters
+
+
+@st.composite
+def cases(draw):
+    """Labels in clusters of any size, positives, distinct scores, k."""
+    n_clusters = draw(st.integers(1, 8))
+    more = draw(st.lists(st.integers(0, n_clusters - 1), max_size=20))
+    groups = np.array(draw(st.permutations([*range(n_clusters), *more])))
+    n_docs = draw(st.integers(1, 4))
+    columns = st.lists(st.integers(0, len(groups) - 1), max_size=12, unique=True)
+    positives = draw(st.lists(columns, min_size=n_docs, max_size=n_docs))
+    k = draw(st.integers(1, n_clusters))
+    ranks = [draw(st.permutations(range(n_clusters))) for _ in range(n_docs)]
+    scores = torch.tensor(ranks, dtype=torch.float32) - n_clusters / 2
+    return groups, positives, scores, k
+
+
+def as_tensor(rows, padding, n_more=0):
+    width = max(map(len, rows), default=0) + n_more
+    width = max(width, 1)
+    return torch.tensor([[*row, *[padding] * (width - len(row))] for row in rows])
+
+
+def brute_candidates(groups, positives, scores, k):
+    """Candidates of a document: its clusters in order, and the labels left over."""
+    true = {groups[label] for label in positives}
+    by_score = sorted(range(len(scores)), key=lambda c: -scores[c])
+    clusters = sorted(by_score, key=lambda c: c not in true)[:k]
+    if len(true) >= k:  # the true ones tie: any k of them may be taken
+        clusters = None
+    return true, clusters
+
+
+# --- the tables -------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(cases())
+def test_members_and_slots_are_a_partition(case):
+    groups = case[0]
+    clusters = LabelClusters(groups)
+    n_labels = len(groups)
+    assert (clusters.n_labels, clusters.n_clusters) == (n_labels, groups.max() + 1)
+    assert clusters.members.shape[1] == np.bincount(groups).max()
+    for cluster, row in enumerate(clusters.members.tolist()):
+        expected = np.flatnonzero(groups == cluster).tolist()
+        assert row == expected + [n_labels] * (len(row) - len(expected))
+    for label in range(n_labels):
+        place = clusters.groups[label], clusters.slots[label]
+        assert clusters.members[place] == label
+    assert clusters.groups[n_labels] == clusters.n_clusters
+
+
+def test_tables_travel_with_the_network():
+    clusters = LabelClusters(np.array([0, 1, 0]))
+    assert set(clusters.state_dict()) == {"groups", "slots", "members"}
+    assert not list(clusters.parameters())
+
+
+@settings(max_examples=60, deadline=None)
+@given(cases(), st.integers(0, 3))
+def test_targets(case, n_more):
+    groups, positives, _, _ = case
+    clusters = LabelClusters(groups)
+    ids = as_tensor(positives, len(groups), n_more)
+    targets = clusters.targets(ids)
+    assert targets.shape == ids.shape
+    for row, own in zip(targets.tolist(), positives, strict=True):
+        expected = sorted({int(groups[label]) for label in own})
+        assert row == expected + [clusters.n_clusters] * (len(row) - len(expected))
+
+
+@settings(max_examples=60, deadline=None)
+@given(cases())
+def test_top(case):
+    groups, _, scores, k = case
+    clusters = LabelClusters(groups)
+    ids, chosen = clusters.top(scores, k)
+    assert ids.shape == (len(scores), k * clusters.members.shape[1])
+    for row, best, own in zip(ids, chosen, scores, strict=True):
+        assert best.tolist() == own.argsort(descending=True)[:k].tolist()
+        labels = [label for label in row.tolist() if label < len(groups)]
+        expected = [np.flatnonzero(groups == c).tolist() for c in best.tolist()]
+        assert labels == sum(expected, [])
+
+
+# --- candidates -------------------------------------------------------------
+
+
+@settings(max_examples=200, deadline=None)
+@given(cases(), st.integers(0, 3))
+def test_candidates(case, n_more):
+    groups, positives, scores, k = case
+    n_labels, clusters = len(groups), LabelClusters(groups)
+    ids = as_tensor(positives, n_labels, n_more)
+    found, is_positive = clusters.candidates(scores, ids, clusters.targets(ids), k)
+    size = clusters.members.shape[1]
+    assert found.shape == is_positive.shape == (len(ids), k * size + ids.shape[1])
+    assert found.dtype == torch.int64 and is_positive.dtype == torch.bool
+
+    for i, own in enumerate(positives):
+        row, flags = found[i], is_positive[i]
+        real = row[row < n_labels].tolist()
+        assert len(real) == len(set(real)), "a label is there twice"
+        assert sorted(row[flags].tolist()) == sorted(own), "a positive, once, flagged"
+
+        # Of the k blocks the first are true clusters, the rest the best others.
+        blocks = row[: k * size].view(k, size).tolist()
+        blocks = [{label for label in block if label < n_labels} for block in blocks]
+        order = [int(groups[min(block)]) for block in blocks]
+        for cluster, block in zip(order, blocks, strict=True):
+            assert block == set(np.flatnonzero(groups == cluster).tolist())
+        true, expected = brute_candidates(groups, own, scores[i].tolist(), k)
+        if expected is None:
+            assert set(order) <= true
+        else:
+            assert set(order[: len(true)]) == true
+            assert order[len(true) :] == expected[len(true) :]
+
+        # The rest holds the positives whose cluster found no place, and no others.
+        rest = row[k * size :]
+        rest = rest[rest < n_labels].tolist()
+        assert set(rest) == {label for label in own if groups[label] not in order}
+
+
+def test_candidates_of_documents_without_positives():
+    clusters = LabelClusters(np.array([0, 0, 1, 1, 2]))
+    none = torch.full((2, 1), 5)
+    scores = torch.tensor([[0.0, 1.0, 2.0], [2.0, 1.0, 0.0]])
+    ids, is_positive = clusters.candidates(scores, none, clusters.targets(none), 2)
+    assert ids.tolist() == [[4, 5, 2, 3, 5], [0, 1, 2, 3, 5]]
+    assert not is_positive.any()
+
+
+def test_more_true_clusters_than_room():
+    clusters = LabelClusters(np.arange(6))
+    positives = torch.tensor([[0, 1, 2, 3]])
+    scores = torch.arange(6.0)[None]
+    targets = clusters.targets(positives)
+    ids, is_positive = clusters.candidates(scores, positives, targets, 2)
+    assert sorted(ids[is_positive].tolist()) == [0, 1, 2, 3]
+    assert (ids < 6).sum() == 4
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_candidates_in_other_precisions(dtype):
+    clusters = LabelClusters(np.arange(30) % 5)
+    positives = torch.tensor([[3, 9, 30], [12, 30, 30]])
+    # Whole numbers, that every precision holds.
+    scores = torch.tensor([[3.0, 1, 4, 0, 5], [2, 7, 1, 8, 3]])
+    targets = clusters.targets(positives)
+    expected = clusters.candidates(scores, positives, targets, 3)
+    found = clusters.candidates(scores.to(dtype), positives, targets, 3)
+    assert all(map(torch.equal, found, expected))
+
+
+def test_candidates_leave_the_scores_alone():
+    clusters = LabelClusters(np.arange(4))
+    positives = torch.tensor([[1, 4], [2, 3]])
+    scores = torch.randn(2, 4, requires_grad=True)
+    before = scores.detach().clone()
+    ids, is_positive = clusters.candidates(
+        scores, positives, clusters.targets(positives), 2
+    )
+    assert torch.equal(scores, before)
+    assert not ids.requires_grad

@@ -1,0 +1,249 @@
+"""Texts and features as the networks read them, and batches of them."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from skxmc.nn import text
+from skxmc.nn.text import (
+    Features,
+    Tokens,
+    padded_columns,
+    shuffled_batches,
+    sorted_batches,
+    tokenize,
+)
+
+CLS, SEP = 2, 3  # of the tiny tokenizer
+
+
+def rows_of(tokens):
+    ends = zip(tokens.offsets[:-1], tokens.offsets[1:], strict=True)
+    return [tokens.ids[start:end].tolist() for start, end in ends]
+
+
+def random_csr(n_rows, n_columns, seed, kind=sp.csr_array, density=0.3):
+    rng = np.random.default_rng(seed)
+    dense = rng.random((n_rows, n_columns)) * (
+        rng.random((n_rows, n_columns)) < density
+    )
+    return kind(dense.astype(np.float32))
+
+
+# --- tokenize ---------------------------------------------------------------
+
+
+def test_tokenize_as_the_tokenizer_does(tiny_tokenizer):
+    texts = ["red green blue", "fox", "old house near the river stone", ""]
+    tokens = tokenize(texts, tiny_tokenizer, 64)
+    assert rows_of(tokens) == [tiny_tokenizer(t)["input_ids"] for t in texts]
+    assert len(tokens) == 4
+    assert tokens.lengths.tolist() == [len(row) for row in rows_of(tokens)]
+    assert tokens.offsets.dtype == np.int64
+    assert tokens.ids.dtype == np.uint16
+    assert tokens.pad_id == tiny_tokenizer.pad_token_id
+
+
+def test_empty_texts_keep_their_special_tokens(tiny_tokenizer):
+    assert rows_of(tokenize(["", " \n\t"], tiny_tokenizer, 9)) == [[CLS, SEP]] * 2
+
+
+@pytest.mark.parametrize("max_length", [2, 3, 5, 6, 50])
+def test_truncation_counts_special_tokens(tiny_tokenizer, max_length):
+    whole = tiny_tokenizer("red green blue fox")["input_ids"]
+    (row,) = rows_of(tokenize(["red green blue fox"], tiny_tokenizer, max_length))
+    assert len(row) == min(max_length, 6)
+    assert row == whole[:-1][: max_length - 1] + [SEP]
+
+
+def test_no_room_for_special_tokens(tiny_tokenizer):
+    # The tokenizer itself would then keep all tokens.
+    with pytest.raises(ValueError, match=r"max_length=1 .* 2 special .* at least 3"):
+        tokenize(["red green blue fox"], tiny_tokenizer, 1)
+
+
+def test_lone_surrogates_become_question_marks(tiny_tokenizer):
+    broken = tokenize(["red \ud800 blue", "\udfff"], tiny_tokenizer, 9)
+    assert rows_of(broken) == rows_of(tokenize(["red ? blue", "?"], tiny_tokenizer, 9))
+
+
+@pytest.mark.parametrize(
+    "text", ["red\x00green", "\x07\x1b[0m", "\u200b", "\U0001f98a"]
+)
+def test_odd_characters(tiny_tokenizer, text):
+    assert rows_of(tokenize([text], tiny_tokenizer, 9)) == [
+        tiny_tokenizer(text)["input_ids"]
+    ]
+
+
+def test_chunks_leave_no_seam(tiny_tokenizer, monkeypatch, colours):
+    texts = [*colours[0], "", *colours[0][:9]]
+    whole = tokenize(texts, tiny_tokenizer, 5)
+    monkeypatch.setattr(text, "_CHUNK", 7)
+    parts = tokenize(texts, tiny_tokenizer, 5)
+    assert np.array_equal(parts.ids, whole.ids)
+    assert np.array_equal(parts.offsets, whole.offsets)
+    assert parts.ids.dtype == whole.ids.dtype
+
+
+class Vocabulary:
+    """A tokenizer of numbers, with as many tokens as asked for."""
+
+    def __init__(self, n_tokens, pad_token_id=None):
+        self.n_tokens, self.pad_token_id = n_tokens, pad_token_id
+
+    def __len__(self):
+        return self.n_tokens
+
+    def num_special_tokens_to_add(self):
+        return 0
+
+    def __call__(self, texts, *, max_length, **options):
+        rows = [[int(word) for word in t.split()][:max_length] for t in texts]
+        return {"input_ids": rows}
+
+
+@pytest.mark.parametrize(
+    "n_tokens, dtype", [(2**16, np.uint16), (2**16 + 1, np.int32), (250_002, np.int32)]
+)
+def test_narrowest_dtype_that_holds_the_vocabulary(n_tokens, dtype):
+    last = n_tokens - 1
+    tokens = tokenize([f"0 {last}", f"{last}"], Vocabulary(n_tokens, last), 9)
+    assert tokens.ids.dtype == dtype
+    assert rows_of(tokens) == [[0, last], [last]]
+    batch = tokens.batch(np.arange(2))
+    assert batch["input_ids"].tolist() == [[0, last], [last, last]]
+    assert batch["attention_mask"].tolist() == [[1, 1], [1, 0]]
+
+
+def test_tokenizer_without_padding_or_special_tokens():
+    tokens = tokenize(["", "5 6", ""], Vocabulary(10), 9)
+    assert tokens.pad_id == 0
+    assert tokens.lengths.tolist() == [0, 2, 0]
+    empty = tokens.batch(np.array([0, 2]))
+    assert empty["input_ids"].tolist() == [[0], [0]]
+    assert empty["attention_mask"].tolist() == [[0], [0]]
+
+
+# --- batches ----------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    docs=st.lists(st.lists(st.integers(0, 99), max_size=9), min_size=1, max_size=9),
+    data=st.data(),
+)
+def test_padding_of_a_batch(docs, data):
+    ids = np.array(sum(docs, []), np.uint16)
+    tokens = Tokens(ids, np.cumsum([0, *map(len, docs)]), pad_id=77)
+    rows = data.draw(st.lists(st.integers(0, len(docs) - 1), min_size=1))
+    batch = tokens.batch(np.array(rows))
+    longest = max(1, max(len(docs[i]) for i in rows))
+    for i, got, mask in zip(
+        rows,
+        batch["input_ids"].tolist(),
+        batch["attention_mask"].tolist(),
+        strict=True,
+    ):
+        n_missing = longest - len(docs[i])
+        assert got == docs[i] + [77] * n_missing
+        assert mask == [1] * len(docs[i]) + [0] * n_missing
+    assert {tensor.dtype for tensor in batch.values()} == {torch.int64}
+
+
+@pytest.mark.parametrize("kind", [sp.csr_array, sp.csr_matrix])
+def test_batch_of_features(kind):
+    X = random_csr(8, 12, seed=0, kind=kind)
+    X = kind(sp.vstack([X[:3], kind((1, 12), dtype=np.float32), X[3:]]))
+    docs = Features(X)
+    assert len(docs) == 9
+    assert docs.lengths.tolist() == (X.toarray() != 0).sum(axis=1).tolist()
+    rows = np.array([5, 3, 0, 3, 8])
+    batch = docs.batch(rows)
+    assert {name: tensor.dtype for name, tensor in batch.items()} == {
+        "features": torch.int64,
+        "weights": torch.float32,
+        "offsets": torch.int64,
+    }
+    ends = [*batch["offsets"].tolist(), len(batch["features"])]
+    for i, start, end in zip(rows, ends[:-1], ends[1:], strict=True):
+        (columns,) = np.nonzero(X.toarray()[i])
+        assert batch["features"][start:end].tolist() == columns.tolist()
+        assert batch["weights"][start:end].tolist() == X.toarray()[i, columns].tolist()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    n_docs=st.integers(1, 300),
+    batch_size=st.integers(1, 40),
+    seed=st.integers(0, 99),
+)
+def test_every_row_once(n_docs, batch_size, seed):
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(1, 100, 2 * n_docs)
+    rows = rng.choice(2 * n_docs, n_docs, replace=False)
+    for batches in (
+        shuffled_batches(rows, lengths, batch_size, np.random.default_rng(seed)),
+        sorted_batches(rows, lengths, batch_size),
+    ):
+        assert sorted(np.concatenate(batches)) == sorted(rows)
+        sizes = sorted(map(len, batches), reverse=True)
+        assert set(sizes[:-1]) <= {batch_size}
+        assert len(sizes) == -(-n_docs // batch_size)
+
+
+def test_seeds_reproduce_and_differ():
+    rows, lengths = np.arange(500), np.arange(500) % 37
+
+    def order(seed):
+        rng = np.random.default_rng(seed)
+        return np.concatenate(shuffled_batches(rows, lengths, 8, rng)).tolist()
+
+    assert order(0) == order(0)
+    assert order(0) != order(1)
+    assert rows.tolist() == list(range(500))  # shuffled on a copy
+
+
+def test_batches_hold_documents_of_similar_length():
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(1, 513, 4096)
+    rows = np.arange(4096)
+    batches = shuffled_batches(rows, lengths, 32, rng)
+    kept = sum(lengths[b].sum() for b in batches)
+    padded = sum(lengths[b].max() * len(b) for b in batches)
+    assert kept / padded > 0.95  # 0.52 where documents are batched at random
+    # Yet the batches themselves come in no order of length.
+    longest = np.array([lengths[b].max() for b in batches])
+    assert abs(np.corrcoef(longest, np.arange(len(batches)))[0, 1]) < 0.4
+
+
+def test_sorted_batches_start_with_the_longest():
+    lengths = np.array([3, 9, 1, 9, 4])
+    batches = sorted_batches(np.array([0, 1, 3, 4]), lengths, 3)
+    assert [batch.tolist() for batch in batches] == [[1, 3, 4], [0]]
+
+
+# --- positives --------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    n_docs=st.integers(1, 9),
+    n_labels=st.integers(1, 12),
+    seed=st.integers(0, 99),
+    density=st.sampled_from([0.0, 0.1, 0.5, 1.0]),
+    kind=st.sampled_from([sp.csr_array, sp.csr_matrix]),
+    index=st.sampled_from([np.int32, np.int64]),
+)
+def test_padded_columns(n_docs, n_labels, seed, density, kind, index):
+    Y = random_csr(n_docs, n_labels, seed, kind, density)
+    Y.indices, Y.indptr = Y.indices.astype(index), Y.indptr.astype(index)
+    rows = np.random.default_rng(seed).integers(0, n_docs, n_docs + 1)
+    ids = padded_columns(Y, rows)
+    expected = [np.flatnonzero(Y.toarray()[i]).tolist() for i in rows]
+    width = max(1, max(map(len, expected)))
+    assert ids.dtype == torch.int64
+    assert ids.tolist() == [row + [n_labels] * (width - len(row)) for row in expected]
