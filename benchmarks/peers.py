@@ -41,14 +41,10 @@ def timed(function, *args, **options):
 
 def padded(ids, lengths):
     """Ids, row after row -> the TOP first of each row, padded with -1."""
-    lengths = np.asarray(lengths)
-    starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
-    places = np.arange(lengths.sum()) - starts
-    rows = np.repeat(np.arange(len(lengths)), lengths)
-    table = np.full((len(lengths), TOP), -1, dtype=np.int64)
-    kept = places < TOP
-    table[rows[kept], places[kept]] = np.asarray(ids)[kept]
-    return table
+    places = np.arange(max(lengths)) < np.asarray(lengths)[:, None]
+    table = np.full(places.shape, -1, dtype=np.int64)
+    table[places] = ids
+    return table[:, :TOP]
 
 
 def best_ids(scores):
@@ -235,9 +231,10 @@ def show(results):
     numbers = ["fit_s", "predict_ms_a_document", "model_MB"]
     table = [["peer", *METRICS, "train s", "ms/doc", "MB"]]
     for peer, result in results.items():
-        cells = [f"{value:.2f}" for value in result.get("metrics", {}).values()]
-        if cells:
-            table.append([peer, *cells, *(str(result[n] or "-") for n in numbers)])
+        if "metrics" in result:
+            cells = [f"{value:.2f}" for value in result["metrics"].values()]
+            cells += ["-" if result[n] is None else f"{result[n]:g}" for n in numbers]
+            table.append([peer, *cells])
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for row in table:
         print("  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)))
@@ -258,12 +255,13 @@ def main():
     options = parser.parse_args()
 
     X, Y, X_test, Y_test, made = load(options.data)
+    settings = {"split": "test", "threads": options.threads, "propensity": PROPENSITY}
+    settings["load_average_before"] = round(os.getloadavg()[0], 1)
     results = compare(X, Y, X_test, Y_test, options.peers, options.threads)
     show(results)
     data = Path(options.data).resolve().name
     shape = {"n_train": X.shape[0], "n_test": X_test.shape[0]}
     shape |= {"n_features": X.shape[1], "n_labels": Y.shape[1]}
-    settings = {"split": "test", "threads": options.threads, "propensity": PROPENSITY}
     content = {"data": data, **settings, **shape, **made, "results": results}
     write_json(options.name or f"peers-{data}", content)
 

@@ -64,8 +64,8 @@ def check_one_text_column(X):
     ]
     if text:
         raise ValueError(
-            f"X is a table of {X.shape[1]} columns with text in {', '.join(text)}. Pass "
-            f"one column of texts, such as X[{text[0]!r}], or turn the table into "
+            f"X is a table of {X.shape[1]} columns with text in {', '.join(text)}. "
+            f"Pass one column of texts, such as X[{text[0]!r}], or turn the table into "
             "features first (sklearn.compose.ColumnTransformer)."
         )
 

@@ -84,7 +84,7 @@ class BaseXMCClassifier(ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If `X`, `y` or a parameter is not as described.
+            If `X`, `y` or a parameter is not as described, or if training diverges.
         OSError
             If the encoder is not to be had.
         MemoryError
@@ -387,6 +387,12 @@ class BaseXMCClassifier(ClassifierMixin, BaseEstimator):
             precision=precision,
             verbose=self.verbose,
         )
+        if not all(p.isfinite().all() for p in self.network_.parameters()):
+            raise ValueError(
+                "Training diverged: weights are no longer finite. Lower learning_rate "
+                f"({self.learning_rate}) or head_learning_rate "
+                f"({self.head_learning_rate}), or set clip_norm=1."
+            )
 
     def _finish(self, docs, Y, rows, held_out, rng):
         """Set what follows from the trained network."""
@@ -502,7 +508,8 @@ def _platt(Y, ids, scores):
     rows = np.broadcast_to(np.arange(len(ids))[:, None], ids.shape)
     hits = np.asarray(Y[rows[real], ids[real]]).ravel() > 0
     if hits.all() or not hits.any():
-        return 1.0, 0.0
+        odds = np.log1p(len(hits))
+        return 1.0, float((odds if hits.all() else -odds) - scores[real].mean())
     model = LogisticRegression(C=1.0).fit(scores[real][:, None], hits)
     slope, offset = float(model.coef_[0, 0]), float(model.intercept_[0])
     # A held-out part too small to tell must not turn the ranking round.

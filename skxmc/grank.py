@@ -3,6 +3,7 @@
 import numbers
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from torch import nn
@@ -447,6 +448,13 @@ class GRankClassifier(BaseXMCClassifier):
                 f"{self.cluster_features!r} needs a transformer, and X is a feature "
                 'matrix: use label_init="random" and cluster_features="tfidf".'
             )
+        if not isinstance(self.cluster_features, str):
+            shape = np.shape(self.cluster_features)
+            if len(shape) != 2 or shape[0] != self.n_labels_:
+                raise ValueError(
+                    f"cluster_features has shape {shape} and y {self.n_labels_} label "
+                    "columns; row j of a matrix must describe column j."
+                )
         return X, Y
 
     def _build(self, encoder, docs, X, Y, rng):
@@ -536,11 +544,6 @@ class GRankClassifier(BaseXMCClassifier):
 
     def _cluster(self, encoder, docs, X, Y, rng):
         features = self._label_features(encoder, docs, X, Y)
-        if features.shape[0] != self.n_labels_:
-            raise ValueError(
-                f"cluster_features has {features.shape[0]} rows and y {self.n_labels_} "
-                "label columns; row j must describe column j."
-            )
         leaf = 100 if self.max_leaf_size == "auto" else self.max_leaf_size
         seed = int(rng.integers(2**31))
         return (
@@ -551,13 +554,16 @@ class GRankClassifier(BaseXMCClassifier):
 
     def _label_features(self, encoder, docs, X, Y):
         if not isinstance(self.cluster_features, str):
-            return self.cluster_features
+            given = self.cluster_features
+            return given if sp.issparse(given) else np.asarray(given)
         if self.cluster_features == "labels":
             return self._read_label_texts(encoder).numpy()
         if self.cluster_features == "documents":
             return label_centroids(self._encode(encoder, docs).numpy(), Y)
         if self._texts:
-            X = TfidfVectorizer(sublinear_tf=True, dtype=np.float32).fit_transform(X)
+            # Words of one character too: some languages have few others.
+            words = dict(token_pattern=r"\w+", sublinear_tf=True, dtype=np.float32)
+            X = TfidfVectorizer(**words).fit_transform(X)
         return label_centroids(X, Y)
 
 

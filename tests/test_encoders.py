@@ -189,6 +189,23 @@ def test_copies_after_a_run(model_and_tokenizer, duplicate, dtype, training):
     assert torch.equal(encoder.eval()(batch)[0], expected[0])
 
 
+@pytest.mark.parametrize("dropout", [None, 0.0, 0.7])
+def test_dropout(model_and_tokenizer, dropout):
+    model, tokenizer = model_and_tokenizer
+    encoder = TransformerEncoder(
+        copy.deepcopy(model),
+        n_layers=1,
+        cls_last=cls_is_last(tokenizer),
+        dropout=dropout,
+    ).train()
+    batch = tokenize(TEXTS, tokenizer, 32).batch(np.arange(4))
+    for one in (encoder, copy.deepcopy(encoder)):
+        rates = {m.p for m in one.modules() if isinstance(m, torch.nn.Dropout)}
+        assert rates == {0.1 if dropout is None else dropout}
+        first, second = one(batch)[0], one(batch)[0]
+        assert torch.equal(first, second) == (dropout == 0)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_position_limit(kind):
     tokenizer = train_tokenizer(*KINDS[kind][:2])

@@ -314,6 +314,7 @@ def test_patience(scores, patience, tol, n_epochs, best):
         # 25 steps an epoch: every tenth after the 25th, and the last.
         (dict(accumulate=1), [30, 40, 50]),
         (dict(accumulate=1, swa_start=0.0), [10, 20, 30, 40, 50]),
+        (dict(accumulate=1, swa_start=0.4), [30, 40, 50]),  # after the 20th
         (dict(accumulate=1, swa_start=0.9), [50]),
         # 13 steps an epoch.
         (dict(accumulate=2), [20, 26]),

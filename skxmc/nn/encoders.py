@@ -124,10 +124,8 @@ class TransformerEncoder(nn.Module):
 
     def __init__(self, model, *, n_layers, cls_last=False, dropout=None):
         super().__init__()
-        self.model = _without_pooler(model)
-        for module in model.modules() if dropout is not None else ():
-            if isinstance(module, nn.Dropout):
-                module.p = dropout
+        self.model = _with_dropout(_without_pooler(model), dropout)
+        self.dropout = dropout
         self.n_layers = n_layers
         self.cls_last = cls_last
         self.hidden_size = model.config.hidden_size
@@ -166,7 +164,7 @@ class TransformerEncoder(nn.Module):
         kind, config, weights, training = state.pop("_model")
         super().__setstate__(state)
         with torch.random.fork_rng(devices=[]):
-            model = _without_pooler(kind(config))
+            model = _with_dropout(_without_pooler(kind(config)), self.dropout)
         # A copy of a model in float64, or on a GPU, is so too.
         model.to(next(w for w in weights.values() if w.is_floating_point()))
         model.load_state_dict(weights)
@@ -184,6 +182,13 @@ class TransformerEncoder(nn.Module):
 def _without_pooler(model):
     if getattr(model, "pooler", None) is not None:
         model.pooler = None  # it would never get a gradient
+    return model
+
+
+def _with_dropout(model, dropout):
+    for module in model.modules() if dropout is not None else ():
+        if isinstance(module, nn.Dropout):
+            module.p = dropout
     return model
 
 
