@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import logging
 import numbers
 
 import numpy as np
@@ -49,8 +48,6 @@ _DENSE_LIMIT = 2**27
 _CALIBRATION_DEPTH = 50
 # Training documents that calibrate where nothing is held out.
 _CALIBRATION_DOCS = 2000
-
-_logger = logging.getLogger("skxmc")
 
 
 class BaseXMCClassifier(ClassifierMixin, BaseEstimator):

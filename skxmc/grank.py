@@ -337,7 +337,12 @@ class GRankClassifier(BaseXMCClassifier):
     >>> X = csr_array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0]])
     >>> Y = csr_array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0]])
     >>> model = GRankClassifier(
-    ...     max_epochs=50, validation_fraction=0, label_dim=8, random_state=0
+    ...     max_epochs=50,
+    ...     head_learning_rate=0.01,
+    ...     dropout=0,
+    ...     validation_fraction=0,
+    ...     label_dim=8,
+    ...     random_state=0,
     ... )
     >>> ids, scores = model.fit(X, Y).predict_topk(X, k=1)
     >>> ids[:3].tolist()
@@ -502,7 +507,7 @@ class GRankClassifier(BaseXMCClassifier):
         if self.label_texts is None:
             return LabelScores(_random(self.n_labels_, dim, dim))
         texts = check_label_texts(self.label_texts, self.n_labels_)
-        counts = CountVectorizer(token_pattern=r"\w+").fit_transform(texts)
+        counts = _count_words(CountVectorizer(token_pattern=r"\w+"), texts)
         words = padded_columns(counts, np.arange(self.n_labels_))[:, :_MAX_LABEL_WORDS]
         vectors = _random(counts.shape[1] + 1, dim // 2, dim)
         identity = _random(self.n_labels_, dim - dim // 2, dim)
@@ -563,8 +568,15 @@ class GRankClassifier(BaseXMCClassifier):
         if self._texts:
             # Words of one character too: some languages have few others.
             words = dict(token_pattern=r"\w+", sublinear_tf=True, dtype=np.float32)
-            X = TfidfVectorizer(**words).fit_transform(X)
+            X = _count_words(TfidfVectorizer(**words), X)
         return label_centroids(X, Y)
+
+
+def _count_words(vectorizer, texts):
+    try:
+        return vectorizer.fit_transform(texts)
+    except ValueError:  # no text has a word: one that none of them has
+        return sp.csr_matrix((len(texts), 1), dtype=np.float32)
 
 
 def _random(n, dim, total_dim):
