@@ -17,9 +17,9 @@ from _common import write_json
 
 from skxmc import GRankClassifier
 from skxmc.datasets import make_xmc
+from skxmc.nn.devices import autocast, choose_device, choose_precision, to_device
 from skxmc.nn.encoders import load_encoder
 from skxmc.nn.text import padded_columns, shuffled_batches, tokenize
-from skxmc.nn.training import autocast, choose_device, choose_precision, to_device
 
 
 def parse():

@@ -26,6 +26,7 @@ from ._validation import (
     holds_texts,
 )
 from .metrics import precision_at_k
+from .nn.devices import check_memory, choose_device, choose_precision
 from .nn.encoders import (
     BagEncoder,
     TransformerEncoder,
@@ -34,13 +35,7 @@ from .nn.encoders import (
     position_limit,
 )
 from .nn.text import Features, tokenize
-from .nn.training import (
-    check_memory,
-    choose_device,
-    choose_precision,
-    rank,
-    train,
-)
+from .nn.training import rank, train
 
 # Dense predictions beyond this many scores (1 GiB of them) are refused.
 _DENSE_LIMIT = 2**27
@@ -108,6 +103,7 @@ class BaseXMCClassifier(ClassifierMixin, BaseEstimator):
         rng = np.random.default_rng(
             check_random_state(self.random_state).randint(2**31)
         )
+        dtype = torch.float64 if precision == "fp64" else torch.float32
         with _seeded(rng, device):
             encoder, docs = self._read_first(X)
             held_out = self._hold_out(Y, rng)
@@ -118,9 +114,11 @@ class BaseXMCClassifier(ClassifierMixin, BaseEstimator):
                 int(docs.lengths.max()),
                 self.batch_size,
                 device,
-                n_copies=(len(held_out) > 0) + (self.swa_start is not None),
+                # The best epoch's weights are kept on the CPU, an average beside them.
+                n_copies=(len(held_out) > 0 and device == "cpu")
+                + (self.swa_start is not None),
+                number_bytes=dtype.itemsize,
             )
-            dtype = torch.float64 if precision == "fp64" else torch.float32
             self.network_ = network.to(device, dtype)
             self.history_ = []
             try:

@@ -12,12 +12,13 @@ from torch.nn.functional import logsigmoid, normalize
 from ._validation import check_choice, check_label_texts, check_number
 from .base import BaseXMCClassifier
 from .cluster import BalancedKMeans
+from .nn.devices import choose_device, choose_precision
 from .nn.heads import LabelScores
 from .nn.labels import label_centroids
 from .nn.losses import at_least_float32, grank_loss, grank_loss_all
 from .nn.shortlist import LabelClusters
 from .nn.text import padded_columns
-from .nn.training import choose_device, choose_precision, encode
+from .nn.training import encode
 
 # Labels up to which each is ranked for every document (Table II: up to 30,938).
 _SMALL = 50_000
@@ -89,6 +90,7 @@ class GRankNetwork(nn.Module):
             self.retriever = nn.Linear(width, n_retrieved)
             if start is not None:
                 nn.init.zeros_(self.retriever.weight)
+                nn.init.zeros_(self.retriever.bias)
                 self.retriever.weight.data[:, encoder.width :] = cluster_start
         self.n_shortlist = n_shortlist
         self.lambda_max = lambda_max
@@ -173,7 +175,7 @@ class GRankNetwork(nn.Module):
             return first, docs
         own, spelled = docs.tensor_split([self.ranker.identity_dim], dim=1)
         own = at_least_float32(own + self.lift(mean))
-        own = _SCALE * normalize(own, dim=1)
+        own = _SCALE * normalize(own, dim=1, eps=1e-3)  # eps tames a text of no tokens
         return torch.cat([first, own], dim=1), torch.cat([own, spelled], dim=1)
 
     def _combined(self, ranked, retrieved):

@@ -423,7 +423,7 @@ def test_clip_norm_of_zero_stops_learning(tiny_encoder, colours):
 
 
 def test_memory_is_checked_before_training(tiny_encoder, colours, monkeypatch):
-    monkeypatch.setattr("skxmc.nn.training._free_memory", lambda device: 1000)
+    monkeypatch.setattr("skxmc.nn.devices._free_memory", lambda device: 1000)
     model = GRankClassifier(tiny_encoder, **QUICK)
     with pytest.raises(MemoryError, match="GiB.*Lower batch_size"):
         model.fit(*colours[:2])

@@ -15,13 +15,8 @@ from skxmc.nn.encoders import BagEncoder, TransformerEncoder
 from skxmc.nn.heads import LabelScores
 from skxmc.nn.text import Features, tokenize
 from skxmc.nn.training import (
-    autocast,
-    check_memory,
-    choose_device,
-    choose_precision,
     encode,
     rank,
-    to_device,
     train,
 )
 
@@ -313,13 +308,13 @@ def test_patience(scores, patience, tol, n_epochs, best):
     [
         # 25 steps an epoch: every tenth after the 25th, and the last.
         (dict(accumulate=1), [30, 40, 50]),
-        (dict(accumulate=1, swa_start=0.0), [10, 20, 30, 40, 50]),
-        (dict(accumulate=1, swa_start=0.4), [30, 40, 50]),  # after the 20th
+        (dict(accumulate=1, swa_start=0.0), [10, 20, 25, 30, 40, 50]),
+        (dict(accumulate=1, swa_start=0.4), [25, 30, 40, 50]),  # after the 20th
         (dict(accumulate=1, swa_start=0.9), [50]),
         # 13 steps an epoch.
         (dict(accumulate=2), [20, 26]),
         # 9 steps an epoch.
-        (dict(accumulate=3, swa_start=0.1), [10, 18]),
+        (dict(accumulate=3, swa_start=0.1), [9, 10, 18]),
     ],
 )
 def test_average_of_weights(steps, options, averaged):
@@ -525,133 +520,6 @@ def test_vectors_in_order():
     vectors = nn.Parameter(vectors)
     vectors.square().sum().backward()
     assert vectors.grad is not None
-
-
-# --- devices, precisions, memory --------------------------------------------
-
-
-def test_choose_device(monkeypatch):
-    assert choose_device("cpu") == "cpu"
-    assert choose_device("cpu:0") == "cpu"
-    assert choose_device(torch.device("cpu")) == "cpu"
-    assert choose_device("auto") in ("cpu", "cuda")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert choose_device("auto") == "cuda"
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert choose_device("auto") == "cpu"
-
-
-@pytest.mark.parametrize("device", ["gpu", "cuda:99", "", "cpu:x"])
-def test_device_that_is_not_there(device):
-    with pytest.raises(ValueError) as caught:
-        choose_device(device)
-    message = str(caught.value)
-    assert message.startswith(f"device={device!r} cannot be used here (")
-    assert "torch.cuda.is_available()" in message and "\n" not in message
-
-
-def test_choose_precision(monkeypatch):
-    for precision in ("fp64", "fp32", "bf16"):
-        assert choose_precision(precision, "cpu") == precision
-        assert choose_precision(precision, "cuda") == precision
-    assert choose_precision("fp16", "cuda:1") == "fp16"
-    for has, expected in ((True, "bf16"), (False, "fp32")):
-        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda has=has: has)
-        assert choose_precision("auto", "cpu") == expected
-    for major, expected in ((7, "fp16"), (8, "bf16"), (9, "bf16")):
-        monkeypatch.setattr(
-            torch.cuda, "get_device_capability", lambda device, major=major: (major, 0)
-        )
-        assert choose_precision("auto", "cuda") == expected
-
-
-def test_precision_that_does_not_exist():
-    with pytest.raises(ValueError, match="precision must be one of .*got 'half'"):
-        choose_precision("half", "cpu")
-    with pytest.raises(ValueError, match="\"fp16\" needs a CUDA device.*'cpu'"):
-        choose_precision("fp16", "cpu")
-
-
-def test_autocast():
-    linear, x = nn.Linear(2, 2), torch.randn(1, 2)
-    expected = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-    for precision, dtype in expected.items():
-        with autocast("cpu", precision):
-            assert linear(x).dtype == dtype
-    with autocast("cpu", "fp64"):
-        assert linear.double()(x.double()).dtype == torch.float64
-
-
-def test_nothing_is_moved_on_the_cpu():
-    x = torch.ones(2)
-    moved = to_device({"x": x, "more": {"x": x}}, "cpu")
-    assert moved["x"] is x and moved["more"]["x"] is x
-
-
-def test_memory_that_suffices_to_the_byte(monkeypatch):
-    network = Toy()
-    n_weights = sum(p.numel() for p in network.parameters())
-    # Gradients, two moments and two copies; 8 documents of 1000 floats a token.
-    need = 4 * 5 * n_weights + 4 * 8 * 1000 * 50
-    for free in (need, None):
-        monkeypatch.setattr(training, "_free_memory", lambda device, free=free: free)
-        check_memory(network, 50, 8, "cpu", n_copies=2)
-    monkeypatch.setattr(training, "_free_memory", lambda device: need - 1)
-    with pytest.raises(MemoryError):
-        check_memory(network, 50, 8, "cpu", n_copies=2)
-
-
-def test_memory_that_does_not_suffice(monkeypatch):
-    monkeypatch.setattr(training, "_free_memory", lambda device: 3 * 2**29)
-    network = Toy()
-    with pytest.raises(MemoryError) as caught:
-        check_memory(network, 2**14, 2**6, "cuda", n_copies=0)
-    message = str(caught.value)
-    # 64 documents of 16384 tokens of 1000 floats: 3.9 GiB.
-    assert "3.9 GiB more on cuda, and 1.5 GiB are free" in message
-    assert "a step of 64 documents of up to 16384 tokens" in message
-    assert "Lower batch_size or max_length" in message
-
-
-def test_free_memory_of_this_machine():
-    free = training._free_memory("cpu")
-    assert free is None or 2**20 < free < 2**50
-
-
-MEMINFO = "MemTotal:       8000 kB\nMemAvailable:   4000 kB\nHugePages_Total:    0\n"
-
-
-@pytest.mark.parametrize(
-    "files, expected",
-    [
-        ({}, 4000 * 1024),
-        ({"max": "max\n", "current": "5\n", "stat": ""}, 4000 * 1024),
-        ({"max": "1000000\n", "current": "300000\n", "stat": "anon 1\n"}, 700_000),
-        # Files that were read lately give way.
-        (
-            {"max": "1000000", "current": "900000", "stat": "inactive_file 500000\n"},
-            600_000,
-        ),
-    ],
-)
-def test_free_memory_in_a_container(monkeypatch, files, expected):
-    files = {f"/sys/fs/cgroup/memory.{name}": text for name, text in files.items()}
-    files["/proc/meminfo"] = MEMINFO
-
-    def read(path):
-        if path not in files:
-            raise FileNotFoundError(path)
-        return files[path]
-
-    monkeypatch.setattr(training, "_read", read)
-    assert training._free_memory("cpu") == expected
-
-
-def test_free_memory_counts_what_torch_holds(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (100, 1000))
-    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 600)
-    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 250)
-    assert training._free_memory("cuda:0") == 450
 
 
 def test_no_warnings():

@@ -1,0 +1,138 @@
+"""Devices: which one, at what precision, and how much memory it has."""
+
+import contextlib
+import os
+
+import torch
+
+
+def choose_device(device):
+    """Turn "auto" into the best device there is, and check any other."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return str(torch.empty(0, device=torch.device(device)).device)
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(
+            f"device={device!r} cannot be used here ({reason}). "
+            'Use "auto", "cpu", or a CUDA device that torch.cuda.is_available() sees.'
+        ) from error
+
+
+def choose_precision(precision, device):
+    """Turn "auto" into bf16, fp16 or fp32, whichever the device is good at."""
+    known = ("auto", "fp64", "fp32", "bf16", "fp16")
+    if precision not in known:
+        raise ValueError(f"precision must be one of {known}, got {precision!r}.")
+    if precision == "fp16" and not device.startswith("cuda"):
+        raise ValueError(
+            f'precision="fp16" needs a CUDA device, got device={device!r}.'
+        )
+    if precision != "auto":
+        return precision
+    if device.startswith("cuda"):
+        return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "fp16"
+    # Without such instructions a CPU emulates bf16, 20 times slower than fp32.
+    return "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"
+
+
+def autocast(device, precision):
+    """Context in which a network of float32 (fp64: float64) weights computes."""
+    if precision in ("fp32", "fp64"):
+        return contextlib.nullcontext()
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float16
+    return torch.autocast(device.partition(":")[0], dtype=dtype)
+
+
+def to_device(batch, device):
+    """Move a tensor, or a dict of tensors, without waiting for the device."""
+    if isinstance(batch, dict):
+        return {name: to_device(tensor, device) for name, tensor in batch.items()}
+    if device == "cpu":
+        return batch
+    return batch.pin_memory().to(device, non_blocking=True)
+
+
+def check_memory(network, length, batch_size, device, *, n_copies, number_bytes=4):
+    """Refuse a training that cannot fit, before its network is on the device.
+
+    Parameters
+    ----------
+    network : Module
+        With ``floats_per_document(length)``, the activations of a document.
+    length : int
+        Tokens (or features) of the longest document.
+    batch_size : int
+    device : str
+    n_copies : int
+        Copies of the weights that training keeps on the device beside the
+        weights, their gradients and AdamW's two moments.
+    number_bytes : int, default=4
+        Bytes of a weight.
+
+    Raises
+    ------
+    MemoryError
+        With the figures, if the estimate passes what is free on `device`.
+    """
+    weights = number_bytes * sum(p.numel() for p in network.parameters())
+    here = device == "cpu"  # the weights themselves are there already
+    states = (3 + n_copies + (not here)) * weights
+    step = number_bytes * batch_size * network.floats_per_document(length)
+    free = _free_memory(device)
+    if free is None or states + step <= free:
+        return
+    GiB = 2**30
+    raise MemoryError(
+        f"Training needs about {(states + step) / GiB:.1f} GiB more on {device}, and "
+        f"{free / GiB:.1f} GiB are free: {states / GiB:.1f} GiB for gradients, AdamW's "
+        f"moments and copies of {weights / GiB:.1f} GiB of weights, "
+        f"{step / GiB:.1f} GiB for a step of {batch_size} documents of up to {length} "
+        "tokens. Lower batch_size or max_length (the step), label_dim or n_layers (the "
+        "weights), or raise max_leaf_size to rank fewer labels a step."
+    )
+
+
+def _free_memory(device):
+    """Free bytes on a device, or None where it cannot be told."""
+    if device.startswith("cuda"):
+        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + held  # torch uses that first
+    try:
+        lines = _read("/proc/meminfo").splitlines()
+        sizes = dict(line.split()[:2] for line in lines)
+        free = 1024 * int(sizes["MemAvailable:"])
+    except (OSError, KeyError):
+        try:
+            return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        except (ValueError, OSError, AttributeError):
+            return None
+    with contextlib.suppress(OSError, ValueError):  # a container may allow less
+        folder = "/sys/fs/cgroup/memory."
+        limit, used = int(_read(folder + "max")), int(_read(folder + "current"))
+        # Files read count as used, and give way when memory is asked for.
+        stat = dict(map(str.split, _read(folder + "stat").splitlines()))
+        free = min(free, limit - used + int(stat.get("inactive_file", 0)))
+    return free
+
+
+def _read(path):
+    with open(path) as file:
+        return file.read()
+
+
+@contextlib.contextmanager
+def names_batch_size(batch_size):
+    """Say which batch size to try when the device's memory runs out."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        advice = (
+            f"try batch_size={batch_size // 2}"
+            if batch_size > 1
+            else "lower max_length, or use a smaller encoder"
+        )
+        raise MemoryError(
+            f"The device ran out of memory at batch_size={batch_size}: {advice}."
+        ) from error
