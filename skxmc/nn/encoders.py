@@ -189,6 +189,9 @@ def _with_dropout(model, dropout):
     for module in model.modules() if dropout is not None else ():
         if isinstance(module, nn.Dropout):
             module.p = dropout
+        for name in ("dropout_prob", "attention_dropout"):  # attention that is fused
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, float(dropout))
     return model
 
 
