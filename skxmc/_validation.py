@@ -87,6 +87,11 @@ def check_labels(y):
             "a sparse label matrix of shape (n_docs, n_labels)."
         )
     if sp.issparse(y):
+        if y.ndim != 2:
+            raise ValueError(
+                f"y is a sparse array of {y.ndim} dimension; it must be of shape "
+                "(n_docs, n_labels)."
+            )
         return *_check_sparse(y), "sparse"
     if _is_label_lists(y):
         raise ValueError(
@@ -139,7 +144,7 @@ def check_label_texts(label_texts, n_labels):
 def check_number(name, value, kind, low, high=None, *, open_high=False):
     """Refuse a parameter of another type or out of its range."""
     good = isinstance(value, kind) and not isinstance(value, (bool, np.bool_))
-    good = good and value >= low
+    good = good and np.isfinite(value) and value >= low
     if good and high is not None:
         good = value < high if open_high else value <= high
     if good:

@@ -251,10 +251,12 @@ def load_json(data, folder):
     path = find_file(folder, "lbl.json")
     n_labels = MAX_ID
     if path:
-        rows = [_json_row(where, line) for where, line in _lines(path)]
-        data.label_names = [row["title"] for row in rows]
-        data.label_codes = [str(row.get("uid", "")) for row in rows]
-        n_labels = len(rows)
+        data.label_names, data.label_codes = [], []
+        for where, line in _lines(path):
+            row = _json_row(where, line)
+            data.label_names.append(row["title"])
+            data.label_codes.append(str(row.get("uid", "")))
+        n_labels = len(data.label_names)
     for split, name in [("train", "trn.json"), ("test", "tst.json")]:
         path = find_file(folder, name)
         if path:

@@ -3,11 +3,12 @@
 import contextlib
 import copy
 import numbers
+import warnings
 
 import numpy as np
 import scipy.sparse as sp
 import torch
-from scipy.special import expit, softmax
+from scipy.special import expit, logit, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils import check_random_state
@@ -37,8 +38,8 @@ from .nn.encoders import (
 from .nn.text import Features, tokenize
 from .nn.training import rank, train
 
-# Dense predictions beyond this many scores (1 GiB of them) are refused.
-_DENSE_LIMIT = 2**27
+# Dense predictions beyond this many scores, some 4 GiB while made, are refused.
+_DENSE_LIMIT = 2**26
 # Best labels of a document that the calibration looks at.
 _CALIBRATION_DEPTH = 50
 # Training documents that calibrate where nothing is held out.
@@ -62,12 +63,14 @@ class BaseXMCClassifier(ClassifierMixin, BaseEstimator):
         X : sequence of str, or matrix of shape (n_docs, n_features)
             Texts as a list, an array, or a pandas or polars column; or features,
             dense or sparse, which a bag-of-features encoder then reads. Texts may
-            be empty; lone surrogates are read as question marks.
+            be empty; lone surrogates are read as question marks, control characters
+            as the tokenizer reads them, and what passes `max_length` is not read.
+            Repeated documents count as often as they stand there.
         y : sparse matrix of shape (n_docs, n_labels), or array
             0 and 1. A dense array of that shape, or a 1-D array of class labels,
             is taken too; predictions come as `y` came. Documents without labels
-            and labels without documents are allowed: the former teach nothing,
-            the latter are ranked by their label text alone.
+            teach nothing. Labels without documents stay where their vectors
+            started, but for being negatives of every document.
 
         Returns
         -------
@@ -83,6 +86,8 @@ class BaseXMCClassifier(ClassifierMixin, BaseEstimator):
             If training cannot fit into the memory of the device.
         """
         before = vars(self).copy()
+        if "network_" in before:
+            before["network_"].cpu()  # makes room on a GPU for the next one
         for name in [name for name in before if name.endswith("_")]:
             delattr(self, name)
         try:
@@ -106,7 +111,8 @@ class BaseXMCClassifier(ClassifierMixin, BaseEstimator):
         dtype = torch.float64 if precision == "fp64" else torch.float32
         with _seeded(rng, device):
             encoder, docs = self._read_first(X)
-            held_out = self._hold_out(Y, rng)
+            held_out = _hold_out(Y, self.validation_fraction, rng)
+            self._check_held_out(held_out)
             rows = np.setdiff1d(np.flatnonzero(np.diff(Y.indptr)), held_out)
             network = self._build(encoder, docs, X, _only(Y, rows), rng)
             check_memory(
@@ -152,10 +158,11 @@ class BaseXMCClassifier(ClassifierMixin, BaseEstimator):
         return ids, np.where(padding, np.float32(0), probabilities)
 
     def decision_function(self, X):
-        """Log-odds of labels; above 0 a label is predicted.
+        """Scores of labels on a common scale.
 
         The networks' own scores leave each document an arbitrary offset. These
-        are the calibrated ones: logit of `predict_proba`.
+        are the calibrated log-odds, logit of `predict_proba`: above 0 a label is
+        predicted. For a 1-D `y` they are logarithms of the softmax.
 
         Returns
         -------
@@ -177,8 +184,9 @@ class BaseXMCClassifier(ClassifierMixin, BaseEstimator):
         """Probabilities of labels.
 
         Logistic regression of the held-out documents' labels on the logarithm of
-        the softmax over each document's ranked labels (Platt's scaling). Without
-        a held-out part it is fitted on training documents, and overconfident.
+        the softmax over each document's ranked labels (Platt's scaling), given
+        that the document has a label at all. Without a held-out part it is fitted
+        on training documents, and overconfident.
 
         Returns
         -------
@@ -243,7 +251,7 @@ class BaseXMCClassifier(ClassifierMixin, BaseEstimator):
         return tags
 
     def __getstate__(self):
-        state = super().__getstate__()
+        state = dict(super().__getstate__())  # which may be the attributes themselves
         network = state.get("network_")
         if network is not None and any(p.is_cuda for p in network.parameters()):
             state["network_"] = copy.deepcopy(network).cpu()
@@ -336,28 +344,34 @@ class BaseXMCClassifier(ClassifierMixin, BaseEstimator):
             return Features(X)
         return tokenize(X, self.tokenizer_, self.max_length)
 
-    def _hold_out(self, Y, rng):
-        """Rows held out; each of their labels keeps a document to train on."""
-        rows = rng.permutation(np.flatnonzero(np.diff(Y.indptr)))
-        held = rows[: round(self.validation_fraction * len(rows))]
-        while len(held):
-            left = self.label_counts_ - np.bincount(
-                Y[held].indices, minlength=self.n_labels_
-            )
-            # Rows of `held` that carry a label of which no document is left.
-            lost = np.diff(_lookup(Y[held], left == 0).indptr) > 0
-            if not lost.any():
-                break
-            held = held[~lost]
-        return np.sort(held)
+    def _check_held_out(self, held_out):
+        if len(held_out) or not self.validation_fraction:
+            return
+        message = (
+            f"validation_fraction={self.validation_fraction} holds out none of the "
+            f"{self.n_docs_} documents: the last document of a label always stays in "
+            "training. "
+        )
+        if self.early_stopping:
+            raise ValueError(message + "Set early_stopping=False, or give more data.")
+        warnings.warn(
+            message + "The last epoch is kept, and probabilities are calibrated on "
+            "training documents. validation_fraction=0 says that this is meant.",
+            UserWarning,
+            stacklevel=4,
+        )
 
     def _train(self, docs, Y, rows, held_out, rng, device, precision):
+        # As many as a document has labels: P@5 of 5 labels, or of one a document,
+        # would not tell rankings apart.
+        k = min(5, max(1, round(Y.nnz / np.count_nonzero(np.diff(Y.indptr)))))
+
         def evaluate(network):
             options = dict(device=device, precision=precision)
             ids, _ = rank(
-                network, docs, held_out, 5, batch_size=self.batch_size, **options
+                network, docs, held_out, k, batch_size=self.batch_size, **options
             )
-            return precision_at_k(Y[held_out], _minus_one(ids, self.n_labels_), 5)
+            return precision_at_k(Y[held_out], _minus_one(ids, self.n_labels_), k)
 
         train(
             self.network_,
@@ -470,12 +484,20 @@ class BaseXMCClassifier(ClassifierMixin, BaseEstimator):
         return dense
 
 
-def _lookup(Y, chosen):
-    """Y with the entries of chosen columns only."""
-    Y = Y.copy()
-    Y.data = chosen[Y.indices].astype(Y.dtype)
-    Y.eliminate_zeros()
-    return Y
+def _hold_out(Y, fraction, rng):
+    """Rows to hold out of training, such that every label keeps a document.
+
+    In a random order of the documents, the last one of a label is never held out.
+    """
+    rows = rng.permutation(np.flatnonzero(np.diff(Y.indptr)))
+    place = np.zeros(Y.shape[0], np.int64)
+    place[rows] = np.arange(len(rows))
+    place = np.repeat(place, np.diff(Y.indptr))
+    last = np.zeros(Y.shape[1], np.int64)
+    np.maximum.at(last, Y.indices, place)
+    needed = np.zeros(len(rows), bool)
+    needed[place[place == last[Y.indices]]] = True
+    return np.sort(rows[~needed][: round(fraction * len(rows))])
 
 
 def _only(Y, rows):
@@ -508,7 +530,9 @@ def _platt(Y, ids, scores):
     model = LogisticRegression(C=1.0).fit(scores[real][:, None], hits)
     slope, offset = float(model.coef_[0, 0]), float(model.intercept_[0])
     # A held-out part too small to tell must not turn the ranking round.
-    return (slope, offset) if slope > 0 else (1.0, offset)
+    if slope <= 0:
+        return 1.0, float(logit(hits.mean()) - scores[real].mean())
+    return slope, offset
 
 
 @contextlib.contextmanager

@@ -12,6 +12,8 @@ from sklearn.preprocessing import normalize
 from sklearn.utils import TransformerTags, check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from .nn.devices import choose_device
+
 # Non-zeros handled at once on the CPU: a block of 8 MB stays in the cache and
 # still shares the fixed cost of a NumPy call among hundreds of small nodes.
 _BLOCK_NNZ = 1_000_000
@@ -219,15 +221,7 @@ class BalancedKMeans(ClusterMixin, BaseEstimator):
 
 def _root(X, device):
     """Put all labels into one node, on the device asked for."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, TypeError) as error:
-        raise ValueError(
-            f'device must be "auto", "cpu" or a GPU that torch can use, got '
-            f'{device!r}. Take "auto" to use a GPU only if there is one.'
-        ) from error
+    device = choose_device(device)
     valid = np.ones((1, X.shape[0]), dtype=bool)
     if not sp.issparse(X):
         return _DenseNodes(torch.from_numpy(X).to(device)[None], valid)

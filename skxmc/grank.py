@@ -6,6 +6,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+from sklearn.utils import check_array
 from torch import nn
 from torch.nn.functional import logsigmoid, normalize
 
@@ -140,14 +141,14 @@ class GRankNetwork(nn.Module):
         """
         retrieval, docs = self._read(batch)
         if self.clusters is None:
-            scores = at_least_float32(self.ranker(docs))
+            scores = self._exact(self.ranker, docs)
             if self.combine != "ranker" and self.retriever is not None:
-                scores = self._combined(scores, self.retriever(retrieval))
+                scores = self._combined(scores, self._exact(self.retriever, retrieval))
             scores, ids = scores.log_softmax(dim=1).topk(min(k, scores.shape[1]), dim=1)
             return _widen(ids, scores, k, self.ranker.n_labels)
-        found = self.retriever(retrieval)
+        found = self._exact(self.retriever, retrieval)
         ids, clusters = self.clusters.top(found, self.n_shortlist)
-        scores = at_least_float32(self.ranker(docs, ids))
+        scores = self._exact(self.ranker, docs, ids)
         if self.combine != "ranker":
             each = found.gather(1, clusters)
             size = self.clusters.members.shape[1]
@@ -178,8 +179,13 @@ class GRankNetwork(nn.Module):
         own = _SCALE * normalize(own, dim=1, eps=1e-3)  # eps tames a text of no tokens
         return torch.cat([first, own], dim=1), torch.cat([own, spelled], dim=1)
 
+    def _exact(self, head, vectors, *ids):
+        """Scores at the precision of the weights: bf16 would tie near ones."""
+        vectors = vectors.to(self.project.weight.dtype)
+        with torch.autocast(vectors.device.type, enabled=False):
+            return head(vectors, *ids)
+
     def _combined(self, ranked, retrieved):
-        retrieved = at_least_float32(retrieved)
         if self.combine == "sum":
             return ranked + retrieved
         return logsigmoid(ranked) + logsigmoid(retrieved)
@@ -203,7 +209,8 @@ class GRankClassifier(BaseXMCClassifier):
     Small label sets do without clusters: every label is ranked.
 
     Beyond the paper, label vectors start from the encoder's own reading of the
-    label texts and of the labels' documents (``label_init``).
+    label texts and of the labels' documents, and a document's vector from the mean
+    of the encoder's last layer (``label_init``).
 
     Parameters
     ----------
@@ -238,7 +245,8 @@ class GRankClassifier(BaseXMCClassifier):
     label_dim : int or None, default=None
         Width of label vectors. None: the encoder's hidden size, or with
         ``label_init="random"`` 512 when all labels are ranked and 128 with
-        clusters (Table II).
+        clusters (Table II). Where X is a feature matrix also that of documents.
+        Training takes 16 bytes a label and dimension: set 128 for a million labels.
     max_leaf_size : int or "auto", default="auto"
         Most labels in a cluster. 1 ranks all labels of every document; "auto" is 1
         up to 50,000 labels, and 100 beyond.
@@ -246,7 +254,9 @@ class GRankClassifier(BaseXMCClassifier):
         When all labels are ranked: "dual" trains the retriever beside the ranker,
         one label a cluster, as Table II implies; "rank_only" the ranker alone.
     n_shortlist : int, default=32
-        Clusters whose labels are ranked, a document (K_c in Table II).
+        Clusters whose labels are ranked, a document (K_c in Table II). This and
+        the next four parameters do nothing where all labels are ranked by the
+        ranker alone.
     cluster_features : {"tfidf", "documents", "labels"} or matrix, default="tfidf"
         What labels are clustered by: the TF-IDF rows of their documents, the
         encoder's vectors of their documents, its vectors of their texts, or the
@@ -280,10 +290,12 @@ class GRankClassifier(BaseXMCClassifier):
         Share of training after which weights are averaged.
     validation_fraction : float, default=0.05
         Share of the documents held out to keep the best epoch and to calibrate
-        probabilities. Documents that are the last of a label stay in training.
+        probabilities. Every label keeps a document to train on, so documents with
+        a label of their own are never held out: what is held out is a little
+        easier than what is to come.
     early_stopping : bool, default=False
-        Stop when P@5 on the held-out part has not grown for `n_iter_no_change`
-        epochs.
+        Stop when P@k on the held-out part has not grown for `n_iter_no_change`
+        epochs; k is the mean number of labels a document, at most 5.
     n_iter_no_change : int, default=2
     tol : float, default=0.0
         Gain that counts as growth.
@@ -311,7 +323,7 @@ class GRankClassifier(BaseXMCClassifier):
     label_groups_ : int ndarray of shape (n_labels,)
         Cluster of each label.
     history_ : list of dict
-        Of each epoch: its number, mean loss (nats) and held-out P@5 ("score").
+        Of each epoch: its number, mean loss (nats) and held-out P@k ("score").
     n_iter_ : int
         Epochs run.
     network_ : GRankNetwork
@@ -462,14 +474,21 @@ class GRankClassifier(BaseXMCClassifier):
                     f"cluster_features has shape {shape} and y {self.n_labels_} label "
                     "columns; row j of a matrix must describe column j."
                 )
+            check_array(
+                self.cluster_features,
+                accept_sparse="csr",
+                input_name="cluster_features",
+            )
         return X, Y
 
     def _build(self, encoder, docs, X, Y, rng):
         all_labels = self._ranks_all()
-        readings = self._first_label_vectors(encoder, docs, Y)
+        doc_vectors, text_vectors = self._readings(encoder, docs, all_labels)
+        readings = self._first_label_vectors(doc_vectors, text_vectors, Y)
         self.label_groups_ = np.arange(self.n_labels_)
         if not all_labels:
-            self.label_groups_ = self._cluster(encoder, docs, X, Y, rng)
+            features = self._label_features(doc_vectors, text_vectors, X, Y)
+            self.label_groups_ = self._cluster(features, rng)
         clusters = None if all_labels else LabelClusters(self.label_groups_)
         n_retrieved = self.label_groups_.max() + 1
         if all_labels and self.small_label_mode == "rank_only":
@@ -479,8 +498,7 @@ class GRankClassifier(BaseXMCClassifier):
         if readings is None:
             ranker = self._paper_labels(512 if all_labels else 128)
         else:
-            start = _principal_directions(readings, self.label_dim)
-            vectors = normalize(readings @ start.T, dim=1)
+            start, vectors = _principal_part(readings, self.label_dim)
             ranker = LabelScores(vectors)
             if n_retrieved:
                 cluster_start = _group_means(vectors, self.label_groups_)
@@ -510,31 +528,50 @@ class GRankClassifier(BaseXMCClassifier):
             return LabelScores(_random(self.n_labels_, dim, dim))
         texts = check_label_texts(self.label_texts, self.n_labels_)
         counts = _count_words(CountVectorizer(token_pattern=r"\w+"), texts)
-        words = padded_columns(counts, np.arange(self.n_labels_))[:, :_MAX_LABEL_WORDS]
+        rows = np.arange(self.n_labels_)
+        words = padded_columns(counts, rows, _MAX_LABEL_WORDS)
         vectors = _random(counts.shape[1] + 1, dim // 2, dim)
         identity = _random(self.n_labels_, dim - dim // 2, dim)
         return LabelScores(identity, words.int(), vectors)
 
-    def _first_label_vectors(self, encoder, docs, Y):
-        """Label vectors as the untrained encoder sees the labels, or None."""
-        how = self.label_init
-        if how == "auto":
-            how = "documents" if self.label_texts is None else "both"
-        if how == "random" or not self._texts:
-            return None
-        vectors = torch.zeros(self.n_labels_, encoder.hidden_size)
-        if how in ("both", "texts"):
-            vectors += self._read_label_texts(encoder)
-        if how in ("both", "documents"):
-            readings = self._encode(encoder, docs).numpy()
-            vectors += torch.from_numpy(label_centroids(readings, Y))
-        # A label with neither text nor document starts in a direction of its own.
-        empty = vectors.square().sum(dim=1, keepdim=True) == 0
-        return normalize(torch.where(empty, torch.randn_like(vectors), vectors), dim=1)
+    def _readings(self, encoder, docs, all_labels):
+        """What the untrained encoder makes of documents and label texts, if asked."""
+        asked = {self._start()}
+        if not all_labels:
+            asked.add(str(self.cluster_features))
+        doc_vectors = text_vectors = None
+        if asked & {"both", "documents"}:
+            doc_vectors = self._encode(encoder, docs)
+        if asked & {"both", "texts", "labels"}:
+            texts = check_label_texts(self.label_texts, self.n_labels_)
+            text_vectors = self._encode(encoder, self._read(texts))
+            blank = [not text.strip() for text in texts]
+            text_vectors[torch.tensor(blank)] = 0  # they say nothing of their label
+        return doc_vectors, text_vectors
 
-    def _read_label_texts(self, encoder):
-        texts = check_label_texts(self.label_texts, self.n_labels_)
-        return self._encode(encoder, self._read(texts))
+    def _start(self):
+        """The label_init that "auto" stands for."""
+        if self.label_init != "auto":
+            return self.label_init
+        if not self._texts:
+            return "random"
+        return "documents" if self.label_texts is None else "both"
+
+    def _first_label_vectors(self, doc_vectors, text_vectors, Y):
+        """Unit vectors that labels start from, or None for the paper's start."""
+        how = self._start()
+        if how == "random":
+            return None
+        if how == "texts":
+            vectors = text_vectors
+        else:
+            vectors = torch.from_numpy(label_centroids(doc_vectors.numpy(), Y))
+        if how == "both":
+            vectors = normalize(vectors + text_vectors, dim=1)
+        # A label with neither text nor document starts in a direction of its own.
+        empty = vectors.square().sum(dim=1) == 0
+        own = torch.randn(int(empty.sum()), vectors.shape[1])
+        return vectors.index_put((empty,), normalize(own, dim=1))
 
     def _encode(self, encoder, docs):
         device = choose_device(self.device)
@@ -549,24 +586,19 @@ class GRankClassifier(BaseXMCClassifier):
         encoder.cpu()
         return vectors
 
-    def _cluster(self, encoder, docs, X, Y, rng):
-        features = self._label_features(encoder, docs, X, Y)
+    def _cluster(self, features, rng):
         leaf = 100 if self.max_leaf_size == "auto" else self.max_leaf_size
         seed = int(rng.integers(2**31))
-        return (
-            BalancedKMeans(leaf, device=self.device, random_state=seed)
-            .fit(features)
-            .labels_
-        )
+        model = BalancedKMeans(leaf, device=self.device, random_state=seed)
+        return model.fit(features).labels_
 
-    def _label_features(self, encoder, docs, X, Y):
+    def _label_features(self, doc_vectors, text_vectors, X, Y):
         if not isinstance(self.cluster_features, str):
-            given = self.cluster_features
-            return given if sp.issparse(given) else np.asarray(given)
+            return self.cluster_features
         if self.cluster_features == "labels":
-            return self._read_label_texts(encoder).numpy()
+            return text_vectors.numpy()
         if self.cluster_features == "documents":
-            return label_centroids(self._encode(encoder, docs).numpy(), Y)
+            return label_centroids(doc_vectors.numpy(), Y)
         if self._texts:
             # Words of one character too: some languages have few others.
             words = dict(token_pattern=r"\w+", sublinear_tf=True, dtype=np.float32)
@@ -585,14 +617,18 @@ def _random(n, dim, total_dim):
     return torch.randn(n, dim) * total_dim**-0.5
 
 
-def _principal_directions(readings, dim):
-    """Rows that turn readings into label vectors: the identity, or a PCA."""
+def _principal_part(readings, dim):
+    """Matrix that turns readings into label vectors of width dim, and these."""
     hidden_size = readings.shape[1]
-    if dim is None or dim >= hidden_size:
-        return torch.eye(hidden_size)
-    return (
-        torch.linalg.eigh(readings.T @ readings).eigenvectors[:, -dim:].T.contiguous()
-    )
+    if dim is None or dim == hidden_size:
+        return torch.eye(hidden_size), readings
+    if dim > hidden_size:
+        raise ValueError(
+            f"label_dim={dim} passes the encoder's hidden size, {hidden_size}, in "
+            'which label vectors start. Lower it, or use label_init="random".'
+        )
+    directions = torch.linalg.eigh(readings.T @ readings).eigenvectors[:, -dim:]
+    return directions.T.contiguous(), normalize(readings @ directions, dim=1)
 
 
 def _group_means(vectors, groups):

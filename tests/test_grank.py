@@ -13,6 +13,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
 from skxmc import GRankClassifier
+from skxmc.base import _hold_out
 from skxmc.metrics import precision_at_k, propensity, psp_at_1_scorer, psp_at_k
 
 QUICK = dict(
@@ -170,6 +171,7 @@ def test_parameter_changes_scores(params, changed, tiny_encoder, colours):
         (dict(cluster_features="colour"), "cluster_features"),
         (dict(cluster_features=np.eye(11)), r"\(11, 11\) and y 12 label"),
         (dict(cluster_features=None), r"cluster_features has shape \(\)"),
+        (dict(cluster_features=np.full((12, 2), np.nan)), "cluster_features contains"),
         (dict(small_label_mode="triple"), "small_label_mode"),
         (dict(combine="max"), "combine"),
         (dict(accumulate=0), "accumulate"),
@@ -238,7 +240,7 @@ def test_dirty_label_texts(tiny_encoder, colours):
 def test_label_dim_is_the_width_of_label_vectors(tiny_encoder, colours):
     for params, dim in [
         (dict(label_dim=4), 4),
-        (dict(label_dim=999), 16),  # no more directions than the encoder has
+        (dict(), 16),
         (dict(label_init="random", label_dim=6), 6),
         (dict(label_init="random"), 512),
         (dict(label_init="random", **CLUSTERS), 128),
@@ -379,7 +381,8 @@ def test_keeps_the_best_epoch(tiny_encoder, colours, trained_rows):
     held = np.setdiff1d(np.flatnonzero(Y.sum(axis=1)), rows)
     scores = [epoch["score"] for epoch in model.history_]
     held_texts = [texts[i] for i in held]
-    best = precision_at_k(Y[held], model.predict_topk(held_texts)[0], 5)
+    k = round(Y.nnz / np.count_nonzero(Y.sum(axis=1)))  # labels a document
+    best = precision_at_k(Y[held], model.predict_topk(held_texts)[0], k)
     assert best == pytest.approx(max(scores))
     assert scores[-1] < max(scores)  # else this test could not fail
     assert [epoch["epoch"] for epoch in model.history_] == [*range(1, 11)]
@@ -577,3 +580,73 @@ def test_pickle_moves_from_gpu_to_cpu(tiny_encoder, colours):
     other_ids, other = ranking(again.set_params(device="cpu"), colours, 4)
     np.testing.assert_array_equal(np.sort(ids), np.sort(other_ids))
     np.testing.assert_allclose(scores, other, atol=1e-3)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_best_epoch_of_few_classes(tiny_encoder, n_classes):
+    # P@5 of so few labels is the same at every epoch; P@1 is not.
+    rng = np.random.default_rng(0)
+    words = np.array(["red", "dog", "house"])
+    y = rng.integers(n_classes, size=60)
+    model = GRankClassifier(
+        tiny_encoder,
+        n_layers=2,
+        max_length=8,
+        max_epochs=12,
+        batch_size=8,
+        learning_rate=3e-3,
+        validation_fraction=0.2,
+        random_state=0,
+    )
+    model.fit(words[y].tolist(), y)
+    scores = [epoch["score"] for epoch in model.history_]
+    assert max(scores) == 1 and model.score(words[y].tolist(), y) == 1
+
+
+def test_hold_out_takes_its_share():
+    # Every document has a label of its own but for twenty, which share theirs.
+    Y = sp.csr_array(np.hstack([np.eye(50), np.ones((50, 1))]))
+    Y = sp.vstack([Y, sp.csr_array((np.ones(20), (range(20), [50] * 20)), (20, 51))])
+    held = _hold_out(sp.csr_array(Y), 0.2, np.random.default_rng(0))
+    assert len(held) == 14 and (held >= 50).all()
+    for seed in range(20):
+        Y = sp.random_array((30, 12), density=0.2, format="csr", random_state=seed)
+        held = _hold_out(Y, 0.9, np.random.default_rng(seed))
+        kept = np.setdiff1d(np.arange(30), held)
+        present = np.unique(Y.indices)
+        assert np.array_equal(np.unique(Y[kept].indices), present)
+
+
+def test_nothing_to_hold_out_is_said(tiny_encoder):
+    texts, Y = ["red", "green", "blue"], sp.eye_array(3, format="csr")
+    model = GRankClassifier(tiny_encoder, n_layers=1, max_length=8, max_epochs=1)
+    with pytest.warns(UserWarning, match="holds out none of the 3 documents"):
+        model.fit(texts, Y)
+    with pytest.raises(ValueError, match="early_stopping=False, or give more data"):
+        model.set_params(early_stopping=True).fit(texts, Y)
+
+
+def test_label_dim_beyond_the_hidden_size(tiny_encoder, colours):
+    texts, Y, _ = colours
+    model = GRankClassifier(tiny_encoder, n_layers=1, max_length=8, label_dim=32)
+    with pytest.raises(ValueError, match="label_dim=32 passes .* hidden size, 16"):
+        model.fit(texts, Y)
+
+
+def test_blank_label_texts_say_nothing(tiny_encoder, colours):
+    # Labels without text or document start apart, not all at the same vector.
+    texts, Y, names = colours
+    Y = sp.csr_array(sp.hstack([Y, sp.csr_array((60, 2))]))
+    model = GRankClassifier(
+        tiny_encoder,
+        label_texts=[*names, "", " "],
+        n_layers=1,
+        max_length=8,
+        max_epochs=1,
+        head_learning_rate=0.0,
+        learning_rate=0.0,
+        random_state=0,
+    )
+    vectors = model.fit(texts, Y).network_.ranker.identity.detach()
+    assert vectors[12] @ vectors[13] < 0.9
+    assert torch.allclose(vectors.norm(dim=1), torch.ones(14), atol=1e-5)

@@ -12,7 +12,8 @@ FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
 # A module imports from lower tiers only; those of one tier do not know each other.
 # Private helpers lie below all, and whatever is not named here above all.
 TIERS = [
-    "nn.devices nn.text nn.labels nn.losses nn.shortlist cluster metrics datasets",
+    "nn.devices nn.text nn.labels nn.losses nn.shortlist metrics datasets",
+    "cluster",
     "nn.encoders nn.heads",
     "nn.training",
     "base",

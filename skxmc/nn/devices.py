@@ -11,6 +11,8 @@ def choose_device(device):
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
+        if torch.device(device).type == "meta":
+            raise RuntimeError("it holds no numbers")
         return str(torch.empty(0, device=torch.device(device)).device)
     except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         reason = str(error).strip().partition("\n")[0]
@@ -90,7 +92,8 @@ def check_memory(network, length, batch_size, device, *, n_copies, number_bytes=
         f"moments and copies of {weights / GiB:.1f} GiB of weights, "
         f"{step / GiB:.1f} GiB for a step of {batch_size} documents of up to {length} "
         "tokens. Lower batch_size or max_length (the step), label_dim or n_layers (the "
-        "weights), or raise max_leaf_size to rank fewer labels a step."
+        "weights), or rank fewer labels a step: max_leaf_size=100, and a smaller "
+        "n_shortlist."
     )
 
 

@@ -1,7 +1,9 @@
 """Scores of labels for document vectors, for all labels or for candidates."""
 
 from torch import nn
-from torch.nn.functional import embedding_bag
+from torch.nn.functional import embedding, embedding_bag, linear
+
+from .losses import at_least_float32
 
 
 class LabelScores(nn.Module):
@@ -54,20 +56,21 @@ class LabelScores(nn.Module):
         """
         own, spelled = docs.split([self.identity_dim, self.dim - self.identity_dim], 1)
         if ids is None:
-            scores = own @ self.identity.T
+            scores = linear(own, self.identity)
             return scores if self.words is None else scores + self._all_words(spelled)
         ids = ids.clamp(max=self.n_labels - 1)
-        vectors = nn.functional.embedding(ids, self.identity)
+        vectors = embedding(ids, self.identity)
         scores = (vectors @ own[:, :, None].to(vectors.dtype))[:, :, 0]
         return scores if self.words is None else scores + self._words(spelled, ids)
 
     def _all_words(self, docs):
-        scores = self.word_vectors @ docs.T
+        # Half precision would lose most of a common word's summed gradient.
+        scores = at_least_float32(linear(self.word_vectors, docs))
         padding = len(self.word_vectors) - 1
         return embedding_bag(self.words, scores, mode="mean", padding_idx=padding).T
 
     def _words(self, docs, ids):
-        scores = docs @ self.word_vectors.T
+        scores = at_least_float32(linear(docs, self.word_vectors))
         words = self.words[ids]
         real = words < len(self.word_vectors) - 1
         each = scores.gather(1, words.flatten(1).long()).view(words.shape)

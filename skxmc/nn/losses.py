@@ -96,7 +96,8 @@ class _GRankAll(torch.autograd.Function):
         # is written with the same value.
         columns = torch.where(real, positives, positives[:, :1]).clamp(max=n_labels - 1)
 
-        work = at_least_float32(scores.clone())
+        dtype = torch.promote_types(scores.dtype, torch.float32)
+        work = scores.to(dtype, copy=True)
         good = work.gather(1, columns)
         work.scatter_(1, columns, _NEVER)
         high = work.logsumexp(dim=1)

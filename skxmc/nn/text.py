@@ -166,7 +166,7 @@ def sorted_batches(rows, lengths, batch_size):
     return [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
 
 
-def padded_columns(Y, rows):
+def padded_columns(Y, rows, limit=None):
     """Stored columns of the rows `rows`, padded with the number of columns.
 
     Of a label matrix: each document's positives.
@@ -175,20 +175,22 @@ def padded_columns(Y, rows):
     ----------
     Y : csr_array or csr_matrix of shape (n_docs, n_labels)
     rows : int ndarray of shape (n_rows,)
+    limit : int or None, default=None
+        Columns kept a row.
 
     Returns
     -------
     int64 tensor of shape (n_rows, n_positives)
         n_positives is the largest number of entries of a row, at least 1.
     """
-    ids, mask = _padded(Y.indices, Y.indptr, rows, Y.shape[1])
+    ids, _ = _padded(Y.indices, Y.indptr, rows, Y.shape[1], limit)
     return torch.from_numpy(ids)
 
 
-def _padded(values, offsets, rows, padding):
+def _padded(values, offsets, rows, padding, limit=None):
     """Ragged rows as a rectangle of int64, and the mask of what is not padding."""
     starts = offsets[rows].astype(np.int64)
-    lengths = offsets[rows + 1] - starts
+    lengths = (offsets[rows + 1] - starts).clip(max=limit)
     columns = np.arange(max(lengths.max(initial=0), 1))
     mask = columns < lengths[:, None]
     out = np.full(mask.shape, padding, np.int64)

@@ -180,7 +180,7 @@ class _Best:
 
     def waits(self, network, score):
         self.n_waited = 0 if score > self.score + self.tol else self.n_waited + 1
-        if score > self.score:
+        if score >= self.score:  # of equal epochs the later one
             self.score = score
             self.weights = {
                 name: tensor.detach().to("cpu", copy=True)
@@ -253,19 +253,30 @@ def _in_batches(
     module, function, docs, rows, *, batch_size, device, precision, verbose
 ):
     """Apply a function that returns tensors to batches; put rows back in order."""
-    batches = sorted_batches(rows, docs.lengths, batch_size)
-    parts = []
+    batches = sorted_batches(np.arange(len(rows)), docs.lengths[rows], batch_size)
+    outputs, pending = [], None
+
+    def store(places, parts):
+        if not outputs:
+            with torch.inference_mode(False):  # they may be trained later
+                for part in parts:
+                    shape = len(rows), *part.shape[1:]
+                    outputs.append(torch.empty(shape, dtype=part.dtype))
+        for output, part in zip(outputs, parts, strict=True):
+            output[torch.from_numpy(places)] = part.cpu()
+
     was_training = module.training
     module.eval()
     with torch.inference_mode(), autocast(device, precision):
-        for batch in tqdm(batches, desc="reading", unit="batch", disable=not verbose):
+        for places in tqdm(batches, desc="reading", unit="batch", disable=not verbose):
             with names_batch_size(batch_size):
-                parts.append(function(to_device(docs.batch(batch), device)))
+                parts = function(to_device(docs.batch(rows[places]), device))
+            if pending:  # one behind, so that the device has work meanwhile
+                store(*pending)
+            pending = places, parts
+        store(*pending)
     module.train(was_training)
-    place = np.empty(len(docs), np.int64)
-    place[np.concatenate(batches)] = np.arange(len(rows))
-    order = torch.from_numpy(place[rows])
-    return [torch.cat(part).cpu()[order] for part in zip(*parts, strict=True)]
+    return outputs
 
 
 def _adamw(network, learning_rate, head_learning_rate, weight_decay):
