@@ -7,6 +7,9 @@ STAMP := $(VENV)/.installed
 TORCH ?= $(if $(shell command -v nvidia-smi),torch,torch==2.13.0)
 # Debian's python3 comes without venv, and hnswlib is compiled on install.
 NEEDS := python3-venv python3-dev g++
+HAVE = $(PYTHON) -c "import ensurepip, os, sysconfig, venv; \
+	assert os.path.exists(sysconfig.get_path('include') + '/Python.h')" && \
+	command -v g++ >/dev/null
 
 .PHONY: quickstart test lint docs clean
 
@@ -26,8 +29,9 @@ docs: $(STAMP)
 
 # torch first: the dependencies would otherwise bring the build of their choice.
 $(STAMP): pyproject.toml
-	$(PYTHON) -c "import ensurepip, venv" && command -v g++ >/dev/null || \
-		{ apt-get update -qq && apt-get install -y -qq $(NEEDS); }
+	$(HAVE) || { test "$$(id -u)" = 0 && apt-get update -qq && \
+		apt-get install -y -qq $(NEEDS); } || \
+		{ echo "Install first: $(NEEDS), or what your system calls them."; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -c "import torch" 2>/dev/null || \
 		$(BIN)/pip install --quiet --disable-pip-version-check $(TORCH)

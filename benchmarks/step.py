@@ -18,7 +18,7 @@ from _common import write_json
 from skxmc import GRankClassifier
 from skxmc.datasets import make_xmc
 from skxmc.nn.devices import autocast, choose_device, choose_precision, to_device
-from skxmc.nn.encoders import load_encoder
+from skxmc.nn.encoders import TransformerEncoder, load_encoder
 from skxmc.nn.text import padded_columns, shuffled_batches, tokenize
 
 
@@ -60,9 +60,10 @@ def stepper(parameters, loss):
 
 def measure(n_labels, options, device, precision):
     data = make_xmc(2048, n_labels, words_per_doc=options.max_length, random_state=0)
+    clustered = n_labels > 50_000
     model = GRankClassifier(
         options.encoder,
-        label_init="random",
+        label_dim=128 if clustered else None,  # Table II for large label sets
         max_length=options.max_length,
         batch_size=options.batch_size,
         max_epochs=1,
@@ -73,7 +74,8 @@ def measure(n_labels, options, device, precision):
     few = np.arange(options.batch_size)
     model.fit([data.texts[i] for i in few], data.Y[few])
     bare, tokenizer = load_encoder(options.encoder)
-    bare.pooler = None
+    # Without dropout and pooler, as in the classifier.
+    bare = TransformerEncoder(bare, n_layers=1, dropout=model.encoder_dropout).model
     bare = bare.to(device).train()
     network = model.network_.train()
     ours = stepper(network.parameters(), network.loss)
@@ -120,7 +122,8 @@ def measure(n_labels, options, device, precision):
     ]
     return {
         "labels": n_labels,
-        "clusters": int(model.label_groups_.max()) + 1,
+        "clusters": int(model.label_groups_.max()) + 1 if clustered else None,
+        "label_dim": model.network_.ranker.dim,
         "step_ms": round(1e3 * statistics.median(ours_s), 1),
         "bare_step_ms": round(1e3 * statistics.median(theirs_s), 1),
         "step_ratio": round(
