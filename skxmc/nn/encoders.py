@@ -141,7 +141,11 @@ class TransformerEncoder(nn.Module):
             Mean of the last layer's states over the tokens.
         """
         mask = batch["attention_mask"]
-        states = self.model(**batch, output_hidden_states=True).hidden_states
+        states = self.model(
+            batch["input_ids"],
+            attention_mask=mask[:, None, None].bool() if self._takes_4d else mask,
+            output_hidden_states=True,
+        ).hidden_states
         if self.cls_last:
             at = mask.sum(dim=1).sub(1).clamp(min=0)
             at = at[:, None, None].expand(-1, 1, self.hidden_size)
@@ -151,6 +155,14 @@ class TransformerEncoder(nn.Module):
         weight = mask.to(states[-1].dtype)[:, :, None]
         mean = (states[-1] * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
         return torch.cat(first, dim=1), mean
+
+    @property
+    def _takes_4d(self):
+        """Whether attention takes a ready mask: a 2-D one is looked at on the host."""
+        config = self.model.config
+        windows = ("local_attention", "sliding_window")
+        windowed = any(getattr(config, name, None) for name in windows)
+        return config._attn_implementation == "sdpa" and not windowed
 
     def __getstate__(self):
         # transformers hangs hooks that cannot be pickled on models that have run.

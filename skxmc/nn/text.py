@@ -190,7 +190,9 @@ def padded_columns(Y, rows, limit=None):
 def _padded(values, offsets, rows, padding, limit=None):
     """Ragged rows as a rectangle of int64, and the mask of what is not padding."""
     starts = offsets[rows].astype(np.int64)
-    lengths = (offsets[rows + 1] - starts).clip(max=limit)
+    lengths = offsets[rows + 1] - starts
+    if limit is not None:
+        lengths = np.minimum(lengths, limit)
     columns = np.arange(max(lengths.max(initial=0), 1))
     mask = columns < lengths[:, None]
     out = np.full(mask.shape, padding, np.int64)
