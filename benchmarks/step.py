@@ -3,8 +3,8 @@
     python benchmarks/step.py --labels 4000 47000 670000
 
 The bare step is forward, backward and fused AdamW of the same encoder on the same
-batches of token ids; the bare prediction is tokenising and forward. Both halves of a
-pair run in turn, in one process, and the median of the ratios is quoted.
+batches of token ids; the bare prediction is tokenising and forward. Blocks of steps of
+one and of the other run in turn, in one process; the median of the ratios is quoted.
 """
 
 import argparse
@@ -28,7 +28,8 @@ def parse():
     parser.add_argument("--encoder", default="all-MiniLM-L6-v2")
     parser.add_argument("--max-length", type=int, default=128)
     parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--blocks", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=4, help="in a block")
     parser.add_argument("--name", default="step", help="of the file in results")
     return parser.parse_args()
 
@@ -88,16 +89,20 @@ def measure(n_labels, options, device, precision):
     rng = np.random.default_rng(0)
     rows = np.arange(len(docs))
     batches = shuffled_batches(rows, docs.lengths, options.batch_size, rng)
-    ours_s, theirs_s = [], []
-    for i, batch in enumerate(batches[: options.steps + 2]):
-        inputs = to_device(docs.batch(batch), device)
-        positives = to_device(padded_columns(data.Y, batch), device)
+    batches = [
+        (to_device(docs.batch(b), device), to_device(padded_columns(data.Y, b), device))
+        for b in batches[: options.steps + 1]
+    ]
+
+    def block(step):
+        """Seconds of consecutive steps, as in training; the first warms up."""
         with autocast(device, precision):
-            one = timed(lambda: ours(inputs, positives), device)  # noqa: B023
-            two = timed(lambda: theirs(inputs, positives), device)  # noqa: B023
-        if i >= 2:  # the first steps warm up
-            ours_s.append(one)
-            theirs_s.append(two)
+            return [timed(lambda: step(*batch), device) for batch in batches][1:]  # noqa: B023
+
+    ours_s, theirs_s = [], []
+    for _ in range(options.blocks):
+        ours_s += block(ours)
+        theirs_s += block(theirs)
 
     texts = data.texts[: 8 * options.batch_size]
 

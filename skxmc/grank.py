@@ -490,7 +490,7 @@ class GRankClassifier(BaseXMCClassifier):
             features = self._label_features(doc_vectors, text_vectors, X, Y)
             self.label_groups_ = self._cluster(features, rng)
         clusters = None if all_labels else LabelClusters(self.label_groups_)
-        n_retrieved = self.label_groups_.max() + 1
+        n_retrieved = int(self.label_groups_.max()) + 1
         if all_labels and self.small_label_mode == "rank_only":
             n_retrieved = 0
 
