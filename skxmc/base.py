@@ -210,7 +210,8 @@ class BaseXMCClassifier(ClassifierMixin, BaseEstimator):
             Of the kind of the `y` seen in `fit`: 1 where `predict_proba` passes
             1/2 (sparse: among the `top_k` best); for a 1-D `y` the best class.
         """
-        if self._kind_once_fitted() == "single":
+        check_is_fitted(self)
+        if self._y_kind == "single":
             return self.classes_[self._rank(X, 1)[0][:, 0]]
         ids, scores = self._rank_for_output(X)
         chosen = self._log_odds(scores) > 0
@@ -415,10 +416,6 @@ class BaseXMCClassifier(ClassifierMixin, BaseEstimator):
             docs, min(self.n_labels_, _CALIBRATION_DEPTH), held_out
         )
         self.calibration_ = _platt(Y[held_out], ids, scores)
-
-    def _kind_once_fitted(self):
-        check_is_fitted(self)
-        return self._y_kind
 
     def _rank(self, X, k):
         docs = self._read(self._check_X(X))
