@@ -1,5 +1,6 @@
-"""What the benchmarks share: the machine, the results file, the peers."""
+"""What the benchmarks share: parameters, the machine, the results file, the peers."""
 
+import ast
 import json
 import os
 import platform
@@ -17,6 +18,22 @@ PACKAGES = ["numpy", "scipy", "torch", "scikit-learn", "transformers"]
 PEERS = ["libpecos==1.2.8", "omikuji==0.5.2", "napkinxc==0.7.2"]
 PEERS_NEED = ["numpy<2", "scipy<1.14", "scikit-learn"]
 PEERS_ENV = Path.home() / ".cache" / "skxmc-peers"
+
+
+def parse_parameters(parser, argv=None):
+    """Options of a parser, and as a dict what else comes as --name value."""
+    known, rest = parser.parse_known_args(argv)
+    if len(rest) % 2 or not all(name.startswith("--") for name in rest[::2]):
+        parser.error(f"parameters come as --name value, got {rest}")
+    names = [name[2:].replace("-", "_") for name in rest[::2]]
+    return known, dict(zip(names, map(_literal, rest[1::2]), strict=True))
+
+
+def _literal(text):
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
 
 
 def machine():

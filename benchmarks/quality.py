@@ -10,14 +10,13 @@ split, for choosing parameters by hand).
 """
 
 import argparse
-import ast
 import json
 import resource
 import time
 from pathlib import Path
 
 import numpy as np
-from _common import write_json
+from _common import parse_parameters, write_json
 from sklearn.model_selection import train_test_split
 
 import skxmc
@@ -40,18 +39,7 @@ def parse():
     parser.add_argument("--no-label-texts", action="store_true")
     parser.add_argument("--held-out", type=float, default=0.0)
     parser.add_argument("--name", help="of the file in benchmarks/results")
-    known, rest = parser.parse_known_args()
-    if len(rest) % 2 or not all(name.startswith("--") for name in rest[::2]):
-        parser.error(f"parameters come as --name value, got {rest}")
-    names = [name[2:].replace("-", "_") for name in rest[::2]]
-    return known, dict(zip(names, map(literal, rest[1::2]), strict=True))
-
-
-def literal(text):
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
+    return parse_parameters(parser)
 
 
 def main():

@@ -20,6 +20,7 @@ from skxmc.datasets import make_xmc
 from skxmc.nn.devices import autocast, choose_device, choose_precision, to_device
 from skxmc.nn.encoders import TransformerEncoder, load_encoder
 from skxmc.nn.text import padded_columns, shuffled_batches, tokenize
+from skxmc.nn.training import _Descent
 
 
 def parse():
@@ -45,6 +46,25 @@ def timed(function, device):
     function()
     synchronize(device)
     return time.perf_counter() - start
+
+
+def our_stepper(network, device):
+    """A function that makes one step as training does."""
+    descent = _Descent(
+        network,
+        learning_rate=1e-5,
+        head_learning_rate=1e-5,
+        weight_decay=0.01,
+        n_steps=1,
+        warmup=0.0,
+        schedule="constant",
+        accumulate=1,
+        clip_norm=None,
+        scaler=torch.amp.GradScaler(device, enabled=False),
+    )
+    return lambda batch, positives: descent.step(
+        network.loss(batch, positives), last=False
+    )
 
 
 def stepper(parameters, loss):
@@ -79,7 +99,7 @@ def measure(n_labels, options, device, precision):
     bare = TransformerEncoder(bare, n_layers=1, dropout=model.encoder_dropout).model
     bare = bare.to(device).train()
     network = model.network_.train()
-    ours = stepper(network.parameters(), network.loss)
+    ours = our_stepper(network, device)
     theirs = stepper(
         bare.parameters(),
         lambda batch, _: bare(**batch).last_hidden_state[:, 0].float().square().mean(),

@@ -2,7 +2,17 @@
 
 from . import cluster, datasets, metrics
 from .cluster import BalancedKMeans
+from .ensemble import EnsembleClassifier
 from .grank import GRankClassifier
+from .lightxml import LightXMLClassifier
 
-__all__ = ["BalancedKMeans", "GRankClassifier", "cluster", "datasets", "metrics"]
+__all__ = [
+    "BalancedKMeans",
+    "EnsembleClassifier",
+    "GRankClassifier",
+    "LightXMLClassifier",
+    "cluster",
+    "datasets",
+    "metrics",
+]
 __version__ = "0.1.0"

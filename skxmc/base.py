@@ -1,4 +1,4 @@
-"""What the five systems share: validation, fit, predictions, score, tags."""
+"""What the five systems share: fit, prediction, calibration."""
 
 import contextlib
 import copy
@@ -6,26 +6,13 @@ import numbers
 import warnings
 
 import numpy as np
-import scipy.sparse as sp
 import torch
-from scipy.special import expit, logit, softmax
-from sklearn.base import BaseEstimator, ClassifierMixin
+from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import (
-    check_consistent_length,
-    check_is_fitted,
-    validate_data,
-)
 
-from ._validation import (
-    check_labels,
-    check_number,
-    check_one_text_column,
-    check_texts,
-    encode_labels,
-    holds_texts,
-)
+from ._outputs import RankingClassifier, inside
+from ._validation import check_choice, check_number
 from .metrics import precision_at_k
 from .nn.devices import check_memory, choose_device, choose_precision
 from .nn.encoders import (
@@ -38,15 +25,13 @@ from .nn.encoders import (
 from .nn.text import Features, tokenize
 from .nn.training import rank, train
 
-# Dense predictions beyond this many scores, some 4 GiB while made, are refused.
-_DENSE_LIMIT = 2**26
 # Best labels of a document that the calibration looks at.
 _CALIBRATION_DEPTH = 50
 # Training documents that calibrate where nothing is held out.
 _CALIBRATION_DOCS = 2000
 
 
-class BaseXMCClassifier(ClassifierMixin, BaseEstimator):
+class BaseXMCClassifier(RankingClassifier):
     """Base of the classifiers; a system adds its parameters and its network.
 
     A subclass defines ``__init__`` with the parameters that this class reads
@@ -125,7 +110,9 @@ class BaseXMCClassifier(ClassifierMixin, BaseEstimator):
                 + (self.swa_start is not None),
                 number_bytes=dtype.itemsize,
             )
-            self.network_ = network.to(device, dtype)
+            self.network_ = network.to(device)
+            if precision == "fp64":
+                self.network_.double()
             self.history_ = []
             try:
                 self._train(docs, Y, rows, held_out, rng, device, precision)
@@ -134,35 +121,12 @@ class BaseXMCClassifier(ClassifierMixin, BaseEstimator):
                 raise
             self._finish(docs, Y, rows, held_out, rng)
 
-    def predict_topk(self, X, k=5):
-        """Best labels of each document.
-
-        Parameters
-        ----------
-        X : as in `fit`
-        k : int, default=5
-
-        Returns
-        -------
-        ids : int64 ndarray of shape (n_docs, k)
-            Label columns (positions in ``classes_``), best first, padded with -1
-            where fewer than k labels were ranked.
-        scores : float32 ndarray of shape (n_docs, k)
-            Probabilities as in `predict_proba`; 0 where padded.
-        """
-        check_is_fitted(self)
-        check_number("k", k, numbers.Integral, 1)
-        ids, scores = self._rank(X, k)
-        padding = ids < 0
-        probabilities = self._probabilities(scores).astype(np.float32)
-        return ids, np.where(padding, np.float32(0), probabilities)
-
     def decision_function(self, X):
         """Scores of labels on a common scale.
 
-        The networks' own scores leave each document an arbitrary offset. These
+        The networks' own scores may leave each document an arbitrary offset. These
         are the calibrated log-odds, logit of `predict_proba`: above 0 a label is
-        predicted. For a 1-D `y` they are logarithms of the softmax.
+        predicted. For a 1-D `y` they are logarithms of probabilities.
 
         Returns
         -------
@@ -171,85 +135,23 @@ class BaseXMCClassifier(ClassifierMixin, BaseEstimator):
             entries a row, float32, absent means not among the best. Dense: all
             labels; for a 1-D binary `y` of shape (n_docs,).
         """
-        ids, scores = self._rank_for_output(X)
-        scores = self._log_odds(scores)
-        if self._y_kind == "sparse":
-            return self._to_sparse(ids, scores)
-        dense = self._to_dense(ids, scores)
-        if self._y_kind == "single" and len(self.classes_) == 2:
-            return dense[:, 1] - dense[:, 0]
-        return dense
+        return super().decision_function(X)
 
     def predict_proba(self, X):
         """Probabilities of labels.
 
-        Logistic regression of the held-out documents' labels on the logarithm of
-        the softmax over each document's ranked labels (Platt's scaling), given
-        that the document has a label at all. Without a held-out part it is fitted
-        on training documents, and overconfident.
+        Logistic regression of the held-out documents' labels on the network's
+        scores (Platt's scaling), given that the document has a label at all. The
+        scores are logarithms of the softmax over a document's ranked labels, or
+        log-odds where the system has them (LightXML). Without a held-out part it is
+        fitted on training documents, and overconfident.
 
         Returns
         -------
         csr matrix of shape (n_docs, n_labels), or ndarray
             As in `decision_function`; for a 1-D `y` rows sum to 1.
         """
-        ids, scores = self._rank_for_output(X)
-        if self._y_kind == "sparse":
-            return self._to_sparse(ids, self._probabilities(scores))
-        dense = self._to_dense(ids, self._log_odds(scores))
-        if self._y_kind == "single":
-            return softmax(dense, axis=1)
-        return _inside(expit(dense))
-
-    def predict(self, X):
-        """Labels that are more probable than not.
-
-        Returns
-        -------
-        csr matrix or ndarray of shape (n_docs, n_labels), or ndarray (n_docs,)
-            Of the kind of the `y` seen in `fit`: 1 where `predict_proba` passes
-            1/2 (sparse: among the `top_k` best); for a 1-D `y` the best class.
-        """
-        check_is_fitted(self)
-        if self._y_kind == "single":
-            return self.classes_[self._rank(X, 1)[0][:, 0]]
-        ids, scores = self._rank_for_output(X)
-        chosen = self._log_odds(scores) > 0
-        if self._y_kind == "sparse":
-            ids = np.where(chosen, ids, -1)
-            return self._to_sparse(ids, np.ones(ids.shape)).astype(self._y_dtype)
-        dense = self._to_dense(ids, np.where(chosen, 1.0, 0.0), fill=0.0)
-        return dense.astype(np.int64)
-
-    def score(self, X, y, sample_weight=None):
-        """Precision at 1: the share of documents whose best label is right.
-
-        For a 1-D `y` that is accuracy.
-
-        Parameters
-        ----------
-        X, y : as in `fit`
-        sample_weight : array of shape (n_docs,) or None, default=None
-
-        Returns
-        -------
-        float
-        """
-        check_is_fitted(self)
-        best = self._rank(X, 1)[0]
-        Y = encode_labels(y, self.classes_, self._y_kind)
-        check_consistent_length(best, Y, sample_weight)
-        if sample_weight is None:
-            return precision_at_k(Y, best, 1)
-        hits = sp.csr_matrix(Y)[np.arange(len(best)), best[:, 0]]
-        return float(np.average(np.asarray(hits).ravel() > 0, weights=sample_weight))
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.string = True
-        tags.input_tags.sparse = True
-        tags.classifier_tags.multi_label = True
-        return tags
+        return super().predict_proba(X)
 
     def __getstate__(self):
         state = dict(super().__getstate__())  # which may be the attributes themselves
@@ -275,41 +177,13 @@ class BaseXMCClassifier(ClassifierMixin, BaseEstimator):
             check_number("clip_norm", self.clip_norm, real, 0)
         if self.swa_start is not None:
             check_number("swa_start", self.swa_start, real, 0, 1, open_high=True)
+        check_number("swa_every", self.swa_every, whole, 1)
+        check_choice("schedule", self.schedule, ("linear", "constant"))
         if self.early_stopping and not self.validation_fraction:
             raise ValueError(
                 "early_stopping=True needs held-out documents: give a "
                 "validation_fraction above 0."
             )
-
-    def _check_fit(self, X, y):
-        X = self._check_X(X, fitting=True)
-        Y, self.classes_, self._y_kind = check_labels(y)
-        self._y_dtype = getattr(y, "dtype", np.int64)
-        self._y_container = sp.csr_array if isinstance(y, sp.sparray) else sp.csr_matrix
-        n_docs = X.shape[0] if hasattr(X, "shape") else len(X)
-        if n_docs != Y.shape[0]:
-            raise ValueError(
-                f"X holds {n_docs} documents and y {Y.shape[0]} rows: inconsistent "
-                "numbers of samples."
-            )
-        self.n_docs_, self.n_labels_ = Y.shape
-        self.label_counts_ = np.bincount(Y.indices, minlength=self.n_labels_)
-        return X, Y
-
-    def _check_X(self, X, *, fitting=False):
-        texts = holds_texts(X)
-        if fitting:
-            self._texts = texts
-        elif texts != self._texts:
-            kinds = ("a feature matrix", "texts")
-            raise ValueError(
-                f"X must be {kinds[self._texts]}, as in fit; got {kinds[texts]}."
-            )
-        if texts:
-            return check_texts(X)
-        check_one_text_column(X)
-        X = validate_data(self, X, accept_sparse="csr", dtype=np.float32, reset=fitting)
-        return X if sp.issparse(X) else sp.csr_matrix(X)
 
     def _read_first(self, X):
         """Encoder for the kind of X, and X as the encoder reads it."""
@@ -388,9 +262,11 @@ class BaseXMCClassifier(ClassifierMixin, BaseEstimator):
             head_learning_rate=self.head_learning_rate,
             weight_decay=self.weight_decay,
             warmup=self.warmup,
+            schedule=self.schedule,
             accumulate=self.accumulate,
             clip_norm=self.clip_norm,
             swa_start=self.swa_start,
+            swa_every=self.swa_every,
             patience=self.n_iter_no_change if self.early_stopping else None,
             tol=self.tol,
             device=device,
@@ -409,7 +285,7 @@ class BaseXMCClassifier(ClassifierMixin, BaseEstimator):
         self.n_iter_ = len(self.history_)
         self.calibration_ = (1.0, 0.0)
         if self._y_kind == "single":
-            return  # the GRank loss of one positive is cross-entropy: calibrated
+            return  # the network's scores are logarithms of probabilities already
         if not len(held_out):
             held_out = rng.permutation(rows)[:_CALIBRATION_DOCS]
         ids, scores = self._rank_docs(
@@ -417,8 +293,8 @@ class BaseXMCClassifier(ClassifierMixin, BaseEstimator):
         )
         self.calibration_ = _platt(Y[held_out], ids, scores)
 
-    def _rank(self, X, k):
-        docs = self._read(self._check_X(X))
+    def _rank_checked(self, X, k):
+        docs = self._read(X)
         return self._rank_docs(docs, k, np.arange(len(docs)))
 
     def _rank_docs(self, docs, k, rows):
@@ -435,50 +311,14 @@ class BaseXMCClassifier(ClassifierMixin, BaseEstimator):
         )
         return _minus_one(ids, self.n_labels_), scores
 
-    def _rank_for_output(self, X):
-        check_is_fitted(self)
-        if self._y_kind == "sparse":
-            return self._rank(X, min(self.top_k, self.n_labels_))
-        X = self._check_X(X)
-        n_docs = X.shape[0] if hasattr(X, "shape") else len(X)
-        if n_docs * self.n_labels_ > _DENSE_LIMIT:
-            raise ValueError(
-                f"Dense predictions of {n_docs} documents for {self.n_labels_} labels "
-                f"would hold more than {_DENSE_LIMIT} scores. Use predict_topk, or fit "
-                "on a sparse y: scipy.sparse.csr_array(y)."
-            )
-        docs = self._read(X)
-        return self._rank_docs(docs, self.n_labels_, np.arange(n_docs))
-
     def _log_odds(self, scores):
         slope, offset = self.calibration_
         return slope * scores.astype(np.float64) + offset
 
     def _probabilities(self, scores):
-        if self._y_kind == "single":  # the softmax itself
-            return _inside(np.exp(scores.astype(np.float64)))
-        return _inside(expit(self._log_odds(scores)))
-
-    def _to_sparse(self, ids, values):
-        real = ids >= 0
-        indptr = np.concatenate([[0], real.sum(axis=1).cumsum()])
-        data = values[real].astype(np.float32)
-        # An entry says "among the best": a log-odds of 0 must not unsay it.
-        data[data == 0] = np.finfo(np.float32).tiny
-        shape = (len(ids), self.n_labels_)
-        matrix = self._y_container((data, ids[real], indptr), shape)
-        matrix.sort_indices()
-        return matrix
-
-    def _to_dense(self, ids, values, fill=None):
-        real = ids >= 0
-        values = np.where(real & np.isfinite(values), values, np.nan)
-        if fill is None:  # labels that were not ranked stand below those that were
-            fill = np.nanmin(values, axis=1, keepdims=True) - 1
-        dense = np.broadcast_to(np.asarray(fill), (len(ids), self.n_labels_)).copy()
-        rows = np.broadcast_to(np.arange(len(ids))[:, None], ids.shape)
-        dense[rows[real], ids[real]] = values[real]
-        return dense
+        if self._y_kind == "single":
+            return inside(np.exp(scores.astype(np.float64)))
+        return inside(expit(self._log_odds(scores)))
 
 
 def _hold_out(Y, fraction, rng):
@@ -505,11 +345,6 @@ def _only(Y, rows):
     Y.data = Y.data * np.repeat(kept, np.diff(Y.indptr))
     Y.eliminate_zeros()
     return Y
-
-
-def _inside(probabilities):
-    """Probabilities strictly inside (0, 1), in float32 too."""
-    return probabilities.clip(np.finfo(np.float32).tiny, 1 - 2.0**-24)
 
 
 def _minus_one(ids, n_labels):

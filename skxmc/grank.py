@@ -3,29 +3,29 @@
 import numbers
 
 import numpy as np
-import scipy.sparse as sp
 import torch
-from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
-from sklearn.utils import check_array
+from sklearn.feature_extraction.text import CountVectorizer
 from torch import nn
-from torch.nn.functional import logsigmoid, normalize
+from torch.nn.functional import logsigmoid
 
+from ._clustering import (
+    ClusteringXMCClassifier,
+    count_words,
+    group_means,
+    principal_part,
+    random_vectors,
+)
 from ._validation import check_choice, check_label_texts, check_number
-from .base import BaseXMCClassifier
-from .cluster import BalancedKMeans
-from .nn.devices import choose_device, choose_precision
-from .nn.heads import LabelScores
-from .nn.labels import label_centroids
-from .nn.losses import at_least_float32, grank_loss, grank_loss_all
-from .nn.shortlist import LabelClusters
+from .nn.heads import (
+    DocumentVectors,
+    LabelScores,
+    at_full_precision,
+    cluster_head,
+)
+from .nn.losses import grank_loss, grank_loss_all
+from .nn.shortlist import LabelClusters, best_labels
 from .nn.text import padded_columns
-from .nn.training import encode
 
-# Labels up to which each is ranked for every document (Table II: up to 30,938).
-_SMALL = 50_000
-# Length of the document vector where label vectors start as unit vectors: scores
-# then span what a softmax over tens of thousands of labels needs.
-_SCALE = 20.0
 # Words of a label's text that enter its vector.
 _MAX_LABEL_WORDS = 32
 
@@ -49,8 +49,9 @@ class GRankNetwork(nn.Module):
         Where the retriever starts then.
     dropout : float
         On the first-token states.
-    n_shortlist : int
-        Clusters ranked a document.
+    n_shortlist, predict_shortlist : int
+        Clusters ranked a document, in training and at prediction; the latter None
+        is as many as in training.
     lambda_max : float
         Weight of the ranking loss in the last epoch (Eq. 9).
     lambda_schedule : {"epoch", "step"}
@@ -69,6 +70,7 @@ class GRankNetwork(nn.Module):
         cluster_start=None,
         dropout=0.5,
         n_shortlist=32,
+        predict_shortlist=None,
         lambda_max=0.5,
         lambda_schedule="epoch",
         combine="ranker",
@@ -77,23 +79,12 @@ class GRankNetwork(nn.Module):
         self.encoder = encoder
         self.ranker = ranker
         self.clusters = clusters
-        self.dropout = nn.Dropout(dropout)
-        self.project = nn.Linear(encoder.width, ranker.dim)
-        self.lift = None
-        if start is not None:
-            self.lift = nn.Linear(*start.T.shape, bias=False)
-            self.lift.weight.data.copy_(start)
-            nn.init.zeros_(self.project.weight)
-            nn.init.zeros_(self.project.bias)
+        self.read = DocumentVectors(encoder, ranker.dim, start=start, dropout=dropout)
         self.retriever = None
         if n_retrieved:
-            width = encoder.width + (0 if start is None else len(start))
-            self.retriever = nn.Linear(width, n_retrieved)
-            if start is not None:
-                nn.init.zeros_(self.retriever.weight)
-                nn.init.zeros_(self.retriever.bias)
-                self.retriever.weight.data[:, encoder.width :] = cluster_start
+            self.retriever = cluster_head(self.read, n_retrieved, cluster_start)
         self.n_shortlist = n_shortlist
+        self.predict_shortlist = predict_shortlist or n_shortlist
         self.lambda_max = lambda_max
         self.lambda_schedule = lambda_schedule
         self.combine = combine
@@ -109,7 +100,7 @@ class GRankNetwork(nn.Module):
 
     def loss(self, batch, positives):
         """(1 - lambda) times the retrieving loss plus lambda times the ranking loss."""
-        retrieval, docs = self._read(batch)
+        retrieval, docs = self.read(*self.encoder(batch))
         if self.retriever is None:
             return grank_loss_all(self.ranker(docs), positives)
         found = self.retriever(retrieval)
@@ -139,23 +130,21 @@ class GRankNetwork(nn.Module):
             ranked, since the loss leaves each document's scores an arbitrary
             offset.
         """
-        retrieval, docs = self._read(batch)
+        retrieval, docs = self.read(*self.encoder(batch))
+        n_labels, ids = self.ranker.n_labels, None
+        found = self.retriever and at_full_precision(self.retriever, retrieval)
         if self.clusters is None:
-            scores = self._exact(self.ranker, docs)
-            if self.combine != "ranker" and self.retriever is not None:
-                scores = self._combined(scores, self._exact(self.retriever, retrieval))
-            scores, ids = scores.log_softmax(dim=1).topk(min(k, scores.shape[1]), dim=1)
-            return _widen(ids, scores, k, self.ranker.n_labels)
-        found = self._exact(self.retriever, retrieval)
-        ids, clusters = self.clusters.top(found, self.n_shortlist)
-        scores = self._exact(self.ranker, docs, ids)
-        if self.combine != "ranker":
-            each = found.gather(1, clusters)
-            size = self.clusters.members.shape[1]
-            scores = self._combined(scores, each.repeat_interleave(size, dim=1))
-        scores = scores.masked_fill(ids == self.ranker.n_labels, -torch.inf)
-        scores, best = scores.log_softmax(dim=1).topk(min(k, ids.shape[1]), dim=1)
-        return _widen(ids.gather(1, best), scores, k, self.ranker.n_labels)
+            scores = at_full_precision(self.ranker, docs)
+        elif self.predict_shortlist >= self.clusters.n_clusters:
+            scores = at_full_precision(self.ranker, docs)
+            found = self.clusters.of_labels(found)
+        else:
+            ids, found = self.clusters.top(found, self.predict_shortlist)
+            scores = at_full_precision(self.ranker, docs, ids)
+            scores = scores.masked_fill(ids == n_labels, -torch.inf)
+        if self.combine != "ranker" and found is not None:
+            scores = self._combined(scores, found)
+        return best_labels(scores.log_softmax(dim=1), k, n_labels, ids)
 
     def floats_per_document(self, length):
         """Activations kept for the gradient, in floats, at `length` tokens."""
@@ -167,39 +156,13 @@ class GRankNetwork(nn.Module):
             n_scores += n_ranked * (1 + self.ranker.identity_dim)
         return self.encoder.floats_per_document(length) + 3 * n_scores
 
-    def _read(self, batch):
-        """What the retriever reads of the documents, and what the ranker reads."""
-        first, mean = self.encoder(batch)
-        first = self.dropout(first)
-        docs = self.project(first)
-        if self.lift is None:
-            return first, docs
-        own, spelled = docs.tensor_split([self.ranker.identity_dim], dim=1)
-        own = at_least_float32(own + self.lift(mean))
-        own = _SCALE * normalize(own, dim=1, eps=1e-3)  # eps tames a text of no tokens
-        return torch.cat([first, own], dim=1), torch.cat([own, spelled], dim=1)
-
-    def _exact(self, head, vectors, *ids):
-        """Scores at the precision of the weights: bf16 would tie near ones."""
-        vectors = vectors.to(self.project.weight.dtype)
-        with torch.autocast(vectors.device.type, enabled=False):
-            return head(vectors, *ids)
-
     def _combined(self, ranked, retrieved):
         if self.combine == "sum":
             return ranked + retrieved
         return logsigmoid(ranked) + logsigmoid(retrieved)
 
 
-def _widen(ids, scores, k, n_labels):
-    """Pad a ranking to k columns: fewer labels may have been ranked."""
-    ids = ids.masked_fill(scores == -torch.inf, n_labels)
-    missing = (0, k - ids.shape[1])
-    ids = nn.functional.pad(ids, missing, value=n_labels)
-    return ids, nn.functional.pad(scores, missing, value=-torch.inf)
-
-
-class GRankClassifier(BaseXMCClassifier):
+class GRankClassifier(ClusteringXMCClassifier):
     """X-GRank: retrieve label clusters, rank their labels, both by group-wise loss.
 
     A transformer reads a document. A retriever scores clusters of labels from the
@@ -246,7 +209,11 @@ class GRankClassifier(BaseXMCClassifier):
         Width of label vectors. None: the encoder's hidden size, or with
         ``label_init="random"`` 512 when all labels are ranked and 128 with
         clusters (Table II). Where X is a feature matrix also that of documents.
-        Training takes 16 bytes a label and dimension: set 128 for a million labels.
+        Training takes 16 bytes a label and dimension (see also `label_precision`):
+        set 128 for a million labels.
+    label_precision : {"fp32", "bf16"}, default="fp32"
+        Of the label vectors and their optimizer state where labels are clustered:
+        12 bytes a number in training, or 6, rounded stochastically.
     max_leaf_size : int or "auto", default="auto"
         Most labels in a cluster. 1 ranks all labels of every document; "auto" is 1
         up to 50,000 labels, and 100 beyond.
@@ -254,9 +221,12 @@ class GRankClassifier(BaseXMCClassifier):
         When all labels are ranked: "dual" trains the retriever beside the ranker,
         one label a cluster, as Table II implies; "rank_only" the ranker alone.
     n_shortlist : int, default=32
-        Clusters whose labels are ranked, a document (K_c in Table II). This and
-        the next four parameters do nothing where all labels are ranked by the
-        ranker alone.
+        Clusters whose labels are ranked in training, a document (K_c in Table II).
+        This and the next five parameters do nothing where all labels are ranked by
+        the ranker alone.
+    predict_shortlist : int, default=128
+        Clusters whose labels are ranked at prediction. More find more right labels,
+        rare ones above all; as many as there are rank every label.
     cluster_features : {"tfidf", "documents", "labels"} or matrix, default="tfidf"
         What labels are clustered by: the TF-IDF rows of their documents, the
         encoder's vectors of their documents, its vectors of their texts, or the
@@ -283,11 +253,15 @@ class GRankClassifier(BaseXMCClassifier):
     weight_decay : float, default=0.01
         AdamW's, not on biases and norms.
     warmup : float, default=0.1
-        Share of the steps over which rates rise, before they fall linearly to 0.
+        Share of the steps over which rates rise.
+    schedule : {"linear", "constant"}, default="linear"
+        Whether they fall to 0 then, or stay.
     clip_norm : float or None, default=None
         Largest norm of a step's gradient.
     swa_start : float or None, default=None
         Share of training after which weights are averaged.
+    swa_every : int, default=10
+        Steps between two sets of weights that enter the average.
     validation_fraction : float, default=0.05
         Share of the documents held out to keep the best epoch and to calibrate
         probabilities. Every label keeps a document to train on, so documents with
@@ -374,9 +348,11 @@ class GRankClassifier(BaseXMCClassifier):
         dropout=0.5,
         encoder_dropout=0.0,
         label_dim=None,
+        label_precision="fp32",
         max_leaf_size="auto",
         small_label_mode="rank_only",
         n_shortlist=32,
+        predict_shortlist=128,
         cluster_features="tfidf",
         lambda_max=0.5,
         lambda_schedule="epoch",
@@ -388,8 +364,10 @@ class GRankClassifier(BaseXMCClassifier):
         head_learning_rate=1e-3,
         weight_decay=0.01,
         warmup=0.1,
+        schedule="linear",
         clip_norm=None,
         swa_start=None,
+        swa_every=10,
         validation_fraction=0.05,
         early_stopping=False,
         n_iter_no_change=2,
@@ -408,9 +386,11 @@ class GRankClassifier(BaseXMCClassifier):
         self.dropout = dropout
         self.encoder_dropout = encoder_dropout
         self.label_dim = label_dim
+        self.label_precision = label_precision
         self.max_leaf_size = max_leaf_size
         self.small_label_mode = small_label_mode
         self.n_shortlist = n_shortlist
+        self.predict_shortlist = predict_shortlist
         self.cluster_features = cluster_features
         self.lambda_max = lambda_max
         self.lambda_schedule = lambda_schedule
@@ -422,8 +402,10 @@ class GRankClassifier(BaseXMCClassifier):
         self.head_learning_rate = head_learning_rate
         self.weight_decay = weight_decay
         self.warmup = warmup
+        self.schedule = schedule
         self.clip_norm = clip_norm
         self.swa_start = swa_start
+        self.swa_every = swa_every
         self.validation_fraction = validation_fraction
         self.early_stopping = early_stopping
         self.n_iter_no_change = n_iter_no_change
@@ -436,59 +418,14 @@ class GRankClassifier(BaseXMCClassifier):
 
     def _check_parameters(self):
         super()._check_parameters()
-        check_number("n_shortlist", self.n_shortlist, numbers.Integral, 1)
         check_number("lambda_max", self.lambda_max, numbers.Real, 0, 1)
-        if self.label_dim is not None:
-            check_number("label_dim", self.label_dim, numbers.Integral, 2)
-        if self.max_leaf_size != "auto":
-            check_number("max_leaf_size", self.max_leaf_size, numbers.Integral, 1)
-        starts = ("auto", "both", "texts", "documents", "random")
-        check_choice("label_init", self.label_init, starts)
         check_choice("small_label_mode", self.small_label_mode, ("rank_only", "dual"))
         check_choice("lambda_schedule", self.lambda_schedule, ("epoch", "step"))
         check_choice("combine", self.combine, ("ranker", "product", "sum"))
-        if isinstance(self.cluster_features, str):
-            names = ("tfidf", "documents", "labels")
-            check_choice("cluster_features", self.cluster_features, names)
-
-    def _check_fit(self, X, y):
-        X, Y = super()._check_fit(X, y)
-        if self.label_texts is not None:
-            check_label_texts(self.label_texts, self.n_labels_)
-        reads = {self.label_init, str(self.cluster_features)}
-        if self.label_texts is None and reads & {"both", "texts", "labels"}:
-            raise ValueError(
-                f"label_init={self.label_init!r} with cluster_features="
-                f"{self.cluster_features!r} reads label texts: give label_texts."
-            )
-        if not self._texts and reads & {"both", "texts", "documents", "labels"}:
-            raise ValueError(
-                f"label_init={self.label_init!r} with cluster_features="
-                f"{self.cluster_features!r} needs a transformer, and X is a feature "
-                'matrix: use label_init="random" and cluster_features="tfidf".'
-            )
-        if not isinstance(self.cluster_features, str):
-            shape = np.shape(self.cluster_features)
-            if len(shape) != 2 or shape[0] != self.n_labels_:
-                raise ValueError(
-                    f"cluster_features has shape {shape} and y {self.n_labels_} label "
-                    "columns; row j of a matrix must describe column j."
-                )
-            check_array(
-                self.cluster_features,
-                accept_sparse="csr",
-                input_name="cluster_features",
-            )
-        return X, Y
 
     def _build(self, encoder, docs, X, Y, rng):
+        readings = self._prepare_labels(encoder, docs, X, Y, rng)
         all_labels = self._ranks_all()
-        doc_vectors, text_vectors = self._readings(encoder, docs, all_labels)
-        readings = self._first_label_vectors(doc_vectors, text_vectors, Y)
-        self.label_groups_ = np.arange(self.n_labels_)
-        if not all_labels:
-            features = self._label_features(doc_vectors, text_vectors, X, Y)
-            self.label_groups_ = self._cluster(features, rng)
         clusters = None if all_labels else LabelClusters(self.label_groups_)
         n_retrieved = int(self.label_groups_.max()) + 1
         if all_labels and self.small_label_mode == "rank_only":
@@ -496,12 +433,13 @@ class GRankClassifier(BaseXMCClassifier):
 
         start = cluster_start = None
         if readings is None:
-            ranker = self._paper_labels(512 if all_labels else 128)
+            vectors = self._paper_labels(512 if all_labels else 128)
         else:
-            start, vectors = _principal_part(readings, self.label_dim)
-            ranker = LabelScores(vectors)
+            start, vectors = principal_part(readings, self.label_dim)
             if n_retrieved:
-                cluster_start = _group_means(vectors, self.label_groups_)
+                cluster_start = group_means(vectors, self.label_groups_)
+            vectors = (vectors,)
+        ranker = (LabelScores if all_labels else self._candidate_scores)(*vectors)
         return GRankNetwork(
             encoder,
             ranker,
@@ -511,128 +449,21 @@ class GRankClassifier(BaseXMCClassifier):
             cluster_start=cluster_start,
             dropout=self.dropout,
             n_shortlist=min(self.n_shortlist, n_retrieved),
+            predict_shortlist=self.predict_shortlist,
             lambda_max=self.lambda_max,
             lambda_schedule=self.lambda_schedule,
             combine=self.combine,
         )
 
-    def _ranks_all(self):
-        if self.max_leaf_size == "auto":
-            return self.n_labels_ <= _SMALL
-        return self.max_leaf_size == 1
-
     def _paper_labels(self, dim):
         """Identity embeddings and, with label texts, word embeddings (Sec. III-E)."""
         dim = self.label_dim or dim
         if self.label_texts is None:
-            return LabelScores(_random(self.n_labels_, dim, dim))
+            return (random_vectors(self.n_labels_, dim, dim),)
         texts = check_label_texts(self.label_texts, self.n_labels_)
-        counts = _count_words(CountVectorizer(token_pattern=r"\w+"), texts)
+        counts = count_words(CountVectorizer(token_pattern=r"\w+"), texts)
         rows = np.arange(self.n_labels_)
         words = padded_columns(counts, rows, _MAX_LABEL_WORDS)
-        vectors = _random(counts.shape[1] + 1, dim // 2, dim)
-        identity = _random(self.n_labels_, dim - dim // 2, dim)
-        return LabelScores(identity, words.int(), vectors)
-
-    def _readings(self, encoder, docs, all_labels):
-        """What the untrained encoder makes of documents and label texts, if asked."""
-        asked = {self._start()}
-        if not all_labels:
-            asked.add(str(self.cluster_features))
-        doc_vectors = text_vectors = None
-        if asked & {"both", "documents"}:
-            doc_vectors = self._encode(encoder, docs)
-        if asked & {"both", "texts", "labels"}:
-            texts = check_label_texts(self.label_texts, self.n_labels_)
-            text_vectors = self._encode(encoder, self._read(texts))
-            blank = [not text.strip() for text in texts]
-            text_vectors[torch.tensor(blank)] = 0  # they say nothing of their label
-        return doc_vectors, text_vectors
-
-    def _start(self):
-        """The label_init that "auto" stands for."""
-        if self.label_init != "auto":
-            return self.label_init
-        if not self._texts:
-            return "random"
-        return "documents" if self.label_texts is None else "both"
-
-    def _first_label_vectors(self, doc_vectors, text_vectors, Y):
-        """Unit vectors that labels start from, or None for the paper's start."""
-        how = self._start()
-        if how == "random":
-            return None
-        if how == "texts":
-            vectors = text_vectors
-        else:
-            vectors = torch.from_numpy(label_centroids(doc_vectors.numpy(), Y))
-        if how == "both":
-            vectors = normalize(vectors + text_vectors, dim=1)
-        # A label with neither text nor document starts in a direction of its own.
-        empty = vectors.square().sum(dim=1) == 0
-        own = torch.randn(int(empty.sum()), vectors.shape[1])
-        return vectors.index_put((empty,), normalize(own, dim=1))
-
-    def _encode(self, encoder, docs):
-        device = choose_device(self.device)
-        vectors = encode(
-            encoder.to(device),
-            docs,
-            batch_size=self.batch_size,
-            device=device,
-            precision=choose_precision(self.precision, device),
-            verbose=self.verbose,
-        )
-        encoder.cpu()
-        return vectors
-
-    def _cluster(self, features, rng):
-        leaf = 100 if self.max_leaf_size == "auto" else self.max_leaf_size
-        seed = int(rng.integers(2**31))
-        model = BalancedKMeans(leaf, device=self.device, random_state=seed)
-        return model.fit(features).labels_
-
-    def _label_features(self, doc_vectors, text_vectors, X, Y):
-        if not isinstance(self.cluster_features, str):
-            return self.cluster_features
-        if self.cluster_features == "labels":
-            return text_vectors.numpy()
-        if self.cluster_features == "documents":
-            return label_centroids(doc_vectors.numpy(), Y)
-        if self._texts:
-            # Words of one character too: some languages have few others.
-            words = dict(token_pattern=r"\w+", sublinear_tf=True, dtype=np.float32)
-            X = _count_words(TfidfVectorizer(**words), X)
-        return label_centroids(X, Y)
-
-
-def _count_words(vectorizer, texts):
-    try:
-        return vectorizer.fit_transform(texts)
-    except ValueError:  # no text has a word: one that none of them has
-        return sp.csr_matrix((len(texts), 1), dtype=np.float32)
-
-
-def _random(n, dim, total_dim):
-    return torch.randn(n, dim) * total_dim**-0.5
-
-
-def _principal_part(readings, dim):
-    """Matrix that turns readings into label vectors of width dim, and these."""
-    hidden_size = readings.shape[1]
-    if dim is None or dim == hidden_size:
-        return torch.eye(hidden_size), readings
-    if dim > hidden_size:
-        raise ValueError(
-            f"label_dim={dim} passes the encoder's hidden size, {hidden_size}, in "
-            'which label vectors start. Lower it, or use label_init="random".'
-        )
-    directions = torch.linalg.eigh(readings.T @ readings).eigenvectors[:, -dim:]
-    return directions.T.contiguous(), normalize(readings @ directions, dim=1)
-
-
-def _group_means(vectors, groups):
-    """Unit vector of each cluster: the direction of its labels' sum."""
-    groups = torch.from_numpy(np.asarray(groups, np.int64))
-    sums = vectors.new_zeros(int(groups.max()) + 1, vectors.shape[1])
-    return normalize(sums.index_add_(0, groups, vectors), dim=1)
+        vectors = random_vectors(counts.shape[1] + 1, dim // 2, dim)
+        identity = random_vectors(self.n_labels_, dim - dim // 2, dim)
+        return identity, words.int(), vectors

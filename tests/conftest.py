@@ -73,3 +73,17 @@ def colours():
     rows = np.repeat(np.arange(60), 4)
     Y = sp.csr_array((np.ones(240), (rows, chosen.ravel())), (60, 12))
     return texts, Y, WORDS[:12]
+
+
+@pytest.fixture
+def gradient_by_row():
+    """Function that writes out the gradient of a head that is trained by row."""
+
+    def write_out(head):
+        dense = torch.zeros_like(head.identity)
+        for ids, docs, weights in head.touched:
+            each = weights[:, :, None] * docs[:, None]
+            dense = dense.index_add(0, ids.flatten(), each.flatten(0, 1))
+        return dense.detach()
+
+    return write_out

@@ -29,7 +29,7 @@ QUICK = dict(
     random_state=0,
 )
 SHORT = QUICK | dict(max_epochs=2)
-CLUSTERS = dict(max_leaf_size=3, n_shortlist=2)
+CLUSTERS = dict(max_leaf_size=3, n_shortlist=2, predict_shortlist=2)
 N_TRAIN = 45
 
 
@@ -122,6 +122,7 @@ def test_labels_without_documents_are_found_by_their_texts(tiny_encoder, colours
         (dict(small_label_mode="dual"), dict(combine="sum")),
         (dict(small_label_mode="dual", combine="sum"), dict(combine="product")),
         (CLUSTERS, dict(n_shortlist=1)),
+        (CLUSTERS, dict(predict_shortlist=1)),
         (CLUSTERS, dict(combine="product")),
         (CLUSTERS, dict(combine="sum")),
         (CLUSTERS, dict(cluster_features="documents")),
@@ -163,6 +164,7 @@ def test_parameter_changes_scores(params, changed, tiny_encoder, colours):
         (dict(max_leaf_size=0), "max_leaf_size"),
         (dict(max_leaf_size="large"), "max_leaf_size"),
         (dict(n_shortlist=0), "n_shortlist"),
+        (dict(predict_shortlist=0), "predict_shortlist"),
         (dict(lambda_max=1.1), "lambda_max .* at most 1; got 1.1"),
         (dict(lambda_schedule="week"), "lambda_schedule must be one of .*'week'"),
         (dict(label_init="zeros"), "label_init"),
@@ -263,7 +265,7 @@ def test_clusters_partition_the_labels(tiny_encoder, colours):
 
 
 def test_predictions_lie_in_the_top_clusters(tiny_encoder, colours):
-    params = dict(max_leaf_size=3, n_shortlist=1)
+    params = dict(max_leaf_size=3, n_shortlist=1, predict_shortlist=1)
     model = fit_colours(tiny_encoder, colours, SHORT, **params)
     ids, scores = ranking(model, colours)
     assert (ids[:, :3] >= 0).all() and (ids[:, 3:] == -1).all()
@@ -288,7 +290,8 @@ def test_all_clusters_on_the_shortlist_rank_all_labels(tiny_encoder, colours):
 def test_dense_predictions_rank_what_no_cluster_offered_last(tiny_encoder, colours):
     texts, Y, _ = colours
     model = GRankClassifier(
-        tiny_encoder, **SHORT | dict(max_leaf_size=3, n_shortlist=1)
+        tiny_encoder,
+        **SHORT | dict(max_leaf_size=3, n_shortlist=1, predict_shortlist=1),
     )
     model.fit(texts, Y.toarray())
     proba, (ids, _) = model.predict_proba(texts), model.predict_topk(texts, 3)
@@ -506,7 +509,7 @@ def test_labels_that_are_always_right_are_predicted(tiny_encoder, colours):
 def test_dense_predictions_are_limited(tiny_encoder, colours, monkeypatch):
     texts, Y, _ = colours
     model = GRankClassifier(tiny_encoder, **SHORT).fit(texts, Y.toarray())
-    monkeypatch.setattr("skxmc.base._DENSE_LIMIT", 100)
+    monkeypatch.setattr("skxmc._outputs._DENSE_LIMIT", 100)
     for predict in (model.predict, model.predict_proba, model.decision_function):
         assert predict(texts[:8]).shape == (8, 12)
         with pytest.raises(ValueError, match="9 documents for 12.*predict_topk"):

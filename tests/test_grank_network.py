@@ -25,7 +25,7 @@ def make_network(groups=None, n_retrieved=None, dim=DIM, seed=0, **options):
     clusters = None if groups is None else LabelClusters(groups)
     if n_retrieved is None:
         n_retrieved = 0 if groups is None else clusters.n_clusters
-    ranker = LabelScores(torch.randn(N_LABELS, dim))
+    ranker = LabelScores(torch.randn(N_LABELS, dim), row_wise=groups is not None)
     network = GRankNetwork(
         BagEncoder(N_FEATURES, HIDDEN),
         ranker,
@@ -47,7 +47,7 @@ def make_batch(seed=0):
 def scores_of(network, batch):
     """Scores of all clusters and all labels, by the parts of the network."""
     first, _ = network.encoder(batch)
-    labels = network.project(first) @ network.ranker.identity.T
+    labels = network.read.project(first) @ network.ranker.identity[:N_LABELS].T
     found = None if network.retriever is None else network.retriever(first)
     return found, labels
 
@@ -58,6 +58,24 @@ def best_of(scores, k):
 
 
 # --- ranking ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("combine", ["ranker", "product", "sum"])
+@torch.no_grad()
+def test_shortlist_of_prediction_is_its_own(combine):
+    batch, *_ = make_batch()
+    options = dict(combine=combine, seed=3)
+    rankings = [
+        make_network(GROUPS, n_shortlist=a, predict_shortlist=b, **options).rank(
+            batch, 5
+        )
+        for a, b in [(1, 2), (3, 2), (2, None), (1, 3), (1, 4), (4, 9)]
+    ]
+    for other in (1, 2):
+        torch.testing.assert_close(rankings[0], rankings[other])
+    torch.testing.assert_close(rankings[4], rankings[5])
+    assert not torch.equal(rankings[0][0], rankings[3][0])
+    assert not torch.equal(rankings[3][0], rankings[4][0])
 
 
 @pytest.mark.parametrize("k", [1, 4, N_LABELS])
@@ -164,8 +182,9 @@ def weighted(network, weight):
 
 @pytest.mark.parametrize("n_shortlist", [1, 2, 4])
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
-def test_loss_over_clusters_and_candidates(n_shortlist, weight):
+def test_loss_over_clusters_and_candidates(n_shortlist, weight, gradient_by_row):
     network = weighted(make_network(GROUPS, n_shortlist=n_shortlist), weight)
+    network.ranker.identity.requires_grad_()
     batch, positives, Y = make_batch()
     is_positive = torch.from_numpy(Y.toarray() > 0)
     found, labels = scores_of(network, batch)
@@ -184,8 +203,13 @@ def test_loss_over_clusters_and_candidates(n_shortlist, weight):
     loss = network.loss(batch, positives)
     torch.testing.assert_close(loss, expected)
     names, parameters = zip(*network.named_parameters(), strict=True)
-    found = torch.autograd.grad(loss, parameters, allow_unused=True)
     wanted = torch.autograd.grad(expected, parameters, allow_unused=True)
+    found = torch.autograd.grad(loss, parameters, allow_unused=True)
+    by_row = gradient_by_row(network.ranker)
+    found = [
+        by_row if n == "ranker.identity" else g
+        for n, g in zip(names, found, strict=True)
+    ]
     for name, one, two in zip(names, found, wanted, strict=True):
         torch.testing.assert_close(one, two, msg=name)
 
@@ -274,7 +298,7 @@ def reading_network(tiny_model, tokenizer, groups=None, dim=12, **options):
         cluster_start = torch.nn.functional.normalize(sums, dim=1)
     network = GRankNetwork(
         encoder,
-        LabelScores(vectors.clone()),
+        LabelScores(vectors.clone(), row_wise=groups is not None),
         clusters=clusters,
         n_retrieved=0 if groups is None else 4,
         start=start,
@@ -292,7 +316,7 @@ def reading_network(tiny_model, tokenizer, groups=None, dim=12, **options):
 @torch.no_grad()
 def test_first_scores_are_cosines(tiny_model, tiny_tokenizer, training):
     network, batch, reading, vectors, _ = reading_network(tiny_model, tiny_tokenizer)
-    network.dropout.train(training)  # the reading knows no dropout
+    network.read.dropout.train(training)  # the reading knows no dropout
     expected = 20 * cosine_similarity(reading[:, None], vectors, dim=2)
     ids, scores = network.rank(batch, N_LABELS)
     expected_ids, expected = best_of(expected, N_LABELS)
@@ -305,7 +329,10 @@ def test_first_clusters_are_those_of_the_nearest_direction(tiny_model, tiny_toke
     network, batch, reading, vectors, cluster_start = reading_network(
         tiny_model, tiny_tokenizer, GROUPS, n_shortlist=2
     )
-    found = network.retriever(network._read(batch)[0]) - network.retriever.bias
+    found = (
+        network.retriever(network.read(*network.encoder(batch))[0])
+        - network.retriever.bias
+    )
     expected = 20 * cosine_similarity(reading[:, None], cluster_start, dim=2)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
     # So small that it does not decide which clusters come first.
@@ -320,7 +347,11 @@ def test_reading_and_projection_both_learn(tiny_model, tiny_tokenizer):
     network.start_epoch(1, 1, 1)
     loss = network.loss(batch, torch.tensor([[0, 3], [1, N_LABELS], [5, N_LABELS]]))
     loss.backward()
+    ((ids, docs, weights),) = network.ranker.touched
+    assert (weights[ids < N_LABELS] != 0).all() and (docs != 0).any()
     for name, parameter in network.named_parameters():
+        if name == "ranker.identity":
+            continue  # its gradient is kept in those factors
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name
         # Attention does not see a constant added to all keys.
         assert (parameter.grad != 0).any() or name.endswith("key.bias"), name
@@ -329,8 +360,8 @@ def test_reading_and_projection_both_learn(tiny_model, tiny_tokenizer):
 def test_document_vectors_are_as_long_as_documented(tiny_model, tiny_tokenizer):
     network, batch, *_ = reading_network(tiny_model, tiny_tokenizer)
     with torch.no_grad():
-        network.project.weight.normal_()
-        _, docs = network._read(batch)
+        network.read.project.weight.normal_()
+        _, docs = network.read(*network.encoder(batch))
     torch.testing.assert_close(docs.norm(dim=1), torch.full((3,), 20.0))
 
 

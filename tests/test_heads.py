@@ -10,21 +10,23 @@ N_LABELS, N_WORDS = 7, 5
 WORDS = [[0], [1, 2, 4], [], [3, 0], [2, 2], [4], [0, 1, 3]]
 
 
-def make_head(with_words=True, dtype=torch.float64, seed=0):
+def make_head(with_words=True, dtype=torch.float64, seed=0, row_wise=False):
     torch.manual_seed(seed)
     identity = torch.randn(N_LABELS, 3)
     if not with_words:
-        return LabelScores(identity).to(dtype)
-    words = torch.tensor([row + [N_WORDS] * (3 - len(row)) for row in WORDS])
-    return LabelScores(identity, words.int(), torch.randn(N_WORDS + 1, 2)).to(dtype)
+        return LabelScores(identity, row_wise=row_wise).to(dtype)
+    words = torch.tensor([row + [N_WORDS] * (3 - len(row)) for row in WORDS]).int()
+    words = words, torch.randn(N_WORDS + 1, 2)
+    return LabelScores(identity, *words, row_wise=row_wise).to(dtype)
 
 
 def label_vectors(head):
     """Identity beside the mean of the word vectors, label by label."""
+    identities = head.identity[:N_LABELS]
     if head.words is None:
-        return head.identity
+        return identities
     rows = []
-    for identity, words in zip(head.identity, WORDS, strict=True):
+    for identity, words in zip(identities, WORDS, strict=True):
         text = head.word_vectors.new_zeros(2)
         for word in words:
             text = text + head.word_vectors[word] / len(words)
@@ -45,7 +47,7 @@ def random_ids(n_docs=4, n_candidates=6, seed=2):
 
 def gradients(head, docs, scores, weights):
     (scores * weights).sum().backward()
-    found = {name: p.grad.clone() for name, p in head.named_parameters()}
+    found = {n: p.grad.clone() for n, p in head.named_parameters() if p.requires_grad}
     found["docs"] = docs.grad.clone()
     head.zero_grad()
     docs.grad = None
@@ -70,7 +72,7 @@ def test_scores_of_all_labels(with_words):
 
 @pytest.mark.parametrize("with_words", [False, True])
 def test_scores_of_candidates(with_words):
-    head = make_head(with_words)
+    head = make_head(with_words, row_wise=True)
     docs, ids = random_docs(head), random_ids()
     real = ids < N_LABELS
     assert not real.all()
@@ -84,7 +86,7 @@ def test_scores_of_candidates(with_words):
 @pytest.mark.parametrize("candidates", [False, True])
 @pytest.mark.parametrize("with_words", [False, True])
 def test_gradients(with_words, candidates):
-    head = make_head(with_words)
+    head = make_head(with_words, row_wise=candidates)
     docs = random_docs(head).requires_grad_()
     ids = random_ids() if candidates else None
     explicit = docs @ label_vectors(head).T
@@ -104,7 +106,7 @@ def test_gradients(with_words, candidates):
 
 
 def test_label_without_words_has_no_text_part():
-    head = make_head()
+    head = make_head(row_wise=True)
     docs = random_docs(head)
     own = docs[:, :3] @ head.identity[2]
     torch.testing.assert_close(head(docs)[:, 2], own)
@@ -113,7 +115,7 @@ def test_label_without_words_has_no_text_part():
 
 
 def test_padding_word_does_not_count():
-    head = make_head()
+    head = make_head(row_wise=True)
     docs, ids = random_docs(head), random_ids()
     before = head(docs), head(docs, ids)
     with torch.no_grad():
@@ -123,21 +125,26 @@ def test_padding_word_does_not_count():
 
 def test_labels_none_of_which_has_words():
     words = torch.full((3, 1), N_WORDS, dtype=torch.int32)
-    head = LabelScores(torch.randn(3, 2), words, torch.randn(N_WORDS + 1, 2))
+    vectors = torch.randn(N_WORDS + 1, 2)
+    head = LabelScores(torch.randn(3, 2), words, vectors, row_wise=True)
     docs = torch.randn(2, 4)
-    torch.testing.assert_close(head(docs), docs[:, :2] @ head.identity.T)
+    torch.testing.assert_close(head(docs), docs[:, :2] @ head.identity[:3].T)
     ids = torch.tensor([[0, 1], [2, 3]])
     assert head(docs, ids).isfinite().all()
 
 
+@pytest.mark.parametrize("candidates", [False, True])
 @pytest.mark.parametrize("with_words", [False, True])
-def test_under_autocast(with_words):
-    head = make_head(with_words, torch.float32)
-    docs, ids = random_docs(head).requires_grad_(), random_ids()
-    for some in (None, ids):
-        exact = head(docs, some)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            scores = head(docs, some)
-            scores.float().sum().backward()
-        torch.testing.assert_close(scores.float(), exact, rtol=0.03, atol=0.1)
-        assert head.identity.grad.dtype == torch.float32
+def test_under_autocast(with_words, candidates):
+    head = make_head(with_words, torch.float32, row_wise=candidates)
+    docs = random_docs(head).requires_grad_()
+    ids = random_ids() if candidates else None
+    exact = head(docs, ids)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        scores = head(docs, ids)
+        scores.float().sum().backward()
+    torch.testing.assert_close(scores.float(), exact, rtol=0.03, atol=0.1)
+    assert docs.grad.dtype == torch.float32
+    for parameter in head.parameters():
+        if parameter.requires_grad:
+            assert parameter.grad.dtype == torch.float32

@@ -1,13 +1,15 @@
-"""The GRank loss, with a mask and over all labels, against its equations."""
+"""Losses, with a mask and over all labels, against their equations."""
 
+import functools
 import math
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.functional import binary_cross_entropy_with_logits
 
-from skxmc.nn.losses import grank_loss, grank_loss_all
+from skxmc.nn.losses import bce_loss, bce_loss_all, grank_loss, grank_loss_all
 
 # What a gradient below 1 loses when it is rounded to the dtype of the scores.
 ROUNDING = {torch.float32: 1e-6, torch.bfloat16: 4e-3, torch.float16: 5e-4}
@@ -250,3 +252,184 @@ def test_hard_row_does_not_spill_over():
         both(hard, is_positive), both(scores, is_positive), strict=True
     ):
         torch.testing.assert_close(gradient[1], plain[1])
+
+
+# --- binary cross-entropy ---------------------------------------------------
+
+
+def torchs(scores, is_positive, mask, reduction):
+    """Mean over the real entries, or sum over a row's and mean over rows."""
+    targets = is_positive.to(scores.dtype)
+    if reduction == "mean":
+        return binary_cross_entropy_with_logits(scores[mask], targets[mask])
+    each = binary_cross_entropy_with_logits(scores, targets, reduction="none")
+    return (each * mask).sum(dim=1).mean()
+
+
+def both_bce(scores, is_positive, reduction, n_more=1):
+    """Value and gradient by either function, every label a candidate."""
+    masked = functools.partial(bce_loss, reduction=reduction)
+    over_all = functools.partial(bce_loss_all, reduction=reduction)
+    mask = torch.ones_like(is_positive)
+    yield value_and_gradient(masked, scores, is_positive, mask)
+    yield value_and_gradient(over_all, scores, columns_of(is_positive, n_more))
+
+
+reductions = pytest.mark.parametrize("reduction", ["mean", "sum"])
+
+
+@reductions
+@pytest.mark.parametrize("seed", range(5))
+def test_bce_is_torchs(seed, reduction):
+    scores, is_positive, mask = random_batch(seed)
+    loss = functools.partial(bce_loss, reduction=reduction)
+    got = value_and_gradient(loss, scores, is_positive, mask)
+    expected = value_and_gradient(torchs, scores, is_positive, mask, reduction)
+    torch.testing.assert_close(got, expected)
+
+    every = torch.ones_like(mask)
+    expected = value_and_gradient(torchs, scores, is_positive, every, reduction)
+    for got in both_bce(scores, is_positive, reduction):
+        torch.testing.assert_close(got, expected)
+
+
+def test_bce_is_a_mean_unless_asked_for_a_sum():
+    scores, is_positive, mask = random_batch(0)
+    ids = columns_of(is_positive)
+    assert bce_loss(scores, is_positive, mask) == bce_loss(
+        scores, is_positive, mask, reduction="mean"
+    )
+    assert bce_loss_all(scores, ids) == bce_loss_all(scores, ids, reduction="mean")
+    total = bce_loss_all(scores, ids, reduction="sum")
+    assert total.item() == pytest.approx(9 * bce_loss_all(scores, ids).item())
+
+
+@reductions
+@pytest.mark.parametrize("dtype", [torch.float64, *ROUNDING])
+@pytest.mark.parametrize("seed", range(3))
+def test_bce_gradient_in_closed_form(dtype, seed, reduction):
+    scores, is_positive, mask = random_batch(seed, dtype=dtype)
+    exact = scores.double().sigmoid() - is_positive.double()
+    tolerance = dict(rtol=0, atol=ROUNDING.get(dtype, 1e-12))
+    wide = torch.promote_types(dtype, torch.float32)
+    n = exact.numel() if reduction == "mean" else len(exact)
+    value = torchs(scores.double(), is_positive, torch.ones_like(mask), reduction)
+    for loss, gradient in both_bce(scores, is_positive, reduction):
+        assert loss.dtype == wide and gradient.dtype == dtype
+        # The loss of the rounded scores is not rounded itself.
+        torch.testing.assert_close(loss.double(), value, rtol=1e-6, atol=0)
+        torch.testing.assert_close(n * gradient.double(), exact, **tolerance)
+
+    loss = functools.partial(bce_loss, reduction=reduction)
+    _, gradient = value_and_gradient(loss, scores, is_positive, mask)
+    n = int(mask.sum()) if reduction == "mean" else len(exact)
+    torch.testing.assert_close(n * gradient.double(), exact * mask, **tolerance)
+
+
+@reductions
+def test_bce_gradient_by_differences(reduction):
+    scores, is_positive, mask = random_batch(0, n_docs=3, n_labels=6)
+    scores.requires_grad_()
+    check = functools.partial(torch.autograd.gradcheck, inputs=scores)
+    ids = columns_of(is_positive)
+    assert check(lambda s: bce_loss(s, is_positive, mask, reduction=reduction))
+    assert check(lambda s: bce_loss_all(s, ids, reduction=reduction))
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    n_docs=st.integers(1, 7),
+    n_labels=st.integers(1, 30),
+    scale=st.sampled_from([0.0, 1e-3, 1.0, 30.0, 1e4]),
+    dtype=st.sampled_from([torch.float64, *ROUNDING]),
+    reduction=st.sampled_from(["mean", "sum"]),
+    n_more=st.integers(0, 40),
+)
+def test_both_bce_functions_agree(
+    seed, n_docs, n_labels, scale, dtype, reduction, n_more
+):
+    scores, is_positive, _ = random_batch(seed, n_docs, n_labels, dtype, scale)
+    (loss, gradient), (loss_all, gradient_all) = both_bce(
+        scores, is_positive, reduction, n_more
+    )
+    assert loss.dtype == loss_all.dtype
+    # One of them subtracts what is as large as the scores, and softplus beyond 20
+    # is its argument: less than e**-20 is lost, of 30 labels.
+    atol = 1e-7 if dtype == torch.float64 else 1e-7 + 3e-6 * scale
+    torch.testing.assert_close(loss, loss_all, rtol=1e-5, atol=atol)
+    torch.testing.assert_close(gradient, gradient_all)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    filling=st.sampled_from([0.0, 1e4, -1e4, math.inf, -math.inf, math.nan]),
+    reduction=st.sampled_from(["mean", "sum"]),
+)
+def test_padding_never_matters_to_bce(seed, filling, reduction):
+    scores, is_positive, mask = random_batch(seed)
+    loss = functools.partial(bce_loss, reduction=reduction)
+    expected = value_and_gradient(loss, scores, is_positive, mask)
+    filled = scores.masked_fill(~mask, filling)
+    got = value_and_gradient(loss, filled, is_positive, mask)
+    assert torch.equal(got[0], expected[0])
+    assert torch.equal(got[1], expected[1])
+    assert (got[1][~mask] == 0).all() and (got[1][mask] != 0).all()
+
+
+@reductions
+@pytest.mark.parametrize("dtype", [torch.float64, *ROUNDING])
+@pytest.mark.parametrize("n_more", [0, 5])
+def test_bce_without_any_positive(dtype, reduction, n_more):
+    # Unlike the GRank loss, it learns from negatives alone.
+    scores, is_positive, mask = random_batch(0, dtype=dtype)
+    nothing = torch.zeros_like(is_positive)
+    expected = torchs(scores.double(), nothing, torch.ones_like(mask), reduction)
+    for loss, gradient in both_bce(scores, nothing, reduction, n_more):
+        torch.testing.assert_close(loss.double(), expected, rtol=1e-6, atol=0)
+        assert (gradient > 0).all()
+
+
+@reductions
+def test_bce_of_padding_alone_is_nothing(reduction):
+    scores, is_positive, mask = random_batch(0)
+    loss = functools.partial(bce_loss, reduction=reduction)
+    none = torch.zeros_like(mask)
+    value, gradient = value_and_gradient(loss, scores, is_positive, none)
+    assert value == 0 and (gradient == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, *ROUNDING])
+@pytest.mark.parametrize("size", [88.0, 1e4, 6e4])
+@pytest.mark.parametrize("right", [True, False])
+def test_bce_of_scores_that_would_overflow(dtype, size, right):
+    is_positive = torch.tensor([[True, True, False, False, False]])
+    scores = torch.where(is_positive == right, size, -size).to(dtype)
+    expected = 0.0 if right else scores[0, 0].abs().item()
+    slope = torch.zeros(1, 5) if right else 1 - 2 * is_positive.float()
+    for loss, gradient in both_bce(scores, is_positive, "mean"):
+        assert loss.item() == pytest.approx(expected, rel=1e-6, abs=1e-30)
+        torch.testing.assert_close(5 * gradient.float(), slope, rtol=0.01, atol=1e-30)
+
+
+@reductions
+def test_bce_gradient_scales_with_what_comes_from_above(reduction):
+    scores, is_positive, _ = random_batch(1)
+    ids = columns_of(is_positive)
+    loss = functools.partial(bce_loss_all, reduction=reduction)
+    _, gradient = value_and_gradient(loss, scores, ids)
+    _, seven = value_and_gradient(lambda s, i: 7 * loss(s, i), scores, ids)
+    torch.testing.assert_close(seven, 7 * gradient)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, *ROUNDING])
+def test_bce_leaves_scores_and_positives_alone(dtype):
+    scores, is_positive, mask = random_batch(2, dtype=dtype)
+    ids = columns_of(is_positive)
+    before = scores.clone(), is_positive.clone(), ids.clone()
+    scores.requires_grad_()
+    bce_loss_all(scores, ids).backward()
+    bce_loss(scores, is_positive, mask).backward()
+    after = scores.detach(), is_positive, ids
+    assert all(map(torch.equal, after, before))

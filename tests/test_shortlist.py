@@ -84,13 +84,23 @@ def test_targets(case, n_more):
 def test_top(case):
     groups, _, scores, k = case
     clusters = LabelClusters(groups)
-    ids, chosen = clusters.top(scores, k)
-    assert ids.shape == (len(scores), k * clusters.members.shape[1])
-    for row, best, own in zip(ids, chosen, scores, strict=True):
-        assert best.tolist() == own.argsort(descending=True)[:k].tolist()
+    ids, of_cluster = clusters.top(scores, k)
+    size = clusters.members.shape[1]
+    assert ids.shape == of_cluster.shape == (len(scores), k * size)
+    for row, values, own in zip(ids, of_cluster, scores, strict=True):
+        best = own.argsort(descending=True)[:k]
         labels = [label for label in row.tolist() if label < len(groups)]
         expected = [np.flatnonzero(groups == c).tolist() for c in best.tolist()]
         assert labels == sum(expected, [])
+        assert values.tolist() == own[best].repeat_interleave(size).tolist()
+
+
+@settings(max_examples=60, deadline=None)
+@given(cases())
+def test_score_of_each_labels_cluster(case):
+    groups, _, scores, _ = case
+    found = LabelClusters(groups).of_labels(scores)
+    assert found.tolist() == scores.numpy()[:, groups].tolist()
 
 
 # --- candidates -------------------------------------------------------------

@@ -78,9 +78,15 @@ def check_memory(network, length, batch_size, device, *, n_copies, number_bytes=
     MemoryError
         With the figures, if the estimate passes what is free on `device`.
     """
-    weights = number_bytes * sum(p.numel() for p in network.parameters())
     here = device == "cpu"  # the weights themselves are there already
-    states = (3 + n_copies + (not here)) * weights
+    weights = states = 0
+    for parameter in network.parameters():
+        by_row = not parameter.requires_grad  # no gradient of all rows is made
+        size = parameter.numel() * (
+            parameter.element_size() if by_row else number_bytes
+        )
+        weights += size
+        states += (3 - by_row + n_copies + (not here)) * size
     step = number_bytes * batch_size * network.floats_per_document(length)
     free = _free_memory(device)
     if free is None or states + step <= free:

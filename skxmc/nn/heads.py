@@ -1,9 +1,96 @@
-"""Scores of labels for document vectors, for all labels or for candidates."""
+"""What heads read of a document, and scores of labels for it."""
 
+import torch
 from torch import nn
-from torch.nn.functional import embedding, embedding_bag, linear
+from torch.nn.functional import embedding_bag, linear, normalize, pad
 
 from .losses import at_least_float32
+from .rowwise import candidate_scores
+
+# Length of the document vector where label vectors start as unit vectors: scores
+# then span what a softmax over tens of thousands of labels needs.
+SCALE = 20.0
+
+
+class DocumentVectors(nn.Module):
+    """Vectors of a document: for scoring clusters, and for scoring labels.
+
+    Clusters are scored by the first-token states of the last layers. Labels are
+    scored by a projection of these. Where label vectors start from the encoder's
+    reading, the projection starts at the mean of the last layer instead, brought
+    to the length `SCALE`, and clusters may be scored by it too.
+
+    Parameters
+    ----------
+    encoder : TransformerEncoder or BagEncoder
+        Its widths are read.
+    dim : int or None
+        Width of the label vectors; None makes no vectors that score labels.
+    start : tensor of shape (dim, hidden_size) or None, default=None
+        What turns a reading into a label's vector, where label vectors start so.
+    dropout : float, default=0.5
+        On the first-token states.
+
+    Attributes
+    ----------
+    cluster_dim : int
+        Width of the vectors that score clusters.
+    """
+
+    def __init__(self, encoder, dim, *, start=None, dropout=0.5):
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.project = None if dim is None else nn.Linear(encoder.width, dim)
+        self.lift = None
+        self.cluster_dim = encoder.width
+        if start is not None:
+            self.lift = nn.Linear(*start.T.shape, bias=False)
+            self.lift.weight.data.copy_(start)
+            nn.init.zeros_(self.project.weight)
+            nn.init.zeros_(self.project.bias)
+            self.cluster_dim += dim
+
+    def forward(self, first, mean):
+        """Turn what the encoder returns into the two vectors.
+
+        Returns
+        -------
+        for_clusters : tensor of shape (n_docs, cluster_dim)
+        for_labels : tensor of shape (n_docs, dim), or None
+        """
+        first = self.dropout(first)
+        docs = None if self.project is None else self.project(first)
+        if self.lift is None:
+            return first, docs
+        docs = at_least_float32(docs + self.lift(mean))
+        docs = SCALE * normalize(docs, dim=1, eps=1e-3)  # eps tames an empty text
+        return torch.cat([first, docs], dim=1), docs
+
+
+def at_full_precision(head, vectors, *ids):
+    """Scores at the precision of the weights: bf16 would tie near ones."""
+    with torch.autocast(vectors.device.type, enabled=False):
+        return head(at_least_float32(vectors), *ids)
+
+
+def cluster_head(read, n_outputs, start=None, *, offset=0.0):
+    """Linear head that scores clusters.
+
+    Parameters
+    ----------
+    read : DocumentVectors
+    n_outputs : int
+    start : tensor of shape (n_outputs, dim) or None, default=None
+        Cluster vectors that documents, as read for labels, start with.
+    offset : float, default=0.0
+        The bias then.
+    """
+    head = nn.Linear(read.cluster_dim, n_outputs)
+    if start is not None:
+        nn.init.zeros_(head.weight)
+        nn.init.constant_(head.bias, offset)
+        head.weight.data[:, -start.shape[1] :] = start
+    return head
 
 
 class LabelScores(nn.Module):
@@ -22,18 +109,38 @@ class LabelScores(nn.Module):
         Word ids of each label, padded with n_words.
     word_vectors : tensor of shape (n_words + 1, word_dim) or None, default=None
         Where the word embeddings start; the last row is padding.
+    row_wise : bool, default=False
+        Score candidates, and train their identity embeddings alone (see
+        `skxmc.nn.rowwise`). The parameter then has a last row of padding, and
+        requires no gradient.
+    order : int tensor of shape (n_labels,) or None, default=None
+        Labels in the order in which their rows are to stand, where `row_wise`:
+        candidates that are neighbours there are read and written faster.
 
     Attributes
     ----------
     n_labels : int
     dim : int
         Width of the document vectors: identity_dim + word_dim.
+    touched : list
+        Gradient of the identity embeddings where they are trained by row.
     """
 
-    def __init__(self, identity, words=None, word_vectors=None):
+    def __init__(
+        self, identity, words=None, word_vectors=None, *, row_wise=False, order=None
+    ):
         super().__init__()
         self.n_labels, self.identity_dim = identity.shape
-        self.identity = nn.Parameter(identity)
+        self.row_wise, self.touched = row_wise, []
+        rows = None if order is None else pad(order.argsort(), (0, 1), value=len(order))
+        self.register_buffer("rows", rows)  # of labels, and of the padding
+        if row_wise:
+            table = identity.new_zeros(self.n_labels + 1, self.identity_dim)
+            if order is None:
+                order = torch.arange(self.n_labels)
+            torch.index_select(identity, 0, order, out=table[:-1])
+            identity = table
+        self.identity = nn.Parameter(identity, requires_grad=not row_wise)
         self.dim = self.identity_dim
         self.register_buffer("words", words)
         if words is not None:
@@ -47,7 +154,8 @@ class LabelScores(nn.Module):
         ----------
         docs : tensor of shape (n_docs, dim)
         ids : int64 tensor of shape (n_docs, n_candidates) or None
-            Label columns padded with n_labels; None scores all labels.
+            Label columns padded with n_labels, where `row_wise`; None scores all
+            labels.
 
         Returns
         -------
@@ -56,11 +164,11 @@ class LabelScores(nn.Module):
         """
         own, spelled = docs.split([self.identity_dim, self.dim - self.identity_dim], 1)
         if ids is None:
-            scores = linear(own, self.identity)
+            scores = linear(own, self.identity[: self.n_labels].to(own.dtype))
+            scores = scores if self.rows is None else scores[:, self.rows[:-1]]
             return scores if self.words is None else scores + self._all_words(spelled)
-        ids = ids.clamp(max=self.n_labels - 1)
-        vectors = embedding(ids, self.identity)
-        scores = (vectors @ own[:, :, None].to(vectors.dtype))[:, :, 0]
+        rows = ids if self.rows is None else self.rows[ids]
+        scores = candidate_scores(own, self.identity, rows, self.touched)
         return scores if self.words is None else scores + self._words(spelled, ids)
 
     def _all_words(self, docs):
@@ -71,7 +179,7 @@ class LabelScores(nn.Module):
 
     def _words(self, docs, ids):
         scores = at_least_float32(linear(docs, self.word_vectors))
-        words = self.words[ids]
+        words = self.words[ids.clamp(max=self.n_labels - 1)]
         real = words < len(self.word_vectors) - 1
         each = scores.gather(1, words.flatten(1).long()).view(words.shape)
         return (each * real).sum(dim=2) / real.sum(dim=2).clamp(min=1)

@@ -119,3 +119,90 @@ class _GRankAll(torch.autograd.Function):
     def backward(ctx, upstream):
         (gradient,) = ctx.saved_tensors
         return (gradient * upstream).to(ctx.dtype), None
+
+
+def bce_loss(scores, is_positive, mask, *, reduction="mean"):
+    r"""Binary cross-entropy of candidate labels.
+
+    .. math:: \sum_{j \in P} -\log \sigma(s_j) + \sum_{j \in M} -\log \sigma(-s_j)
+
+    Eq. 5 of LightXML [1]_, positives taken as 1.
+
+    Parameters
+    ----------
+    scores : tensor of shape (n_docs, n_candidates)
+        Any floating dtype.
+    is_positive : bool tensor of shape (n_docs, n_candidates)
+    mask : bool tensor of shape (n_docs, n_candidates)
+        False where the entry is padding.
+    reduction : {"mean", "sum"}, default="mean"
+        Mean over all candidates of the batch, as the released code has it, or sum
+        over a document's, as the equation has it, and mean over documents.
+
+    Returns
+    -------
+    tensor of shape (), float32 (float64 for float64 scores), in nats
+
+    References
+    ----------
+    .. [1] Jiang et al., LightXML, AAAI 2021.
+
+    Examples
+    --------
+    >>> import torch
+    >>> is_positive = torch.tensor([[True, False]])
+    >>> bce_loss(torch.zeros(1, 2), is_positive, torch.ones_like(is_positive))  # log 2
+    tensor(0.6931)
+    """
+    scores = at_least_float32(scores)
+    wrong = torch.where(is_positive, -scores, scores).masked_fill(~mask, _NEVER)
+    n = mask.sum().clamp(min=1) if reduction == "mean" else len(scores)
+    return softplus(wrong).sum() / n
+
+
+def bce_loss_all(scores, positives, *, reduction="mean"):
+    """Binary cross-entropy of all outputs: Eq. 1 of LightXML.
+
+    The same value and gradient, sigmoid(s) - y, as `bce_loss`, without targets as
+    large as the scores.
+
+    Parameters
+    ----------
+    scores : tensor of shape (n_docs, n_outputs)
+    positives : int64 tensor of shape (n_docs, n_positives)
+        Columns of each document's positives, each once, padded with n_outputs.
+    reduction : {"mean", "sum"}, default="mean"
+
+    Returns
+    -------
+    tensor of shape (), float32 (float64 for float64 scores), in nats
+
+    Examples
+    --------
+    >>> import torch
+    >>> bce_loss_all(torch.zeros(1, 4), torch.tensor([[2, 4]]))
+    tensor(0.6931)
+    """
+    n = scores.numel() if reduction == "mean" else len(scores)
+    return _BCEAll.apply(scores, positives, n)
+
+
+class _BCEAll(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, scores, positives, n):
+        real = positives < scores.shape[1]
+        columns = positives.clamp(max=scores.shape[1] - 1)
+        work = scores.to(torch.promote_types(scores.dtype, torch.float32))
+        # softplus(-s) = softplus(s) - s
+        total = softplus(work).sum() - (work.gather(1, columns) * real).sum()
+        work = work.sigmoid()
+        work.scatter_add_(1, columns, -real.to(work.dtype)).div_(n)
+        ctx.save_for_backward(work)
+        ctx.dtype = scores.dtype
+        return total / n
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, upstream):
+        (gradient,) = ctx.saved_tensors
+        return (gradient * upstream).to(ctx.dtype), None, None

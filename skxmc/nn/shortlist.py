@@ -58,10 +58,16 @@ class LabelClusters(nn.Module):
         -------
         ids : int64 tensor of shape (n_docs, k * largest cluster)
             Label columns padded with n_labels.
-        clusters : int64 tensor of shape (n_docs, k)
+        scores : tensor of the same shape
+            Those of the labels' clusters.
         """
-        clusters = cluster_scores.topk(k, dim=1).indices
-        return self.members[clusters].flatten(1), clusters
+        best = cluster_scores.topk(k, dim=1)
+        scores = best.values.repeat_interleave(self.members.shape[1], dim=1)
+        return self.members[best.indices].flatten(1), scores
+
+    def of_labels(self, cluster_scores):
+        """Score of each label's cluster, of shape (n_docs, n_labels)."""
+        return cluster_scores[:, self.groups[:-1]]
 
     def candidates(self, cluster_scores, positives, targets, k):
         """Labels to rank in training: top clusters united with the true ones.
@@ -89,7 +95,8 @@ class LabelClusters(nn.Module):
         """
         forced = pad(cluster_scores.detach(), (0, 1))
         forced = forced.scatter(1, targets, torch.inf)[:, :-1]
-        ids, clusters = self.top(forced, k)
+        clusters = forced.topk(k, dim=1).indices
+        ids = self.members[clusters].flatten(1)
 
         n_docs, n_found = ids.shape
         place = ids.new_full((n_docs, self.n_clusters + 1), -1)
@@ -105,6 +112,30 @@ class LabelClusters(nn.Module):
         ids = torch.cat([ids, positives.masked_fill(found, self.n_labels)], dim=1)
         is_positive = torch.zeros_like(ids, dtype=torch.bool)
         return ids, is_positive.scatter_(1, at, True) & (ids < self.n_labels)
+
+
+def best_labels(scores, k, n_labels, ids=None):
+    """The k best of the labels that were ranked.
+
+    Parameters
+    ----------
+    scores : tensor of shape (n_docs, n_ranked)
+        -inf where an entry is padding.
+    k : int
+    n_labels : int
+    ids : int64 tensor of shape (n_docs, n_ranked) or None
+        What was ranked; None is all labels.
+
+    Returns
+    -------
+    ids : int64 tensor of shape (n_docs, k), padded with n_labels
+    scores : tensor of shape (n_docs, k), best first, padded with -inf
+    """
+    scores, best = scores.topk(min(k, scores.shape[1]), dim=1)
+    ids = best if ids is None else ids.gather(1, best)
+    ids = ids.masked_fill(scores == -torch.inf, n_labels)
+    missing = (0, k - ids.shape[1])
+    return pad(ids, missing, value=n_labels), pad(scores, missing, value=-torch.inf)
 
 
 def _with_pad(values, padding):

@@ -6,21 +6,21 @@ scores, best first, both (n_docs, k); ``start_epoch(epoch, n_epochs, n_steps)``,
 called before each epoch, counted from 1.
 """
 
+import contextlib
+
 import numpy as np
 import torch
 from torch.nn.functional import normalize
-from torch.nn.utils import clip_grad_norm_
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
 from .devices import autocast, names_batch_size, to_device
+from .rowwise import RowwiseAdamW
 from .text import padded_columns, shuffled_batches, sorted_batches
 
 # Steps between two read-outs of the loss: each waits for the device.
 _READ_OUT = 20
-# Steps between two snapshots that enter the weight average.
-_AVERAGE_EVERY = 10
 
 
 def train(
@@ -38,9 +38,11 @@ def train(
     head_learning_rate,
     weight_decay,
     warmup,
+    schedule="linear",
     accumulate=1,
     clip_norm=None,
     swa_start=None,
+    swa_every=10,
     patience=None,
     tol=0.0,
     device="cpu",
@@ -68,27 +70,35 @@ def train(
     learning_rate, head_learning_rate : float
         Peak rates of the pretrained encoder and of everything else.
     warmup : float
-        Share of the steps over which the rates rise; then they fall linearly to 0.
+        Share of the steps over which the rates rise.
+    schedule : {"linear", "constant"}
+        Whether they fall to 0 then, or stay.
     accumulate : int
         Batches whose gradients are added up before a step.
     clip_norm : float or None
         Largest norm of the whole gradient.
     swa_start : float or None
         Share of the steps after which weights are averaged.
+    swa_every : int
+        Steps between two snapshots that enter the average.
     patience : int or None
         Epochs without a gain of more than `tol` before training stops.
     precision : {"fp64", "fp32", "bf16", "fp16"}
     """
     n_batches = -(-len(rows) // batch_size)
     descent = _Descent(
-        _adamw(network, learning_rate, head_learning_rate, weight_decay),
+        network,
+        learning_rate=learning_rate,
+        head_learning_rate=head_learning_rate,
+        weight_decay=weight_decay,
         n_steps=max_epochs * -(-n_batches // accumulate),
         warmup=warmup,
+        schedule=schedule,
         accumulate=accumulate,
         clip_norm=clip_norm,
         scaler=torch.amp.GradScaler(device, enabled=precision == "fp16"),
     )
-    average, best = _Average(swa_start), _Best(tol)
+    average, best = _Average(network, descent, swa_start, swa_every), _Best(tol)
     n_all = max_epochs * n_batches
     bar = tqdm(total=n_all, desc="training", unit="batch", disable=not verbose)
     try:
@@ -104,7 +114,7 @@ def train(
                     with autocast(device, precision):
                         loss = network.loss(inputs, positives)
                     if descent.step(loss, last=i == n_batches):
-                        average.update(network, descent, last=i == n_batches)
+                        average.update(last=i == n_batches)
                 total += loss.detach()
                 bar.update()
                 if verbose and i % _READ_OUT == 0:
@@ -112,26 +122,60 @@ def train(
             history.append({"epoch": epoch, "loss": total.item() / n_batches})
             if evaluate is None:
                 continue
-            score = history[-1]["score"] = evaluate(average.of(network))
+            with average.in_place():
+                score = history[-1]["score"] = evaluate(network)
+                n_waited = best.waits(network, score)
             bar.set_postfix(epoch=epoch, held_out=f"{score:.4f}")
-            if best.waits(average.of(network), score) == patience:
+            if n_waited == patience:
                 break
     finally:
         bar.close()
-        best.restore(network, otherwise=average.of(network))
+        descent.forget()
+        if best.weights is not None:
+            network.load_state_dict(best.weights)
+        else:
+            average.put()
         network.eval()
 
 
 class _Descent:
-    """Optimizer steps with their schedule, accumulation, clipping and scaling."""
+    """Optimizer steps with their schedule, accumulation, clipping and scaling.
 
-    def __init__(self, optimizer, *, n_steps, warmup, accumulate, clip_norm, scaler):
-        self.optimizer = optimizer
+    Attributes
+    ----------
+    tables : list of RowwiseAdamW
+        Of label vectors that are trained by row.
+    """
+
+    def __init__(
+        self,
+        network,
+        *,
+        learning_rate,
+        head_learning_rate,
+        weight_decay,
+        n_steps,
+        warmup,
+        schedule,
+        accumulate,
+        clip_norm,
+        scaler,
+    ):
+        self.optimizer = _adamw(
+            network, learning_rate, head_learning_rate, weight_decay
+        )
+        self.tables = [
+            RowwiseAdamW(m.identity, m.touched, weight_decay=weight_decay)
+            for m in network.modules()
+            if getattr(m, "row_wise", False)
+        ]
+        self.table_rate = head_learning_rate
         self.n_steps, self.n_done = n_steps, 0
         self.accumulate, self.n_added = accumulate, 0
         self.clip_norm = clip_norm
         self.scaler = scaler
-        self.schedule = LambdaLR(optimizer, _warmup_linear(warmup, n_steps))
+        self.factor = _warmup(warmup, n_steps, falls=schedule == "linear")
+        self.schedule = LambdaLR(self.optimizer, self.factor)
 
     def step(self, loss, *, last):
         """Add the gradient of a batch; return whether a step was made with it."""
@@ -139,11 +183,11 @@ class _Descent:
         self.n_added += 1
         if self.n_added < self.accumulate and not last:
             return False
+        scale = self._scale(loss.device)
         if self.clip_norm is not None:
-            self.scaler.unscale_(self.optimizer)
-            groups = self.optimizer.param_groups
-            every = [parameter for group in groups for parameter in group["params"]]
-            clip_grad_norm_(every, self.clip_norm)
+            scale = self._clip(scale)
+        for table in self.tables:
+            table.step(self.table_rate * self.factor(self.n_done), scale=scale)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
@@ -152,23 +196,81 @@ class _Descent:
         self.n_done += 1
         return True
 
+    def forget(self):
+        """Drop a gradient that made no step: training was interrupted."""
+        for table in self.tables:
+            table.touched.clear()
+
+    def _scale(self, device):
+        """What undoes the scaling of the tables' gradients, on the device."""
+        if not self.scaler.is_enabled():
+            return None
+        return 1 / self.scaler.scale(torch.ones((), device=device))
+
+    def _clip(self, scale):
+        """Clip the gradients of all parameters; return what scales the tables'."""
+        self.scaler.unscale_(self.optimizer)
+        groups = self.optimizer.param_groups
+        every = [parameter for group in groups for parameter in group["params"]]
+        norm = get_total_norm([p.grad for p in every if p.grad is not None])
+        for table in self.tables:
+            part = table.squared_norm()
+            norm = (norm**2 + (part if scale is None else part * scale**2)).sqrt()
+        clip_grads_with_norm_(every, self.clip_norm, norm)
+        clipped = (self.clip_norm / (norm + 1e-6)).clamp(max=1.0)
+        return clipped if scale is None else clipped * scale
+
 
 class _Average:
-    """Running mean of the weights after a share of the steps."""
+    """Running mean of the weights after a share of the steps (SWA [1]_).
 
-    def __init__(self, start):
-        self.start, self.model = start, None
+    References
+    ----------
+    .. [1] Izmailov et al., Averaging Weights Leads to Wider Optima and Better
+       Generalization, UAI 2018.
+    """
 
-    def update(self, network, descent, *, last):
+    def __init__(self, network, descent, start, every):
+        self.network, self.descent = network, descent
+        self.start, self.every = start, every
+        self.n_snapshots, self.means = 0, None
+
+    def update(self, *, last):
         """Add the weights now and then, and after an epoch's last step."""
-        n_done, n_steps = descent.n_done, descent.n_steps
+        n_done, n_steps = self.descent.n_done, self.descent.n_steps
         late = self.start is not None and n_done > self.start * n_steps
-        if late and (n_done % _AVERAGE_EVERY == 0 or last):
-            self.model = self.model or AveragedModel(network)
-            self.model.update_parameters(network)
+        if not late or (n_done % self.every and not last):
+            return
+        self.n_snapshots += 1
+        weights = [p.detach() for p in self._dense()]
+        self.means = self.means or [torch.zeros_like(p) for p in weights]
+        for mean, weight in zip(self.means, weights, strict=True):
+            mean.lerp_(weight, 1 / self.n_snapshots)
+        for table in self.descent.tables:
+            table.snapshot()
 
-    def of(self, network):
-        return network if self.model is None else self.model.module
+    @contextlib.contextmanager
+    def in_place(self):
+        """The network at its average inside, and bit for bit as it was after."""
+        weights = [p.data for p in self.network.parameters()]
+        self.put()
+        try:
+            yield
+        finally:
+            for parameter, data in zip(self.network.parameters(), weights, strict=True):
+                parameter.data = data
+
+    def put(self):
+        """Give the network its average, where there is one."""
+        if not self.n_snapshots:
+            return
+        for parameter, mean in zip(self._dense(), self.means, strict=True):
+            parameter.data = mean
+        for table in self.descent.tables:
+            table.vectors.data = table.averages()
+
+    def _dense(self):
+        return [p for p in self.network.parameters() if p.requires_grad]
 
 
 class _Best:
@@ -187,12 +289,6 @@ class _Best:
                 for name, tensor in network.state_dict().items()
             }
         return self.n_waited
-
-    def restore(self, network, *, otherwise):
-        if self.weights is not None:
-            network.load_state_dict(self.weights)
-        elif otherwise is not network:
-            network.load_state_dict(otherwise.state_dict())
 
 
 def rank(network, docs, rows, k, *, batch_size, device, precision, verbose=0):
@@ -285,6 +381,8 @@ def _adamw(network, learning_rate, head_learning_rate, weight_decay):
     pretrained = {id(parameter) for parameter in pretrained}
     groups = {}
     for parameter in network.parameters():
+        if not parameter.requires_grad:  # trained by row
+            continue
         rate = learning_rate if id(parameter) in pretrained else head_learning_rate
         decay = weight_decay if parameter.ndim > 1 else 0.0
         groups.setdefault((rate, decay), []).append(parameter)
@@ -295,12 +393,15 @@ def _adamw(network, learning_rate, head_learning_rate, weight_decay):
     return torch.optim.AdamW(groups, fused=True)
 
 
-def _warmup_linear(warmup, n_steps):
-    n_warmup = warmup * n_steps
+def _warmup(share, n_steps, *, falls):
+    """Factor of the rates at a step: rising, then falling to 0, or staying at 1."""
+    n_warmup = share * n_steps
 
     def factor(step):
         if step < n_warmup:
             return (step + 1) / (n_warmup + 1)
+        if not falls:
+            return 1.0
         return max(0.0, (n_steps - step) / max(1.0, n_steps - n_warmup))
 
     return factor

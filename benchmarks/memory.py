@@ -1,0 +1,68 @@
+"""Peak memory of a training at millions of labels, through the classifier's own fit.
+
+    python benchmarks/memory.py --labels 3000000 --steps 300
+
+Synthetic documents of a Zipf label distribution; clusters from their TF-IDF rows, as
+ever. The peak is that of the whole process, data and clustering included.
+"""
+
+import argparse
+import resource
+import time
+
+from _common import write_json
+
+from skxmc import LightXMLClassifier
+from skxmc.datasets import make_xmc
+
+
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--labels", type=int, default=3_000_000)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--max-length", type=int, default=32)
+    parser.add_argument("--label-dim", type=int, default=400)
+    parser.add_argument("--label-precision", default="fp32", choices=("fp32", "bf16"))
+    parser.add_argument("--encoder", default="all-MiniLM-L6-v2")
+    parser.add_argument("--name", default="memory", help="of the file in results")
+    return parser.parse_args()
+
+
+def main():
+    options = parse()
+    n_docs = options.batch_size * options.steps
+    data = make_xmc(
+        n_docs, options.labels, words_per_doc=options.max_length, random_state=0
+    )
+    model = LightXMLClassifier(
+        options.encoder,
+        label_init="random",
+        label_dim=options.label_dim,
+        label_precision=options.label_precision,
+        max_length=options.max_length,
+        batch_size=options.batch_size,
+        max_epochs=1,
+        swa_start=None,
+        validation_fraction=0,
+        random_state=0,
+        verbose=1,
+    )
+    start = time.perf_counter()
+    model.fit(data.texts, data.Y)
+    network = model.network_
+    weights = sum(p.numel() * p.element_size() for p in network.parameters())
+    result = {
+        "settings": vars(options),
+        "clusters": network.clusters.n_clusters,
+        "label_vectors_MB": network.ranker.identity.nbytes >> 20,
+        "weights_MB": weights >> 20,
+        "peak_MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
+        "fit_s": round(time.perf_counter() - start, 1),
+    }
+    print(result)
+    write_json(options.name, result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,213 @@
+"""What every ranking becomes: scores, probabilities and labels of a kind with y."""
+
+import numbers
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.special import expit, softmax
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.validation import (
+    check_consistent_length,
+    check_is_fitted,
+    validate_data,
+)
+
+from ._validation import (
+    check_labels,
+    check_number,
+    check_one_text_column,
+    check_texts,
+    encode_labels,
+    holds_texts,
+)
+from .metrics import precision_at_k
+
+# Dense predictions beyond this many scores, some 4 GiB while made, are refused.
+_DENSE_LIMIT = 2**26
+
+
+class RankingClassifier(ClassifierMixin, BaseEstimator):
+    """Base of what ranks labels: its input, and the outputs that scikit-learn knows.
+
+    A subclass has the parameter `top_k`, calls `_check_fit` in ``fit``, and defines
+
+    - ``_rank_checked(X, k)`` for an `X` that passed `_check_X`: ids of the best
+      labels, of shape (n_docs, k) and padded with -1, and their scores;
+    - ``_probabilities(scores)`` and ``_log_odds(scores)``: what `predict_proba` and
+      `decision_function` make of these scores. A label is predicted where the
+      latter is above 0.
+    """
+
+    def predict_topk(self, X, k=5):
+        """Best labels of each document.
+
+        Parameters
+        ----------
+        X : as in `fit`
+        k : int, default=5
+
+        Returns
+        -------
+        ids : int64 ndarray of shape (n_docs, k)
+            Label columns (positions in ``classes_``), best first, padded with -1
+            where fewer than k labels were ranked.
+        scores : float32 ndarray of shape (n_docs, k)
+            Probabilities as in `predict_proba`; 0 where padded.
+        """
+        check_is_fitted(self)
+        check_number("k", k, numbers.Integral, 1)
+        ids, scores = self._rank(X, k)
+        padding = ids < 0
+        probabilities = self._probabilities(scores).astype(np.float32)
+        return ids, np.where(padding, np.float32(0), probabilities)
+
+    def decision_function(self, X):
+        """Scores of labels: above 0 a label is predicted."""
+        ids, scores = self._rank_for_output(X)
+        scores = self._log_odds(scores)
+        if self._y_kind == "sparse":
+            return self._to_sparse(ids, scores)
+        dense = self._to_dense(ids, scores)
+        if self._y_kind == "single" and len(self.classes_) == 2:
+            return dense[:, 1] - dense[:, 0]
+        return dense
+
+    def predict_proba(self, X):
+        """Probabilities of labels."""
+        ids, scores = self._rank_for_output(X)
+        if self._y_kind == "sparse":
+            return self._to_sparse(ids, self._probabilities(scores))
+        dense = self._to_dense(ids, self._log_odds(scores))
+        if self._y_kind == "single":
+            return softmax(dense, axis=1)
+        return inside(expit(dense))
+
+    def predict(self, X):
+        """Labels that are more probable than not.
+
+        Returns
+        -------
+        csr matrix or ndarray of shape (n_docs, n_labels), or ndarray (n_docs,)
+            Of the kind of the `y` seen in `fit`: 1 where `predict_proba` passes
+            1/2 (sparse: among the `top_k` best); for a 1-D `y` the best class.
+        """
+        check_is_fitted(self)
+        if self._y_kind == "single":
+            return self.classes_[self._rank(X, 1)[0][:, 0]]
+        ids, scores = self._rank_for_output(X)
+        return self._to_labels(ids, self._log_odds(scores) > 0)
+
+    def score(self, X, y, sample_weight=None):
+        """Precision at 1: the share of documents whose best label is right.
+
+        For a 1-D `y` that is accuracy.
+
+        Parameters
+        ----------
+        X, y : as in `fit`
+        sample_weight : array of shape (n_docs,) or None, default=None
+
+        Returns
+        -------
+        float
+        """
+        check_is_fitted(self)
+        best = self._rank(X, 1)[0]
+        Y = encode_labels(y, self.classes_, self._y_kind)
+        check_consistent_length(best, Y, sample_weight)
+        if sample_weight is None:
+            return precision_at_k(Y, best, 1)
+        hits = sp.csr_matrix(Y)[np.arange(len(best)), best[:, 0]]
+        return float(np.average(np.asarray(hits).ravel() > 0, weights=sample_weight))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.sparse = True
+        tags.classifier_tags.multi_label = True
+        return tags
+
+    def _check_fit(self, X, y):
+        X = self._check_X(X, fitting=True)
+        Y, self.classes_, self._y_kind = check_labels(y)
+        self._y_dtype = getattr(y, "dtype", np.int64)
+        self._y_container = sp.csr_array if isinstance(y, sp.sparray) else sp.csr_matrix
+        n_docs = X.shape[0] if hasattr(X, "shape") else len(X)
+        if n_docs != Y.shape[0]:
+            raise ValueError(
+                f"X holds {n_docs} documents and y {Y.shape[0]} rows: inconsistent "
+                "numbers of samples."
+            )
+        self.n_docs_, self.n_labels_ = Y.shape
+        self.label_counts_ = np.bincount(Y.indices, minlength=self.n_labels_)
+        return X, Y
+
+    def _check_X(self, X, *, fitting=False):
+        texts = holds_texts(X)
+        if fitting:
+            self._texts = texts
+        elif texts != self._texts:
+            kinds = ("a feature matrix", "texts")
+            raise ValueError(
+                f"X must be {kinds[self._texts]}, as in fit; got {kinds[texts]}."
+            )
+        if texts:
+            return check_texts(X)
+        check_one_text_column(X)
+        X = validate_data(self, X, accept_sparse="csr", dtype=np.float32, reset=fitting)
+        return X if sp.issparse(X) else sp.csr_matrix(X)
+
+    def _rank(self, X, k):
+        return self._rank_checked(self._check_X(X), k)
+
+    def _rank_for_output(self, X):
+        check_is_fitted(self)
+        X = self._check_X(X)
+        return self._rank_checked(X, self._output_width(X))
+
+    def _output_width(self, X):
+        """Labels of a document that go into an output; too large ones are refused."""
+        if self._y_kind == "sparse":
+            return min(self.top_k, self.n_labels_)
+        n_docs = X.shape[0] if hasattr(X, "shape") else len(X)
+        if n_docs * self.n_labels_ > _DENSE_LIMIT:
+            raise ValueError(
+                f"Dense predictions of {n_docs} documents for {self.n_labels_} labels "
+                f"would hold more than {_DENSE_LIMIT} scores. Use predict_topk, or fit "
+                "on a sparse y: scipy.sparse.csr_array(y)."
+            )
+        return self.n_labels_
+
+    def _to_labels(self, ids, chosen):
+        """1 for the ids that were chosen."""
+        if self._y_kind == "sparse":
+            ids = np.where(chosen, ids, -1)
+            return self._to_sparse(ids, np.ones(ids.shape)).astype(self._y_dtype)
+        dense = self._to_dense(ids, np.where(chosen, 1.0, 0.0), fill=0.0)
+        return dense.astype(np.int64)
+
+    def _to_sparse(self, ids, values):
+        real = ids >= 0
+        indptr = np.concatenate([[0], real.sum(axis=1).cumsum()])
+        data = values[real].astype(np.float32)
+        # An entry says "among the best": a log-odds of 0 must not unsay it.
+        data[data == 0] = np.finfo(np.float32).tiny
+        shape = (len(ids), self.n_labels_)
+        matrix = self._y_container((data, ids[real], indptr), shape)
+        matrix.sort_indices()
+        return matrix
+
+    def _to_dense(self, ids, values, fill=None):
+        real = ids >= 0
+        values = np.where(real & np.isfinite(values), values, np.nan)
+        if fill is None:  # labels that were not ranked stand below those that were
+            fill = np.nanmin(values, axis=1, keepdims=True) - 1
+        dense = np.broadcast_to(np.asarray(fill), (len(ids), self.n_labels_)).copy()
+        rows = np.broadcast_to(np.arange(len(ids))[:, None], ids.shape)
+        dense[rows[real], ids[real]] = values[real]
+        return dense
+
+
+def inside(probabilities):
+    """Probabilities strictly inside (0, 1), in float32 too."""
+    return probabilities.clip(np.finfo(np.float32).tiny, 1 - 2.0**-24)

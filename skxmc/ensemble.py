@@ -1,0 +1,436 @@
+"""Several classifiers as one: the weighted mean of their rankings."""
+
+import numbers
+import time
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.special import logit
+from sklearn.base import MetaEstimatorMixin, clone
+from sklearn.utils import Bunch
+from sklearn.utils.metaestimators import _BaseComposition
+from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.validation import check_is_fitted
+
+from ._outputs import RankingClassifier, inside
+from ._validation import check_choice, check_number
+
+# Ranked labels combined at once: the temporaries of a block stay below 100 MB.
+_BLOCK = 1_000_000
+
+
+class EnsembleClassifier(MetaEstimatorMixin, RankingClassifier, _BaseComposition):
+    """Several classifiers, and the mean of what they say.
+
+    Each member is fitted on the same documents. To predict, each names its best
+    `depth` labels of a document; a label's score is the weighted mean of what the
+    members give it, 0 from those that do not name it. The papers combine three
+    encoders so where label sets are small, and three clusterings of the labels
+    where they are large [1]_.
+
+    Parameters
+    ----------
+    estimators : list of (str, estimator)
+        Members and their names: classifiers of this package, ensembles included, or
+        anything else with ``fit(X, y)`` and a ``predict_topk(X, k)`` that returns
+        ids and probabilities as `predict_topk` does here. Texts reach them as a list
+        of str, feature matrices as CSR of float32, `y` as it came. "drop" in the
+        place of an estimator leaves it out.
+    weights : array-like of shape (n_estimators,) or None, default=None
+        At least 0, dropped members included; a member of weight 0 is fitted, but
+        not asked. None weighs all alike. May be set anew after `fit`.
+    scale : {"probability", "rank"}, default="probability"
+        What is averaged. "probability": the members' probabilities, so that a
+        confident member counts more. "rank": the reciprocal of the place, 1, 1/2,
+        1/3 ..., whatever the probability; for members that are not calibrated
+        alike. May be set anew after `fit`.
+    depth : int, default=100
+        Best labels of each member that are looked at, a document. Where more labels
+        than that are asked for, as many as those: a dense or 1-D `y` has its
+        probabilities from all labels.
+    n_jobs : int or None, default=None
+        Members fitted at a time. None is 1: a member's training uses all cores by
+        itself. More fits each with fewer threads, in processes of their own.
+    top_k : int, default=50
+        Labels a row of sparse predictions.
+    verbose : int, default=0
+        1 tells when a member is fitted. What members tell is a parameter of theirs.
+
+    Attributes
+    ----------
+    estimators_ : list of estimator
+        Fitted members, without those dropped.
+    named_estimators_ : Bunch
+        Fitted members by name: ``named_estimators_["a"]``, ``named_estimators_.a``.
+        "drop" where one was dropped.
+    classes_ : ndarray of shape (n_labels,)
+        Class of each column: its number, or its value in a 1-D `y`.
+    n_labels_, n_docs_ : int
+        Of the `y` seen in `fit`.
+    label_counts_ : int ndarray of shape (n_labels,)
+        Documents of each label in `fit`: what propensities are computed from.
+    n_features_in_ : int
+        Where X was a feature matrix.
+
+    Notes
+    -----
+    The ensemble itself draws no random numbers. Members with ``random_state=None``
+    differ from one fit to the next; members that are alike but for the encoder or
+    the ``random_state`` make an ensemble, members that are alike altogether do not.
+
+    Scores are rounded to float32 before labels are ordered; ties go to the lower id.
+
+    References
+    ----------
+    .. [1] Jiang et al., LightXML, AAAI 2021. Its released code sums probabilities
+       over all labels, and with clusters over the best 100 of each model.
+
+    Examples
+    --------
+    >>> from scipy.sparse import csr_array
+    >>> from skxmc import EnsembleClassifier, GRankClassifier
+    >>> X = csr_array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0]])
+    >>> Y = csr_array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0]])
+    >>> params = dict(
+    ...     max_epochs=50,
+    ...     head_learning_rate=0.01,
+    ...     dropout=0,
+    ...     validation_fraction=0,
+    ...     label_dim=8,
+    ... )
+    >>> model = EnsembleClassifier(
+    ...     [
+    ...         ("a", GRankClassifier(random_state=0, **params)),
+    ...         ("b", GRankClassifier(random_state=1, **params)),
+    ...     ]
+    ... )
+    >>> ids, scores = model.fit(X, Y).predict_topk(X, k=1)
+    >>> ids[:3].tolist()
+    [[0], [1], [2]]
+    >>> model.named_estimators_.a.n_iter_
+    50
+    """
+
+    def __init__(
+        self,
+        estimators,
+        *,
+        weights=None,
+        scale="probability",
+        depth=100,
+        n_jobs=None,
+        top_k=50,
+        verbose=0,
+    ):
+        self.estimators = estimators
+        self.weights = weights
+        self.scale = scale
+        self.depth = depth
+        self.n_jobs = n_jobs
+        self.top_k = top_k
+        self.verbose = verbose
+
+    def get_params(self, deep=True):
+        """Parameters by name.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Members too, by their names, and their parameters as ``name__parameter``.
+
+        Returns
+        -------
+        dict
+        """
+        return self._get_params("estimators", deep=deep)
+
+    def set_params(self, **params):
+        """Set parameters, members by name, and parameters of members.
+
+        Parameters
+        ----------
+        **params
+            ``name=estimator`` puts another member in the place of one, ``name="drop"``
+            leaves it out, ``name__parameter=value`` sets a parameter of it.
+
+        Returns
+        -------
+        self
+        """
+        self._set_params("estimators", **params)
+        return self
+
+    def fit(self, X, y):
+        """Fit a clone of each member.
+
+        Interrupted or failing, it leaves the ensemble as it was before.
+
+        Parameters
+        ----------
+        X : sequence of str, or matrix of shape (n_docs, n_features)
+            Texts as a list, an array, or a pandas or polars column; or features,
+            dense or sparse.
+        y : sparse matrix of shape (n_docs, n_labels), or array
+            0 and 1. A dense array of that shape, or a 1-D array of class labels,
+            is taken too; predictions come as `y` came.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError
+            If a member has no ``predict_topk``.
+        ValueError
+            If `X`, `y` or a parameter is not as described.
+        """
+        before = vars(self).copy()
+        for name in [name for name in before if name.endswith("_")]:
+            delattr(self, name)
+        try:
+            self._fit(X, y)
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+        return self
+
+    def decision_function(self, X):
+        """Scores of labels.
+
+        Returns
+        -------
+        csr matrix of shape (n_docs, n_labels), or ndarray
+            Of the kind of the `y` seen in `fit`. With ``scale="probability"`` the
+            logit of `predict_proba`, with "rank" its value; for a 1-D `y` the
+            logarithm of it, and of shape (n_docs,) for two classes. Sparse: at most
+            `top_k` entries a row, float32, absent means not among the best.
+        """
+        check_is_fitted(self)
+        if self.scale == "rank" and self._y_kind != "single":
+            return self.predict_proba(X)
+        return super().decision_function(X)
+
+    def predict_proba(self, X):
+        """Mean probabilities of labels, or mean rank scores.
+
+        Returns
+        -------
+        csr matrix of shape (n_docs, n_labels), or ndarray
+            As in `decision_function`. With ``scale="rank"`` the weighted mean of
+            the reciprocal of the label's place: between 0 and 1, which it all but
+            reaches where all rank it first, but no probability. For a 1-D `y`
+            divided by the row's sum.
+        """
+        return super().predict_proba(X)
+
+    def predict(self, X):
+        """Labels that are more probable than not.
+
+        Returns
+        -------
+        csr matrix or ndarray of shape (n_docs, n_labels), or ndarray (n_docs,)
+            Of the kind of the `y` seen in `fit`: 1 where `predict_proba` passes 1/2
+            (sparse: among the `top_k` best); with ``scale="rank"`` where members of
+            more than half the weight give the label a probability above 1/2. For a
+            1-D `y` the best class.
+        """
+        check_is_fitted(self)
+        if self.scale == "probability" or self._y_kind == "single":
+            return super().predict(X)
+        X = self._check_X(X)
+        ids, share = self._mean_ranking(X, self._output_width(X), "votes")
+        return self._to_labels(ids, share > 0.5)
+
+    def _fit(self, X, y):
+        self._check_parameters()
+        X, _ = self._check_fit(X, y)
+        members = [(name, m) for name, m in self.estimators if not _is_dropped(m)]
+        clones = [(name, clone(member)) for name, member in members]
+        self.estimators_ = Parallel(n_jobs=self.n_jobs)(
+            delayed(_fit_member)(name, member, X, y, self.verbose)
+            for name, member in clones
+        )
+        fitted = dict(zip([name for name, _ in members], self.estimators_, strict=True))
+        names = [name for name, _ in self.estimators]
+        self.named_estimators_ = Bunch(**{n: fitted.get(n, "drop") for n in names})
+
+    def _check_parameters(self):
+        pairs = self.estimators
+        if not isinstance(pairs, list) or not pairs or not all(map(_is_pair, pairs)):
+            raise ValueError(
+                "estimators must be a list of (name, estimator) pairs, at least one; "
+                f"got {pairs!r}."
+            )
+        self._validate_names([name for name, _ in pairs])
+        for name, member in pairs:
+            _check_member(name, member)
+        self._check_weights([member for _, member in pairs])
+        check_choice("scale", self.scale, ("probability", "rank"))
+        check_number("depth", self.depth, numbers.Integral, 1)
+        check_number("top_k", self.top_k, numbers.Integral, 1)
+
+    def _check_weights(self, members):
+        """Weight of each member, 0 of those dropped."""
+        kept = np.array([not _is_dropped(member) for member in members])
+        if not kept.any():
+            raise ValueError('All estimators are "drop": leave at least one in.')
+        if self.weights is None:
+            return kept.astype(np.float64)
+        weights = np.asarray(self.weights, dtype=np.float64)
+        good = weights.shape == kept.shape and np.isfinite(weights).all()
+        if not good or (weights < 0).any() or not weights[kept].any():
+            raise ValueError(
+                f"weights must be {len(kept)} numbers of at least 0, one an estimator, "
+                f"not all 0; got {self.weights!r}."
+            )
+        return weights * kept
+
+    def _rank_checked(self, X, k):
+        return self._mean_ranking(X, k, self.scale)
+
+    def _mean_ranking(self, X, k, scale):
+        depth = min(max(self.depth, k), self.n_labels_)
+        members = self.named_estimators_
+        weights = self._check_weights(members.values())
+        rankings = []
+        for (name, member), weight in zip(members.items(), weights, strict=True):
+            if weight:
+                ids, scores = member.predict_topk(X, k=depth)
+                _check_ranking(name, ids, scores, depth, self.n_labels_)
+                rankings.append((ids, _on_scale(scores, scale)))
+        return mean_ranking(
+            rankings,
+            weights[weights > 0],
+            k,
+            self.n_labels_,
+            normalize=self._y_kind == "single",
+        )
+
+    def _probabilities(self, scores):
+        return inside(scores)
+
+    def _log_odds(self, scores):
+        scores = inside(scores.astype(np.float64))
+        return np.log(scores) if self._y_kind == "single" else logit(scores)
+
+
+def mean_ranking(rankings, weights, k, n_labels, *, normalize=False):
+    """Best labels by the weighted mean of their scores in several rankings.
+
+    Parameters
+    ----------
+    rankings : list of (ids, scores)
+        Arrays of shape (n_docs, depth). Ids are padded with -1, and a label stands
+        in a row once; where it does not, it has the score 0.
+    weights : float64 ndarray of shape (n_rankings,)
+    k : int
+    n_labels : int
+    normalize : bool, default=False
+        Divide a document's scores by their sum.
+
+    Returns
+    -------
+    ids : int64 ndarray of shape (n_docs, k)
+        Best first, ties by id; padded with -1.
+    scores : float32 ndarray of shape (n_docs, k)
+        0 where padded.
+    """
+    n_docs, depth = rankings[0][0].shape
+    best = np.full((n_docs, k), -1, np.int64)
+    means = np.zeros((n_docs, k), np.float32)
+    step = max(1, _BLOCK // (len(rankings) * depth))
+    for start in range(0, n_docs, step):
+        block = slice(start, start + step)
+        ids = np.hstack([ids[block] for ids, _ in rankings])
+        scores = [
+            weight * scores[block].astype(np.float64)
+            for weight, (_, scores) in zip(weights, rankings, strict=True)
+        ]
+        sums = _sums_by_label(ids, np.hstack(scores), n_labels)
+        counts = np.diff(sums.indptr)
+        totals = sums.sum(axis=1) if normalize else np.full(len(ids), weights.sum())
+        sums.data /= np.repeat(totals, counts)
+        _fill_best(sums, best[block], means[block])
+    return best, means
+
+
+def _sums_by_label(ids, scores, n_labels):
+    """Canonical CSR array of each document's scores, summed where an id is repeated."""
+    real = ids >= 0
+    indptr = np.concatenate([[0], real.sum(axis=1).cumsum()])
+    sums = sp.csr_array((scores[real], ids[real], indptr), (len(ids), n_labels))
+    sums.sum_duplicates()
+    return sums
+
+
+def _fill_best(matrix, best, scores):
+    """Write the best stored entries of each row of a canonical CSR array."""
+    rows = np.repeat(np.arange(len(best)), np.diff(matrix.indptr))
+    # Rounded: sums in another order must not break a tie, which goes by id.
+    data = matrix.data.astype(np.float32)
+    order = np.lexsort((-data, rows))  # stable, and ids ascend within a row
+    place = np.arange(len(rows)) - matrix.indptr[rows]
+    kept = place < best.shape[1]
+    rows, place, order = rows[kept], place[kept], order[kept]
+    best[rows, place] = matrix.indices[order]
+    scores[rows, place] = data[order]
+
+
+def _on_scale(scores, scale):
+    """What is averaged in the place of a ranking's probabilities."""
+    if scale == "rank":
+        return np.broadcast_to(1 / np.arange(1.0, scores.shape[1] + 1), scores.shape)
+    return scores > 0.5 if scale == "votes" else scores
+
+
+def _fit_member(name, member, X, y, verbose):
+    start = time.perf_counter()
+    member.fit(X, y)
+    if verbose:
+        print(f"{name}: fitted in {time.perf_counter() - start:.1f} s", flush=True)
+    return member
+
+
+def _is_pair(pair):
+    is_pair = isinstance(pair, (tuple, list)) and len(pair) == 2
+    return is_pair and isinstance(pair[0], str)
+
+
+def _is_dropped(member):
+    return isinstance(member, str) and member == "drop"
+
+
+def _check_member(name, member):
+    if _is_dropped(member):
+        return
+    ready = not isinstance(member, type)
+    if ready and all(hasattr(member, method) for method in ("fit", "predict_topk")):
+        return
+    what = type(member).__name__ if ready else f"the class {member.__name__}"
+    raise TypeError(
+        f"The estimator {name!r} is {what}; a member must be an instance with "
+        "fit(X, y) and predict_topk(X, k), which returns ids and probabilities. Set "
+        "an ensemble at the end of a Pipeline, not a Pipeline into an ensemble."
+    )
+
+
+def _check_ranking(name, ids, scores, depth, n_labels):
+    """Refuse what would be averaged to nonsense."""
+    if np.shape(ids) != np.shape(scores) or np.shape(ids)[1:] != (depth,):
+        raise ValueError(
+            f"The estimator {name!r} returned ids of shape {np.shape(ids)} and scores "
+            f"of shape {np.shape(scores)} from predict_topk(X, k={depth}); both must "
+            f"be (n_docs, {depth}), padded with -1 and 0."
+        )
+    if not ((ids >= -1) & (ids < n_labels)).all():
+        raise ValueError(
+            f"The estimator {name!r} returned an id outside of [-1, {n_labels}) from "
+            "predict_topk; ids are columns of the y that it was fitted on."
+        )
+    if not ((scores >= 0) & (scores <= 1)).all():
+        raise ValueError(
+            f"The estimator {name!r} returned scores outside of [0, 1] from "
+            "predict_topk; members must return probabilities."
+        )

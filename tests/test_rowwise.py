@@ -1,0 +1,233 @@
+"""Training by row against what is written out, and against torch's dense AdamW."""
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from skxmc.nn import rowwise
+from skxmc.nn.rowwise import RowwiseAdamW, candidate_scores
+
+N_ROWS, DIM = 13, 4
+PAD = N_ROWS - 1
+
+
+@pytest.fixture(autouse=True, params=[3, 1000])
+def rows_at_once(request, monkeypatch):
+    """Blocks smaller and larger than what a step touches."""
+    monkeypatch.setattr(rowwise, "_ROWS_AT_ONCE", request.param)
+
+
+def make_vectors(seed=0, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    vectors = torch.randn(N_ROWS, DIM, generator=generator, dtype=torch.float64)
+    vectors[PAD] = 0
+    return torch.nn.Parameter(vectors.to(dtype), requires_grad=False)
+
+
+def random_step(seed, n_docs=3, n_candidates=5):
+    """Candidates, each once a document, documents, and weights: 0 at padding."""
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.rand(n_docs, N_ROWS - 1, generator=generator).argsort(dim=1)
+    ids = order[:, :n_candidates]
+    padding = torch.rand(ids.shape, generator=generator) < 0.2
+    ids = ids.masked_fill(padding, PAD)
+    docs = torch.randn(n_docs, DIM, generator=generator, dtype=torch.float64)
+    weights = torch.randn(ids.shape, generator=generator, dtype=torch.float64)
+    return ids, docs, weights.masked_fill(padding, 0)
+
+
+def backward(vectors, touched, step):
+    ids, docs, weights = step
+    docs = docs.to(vectors.dtype, copy=True).requires_grad_()
+    scores = candidate_scores(docs, vectors, ids, touched)
+    (scores * weights.to(scores.dtype)).sum().backward()
+    return scores.detach(), docs.grad
+
+
+def dense_gradient(steps):
+    total = torch.zeros(N_ROWS, DIM, dtype=torch.float64)
+    for ids, docs, weights in steps:
+        for i, row in enumerate(ids.tolist()):
+            for j, label in enumerate(row):
+                total[label] += weights[i, j] * docs[i]
+    return total
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 2**31))
+def test_scores_and_their_gradients(seed):
+    vectors, touched, step = make_vectors(seed), [], random_step(seed)
+    ids, docs, weights = step
+    explicit = docs.clone().requires_grad_()
+    wanted = (vectors[ids] * explicit[:, None]).sum(dim=2)
+    (wanted * weights).sum().backward()
+    scores, gradient = backward(vectors, touched, step)
+    torch.testing.assert_close(scores, wanted.detach())
+    torch.testing.assert_close(gradient, explicit.grad)
+    assert vectors.grad is None
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 2**31), n_batches=st.integers(1, 3))
+def test_norm_of_what_was_added_up(seed, n_batches):
+    vectors, touched = make_vectors(), []
+    optimizer = RowwiseAdamW(vectors, touched)
+    assert optimizer.squared_norm() == 0
+    # Batches of unequal width.
+    steps = [random_step(seed + i, 2 + i, 4 + i) for i in range(n_batches)]
+    for step in steps:
+        backward(vectors, touched, step)
+    expected = dense_gradient(steps).square().sum()
+    torch.testing.assert_close(optimizer.squared_norm().double(), expected)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    seed=st.integers(0, 2**31),
+    n_batches=st.integers(1, 3),
+    weight_decay=st.sampled_from([0.0, 0.3]),
+)
+def test_each_row_is_dense_adamw_on_its_own_clock(seed, n_batches, weight_decay):
+    vectors, touched = make_vectors(), []
+    by_row = RowwiseAdamW(vectors, touched, weight_decay=weight_decay)
+    rows = [row.clone().requires_grad_() for row in vectors]
+    dense = [torch.optim.AdamW([row]) for row in rows]
+    for i in range(6):
+        rate = 0.1 / (i + 1)
+        steps = [random_step(seed + 3 * i + j, 2 + j) for j in range(n_batches)]
+        for step in steps:
+            backward(vectors, touched, step)
+        gradient = dense_gradient(steps)
+        by_row.step(rate)
+        assert not touched
+        for label in {label for ids, *_ in steps for label in ids.flatten().tolist()}:
+            rows[label].grad = gradient[label]
+            group = dense[label].param_groups[0]
+            group["lr"], group["weight_decay"] = rate, weight_decay
+            dense[label].step()
+    torch.testing.assert_close(vectors.data, torch.stack(rows).detach())
+    assert (vectors[PAD] == 0).all()
+
+
+def test_all_rows_touched_in_all_steps_is_dense_adamw():
+    vectors, touched = make_vectors(dtype=torch.float32), []
+    dense = torch.nn.Parameter(vectors.clone())
+    by_row = RowwiseAdamW(vectors, touched, weight_decay=0.1)
+    adamw = torch.optim.AdamW([dense], lr=0.01, weight_decay=0.1)
+    ids = torch.arange(PAD).expand(3, -1)
+    for seed in range(20):
+        _, docs, _ = random_step(seed)
+        weights = torch.randn(ids.shape, dtype=torch.float64)
+        backward(vectors, touched, (ids, docs, weights))
+        dense.grad = dense_gradient([(ids, docs, weights)]).float()
+        by_row.step(0.01)
+        adamw.step()
+    torch.testing.assert_close(vectors.data, dense.data, rtol=1e-4, atol=1e-6)
+
+
+def test_rows_that_were_not_touched_stay():
+    vectors, touched = make_vectors(), []
+    before = vectors.clone()
+    by_row = RowwiseAdamW(vectors, touched, weight_decay=0.5)
+    step = torch.tensor([[2, 5, PAD]]), torch.ones(1, DIM).double(), torch.ones(1, 3)
+    step[2][0, 2] = 0
+    backward(vectors, touched, step)
+    by_row.step(0.1)
+    moved = (vectors != before).any(dim=1).nonzero().flatten().tolist()
+    assert moved == [2, 5]
+    after = vectors.clone()
+    by_row.step(0.1)  # nothing was added up: nothing moves
+    torch.testing.assert_close(vectors.data, after, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("scale", [0.25, 4.0])
+def test_scale_of_the_gradient(scale):
+    one, other = make_vectors(), make_vectors()
+    touched = [], []
+    optimizers = RowwiseAdamW(one, touched[0]), RowwiseAdamW(other, touched[1])
+    ids, docs, weights = random_step(0)
+    backward(one, touched[0], (ids, docs, weights / scale))
+    optimizers[0].step(0.1, scale=torch.tensor(scale))
+    backward(other, touched[1], (ids, docs, weights))
+    optimizers[1].step(0.1)
+    torch.testing.assert_close(one.data, other.data)
+
+
+def test_an_overflow_leaves_no_nan():
+    vectors, touched = make_vectors(), []
+    ids, docs, weights = random_step(0)
+    weights[0] = torch.inf
+    backward(vectors, touched, (ids, docs, weights))
+    RowwiseAdamW(vectors, touched).step(0.1, scale=torch.tensor(1.0))
+    assert vectors.isfinite().all()
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    seed=st.integers(0, 2**31),
+    snapshots=st.lists(st.booleans(), min_size=8, max_size=8).filter(any),
+)
+def test_average_is_that_of_the_snapshots(seed, snapshots):
+    vectors, touched = make_vectors(), []
+    by_row = RowwiseAdamW(vectors, touched)
+    seen = []
+    for i, taken in enumerate(snapshots):
+        backward(vectors, touched, random_step(seed + i, n_candidates=3))
+        by_row.step(0.1)
+        if taken:
+            by_row.snapshot()
+            seen.append(vectors.clone())
+    torch.testing.assert_close(by_row.averages(), torch.stack(seen).mean(dim=0))
+
+
+def test_bfloat16_is_right_in_the_mean():
+    # Steps of 1e-3 on numbers near 1: bfloat16 knows 1 and 1.0078.
+    torch.manual_seed(0)
+    n_rows, dim = 200, 64
+    vectors = torch.nn.Parameter(torch.ones(n_rows + 1, dim), requires_grad=False)
+    touched = [], []
+    exact, rounded = vectors, copy.deepcopy(vectors).bfloat16()
+    optimizers = [
+        RowwiseAdamW(table, place, weight_decay=0.0)
+        for table, place in zip((exact, rounded), touched, strict=True)
+    ]
+    ids, docs = torch.arange(n_rows)[None], torch.ones(1, dim)
+    for _ in range(20):
+        for table, place, optimizer in zip(
+            (exact, rounded), touched, optimizers, strict=True
+        ):
+            backward(table, place, (ids, docs, torch.ones(1, n_rows)))
+            optimizer.step(1e-3)
+    assert rounded.dtype == optimizers[1].first.dtype == torch.bfloat16
+    drift = exact[0, 0].item() - 1
+    assert drift == pytest.approx(-0.02, rel=0.01)
+    moved = rounded[:n_rows].float().mean().item() - 1
+    assert moved == pytest.approx(drift, rel=0.05)
+    assert len(rounded[:n_rows].unique()) > 2
+
+
+def test_same_seed_same_bits_in_bfloat16():
+    def result(seed):
+        torch.manual_seed(seed)
+        vectors, touched = make_vectors(dtype=torch.bfloat16), []
+        optimizer = RowwiseAdamW(vectors, touched)
+        for i in range(5):
+            backward(vectors, touched, random_step(i))
+            optimizer.step(1e-3)
+        return vectors.data
+
+    assert torch.equal(result(0), result(0))
+    assert not torch.equal(result(0), result(1))
+
+
+def test_no_grad_and_inference():
+    vectors, touched, (ids, docs, _) = make_vectors(), [], random_step(0)
+    expected = (vectors[ids] * docs[:, None]).sum(dim=2)
+    for context in (torch.no_grad(), torch.inference_mode()):
+        with context:
+            scores = candidate_scores(docs, vectors, ids, touched)
+            torch.testing.assert_close(scores, expected)
+    assert not touched
