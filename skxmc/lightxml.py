@@ -12,9 +12,8 @@ from .nn.heads import SCALE, DocumentVectors, at_full_precision, cluster_head
 from .nn.losses import at_least_float32, bce_loss, bce_loss_all
 from .nn.shortlist import LabelClusters, best_labels
 
-# Logit of a label half a right angle from the document, where both are readings:
-# about the border between its right labels and the others.
-_OFFSET = -0.5 * SCALE
+# Label vectors looked at to tell how far apart labels are that have nothing in common.
+_N_COMPARED = 1000
 
 
 class LightXMLNetwork(nn.Module):
@@ -39,6 +38,8 @@ class LightXMLNetwork(nn.Module):
     loss_reduction : {"mean", "sum"}
     dropout_until : float
         Share of an epoch's steps after which dropout is off.
+    offset : float
+        Added to the scores of labels whose vectors start from readings, at first.
     single_label : bool
         A document has one label: scores are those of a distribution over labels.
     """
@@ -57,6 +58,7 @@ class LightXMLNetwork(nn.Module):
         bottleneck_activation="none",
         loss_reduction="mean",
         dropout_until=1.0,
+        offset=-10.0,
         single_label=False,
     ):
         super().__init__()
@@ -66,7 +68,7 @@ class LightXMLNetwork(nn.Module):
         self.clusters = clusters
         self.ranker = ranker
         started = ranker is not None and read.lift is not None
-        self.offset = nn.Parameter(torch.tensor(_OFFSET)) if started else None
+        self.offset = nn.Parameter(torch.tensor(offset)) if started else None
         self.n_shortlist = n_shortlist
         self.predict_shortlist = predict_shortlist or n_shortlist
         self.negatives = negatives
@@ -78,11 +80,11 @@ class LightXMLNetwork(nn.Module):
 
     def start_epoch(self, epoch, n_epochs, n_steps):
         """Set for how many steps dropout stays on."""
-        self._n_dropping = self.dropout_until * n_steps
+        self._n_dropping = round(self.dropout_until * n_steps)
 
     def loss(self, batch, positives):
         """Recalling loss plus ranking loss (Eq. 6)."""
-        if self._n_dropping < 1:
+        if self._n_dropping <= 0:
             self.eval()
         self._n_dropping -= 1
         for_clusters, for_labels = self.read(*self.encoder(batch))
@@ -392,9 +394,11 @@ class LightXMLClassifier(ClusteringXMCClassifier):
         all_labels = self._ranks_all()
         n_clusters = int(self.label_groups_.max()) + 1
         start = cluster_start = dim = None
+        offset = 0.0
         if readings is not None:
             start, vectors = principal_part(readings, self.label_dim)
             cluster_start = group_means(vectors, self.label_groups_)
+            offset = _first_offset(vectors)
             dim = vectors.shape[1]
         elif not all_labels:
             dim = self.label_dim or 400
@@ -403,7 +407,7 @@ class LightXMLClassifier(ClusteringXMCClassifier):
         return LightXMLNetwork(
             encoder,
             read,
-            cluster_head(read, n_clusters, cluster_start, offset=_OFFSET),
+            cluster_head(read, n_clusters, cluster_start, offset=offset),
             clusters=None if all_labels else LabelClusters(self.label_groups_),
             ranker=None if all_labels else self._candidate_scores(vectors),
             n_shortlist=min(self.n_shortlist, n_clusters),
@@ -412,5 +416,20 @@ class LightXMLClassifier(ClusteringXMCClassifier):
             bottleneck_activation=self.bottleneck_activation,
             loss_reduction=self.loss_reduction,
             dropout_until=self.dropout_until,
+            offset=offset,
             single_label=self._y_kind == "single",
         )
+
+
+def _first_offset(vectors):
+    """Logit 0 is where a document is nearer to a label than labels are by chance.
+
+    Of unit vectors of shape (n_labels, dim): their mean cosine and three standard
+    deviations, at the scale of the scores.
+    """
+    some = vectors[torch.randperm(len(vectors))[:_N_COMPARED]]
+    i, j = torch.triu_indices(len(some), len(some), offset=1)
+    cosines = (some @ some.T)[i, j]
+    if len(cosines) < 2:
+        return -0.5 * SCALE
+    return -SCALE * float(cosines.mean() + 3 * cosines.std())

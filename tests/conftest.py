@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 torch.set_num_threads(1)
@@ -21,12 +21,14 @@ WORDS = (
 
 @pytest.fixture(scope="session")
 def tiny_tokenizer():
-    """A fast WordPiece tokenizer, trained on the spot: [CLS] text [SEP]."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    """A fast WordPiece tokenizer, made on the spot: [CLS] text [SEP]."""
+    # Written out: a trained vocabulary has its ids in another order every time.
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    trainer = trainers.WordPieceTrainer(vocab_size=200, special_tokens=special)
-    tokenizer.train_from_iterator([" ".join(WORDS)] * 3, trainer)
+    letters = sorted(set("".join(WORDS)))
+    pieces = special + letters + [f"##{letter}" for letter in letters] + sorted(WORDS)
+    vocab = {piece: i for i, piece in enumerate(dict.fromkeys(pieces))}
+    tokenizer = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )

@@ -12,7 +12,7 @@ from sklearn.utils.validation import validate_data
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from skxmc import GRankClassifier
+from skxmc import GRankClassifier, LightXMLClassifier
 from skxmc.estimator_checks import CHECKS, check_xmc_estimator
 
 TINY = dict(
@@ -24,19 +24,25 @@ TINY = dict(
     validation_fraction=0.2,
     precision="fp32",
 )
+CLUSTERS = dict(max_leaf_size=2, n_shortlist=2, predict_shortlist=2)
 
 
+@pytest.mark.parametrize("classifier", [GRankClassifier, LightXMLClassifier])
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-def test_grank_passes(check, tiny_encoder):
-    check(GRankClassifier(tiny_encoder, **TINY))
+def test_classifier_passes(classifier, check, tiny_encoder):
+    check(classifier(tiny_encoder, **TINY))
 
 
 @pytest.mark.parametrize(
-    "params",
-    [dict(max_leaf_size=2, n_shortlist=2), dict(small_label_mode="dual", swa_start=0)],
+    "classifier, params",
+    [
+        (GRankClassifier, CLUSTERS),
+        (GRankClassifier, dict(small_label_mode="dual", swa_start=0)),
+        (LightXMLClassifier, CLUSTERS),
+    ],
 )
-def test_grank_passes_in_its_other_modes(tiny_encoder, params):
-    check_xmc_estimator(GRankClassifier(tiny_encoder, **TINY | params))
+def test_classifier_passes_in_other_modes(classifier, params, tiny_encoder):
+    check_xmc_estimator(classifier(tiny_encoder, **TINY | params))
 
 
 # Estimators that break a promise, each caught by the check of that promise.
@@ -182,6 +188,7 @@ SUITE = dict(
     random_state=0,
     precision="fp64",
 )
+FAST = dict(batch_size=64, max_epochs=8, head_learning_rate=0.1)
 
 
 def assert_passes_whole_suite(estimator):
@@ -192,20 +199,25 @@ def assert_passes_whole_suite(estimator):
     assert len(results) >= 59  # scikit-learn 1.9; fewer would mean checks left out
 
 
+@pytest.mark.parametrize(
+    "classifier, params",
+    [
+        (GRankClassifier, dict(max_epochs=15, head_learning_rate=3e-2)),
+        (LightXMLClassifier, FAST),
+        (LightXMLClassifier, FAST | CLUSTERS),
+    ],
+)
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.DataConversionWarning")
-def test_sklearn_suite_on_features():
-    model = GRankClassifier(
-        max_epochs=15, label_dim=32, head_learning_rate=3e-2, **SUITE
-    )
-    assert_passes_whole_suite(model)
+def test_sklearn_suite_on_features(classifier, params):
+    assert_passes_whole_suite(classifier(label_dim=32, **SUITE | params))
 
 
 # Width of a bin, bins on each side of 0, and columns that have words of their own.
 STEP, N_BINS, N_COLUMNS = 0.5, 16, 32
 
 
-class RendersRows(GRankClassifier):
-    """Reads each feature row as a text: one word for a column and a binned value."""
+class RendersRows:
+    """Makes a classifier that reads rows as texts: a word for a column and its bin."""
 
     def _check_X(self, X, *, fitting=False):
         X = validate_data(self, X, accept_sparse="csr", reset=fitting)
@@ -213,6 +225,14 @@ class RendersRows(GRankClassifier):
         bins = np.rint(X / STEP).clip(-N_BINS, N_BINS).astype(int)
         texts = [" ".join(word(j, b) for j, b in enumerate(row)) for row in bins]
         return super()._check_X(texts, fitting=fitting)
+
+
+class GRankOnRows(RendersRows, GRankClassifier):
+    pass
+
+
+class LightXMLOnRows(RendersRows, LightXMLClassifier):
+    pass
 
 
 def word(column, value):
@@ -250,9 +270,14 @@ def row_encoder(tmp_path_factory):
     return str(folder)
 
 
+@pytest.mark.parametrize(
+    "classifier, params",
+    [
+        (GRankOnRows, dict(max_epochs=10, head_learning_rate=1e-2)),
+        (LightXMLOnRows, dict(max_epochs=8, head_learning_rate=3e-2) | CLUSTERS),
+    ],
+)
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.DataConversionWarning")
-def test_sklearn_suite_on_texts(row_encoder):
-    model = RendersRows(
-        row_encoder, n_layers=1, max_epochs=10, head_learning_rate=1e-2, **SUITE
-    )
+def test_sklearn_suite_on_texts(classifier, params, row_encoder):
+    model = classifier(row_encoder, n_layers=1, **SUITE | params)
     assert_passes_whole_suite(model)
