@@ -22,6 +22,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 from _common import write_json
+from _steps import stepper
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, pad
 
@@ -31,7 +32,6 @@ from skxmc.nn.encoders import TransformerEncoder, load_encoder
 from skxmc.nn.heads import DocumentVectors, LabelScores, cluster_head
 from skxmc.nn.shortlist import LabelClusters
 from skxmc.nn.text import padded_columns, tokenize
-from skxmc.nn.training import _Descent
 
 LABELS_A_DOCUMENT = 5
 
@@ -85,7 +85,7 @@ def batches_of(options, tokenizer, device):
     ]
 
 
-def our_step(options, device):
+def our_network(options, device):
     torch.manual_seed(0)
     encoder, _ = encoder_of(options)
     read = DocumentVectors(encoder, options.label_dim)
@@ -104,30 +104,18 @@ def our_step(options, device):
     )
     del vectors
     network.to(device).train()
-    descent = _Descent(
-        network,
-        learning_rate=1e-4,
-        head_learning_rate=1e-4,
-        weight_decay=0.01,
-        n_steps=1,
-        warmup=0.0,
-        schedule="constant",
-        accumulate=1,
-        clip_norm=None,
-        scaler=torch.amp.GradScaler(device, enabled=False),
-    )
-    return network, lambda batch, positives: descent.step(
-        network.loss(batch, positives), last=False
-    )
+    return network
 
 
-def bare_step(options, device):
+def bare_step(options, device, precision):
     encoder, _ = encoder_of(options)
     encoder.to(device).train()
     optimizer = torch.optim.AdamW(encoder.parameters(), lr=1e-4, fused=True)
 
     def step(batch, _):
-        encoder(batch)[0].float().square().mean().backward()
+        with autocast(device, precision):
+            first = encoder(batch)[0]
+        first.float().square().mean().backward()
         optimizer.step()
         optimizer.zero_grad()
 
@@ -179,65 +167,66 @@ class Plain(nn.Module):
         return loss + binary_cross_entropy_with_logits(found.float(), targets)
 
 
-def plain_step(options, device):
+def plain_step(options, device, precision):
     network = Plain(options).to(device).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
 
     def step(batch, positives):
-        network(batch, positives).backward()
+        with autocast(device, precision):
+            loss = network(batch, positives)
+        loss.backward()
         optimizer.step()
         optimizer.zero_grad()
 
     return step
 
 
-def seconds(step, batches, device, precision):
+def seconds(step, batches, device):
     """Of consecutive steps, as in training; the first warms up."""
     each = []
-    with autocast(device, precision):
-        for batch in batches:
-            start = time.perf_counter()
-            step(*batch)
-            if device.startswith("cuda"):
-                torch.cuda.synchronize()
-            each.append(time.perf_counter() - start)
+    for batch in batches:
+        start = time.perf_counter()
+        step(*batch)
+        if device.startswith("cuda"):
+            torch.cuda.synchronize()
+        each.append(time.perf_counter() - start)
     return each[1:]
 
 
 def measure_memory(options, device, precision):
     """Peak of our steps in this process, and what it is made of, in MB."""
-    network, step = our_step(options, device)
+    network = our_network(options, device)
     batches = batches_of(options, encoder_of(options)[1], device)
-    seconds(step, batches, device, precision)
-    weights = {True: 0, False: 0}  # by whether they are trained by row
-    for parameter in network.parameters():
-        by_row = not parameter.requires_grad
-        weights[by_row] += parameter.numel() * parameter.element_size()
-    n_rows = options.batch_size * options.shortlist
-    n_rows *= network.clusters.members.shape[1]
-    touched = 4 * n_rows * options.label_dim
+    seconds(stepper(network, device, precision), batches, device)
+    label_vectors = network.ranker.identity
+    dense = sum(p.nbytes for p in network.parameters()) - label_vectors.nbytes
+    n_rows = options.batch_size * network.n_candidates
     if device.startswith("cuda"):
         peak = torch.cuda.max_memory_allocated()
     else:
         peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # Dense weights have a gradient and two moments, label vectors two moments.
-    expected = 4 * weights[False] + 3 * weights[True] + touched
+    states = 4 * dense + 3 * label_vectors.nbytes
+    touched = 4 * n_rows * options.label_dim
     return {
         "peak_MB": peak >> 20,
-        "weights_gradients_and_states_MB": expected >> 20,
-        "over_MB": (peak - expected) >> 20,
+        "weights_gradients_and_moments_MB": states >> 20,
+        "gradients_of_touched_rows_MB": touched >> 20,
+        "over_both_MB": (peak - states - touched) >> 20,
     }
 
 
 def measure_steps(options, device, precision):
     batches = batches_of(options, encoder_of(options)[1], device)
-    makers = {"ours": our_step, "bare": bare_step, "plain": plain_step}
-    steps = {name: make(options, device) for name, make in makers.items()}
-    steps["ours"] = steps["ours"][1]
+    steps = {
+        "ours": stepper(our_network(options, device), device, precision),
+        "bare": bare_step(options, device, precision),
+        "plain": plain_step(options, device, precision),
+    }
     times = {name: [] for name in steps}
     for _ in range(options.blocks):
         for name, step in steps.items():
-            times[name] += seconds(step, batches, device, precision)
+            times[name] += seconds(step, batches, device)
     medians = {name: statistics.median(each) for name, each in times.items()}
     outside = {name: medians[name] - medians["bare"] for name in ("ours", "plain")}
     pairs = zip(times["ours"], times["bare"], strict=True)

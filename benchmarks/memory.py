@@ -10,6 +10,7 @@ import argparse
 import resource
 import time
 
+import torch
 from _common import write_json
 
 from skxmc import LightXMLClassifier
@@ -52,12 +53,14 @@ def main():
     model.fit(data.texts, data.Y)
     network = model.network_
     weights = sum(p.numel() * p.element_size() for p in network.parameters())
+    gpu = next(network.parameters()).is_cuda
     result = {
         "settings": vars(options),
         "clusters": network.clusters.n_clusters,
         "label_vectors_MB": network.ranker.identity.nbytes >> 20,
         "weights_MB": weights >> 20,
         "peak_MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
+        "peak_GPU_MB": gpu and torch.cuda.max_memory_allocated() >> 20,
         "fit_s": round(time.perf_counter() - start, 1),
     }
     print(result)

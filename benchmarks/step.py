@@ -14,13 +14,13 @@ import time
 import numpy as np
 import torch
 from _common import write_json
+from _steps import stepper
 
 from skxmc import GRankClassifier
 from skxmc.datasets import make_xmc
 from skxmc.nn.devices import autocast, choose_device, choose_precision, to_device
 from skxmc.nn.encoders import TransformerEncoder, load_encoder
 from skxmc.nn.text import padded_columns, shuffled_batches, tokenize
-from skxmc.nn.training import _Descent
 
 
 def parse():
@@ -48,31 +48,14 @@ def timed(function, device):
     return time.perf_counter() - start
 
 
-def our_stepper(network, device):
-    """A function that makes one step as training does."""
-    descent = _Descent(
-        network,
-        learning_rate=1e-5,
-        head_learning_rate=1e-5,
-        weight_decay=0.01,
-        n_steps=1,
-        warmup=0.0,
-        schedule="constant",
-        accumulate=1,
-        clip_norm=None,
-        scaler=torch.amp.GradScaler(device, enabled=False),
-    )
-    return lambda batch, positives: descent.step(
-        network.loss(batch, positives), last=False
-    )
+def bare_stepper(encoder, device, precision):
+    """A function that makes one step of AdamW on the encoder alone."""
+    optimizer = torch.optim.AdamW(encoder.parameters(), lr=1e-5, fused=True)
 
-
-def stepper(parameters, loss):
-    """A function that makes one step of AdamW on loss(batch, positives)."""
-    optimizer = torch.optim.AdamW(parameters, lr=1e-5, fused=True)
-
-    def step(batch, positives):
-        loss(batch, positives).backward()
+    def step(batch, _):
+        with autocast(device, precision):
+            states = encoder(**batch).last_hidden_state
+        states[:, 0].float().square().mean().backward()
         optimizer.step()
         optimizer.zero_grad()
 
@@ -99,11 +82,8 @@ def measure(n_labels, options, device, precision):
     bare = TransformerEncoder(bare, n_layers=1, dropout=model.encoder_dropout).model
     bare = bare.to(device).train()
     network = model.network_.train()
-    ours = our_stepper(network, device)
-    theirs = stepper(
-        bare.parameters(),
-        lambda batch, _: bare(**batch).last_hidden_state[:, 0].float().square().mean(),
-    )
+    ours = stepper(network, device, precision)
+    theirs = bare_stepper(bare, device, precision)
 
     docs = tokenize(data.texts, tokenizer, options.max_length)
     rng = np.random.default_rng(0)
@@ -116,8 +96,7 @@ def measure(n_labels, options, device, precision):
 
     def block(step):
         """Seconds of consecutive steps, as in training; the first warms up."""
-        with autocast(device, precision):
-            return [timed(lambda: step(*batch), device) for batch in batches][1:]  # noqa: B023
+        return [timed(lambda: step(*batch), device) for batch in batches][1:]  # noqa: B023
 
     ours_s, theirs_s = [], []
     for _ in range(options.blocks):

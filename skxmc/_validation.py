@@ -141,16 +141,16 @@ def check_label_texts(label_texts, n_labels):
     return texts
 
 
-def check_number(name, value, kind, low, high=None, *, open_high=False):
+def check_number(name, value, kind, low, high=None, *, open_low=False, open_high=False):
     """Refuse a parameter of another type or out of its range."""
     good = isinstance(value, kind) and not isinstance(value, (bool, np.bool_))
-    good = good and np.isfinite(value) and value >= low
+    good = good and np.isfinite(value) and (value > low if open_low else value >= low)
     if good and high is not None:
         good = value < high if open_high else value <= high
     if good:
         return
     what = "an int" if kind is numbers.Integral else "a number"
-    limits = f"at least {low}"
+    limits = f"{'above' if open_low else 'at least'} {low}"
     if high is not None:
         limits += f" and {'below' if open_high else 'at most'} {high}"
     raise ValueError(f"{name} must be {what}, {limits}; got {value!r}.")

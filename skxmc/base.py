@@ -105,9 +105,9 @@ class BaseXMCClassifier(RankingClassifier):
                 int(docs.lengths.max()),
                 self.batch_size,
                 device,
-                # The best epoch's weights are kept on the CPU, an average beside them.
-                n_copies=(len(held_out) > 0 and device == "cpu")
-                + (self.swa_start is not None),
+                averages=self.swa_start is not None,
+                keeps_best=len(held_out) > 0,
+                accumulate=self.accumulate,
                 number_bytes=dtype.itemsize,
             )
             self.network_ = network.to(device)
@@ -174,7 +174,7 @@ class BaseXMCClassifier(RankingClassifier):
         if self.encoder_dropout is not None:
             check_number("encoder_dropout", self.encoder_dropout, real, 0, 1)
         if self.clip_norm is not None:
-            check_number("clip_norm", self.clip_norm, real, 0)
+            check_number("clip_norm", self.clip_norm, real, 0, open_low=True)
         if self.swa_start is not None:
             check_number("swa_start", self.swa_start, real, 0, 1, open_high=True)
         check_number("swa_every", self.swa_every, whole, 1)

@@ -125,7 +125,7 @@ class GRankNetwork(nn.Module):
         Returns
         -------
         ids : int64 tensor of shape (n_docs, k), padded with n_labels
-        scores : float32 tensor of shape (n_docs, k)
+        scores : tensor of shape (n_docs, k), float32 (float64 in fp64)
             Best first: logarithms of the softmax over the labels that were
             ranked, since the loss leaves each document's scores an arbitrary
             offset.
@@ -149,12 +149,15 @@ class GRankNetwork(nn.Module):
     def floats_per_document(self, length):
         """Activations kept for the gradient, in floats, at `length` tokens."""
         n_scores = 0 if self.retriever is None else self.retriever.out_features
+        n_scores += self.n_candidates or self.ranker.n_labels
+        return self.encoder.floats_per_document(length) + 4 * n_scores
+
+    @property
+    def n_candidates(self):
+        """Labels a document that are ranked in training by vectors of their own."""
         if self.clusters is None:
-            n_scores += self.ranker.n_labels
-        else:
-            n_ranked = self.n_shortlist * self.clusters.members.shape[1]
-            n_scores += n_ranked * (1 + self.ranker.identity_dim)
-        return self.encoder.floats_per_document(length) + 3 * n_scores
+            return 0
+        return self.n_shortlist * self.clusters.members.shape[1]
 
     def _combined(self, ranked, retrieved):
         if self.combine == "sum":
@@ -213,7 +216,8 @@ class GRankClassifier(ClusteringXMCClassifier):
         set 128 for a million labels.
     label_precision : {"fp32", "bf16"}, default="fp32"
         Of the label vectors and their optimizer state where labels are clustered:
-        12 bytes a number in training, or 6, rounded stochastically.
+        12 bytes a number in training, or 6, rounded stochastically; averaging
+        (`swa_start`) takes 8, or 6, more.
     max_leaf_size : int or "auto", default="auto"
         Most labels in a cluster. 1 ranks all labels of every document; "auto" is 1
         up to 50,000 labels, and 100 beyond.
@@ -245,7 +249,7 @@ class GRankClassifier(ClusteringXMCClassifier):
     batch_size : int, default=64
         Documents a batch, in training and prediction.
     accumulate : int, default=1
-        Batches whose gradients are added before a step.
+        Batches whose gradients a step takes the mean of.
     learning_rate : float, default=2e-4
         Peak rate of the pretrained encoder (the paper: 1e-4 for all).
     head_learning_rate : float, default=1e-3

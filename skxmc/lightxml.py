@@ -93,7 +93,9 @@ class LightXMLNetwork(nn.Module):
         if self.clusters is None:
             return bce_loss_all(found, positives, reduction=reduction)
         targets = self.clusters.targets(positives)
-        drawn = found if self.negatives == "dynamic" else torch.rand_like(found)
+        drawn = found
+        if self.negatives == "uniform":
+            drawn = torch.rand(found.shape, device=found.device)  # bf16 would tie
         ids, is_positive = self.clusters.candidates(
             drawn, positives, targets, self.n_shortlist
         )
@@ -108,7 +110,7 @@ class LightXMLNetwork(nn.Module):
         Returns
         -------
         ids : int64 tensor of shape (n_docs, k), padded with n_labels
-        scores : float32 tensor of shape (n_docs, k)
+        scores : tensor of shape (n_docs, k), float32 (float64 in fp64)
             Best first: log-odds of a label, whose probability is the product of
             what recall gives its cluster and what the ranker gives the label. With
             `single_label` the logarithm of its share in those of all labels that
@@ -140,10 +142,15 @@ class LightXMLNetwork(nn.Module):
 
     def floats_per_document(self, length):
         """Activations kept for the gradient, in floats, at `length` tokens."""
-        n_scores = self.recall.out_features
-        if self.clusters is not None:
-            n_scores += self.n_shortlist * self.clusters.members.shape[1]
+        n_scores = self.recall.out_features + self.n_candidates
         return self.encoder.floats_per_document(length) + 4 * n_scores
+
+    @property
+    def n_candidates(self):
+        """Labels a document that are ranked in training."""
+        if self.clusters is None:
+            return 0
+        return self.n_shortlist * self.clusters.members.shape[1]
 
     def _rank_scores(self, docs, ids):
         if self.bottleneck_activation == "sigmoid":
@@ -198,10 +205,12 @@ class LightXMLClassifier(ClusteringXMCClassifier):
         start has such vectors.
     label_precision : {"fp32", "bf16"}, default="fp32"
         Of the label vectors and their optimizer state where labels are clustered:
-        12 bytes a number in training, or 6, rounded stochastically.
+        12 bytes a number in training, or 6, rounded stochastically; averaging
+        (`swa_start`) takes 8, or 6, more.
     max_leaf_size : int or "auto", default="auto"
         Most labels in a cluster. 1: every label is a cluster of its own, and recall
-        is all; "auto" is 1 up to 50,000 labels, and 100 beyond.
+        is all; "auto" is 1 up to 50,000 labels, and 100 beyond. The next five
+        parameters and `label_precision` do nothing where recall is all.
     n_shortlist : int, default=75
         Clusters whose labels are ranked in training, a document (released code: 75
         for Amazon-670K, 32 for Wiki-500K).
@@ -224,7 +233,7 @@ class LightXMLClassifier(ClusteringXMCClassifier):
     batch_size : int, default=32
         Documents a batch, in training and prediction.
     accumulate : int, default=1
-        Batches whose gradients are added before a step.
+        Batches whose gradients a step takes the mean of.
     learning_rate : float, default=1e-4
         Rate of the pretrained encoder.
     head_learning_rate : float, default=1e-3
@@ -238,9 +247,10 @@ class LightXMLClassifier(ClusteringXMCClassifier):
     clip_norm : float or None, default=None
         Largest norm of a step's gradient.
     swa_start : float or None, default=0.5
-        Share of training after which weights are averaged.
+        Share of training after which weights are averaged (the paper: 0.27 to 0.5).
     swa_every : int, default=10
-        Steps between two sets of weights that enter the average.
+        Steps between two sets of weights that enter the average, as do those of an
+        epoch's end (released code: 200 to 10,000).
     validation_fraction, early_stopping, n_iter_no_change, tol, top_k
         As in `GRankClassifier`.
     device, precision, random_state, verbose

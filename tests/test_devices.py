@@ -12,10 +12,13 @@ from skxmc.nn.devices import (
     choose_precision,
     to_device,
 )
+from skxmc.nn.heads import LabelScores
 
 
 class Network(nn.Linear):
     """100 weights, and 1000 floats a token in a step."""
+
+    n_candidates = 7
 
     def __init__(self):
         super().__init__(25, 4, bias=False)
@@ -83,12 +86,13 @@ def test_nothing_is_moved_on_the_cpu():
 
 
 @pytest.mark.parametrize("number_bytes", [4, 8])
-@pytest.mark.parametrize("device, n_sets", [("cpu", 5), ("cuda", 6)])
+@pytest.mark.parametrize("device, n_sets", [("cpu", 5), ("cuda", 5)])
 def test_memory_that_suffices_to_the_byte(monkeypatch, device, n_sets, number_bytes):
-    # Gradients, two moments, two copies and, on a GPU, the weights: 100 numbers each.
+    # Gradients, two moments, an average and, on a GPU, the weights, otherwise the best
+    # ones: 100 numbers each.
     # 8 documents of 1000 floats a token.
     need = number_bytes * (n_sets * 100 + 8 * 1000 * 50)
-    options = dict(n_copies=2, number_bytes=number_bytes)
+    options = dict(averages=True, keeps_best=True, number_bytes=number_bytes)
     for free in (need, None):
         monkeypatch.setattr(devices, "_free_memory", lambda device, free=free: free)
         check_memory(Network(), 50, 8, device, **options)
@@ -97,11 +101,43 @@ def test_memory_that_suffices_to_the_byte(monkeypatch, device, n_sets, number_by
         check_memory(Network(), 50, 8, device, **options)
 
 
+@pytest.mark.parametrize("dtype, n_bytes", [(torch.float32, 4), (torch.bfloat16, 2)])
+@pytest.mark.parametrize("averages", [False, True])
+@pytest.mark.parametrize("keeps_best", [False, True])
+def test_memory_of_vectors_trained_by_row(
+    monkeypatch, dtype, n_bytes, averages, keeps_best
+):
+    network = Network()
+    network.ranker = LabelScores(torch.zeros(99, 3, dtype=dtype), row_wise=True)
+    # No gradient of all; an average keeps what moved, in float32, and becomes a mean.
+    need = 4 * 100 * (3 + averages + keeps_best) + 4 * 8 * 1000 * 50
+    need += 300 * (n_bytes * (2 + averages + keeps_best) + 4 * averages)
+    options = dict(averages=averages, keeps_best=keeps_best)
+    monkeypatch.setattr(devices, "_free_memory", lambda device: need)
+    check_memory(network, 50, 8, "cpu", **options)
+    monkeypatch.setattr(devices, "_free_memory", lambda device: need - 1)
+    with pytest.raises(MemoryError):
+        check_memory(network, 50, 8, "cpu", **options)
+
+
+def test_memory_of_a_step_by_row_on_a_gpu(monkeypatch):
+    network = Network()
+    network.ranker = LabelScores(torch.zeros(99, 3), row_wise=True)
+    need = 4 * (4 * 100 + 3 * 300) + 4 * 8 * 1000 * 50
+    # 16 documents of 7 candidates: six numbers each of 3 dimensions, and the documents.
+    need += 4 * 16 * 7 * (6 * 3 + 16)
+    monkeypatch.setattr(devices, "_free_memory", lambda device: need)
+    check_memory(network, 50, 8, "cuda", accumulate=2)
+    monkeypatch.setattr(devices, "_free_memory", lambda device: need - 1)
+    with pytest.raises(MemoryError):
+        check_memory(network, 50, 8, "cuda", accumulate=2)
+
+
 def test_memory_that_does_not_suffice(monkeypatch):
     monkeypatch.setattr(devices, "_free_memory", lambda device: 3 * 2**29)
     network = Network()
     with pytest.raises(MemoryError) as caught:
-        check_memory(network, 2**14, 2**6, "cuda", n_copies=0)
+        check_memory(network, 2**14, 2**6, "cuda")
     message = str(caught.value)
     # 64 documents of 16384 tokens of 1000 floats: 3.9 GiB.
     assert "3.9 GiB more on cuda, and 1.5 GiB are free" in message

@@ -177,7 +177,7 @@ def test_parameter_changes_scores(params, changed, tiny_encoder, colours):
         (dict(small_label_mode="triple"), "small_label_mode"),
         (dict(combine="max"), "combine"),
         (dict(accumulate=0), "accumulate"),
-        (dict(clip_norm=-1), "clip_norm"),
+        (dict(clip_norm=0), "clip_norm must be a number, above 0"),
         (dict(swa_start=1), "swa_start"),
         (dict(validation_fraction=1), "validation_fraction .* below 1; got 1"),
         (dict(early_stopping=True), "validation_fraction above 0"),
@@ -418,9 +418,9 @@ def test_accumulate_divides_the_steps(
     assert len(steps) == n_steps  # 45 documents are 6 batches of 8
 
 
-def test_clip_norm_of_zero_stops_learning(tiny_encoder, colours):
+def test_tiny_clip_norm_stops_learning(tiny_encoder, colours):
     params = SHORT | dict(weight_decay=0)
-    clipped = fit_colours(tiny_encoder, colours, params, clip_norm=0)
+    clipped = fit_colours(tiny_encoder, colours, params, clip_norm=1e-30)
     still = dict(learning_rate=0, head_learning_rate=0)
     untrained = fit_colours(tiny_encoder, colours, params, **still)
     np.testing.assert_allclose(

@@ -96,7 +96,8 @@ def by_row(gradient_by_row, monkeypatch):
     """Of each step of label vectors: their gradient, its scale, and the rate."""
     steps, step = [], RowwiseAdamW.step
 
-    def stepped(self, rate, *, scale=None):
+    def stepped(self, rate, *, scale=None, applies=None):
+        assert applies is None
         head = types.SimpleNamespace(identity=self.vectors, touched=self.touched)
         steps.append((gradient_by_row(head), scale, rate))
         return step(self, rate, scale=scale)
@@ -281,7 +282,7 @@ def test_dropout_until_0_is_none(params, features, colours):
         (dict(label_texts=["red"]), "label_texts has 1 texts and y 12"),
         (dict(n_layers=5), "n_layers=5, but the encoder has 3"),
         (dict(accumulate=0), "accumulate"),
-        (dict(clip_norm=-1), "clip_norm"),
+        (dict(clip_norm=0), "clip_norm must be a number, above 0"),
     ],
 )
 def test_bad_parameter_is_refused(params, message, tiny_encoder, colours):

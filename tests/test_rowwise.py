@@ -14,10 +14,19 @@ N_ROWS, DIM = 13, 4
 PAD = N_ROWS - 1
 
 
-@pytest.fixture(autouse=True, params=[3, 1000])
+@pytest.fixture(autouse=True, params=[3, 1000, None])
 def rows_at_once(request, monkeypatch):
-    """Blocks smaller and larger than what a step touches."""
-    monkeypatch.setattr(rowwise, "_ROWS_AT_ONCE", request.param)
+    """Blocks smaller and larger than what a step touches, and the one of a GPU."""
+    if request.param:
+        monkeypatch.setattr(rowwise, "_ROWS_AT_ONCE", request.param)
+        return
+
+    class InOneBlock(RowwiseAdamW):
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options)
+            self.in_one_block = True
+
+    monkeypatch.setitem(globals(), "RowwiseAdamW", InOneBlock)
 
 
 def make_vectors(seed=0, dtype=torch.float64):
@@ -156,13 +165,21 @@ def test_scale_of_the_gradient(scale):
     torch.testing.assert_close(one.data, other.data)
 
 
-def test_an_overflow_leaves_no_nan():
-    vectors, touched = make_vectors(), []
-    ids, docs, weights = random_step(0)
-    weights[0] = torch.inf
-    backward(vectors, touched, (ids, docs, weights))
-    RowwiseAdamW(vectors, touched).step(0.1, scale=torch.tensor(1.0))
-    assert vectors.isfinite().all()
+def test_a_step_that_does_not_apply_changes_nothing():
+    vectors, touched, skipped = make_vectors(), [], make_vectors()
+    one, other = RowwiseAdamW(vectors, touched), RowwiseAdamW(skipped, touched)
+    for seed in range(4):
+        step = random_step(seed)
+        backward(vectors, touched, step)
+        one.step(0.1, applies=torch.tensor(True))
+        ids, docs, weights = step
+        backward(skipped, touched, (ids, docs, weights * torch.inf))
+        other.step(0.1, applies=torch.tensor(False))
+        assert not touched
+        backward(skipped, touched, step)
+        other.step(0.1)
+        torch.testing.assert_close(skipped.data, vectors.data, rtol=0, atol=0)
+        assert torch.equal(one.n_steps, other.n_steps)
 
 
 @settings(deadline=None, max_examples=30)
@@ -180,7 +197,9 @@ def test_average_is_that_of_the_snapshots(seed, snapshots):
         if taken:
             by_row.snapshot()
             seen.append(vectors.clone())
-    torch.testing.assert_close(by_row.averages(), torch.stack(seen).mean(dim=0))
+    torch.testing.assert_close(
+        by_row.averages(len(seen)), torch.stack(seen).mean(dim=0)
+    )
 
 
 def test_bfloat16_is_right_in_the_mean():
@@ -221,6 +240,18 @@ def test_same_seed_same_bits_in_bfloat16():
 
     assert torch.equal(result(0), result(0))
     assert not torch.equal(result(0), result(1))
+
+
+@pytest.mark.parametrize("gathered", [1, 1 << 24])
+def test_bfloat16_scores_are_exact_without_a_gradient(monkeypatch, gathered):
+    monkeypatch.setattr(rowwise, "_GATHERED", gathered)
+    vectors, (ids, docs, _) = make_vectors(dtype=torch.bfloat16), random_step(0)
+    docs = docs.float()
+    with torch.no_grad():
+        scores = candidate_scores(docs, vectors, ids, [])
+    expected = (vectors.float()[ids] * docs[:, None]).sum(dim=2)
+    assert scores.dtype == torch.float32
+    torch.testing.assert_close(scores, expected)
 
 
 def test_no_grad_and_inference():

@@ -13,7 +13,9 @@ from skxmc.grank import GRankNetwork
 from skxmc.nn import training
 from skxmc.nn.encoders import BagEncoder, TransformerEncoder
 from skxmc.nn.heads import LabelScores
-from skxmc.nn.text import Features, tokenize
+from skxmc.nn.rowwise import RowwiseAdamW
+from skxmc.nn.shortlist import LabelClusters
+from skxmc.nn.text import Features, padded_columns, shuffled_batches, tokenize
 from skxmc.nn.training import (
     encode,
     rank,
@@ -51,6 +53,8 @@ class Toy(nn.Module):
         assert not self.training
         scores, ids = self.head(self.encoder(batch)[0]).topk(k, dim=1)
         return ids, scores
+
+    n_candidates = 0
 
     def floats_per_document(self, length):
         return 1000 * length
@@ -182,6 +186,28 @@ def test_accumulation_is_a_larger_batch(plain_descent, monkeypatch):
 def test_last_batches_of_an_epoch_are_stepped_too(steps, accumulate, n_steps):
     run(Toy(), n_docs=35, batch_size=8, max_epochs=2, accumulate=accumulate)
     assert len(steps) == 2 * n_steps
+
+
+def test_a_shorter_last_step_is_a_mean_too(plain_descent):
+    # 24 documents: three batches of 8, of which two make a step and one another.
+    network, other = Toy(), Toy()
+    run(network, batch_size=8, accumulate=2, max_epochs=1, warmup=0.0)
+    # The factor of linear decay is 1 in the first step of two, and 1/2 in the second.
+    sizes, gradients = network.losses, []
+    docs, Y = make_data()
+    order = shuffled_batches(np.arange(24), docs.lengths, 8, np.random.default_rng(0))
+    parameters = list(other.parameters())
+    for rate, batches in ((1.0, order[:2]), (0.5, order[2:])):
+        gradients = [
+            torch.autograd.grad(
+                other.loss(docs.batch(batch), padded_columns(Y, batch)), parameters
+            )
+            for batch in batches
+        ]
+        for parameter, *each in zip(parameters, *gradients, strict=True):
+            parameter.data -= rate * torch.stack(each).mean(dim=0)
+    assert len(sizes) == 3
+    assert_same(network.state_dict(), other.state_dict())
 
 
 @pytest.mark.parametrize("clip_norm", [None, 1e-3, 1e3])
@@ -432,6 +458,44 @@ def test_interrupted_in_the_first_epoch(steps):
     assert not network.training
     now = sum(tensor.double().sum() for tensor in network.parameters())
     assert now == sum(tensor.double().sum() for tensor in steps[-1][1])
+
+
+@pytest.mark.parametrize("n", range(1, 5))
+@pytest.mark.parametrize("where", ["lerp", "snapshot"])
+def test_interrupted_while_weights_are_averaged(monkeypatch, where, n):
+    # The n-th time: a snapshot half taken does not count.
+    torch.manual_seed(0)
+    network = GRankNetwork(
+        BagEncoder(N_FEATURES, 4),
+        LabelScores(torch.randn(N_LABELS, 4), row_wise=True),
+        clusters=LabelClusters(np.arange(N_LABELS) // 2),
+        n_retrieved=3,
+        n_shortlist=2,
+    )
+    taken, n_calls = [], 0
+    whole = RowwiseAdamW.snapshot
+
+    def snapshot(table):
+        nonlocal n_calls
+        n_calls += 1
+        if n_calls == n and where == "lerp":
+            raise KeyboardInterrupt
+        whole(table)
+        if n_calls == n:
+            raise KeyboardInterrupt
+        taken.append(weights_of(network))
+
+    monkeypatch.setattr(RowwiseAdamW, "snapshot", snapshot)
+    with pytest.raises(KeyboardInterrupt):
+        run(network, swa_start=0.0, swa_every=1)
+    found = network.state_dict()
+    for name in ("encoder.features", "ranker.identity", "retriever.weight"):
+        if taken:
+            expected = torch.stack([weights[name] for weights in taken]).mean(dim=0)
+            torch.testing.assert_close(found[name], expected)
+        assert found[name].isfinite().all() and (found[name] != 0).any()
+    assert not network.ranker.touched
+    assert all(p.grad is None for p in network.parameters())
 
 
 def test_interrupted_evaluation():

@@ -56,20 +56,34 @@ def to_device(batch, device):
     return batch.pin_memory().to(device, non_blocking=True)
 
 
-def check_memory(network, length, batch_size, device, *, n_copies, number_bytes=4):
+def check_memory(
+    network,
+    length,
+    batch_size,
+    device,
+    *,
+    averages=False,
+    keeps_best=False,
+    accumulate=1,
+    number_bytes=4,
+):
     """Refuse a training that cannot fit, before its network is on the device.
 
     Parameters
     ----------
     network : Module
-        With ``floats_per_document(length)``, the activations of a document.
+        With ``floats_per_document(length)``, the activations of a document, and
+        ``n_candidates``, the labels a document whose vectors are trained by row.
     length : int
         Tokens (or features) of the longest document.
     batch_size : int
     device : str
-    n_copies : int
-        Copies of the weights that training keeps on the device beside the
-        weights, their gradients and AdamW's two moments.
+    averages : bool, default=False
+        An average of the weights is kept on the device.
+    keeps_best : bool, default=False
+        The best weights are kept, on the CPU.
+    accumulate : int, default=1
+        Batches a step.
     number_bytes : int, default=4
         Bytes of a weight.
 
@@ -79,15 +93,24 @@ def check_memory(network, length, batch_size, device, *, n_copies, number_bytes=
         With the figures, if the estimate passes what is free on `device`.
     """
     here = device == "cpu"  # the weights themselves are there already
+    n_copies = (not here) + (keeps_best and here)
     weights = states = 0
+    tables = [m.identity for m in network.modules() if getattr(m, "row_wise", False)]
     for parameter in network.parameters():
-        by_row = not parameter.requires_grad  # no gradient of all rows is made
-        size = parameter.numel() * (
-            parameter.element_size() if by_row else number_bytes
-        )
+        by_row = any(parameter is table for table in tables)
+        each = parameter.element_size() if by_row else number_bytes
+        size = each * parameter.numel()
+        # Two moments and a gradient, which no table has as a whole.
+        own = (2 if by_row else 3) * size
+        if averages:  # a table's moves, at least float32, and in the end their mean
+            own += size + (max(4, each) * parameter.numel() if by_row else 0)
         weights += size
-        states += (3 - by_row + n_copies + (not here)) * size
+        states += own + n_copies * size
     step = number_bytes * batch_size * network.floats_per_document(length)
+    if not here:  # where the rows of a step are updated in one block
+        n_docs = batch_size * accumulate
+        floats = sum(6 * table.shape[1] + n_docs for table in tables)
+        step += 4 * n_docs * network.n_candidates * floats
     free = _free_memory(device)
     if free is None or states + step <= free:
         return
@@ -99,7 +122,7 @@ def check_memory(network, length, batch_size, device, *, n_copies, number_bytes=
         f"{step / GiB:.1f} GiB for a step of {batch_size} documents of up to {length} "
         "tokens. Lower batch_size or max_length (the step), label_dim or n_layers (the "
         "weights), or rank fewer labels a step: max_leaf_size=100, and a smaller "
-        "n_shortlist."
+        'n_shortlist. label_precision="bf16" halves what clustered labels take.'
     )
 
 

@@ -123,7 +123,8 @@ class LabelScores(nn.Module):
     dim : int
         Width of the document vectors: identity_dim + word_dim.
     touched : list
-        Gradient of the identity embeddings where they are trained by row.
+        Factors of the gradient of identity embeddings that are trained by row, as
+        `candidate_scores` leaves them.
     """
 
     def __init__(
@@ -167,6 +168,8 @@ class LabelScores(nn.Module):
             scores = linear(own, self.identity[: self.n_labels].to(own.dtype))
             scores = scores if self.rows is None else scores[:, self.rows[:-1]]
             return scores if self.words is None else scores + self._all_words(spelled)
+        if not self.row_wise:
+            raise ValueError("candidates are scored with row_wise=True only")
         rows = ids if self.rows is None else self.rows[ids]
         scores = candidate_scores(own, self.identity, rows, self.touched)
         return scores if self.words is None else scores + self._words(spelled, ids)

@@ -12,6 +12,8 @@ from torch.nn.functional import embedding_bag
 
 # Rows updated at once on a CPU: 4 buffers of 2048 x 400 floats stay in its cache.
 _ROWS_AT_ONCE = 2048
+# Numbers of bfloat16 vectors that are brought to float32 at once for exact scores.
+_GATHERED = 1 << 24
 
 
 def candidate_scores(docs, vectors, ids, touched):
@@ -19,8 +21,8 @@ def candidate_scores(docs, vectors, ids, touched):
 
     Parameters
     ----------
-    docs : tensor of shape (n_docs, dim)
-    vectors : tensor of shape (n_rows, dim)
+    docs : tensor of shape (n_docs, dim), of any floating dtype
+    vectors : tensor of shape (n_rows, dim), float32, float64 or bfloat16
         No gradient comes to its ``.grad``.
     ids : int64 tensor of shape (n_docs, n_candidates)
         Rows of `vectors`.
@@ -30,9 +32,21 @@ def candidate_scores(docs, vectors, ids, touched):
 
     Returns
     -------
-    tensor of shape (n_docs, n_candidates), of the dtype of `vectors`
+    tensor of shape (n_docs, n_candidates)
+        Of the dtype of `vectors`; without a gradient, float32 for bfloat16.
     """
+    if vectors.dtype == torch.bfloat16 and not torch.is_grad_enabled():
+        return _exact_scores(docs, vectors, ids)
     return _CandidateScores.apply(docs.to(vectors.dtype), vectors, ids, touched)
+
+
+def _exact_scores(docs, vectors, ids):
+    """Scores in float32 for vectors in bfloat16, whose own products tie near ones."""
+    n_docs = max(1, _GATHERED // (ids.shape[1] * vectors.shape[1]))
+    parts = zip(docs.float().split(n_docs), ids.split(n_docs), strict=True)
+    return torch.cat(
+        [(vectors[part].float() @ own[:, :, None])[:, :, 0] for own, part in parts]
+    )
 
 
 class _CandidateScores(torch.autograd.Function):
@@ -101,6 +115,8 @@ class RowwiseAdamW:
         self.second = torch.zeros_like(vectors)
         n_rows = len(vectors)
         self.n_steps = torch.zeros(n_rows, dtype=torch.int32, device=vectors.device)
+        # As many rows as entries: to count them would be to wait for the device.
+        self.in_one_block = vectors.is_cuda
         self.n_snapshots, self.moved = 0, None
         self.noise = None
 
@@ -111,14 +127,20 @@ class RowwiseAdamW:
             self.moved = torch.zeros_like(self.vectors, dtype=dtype)
         self.n_snapshots += 1
 
-    def averages(self):
+    @torch.no_grad()
+    def averages(self, n_snapshots):
         """Mean of the snapshots, of the shape and dtype of `vectors`.
 
         The rows of a snapshot are those of today less what they moved since, so
         that each move, weighted by the snapshots before it, is all to be kept.
         """
-        mean = self.vectors - self.moved / self.n_snapshots
-        return mean.to(self.vectors.dtype)
+        means = torch.empty_like(self.vectors)
+        parts = (
+            table.split(_ROWS_AT_ONCE) for table in (means, self.vectors, self.moved)
+        )
+        for mean, vectors, moved in zip(*parts, strict=True):
+            mean.copy_(vectors - moved / n_snapshots)
+        return means
 
     @torch.no_grad()
     def squared_norm(self):
@@ -129,7 +151,7 @@ class RowwiseAdamW:
         return total
 
     @torch.no_grad()
-    def step(self, rate, *, scale=None):
+    def step(self, rate, *, scale=None, applies=None):
         """Update the touched rows, and forget the gradient.
 
         Parameters
@@ -137,29 +159,38 @@ class RowwiseAdamW:
         rate : float
             Learning rate.
         scale : tensor of shape () or None, default=None
-            What the gradient is multiplied by; it may not be finite then.
+            What the gradient is multiplied by.
+        applies : bool tensor of shape () or None, default=None
+            Where False, the step changes nothing: an overflow of half precision.
         """
         beta1, beta2 = self.betas
+
+        def chosen(new, old):
+            return new if applies is None else torch.where(applies, new, old)
+
         for rows, gradient in self._gradients():
-            if scale is not None:
-                # Overflows of half precision: dense weights skip such a step too.
-                gradient = gradient.mul_(scale).nan_to_num_(0.0, 0.0, 0.0)
-            n_steps = self.n_steps[rows] + 1
-            self.n_steps[rows] = n_steps
-            n_steps = n_steps[:, None].to(gradient.dtype)
-            first = self._read(self.first, rows).lerp_(gradient, 1 - beta1)
-            second = self._read(self.second, rows).mul_(beta2)
-            second.addcmul_(gradient, gradient, value=1 - beta2)
-            self._write(self.first, rows, first)
-            self._write(self.second, rows, second)
+            gradient = gradient if scale is None else gradient.mul_(scale)
+            before = self.n_steps[rows]
+            self.n_steps[rows] = chosen(before + 1, before)
+            n_steps = (before + 1)[:, None].to(gradient.dtype)
+            old_first = self._read(self.first, rows)
+            old_second = self._read(self.second, rows)
+            first = old_first.lerp(gradient, 1 - beta1)
+            second = (old_second * beta2).addcmul_(gradient, gradient, value=1 - beta2)
+            self._write(self.first, rows, chosen(first, old_first))
+            self._write(self.second, rows, chosen(second, old_second))
 
             size = second.sqrt_().div_((1 - beta2**n_steps).sqrt_()).add_(self.eps)
             step = first.mul_(rate / (1 - beta1**n_steps))
             old = self._read(self.vectors, rows)
             new = (old * (1 - rate * self.weight_decay)).addcdiv_(step, size, value=-1)
-            new = self._write(self.vectors, rows, new)
+            new = self._write(self.vectors, rows, chosen(new, old))
             if self.n_snapshots:
                 self.moved.index_add_(0, rows, new - old, alpha=self.n_snapshots)
+        self.forget()
+
+    def forget(self):
+        """Drop the gradient that has been added up."""
         self.touched.clear()
         self.noise = None
 
@@ -167,37 +198,49 @@ class RowwiseAdamW:
         """Blocks of touched rows, each row once, with their gradients."""
         if not self.touched:
             return
-        docs = torch.cat([docs for _, docs, _ in self.touched])
-        docs = docs.to(torch.promote_types(docs.dtype, torch.float32))
-        ids = torch.cat([ids.flatten() for ids, _, _ in self.touched])
-        weights = torch.cat([weights.flatten() for _, _, weights in self.touched])
-        n_each = [ids.shape for ids, _, _ in self.touched]
-        owners = torch.arange(len(docs), device=ids.device)
-        owners = torch.cat(
-            [
-                part.repeat_interleave(n, output_size=len(part) * n)
-                for part, (_, n) in zip(
-                    owners.split([n for n, _ in n_each]), n_each, strict=True
-                )
-            ]
-        )
-        ids, order = ids.sort()
-        owners, weights = owners[order], weights[order]
+        docs, ids, owners, weights = self._factors()
         is_new = ids.diff(prepend=ids.new_full((1,), -1)) != 0
         places = is_new.cumsum(0) - 1
-        if ids.is_cuda:  # as many rows as entries: a count would wait for the device
-            rows = torch.full_like(ids, len(self.vectors) - 1)
-            blocks = [(rows.scatter_(0, places, ids), slice(None))]
-        else:
-            rows = ids[is_new].split(_ROWS_AT_ONCE)
-            ends = is_new.nonzero()[_ROWS_AT_ONCE::_ROWS_AT_ONCE, 0].tolist()
-            entries = map(slice, [0, *ends], [*ends, len(ids)])
-            blocks = zip(rows, entries, strict=True)
-        for i, (rows, entries) in enumerate(blocks):
+        for rows, entries, start in self._blocks(ids, is_new, places):
             factor = docs.new_zeros(len(rows), len(docs))
-            places_here = places[entries] - i * _ROWS_AT_ONCE
-            factor[places_here, owners[entries]] = weights[entries].to(docs.dtype)
-            yield rows, factor @ docs
+            factor[places[entries] - start, owners[entries]] = weights[entries]
+            with torch.autocast(docs.device.type, enabled=False):
+                yield rows, factor @ docs
+
+    def _factors(self):
+        """Factors of all batches as one: documents, and entries sorted by row.
+
+        Returns
+        -------
+        docs : tensor of shape (n_docs, dim)
+        ids, owners, weights : tensors of shape (n_entries,)
+            Row, document and weight of each entry.
+        """
+        docs = torch.cat([docs for _, docs, _ in self.touched])
+        docs = docs.to(torch.promote_types(docs.dtype, torch.float32))
+        ids, order = torch.cat([ids.flatten() for ids, _, _ in self.touched]).sort()
+        weights = torch.cat([weights.flatten() for _, _, weights in self.touched])
+        owners = torch.arange(len(docs), device=ids.device)
+        parts = owners.split([len(ids) for ids, _, _ in self.touched])
+        owners = torch.cat(
+            [
+                part[:, None].expand(ids.shape).flatten()
+                for part, (ids, _, _) in zip(parts, self.touched, strict=True)
+            ]
+        )
+        return docs, ids, owners[order], weights[order].to(docs.dtype)
+
+    def _blocks(self, ids, is_new, places):
+        """Rows of each block, slice of its entries, and place of its first row."""
+        if self.in_one_block:
+            rows = torch.full_like(ids, len(self.vectors) - 1)
+            yield rows.scatter_(0, places, ids), slice(None), 0
+            return
+        rows = ids[is_new].split(_ROWS_AT_ONCE)
+        ends = is_new.nonzero()[_ROWS_AT_ONCE::_ROWS_AT_ONCE, 0].tolist()
+        starts = [0, *ends]
+        for i, (start, end) in enumerate(zip(starts, [*ends, len(ids)], strict=True)):
+            yield rows[i], slice(start, end), i * _ROWS_AT_ONCE
 
     def _read(self, table, rows):
         part = table.index_select(0, rows)

@@ -54,6 +54,11 @@ class LabelClusters(nn.Module):
     def top(self, cluster_scores, k):
         """Labels of the k best clusters.
 
+        Parameters
+        ----------
+        cluster_scores : tensor of shape (n_docs, n_clusters)
+        k : int
+
         Returns
         -------
         ids : int64 tensor of shape (n_docs, k * largest cluster)

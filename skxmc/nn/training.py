@@ -3,7 +3,8 @@
 A network that they drive has an ``encoder`` and three methods: ``loss(batch,
 positives)``, a scalar; ``rank(batch, k)``, label ids (padded with n_labels) and
 scores, best first, both (n_docs, k); ``start_epoch(epoch, n_epochs, n_steps)``,
-called before each epoch, counted from 1.
+called before each epoch, counted from 1. For the estimate of memory it has
+``floats_per_document(length)`` and ``n_candidates`` (see `check_memory`).
 """
 
 import contextlib
@@ -74,7 +75,8 @@ def train(
     schedule : {"linear", "constant"}
         Whether they fall to 0 then, or stay.
     accumulate : int
-        Batches whose gradients are added up before a step.
+        Batches whose gradients a step takes the mean of; the last step of an epoch
+        may have fewer.
     clip_norm : float or None
         Largest norm of the whole gradient.
     swa_start : float or None
@@ -94,7 +96,6 @@ def train(
         n_steps=max_epochs * -(-n_batches // accumulate),
         warmup=warmup,
         schedule=schedule,
-        accumulate=accumulate,
         clip_norm=clip_norm,
         scaler=torch.amp.GradScaler(device, enabled=precision == "fp16"),
     )
@@ -110,10 +111,12 @@ def train(
             for i, batch in enumerate(batches, start=1):
                 inputs = to_device(docs.batch(batch), device)
                 positives = to_device(padded_columns(Y, batch), device)
+                first = (i - 1) // accumulate * accumulate  # of those of this step
+                n_added = min(accumulate, n_batches - first)
                 with names_batch_size(batch_size):
                     with autocast(device, precision):
                         loss = network.loss(inputs, positives)
-                    if descent.step(loss, last=i == n_batches):
+                    if descent.step(loss / n_added, last=i == first + n_added):
                         average.update(last=i == n_batches)
                 total += loss.detach()
                 bar.update()
@@ -157,7 +160,6 @@ class _Descent:
         n_steps,
         warmup,
         schedule,
-        accumulate,
         clip_norm,
         scaler,
     ):
@@ -171,7 +173,6 @@ class _Descent:
         ]
         self.table_rate = head_learning_rate
         self.n_steps, self.n_done = n_steps, 0
-        self.accumulate, self.n_added = accumulate, 0
         self.clip_norm = clip_norm
         self.scaler = scaler
         self.factor = _warmup(warmup, n_steps, falls=schedule == "linear")
@@ -179,46 +180,57 @@ class _Descent:
 
     def step(self, loss, *, last):
         """Add the gradient of a batch; return whether a step was made with it."""
-        self.scaler.scale(loss / self.accumulate).backward()
-        self.n_added += 1
-        if self.n_added < self.accumulate and not last:
+        self.scaler.scale(loss).backward()
+        if not last:
             return False
-        scale = self._scale(loss.device)
+        scale, applies = self._unscale(loss.device)
         if self.clip_norm is not None:
             scale = self._clip(scale)
         for table in self.tables:
-            table.step(self.table_rate * self.factor(self.n_done), scale=scale)
+            rate = self.table_rate * self.factor(self.n_done)
+            table.step(rate, scale=scale, applies=applies)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         self.schedule.step()
-        self.n_added = 0
         self.n_done += 1
         return True
 
     def forget(self):
         """Drop a gradient that made no step: training was interrupted."""
+        self.optimizer.zero_grad(set_to_none=True)
         for table in self.tables:
-            table.touched.clear()
+            table.forget()
 
-    def _scale(self, device):
-        """What undoes the scaling of the tables' gradients, on the device."""
+    def _unscale(self, device):
+        """Undo the scaling of half precision, without a look at the device.
+
+        Returns what the tables' gradients are to be multiplied by, and whether all
+        gradients are finite: dense weights skip the step otherwise, and so must the
+        tables. None and None without scaling.
+        """
         if not self.scaler.is_enabled():
-            return None
-        return 1 / self.scaler.scale(torch.ones((), device=device))
+            return None, None
+        scale = 1 / self.scaler.scale(torch.ones((), device=device))
+        self.scaler.unscale_(self.optimizer)
+        return scale, get_total_norm(self._dense_gradients()).isfinite()
 
     def _clip(self, scale):
         """Clip the gradients of all parameters; return what scales the tables'."""
-        self.scaler.unscale_(self.optimizer)
-        groups = self.optimizer.param_groups
-        every = [parameter for group in groups for parameter in group["params"]]
-        norm = get_total_norm([p.grad for p in every if p.grad is not None])
+        norm = get_total_norm(self._dense_gradients())
         for table in self.tables:
             part = table.squared_norm()
             norm = (norm**2 + (part if scale is None else part * scale**2)).sqrt()
-        clip_grads_with_norm_(every, self.clip_norm, norm)
+        clip_grads_with_norm_(self._dense(), self.clip_norm, norm)
         clipped = (self.clip_norm / (norm + 1e-6)).clamp(max=1.0)
         return clipped if scale is None else clipped * scale
+
+    def _dense(self):
+        groups = self.optimizer.param_groups
+        return [parameter for group in groups for parameter in group["params"]]
+
+    def _dense_gradients(self):
+        return [p.grad for p in self._dense() if p.grad is not None]
 
 
 class _Average:
@@ -241,20 +253,21 @@ class _Average:
         late = self.start is not None and n_done > self.start * n_steps
         if not late or (n_done % self.every and not last):
             return
-        self.n_snapshots += 1
+        # Interrupted anywhere before the last line, it has not been counted.
+        n = self.n_snapshots + 1
         weights = [p.detach() for p in self._dense()]
-        self.means = self.means or [torch.zeros_like(p) for p in weights]
-        for mean, weight in zip(self.means, weights, strict=True):
-            mean.lerp_(weight, 1 / self.n_snapshots)
+        means = self.means or weights
+        means = [m.lerp(w, 1 / n) for m, w in zip(means, weights, strict=True)]
         for table in self.descent.tables:
             table.snapshot()
+        self.means, self.n_snapshots = means, n
 
     @contextlib.contextmanager
     def in_place(self):
         """The network at its average inside, and bit for bit as it was after."""
         weights = [p.data for p in self.network.parameters()]
-        self.put()
         try:
+            self.put()
             yield
         finally:
             for parameter, data in zip(self.network.parameters(), weights, strict=True):
@@ -264,10 +277,11 @@ class _Average:
         """Give the network its average, where there is one."""
         if not self.n_snapshots:
             return
+        tables = [t.averages(self.n_snapshots) for t in self.descent.tables]
         for parameter, mean in zip(self._dense(), self.means, strict=True):
             parameter.data = mean
-        for table in self.descent.tables:
-            table.vectors.data = table.averages()
+        for table, mean in zip(self.descent.tables, tables, strict=True):
+            table.vectors.data = mean
 
     def _dense(self):
         return [p for p in self.network.parameters() if p.requires_grad]
@@ -381,7 +395,7 @@ def _adamw(network, learning_rate, head_learning_rate, weight_decay):
     pretrained = {id(parameter) for parameter in pretrained}
     groups = {}
     for parameter in network.parameters():
-        if not parameter.requires_grad:  # trained by row
+        if not parameter.requires_grad:  # trained by row, or frozen
             continue
         rate = learning_rate if id(parameter) in pretrained else head_learning_rate
         decay = weight_decay if parameter.ndim > 1 else 0.0

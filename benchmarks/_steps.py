@@ -1,0 +1,28 @@
+"""A training step, for the benchmarks that time it."""
+
+import torch
+
+from skxmc.nn.devices import autocast
+from skxmc.nn.training import _Descent
+
+
+def stepper(network, device, precision):
+    """Function that makes a step on a batch and its positives, as training does."""
+    descent = _Descent(
+        network,
+        learning_rate=1e-5,
+        head_learning_rate=1e-5,
+        weight_decay=0.01,
+        n_steps=1,
+        warmup=0.0,
+        schedule="constant",
+        clip_norm=None,
+        scaler=torch.amp.GradScaler(device, enabled=precision == "fp16"),
+    )
+
+    def step(batch, positives):
+        with autocast(device, precision):
+            loss = network.loss(batch, positives)
+        descent.step(loss, last=True)
+
+    return step
