@@ -61,7 +61,7 @@ def measure(system, n_labels, options):
         start = time.perf_counter()
         model.predict_topk([data.texts[i % len(data.texts)]], 5)
         singles.append(time.perf_counter() - start)
-    median, slow = np.percentile(singles, [50, 99])
+    median, slow = np.percentile(singles, [50, 99]).tolist()
     return {
         "system": system,
         "labels": n_labels,
