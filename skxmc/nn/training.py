@@ -376,7 +376,8 @@ def _in_batches(
             output[torch.from_numpy(places)] = part.cpu()
 
     was_training = module.training
-    module.eval()
+    if was_training:  # to visit all modules takes milliseconds
+        module.eval()
     with torch.inference_mode(), autocast(device, precision):
         for places in tqdm(batches, desc="reading", unit="batch", disable=not verbose):
             with names_batch_size(batch_size):
@@ -385,7 +386,8 @@ def _in_batches(
                 store(*pending)
             pending = places, parts
         store(*pending)
-    module.train(was_training)
+    if was_training:
+        module.train()
     return outputs
 
 
