@@ -157,7 +157,7 @@ class GRankNetwork(nn.Module):
         """Labels a document that are ranked in training by vectors of their own."""
         if self.clusters is None:
             return 0
-        return self.n_shortlist * self.clusters.members.shape[1]
+        return self.clusters.n_candidates(self.n_shortlist)
 
     def _combined(self, ranked, retrieved):
         if self.combine == "sum":

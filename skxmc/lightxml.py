@@ -150,7 +150,7 @@ class LightXMLNetwork(nn.Module):
         """Labels a document that are ranked in training."""
         if self.clusters is None:
             return 0
-        return self.n_shortlist * self.clusters.members.shape[1]
+        return self.clusters.n_candidates(self.n_shortlist)
 
     def _rank_scores(self, docs, ids):
         if self.bottleneck_activation == "sigmoid":

@@ -70,6 +70,10 @@ class LabelClusters(nn.Module):
         scores = best.values.repeat_interleave(self.members.shape[1], dim=1)
         return self.members[best.indices].flatten(1), scores
 
+    def n_candidates(self, k):
+        """Labels that k clusters hold at most: the width of a shortlist."""
+        return k * self.members.shape[1]
+
     def of_labels(self, cluster_scores):
         """Score of each label's cluster, of shape (n_docs, n_labels)."""
         return cluster_scores[:, self.groups[:-1]]

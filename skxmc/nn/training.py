@@ -221,16 +221,17 @@ class _Descent:
         for table in self.tables:
             part = table.squared_norm()
             norm = (norm**2 + (part if scale is None else part * scale**2)).sqrt()
-        clip_grads_with_norm_(self._dense(), self.clip_norm, norm)
+        clip_grads_with_norm_(self.dense(), self.clip_norm, norm)
         clipped = (self.clip_norm / (norm + 1e-6)).clamp(max=1.0)
         return clipped if scale is None else clipped * scale
 
-    def _dense(self):
+    def dense(self):
+        """Parameters that the optimizer trains, tables not among them."""
         groups = self.optimizer.param_groups
         return [parameter for group in groups for parameter in group["params"]]
 
     def _dense_gradients(self):
-        return [p.grad for p in self._dense() if p.grad is not None]
+        return [p.grad for p in self.dense() if p.grad is not None]
 
 
 class _Average:
@@ -255,7 +256,7 @@ class _Average:
             return
         # Interrupted anywhere before the last line, it has not been counted.
         n = self.n_snapshots + 1
-        weights = [p.detach() for p in self._dense()]
+        weights = [p.detach() for p in self.descent.dense()]
         means = self.means or weights
         means = [m.lerp(w, 1 / n) for m, w in zip(means, weights, strict=True)]
         for table in self.descent.tables:
@@ -278,13 +279,10 @@ class _Average:
         if not self.n_snapshots:
             return
         tables = [t.averages(self.n_snapshots) for t in self.descent.tables]
-        for parameter, mean in zip(self._dense(), self.means, strict=True):
+        for parameter, mean in zip(self.descent.dense(), self.means, strict=True):
             parameter.data = mean
         for table, mean in zip(self.descent.tables, tables, strict=True):
             table.vectors.data = mean
-
-    def _dense(self):
-        return [p for p in self.network.parameters() if p.requires_grad]
 
 
 class _Best:
