@@ -8,8 +8,10 @@ same features: TF-IDF of the texts, or those of the features layout as they are.
 run one after the other, each in a process of its own; PECOS, omikuji and napkinXC in
 an environment that installs itself at the first run, with their default parameters.
 Training seconds start from matrices in memory (omikuji takes nothing but a file, and
-reads it in this time) and include the label tree. TF-IDF is timed apart, and is no
-part of a model's MB.
+reads it in this time) and include the label tree. Prediction is timed for all test
+documents together, and for single ones: their median, each the faster of two. TF-IDF
+is timed apart, and is no part of a model's MB. LightDXML, of this package, takes part
+with its default parameters.
 """
 
 import argparse
@@ -27,6 +29,8 @@ import numpy as np
 import scipy.sparse as sp
 
 TOP = 100
+# Documents that are predicted one at a time, to be timed.
+ALONE = 200
 TFIDF = dict(sublinear_tf=True, ngram_range=(1, 2), min_df=2, max_features=200_000)
 PROPENSITY = {"a": 0.55, "b": 1.5}
 METRICS = ["P@1", "P@3", "P@5", "nDCG@3", "nDCG@5", "PSP@1", "PSP@3", "PSP@5"]
@@ -53,34 +57,51 @@ def best_ids(scores):
     return padded(scores.indices[best], np.diff(scores.indptr))
 
 
-# Each: (X, Y, X_test, folder for the model, threads) -> training seconds, prediction
-# seconds, ids of shape (n_docs, TOP), what was set.
+# Each: (X, Y, folder for the model, threads) -> training seconds, what predicts for a
+# matrix, what turns its answer into ids of shape (n_docs, TOP), what was set.
 
 
-def run_frequent(X, Y, X_test, folder, threads):
+def run_frequent(X, Y, folder, threads):
     counts, train_s = timed(np.bincount, Y.indices, minlength=Y.shape[1])
     best = np.argsort(-counts, kind="stable")[:TOP]
-    n_docs = X_test.shape[0]
-    return train_s, 0.0, padded(np.tile(best, n_docs), [len(best)] * n_docs), {}
+
+    def ids(X):
+        return padded(np.tile(best, X.shape[0]), [len(best)] * X.shape[0])
+
+    return train_s, lambda X: X, ids, {}
 
 
-def run_knn(X, Y, X_test, folder, threads):
+def run_knn(X, Y, folder, threads):
     from sklearn.neighbors import NearestNeighbors
 
-    def predict():
-        weights = model.kneighbors_graph(X_test, mode="distance")
+    def predict(X):
+        weights = model.kneighbors_graph(X, mode="distance")
         weights.data = 1 - weights.data
         scores = sp.csr_matrix(weights @ Y)
         scores.eliminate_zeros()  # neighbours of texts without known words
-        return best_ids(scores)
+        return scores
 
     model = NearestNeighbors(n_neighbors=min(30, X.shape[0]), metric="cosine")
     _, train_s = timed(model.fit, X)
-    ids, predict_s = timed(predict)
-    return train_s, predict_s, ids, {"n_neighbors": 30, "weights": "cosine"}
+    return train_s, predict, best_ids, {"n_neighbors": 30, "weights": "cosine"}
 
 
-def run_pecos(X, Y, X_test, folder, threads):
+def run_lightdxml(X, Y, folder, threads):
+    import joblib
+
+    from skxmc import LightDXMLClassifier
+
+    def predict(X):
+        return model.predict_topk(X, TOP)[0]
+
+    model = LightDXMLClassifier(random_state=0)
+    _, train_s = timed(model.fit, X, Y)
+    folder.mkdir()
+    joblib.dump(model, folder / "model")
+    return train_s, predict, lambda ids: ids, {"random_state": 0}
+
+
+def run_pecos(X, Y, folder, threads):
     from pecos.xmc import Indexer, LabelEmbeddingFactory
     from pecos.xmc.xlinear.model import XLinearModel
 
@@ -90,24 +111,28 @@ def run_pecos(X, Y, X_test, folder, threads):
         chain = Indexer.gen(labels, indexer_type=kind, threads=threads, seed=0)
         return XLinearModel.train(X, Y, C=chain, threads=threads)
 
+    def predict(X):
+        return model.predict(X, threads=threads, **settings)
+
     model, train_s = timed(train, Y.tocsc())
     model.save(str(folder))
     model = XLinearModel.load(str(folder), is_predict_only=True)
     settings = {"beam_size": 10, "only_topk": TOP}
-    scores, predict_s = timed(model.predict, X_test, threads=threads, **settings)
-    settings |= {"label_features": "pifa", "seed": 0}
-    return train_s, predict_s, best_ids(scores), settings
+    return train_s, predict, best_ids, settings | {"label_features": "pifa", "seed": 0}
 
 
-def run_omikuji(X, Y, X_test, folder, threads):
+def run_omikuji(X, Y, folder, threads):
     import omikuji
     from sklearn.datasets import dump_svmlight_file
 
-    def predict():  # a row at a time, as pairs: it has no other way
-        pairs = list(zip(X_test.indices.tolist(), X_test.data.tolist(), strict=True))
-        ends = X_test.indptr.tolist()
+    def predict(X):  # a row at a time, as pairs: it has no other way
+        pairs = list(zip(X.indices.tolist(), X.data.tolist(), strict=True))
+        ends = X.indptr.tolist()
         rows = [pairs[i:j] for i, j in zip(ends, ends[1:], strict=False)]
         return [model.predict(row, beam_size=10, top_k=TOP) for row in rows]
+
+    def ids(rows):
+        return padded([i for row in rows for i, _ in row], [len(row) for row in rows])
 
     path = folder.with_suffix(".txt")
     with path.open("wb") as file:
@@ -119,23 +144,29 @@ def run_omikuji(X, Y, X_test, folder, threads):
     model, train_s = timed(train, str(path), n_threads=threads)
     model.save(str(folder))
     model.init_prediction_thread_pool(threads)
-    rows, predict_s = timed(predict)
-    ids = padded([i for row in rows for i, _ in row], [len(row) for row in rows])
-    return train_s, predict_s, ids, {"beam_size": 10, "top_k": TOP}
+    return train_s, predict, ids, {"beam_size": 10, "top_k": TOP}
 
 
-def run_napkinxc(X, Y, X_test, folder, threads):
+def run_napkinxc(X, Y, folder, threads):
     from napkinxc.models import PLT
+
+    def predict(X):
+        return model.predict(X, top_k=TOP)
+
+    def ids(rows):
+        return padded(np.concatenate(rows), [len(row) for row in rows])
 
     model = PLT(str(folder), threads=threads, seed=0)
     _, train_s = timed(model.fit, X, Y)
     model.load()
-    rows, predict_s = timed(model.predict, X_test, top_k=TOP)
-    ids = padded(np.concatenate(rows), [len(row) for row in rows])
-    return train_s, predict_s, ids, {"seed": 0, "top_k": TOP}
+    return train_s, predict, ids, {"seed": 0, "top_k": TOP}
 
 
-OURS = {"frequent": (run_frequent, "numpy"), "knn": (run_knn, "scikit-learn")}
+OURS = {
+    "frequent": (run_frequent, "numpy"),
+    "knn": (run_knn, "scikit-learn"),
+    "lightdxml": (run_lightdxml, "torch"),
+}
 THEIRS = {
     "pecos": (run_pecos, "libpecos"),
     "omikuji": (run_omikuji, "omikuji"),
@@ -151,12 +182,16 @@ def worker(peer, folder, threads):
     files = [Path(folder, f"{name}.npz") for name in ("X", "Y", "X_test")]
     X, Y, X_test = [sp.csr_matrix(sp.load_npz(file)) for file in files]
     target = Path(folder, f"{peer}-model")
-    train_s, predict_s, ids, settings = run(X, Y, X_test, target, int(threads))
-    np.save(Path(folder, f"{peer}.npy"), ids)
+    train_s, predict, ids_of, settings = run(X, Y, target, int(threads))
+    answer, predict_s = timed(predict, X_test)
+    np.save(Path(folder, f"{peer}.npy"), ids_of(answer))
+    rows = [X_test[i] for i in range(min(ALONE, X_test.shape[0]))]
+    alone = [min(timed(predict, row)[1] for _ in range(2)) for row in rows]
     size = sum(file.stat().st_size for file in target.rglob("*"))
     result = {
         "fit_s": round(train_s, 1),
         "predict_ms_a_document": round(1e3 * predict_s / X_test.shape[0], 3),
+        "predict_ms_alone": round(1e3 * float(np.median(alone)), 3),
         "model_MB": round(1e-6 * size, 1) if size else None,
         "peak_MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "settings": settings,
@@ -228,8 +263,8 @@ def compare(X, Y, X_test, Y_test, peers, threads):
 
 def show(results):
     """Print an aligned table, a row a peer, and errors below."""
-    numbers = ["fit_s", "predict_ms_a_document", "model_MB"]
-    table = [["peer", *METRICS, "train s", "ms/doc", "MB"]]
+    numbers = ["fit_s", "predict_ms_a_document", "predict_ms_alone", "model_MB"]
+    table = [["peer", *METRICS, "train s", "ms/doc", "alone", "MB"]]
     for peer, result in results.items():
         if "metrics" in result:
             cells = [f"{value:.2f}" for value in result["metrics"].values()]

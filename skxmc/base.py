@@ -40,6 +40,13 @@ class BaseXMCClassifier(RankingClassifier):
     read from `X`, and the training labels `Y`.
     """
 
+    # What to turn where training would not fit into memory.
+    _saves_memory = (
+        "Lower batch_size or max_length (the step), label_dim or n_layers (the "
+        "weights), or rank fewer labels a step: max_leaf_size=100, and a smaller "
+        'n_shortlist. label_precision="bf16" halves what clustered labels take.'
+    )
+
     def fit(self, X, y):
         """Fit the classifier.
 
@@ -96,7 +103,7 @@ class BaseXMCClassifier(RankingClassifier):
         dtype = torch.float64 if precision == "fp64" else torch.float32
         with _seeded(rng, device):
             encoder, docs = self._read_first(X)
-            held_out = _hold_out(Y, self.validation_fraction, rng)
+            held_out = self._hold_out(Y, rng)
             self._check_held_out(held_out)
             rows = np.setdiff1d(np.flatnonzero(np.diff(Y.indptr)), held_out)
             network = self._build(encoder, docs, X, _only(Y, rows), rng)
@@ -109,6 +116,7 @@ class BaseXMCClassifier(RankingClassifier):
                 keeps_best=len(held_out) > 0,
                 accumulate=self.accumulate,
                 number_bytes=dtype.itemsize,
+                advice=self._saves_memory,
             )
             self.network_ = network.to(device)
             if precision == "fp64":
@@ -161,18 +169,22 @@ class BaseXMCClassifier(RankingClassifier):
         return state
 
     def _check_parameters(self):
+        self._check_training_parameters()
+        for name in ("max_length", "n_layers"):
+            check_number(name, getattr(self, name), numbers.Integral, 1)
+        if self.encoder_dropout is not None:
+            check_number("encoder_dropout", self.encoder_dropout, numbers.Real, 0, 1)
+
+    def _check_training_parameters(self):
         whole, real = numbers.Integral, numbers.Real
-        for name in ("max_length", "n_layers", "max_epochs", "batch_size", "top_k"):
+        for name in ("max_epochs", "batch_size", "accumulate", "top_k"):
             check_number(name, getattr(self, name), whole, 1)
-        check_number("accumulate", self.accumulate, whole, 1)
         check_number("n_iter_no_change", self.n_iter_no_change, whole, 1)
         for name in ("learning_rate", "head_learning_rate", "weight_decay", "tol"):
             check_number(name, getattr(self, name), real, 0)
         for name in ("dropout", "validation_fraction"):
             check_number(name, getattr(self, name), real, 0, 1, open_high=True)
         check_number("warmup", self.warmup, real, 0, 1)
-        if self.encoder_dropout is not None:
-            check_number("encoder_dropout", self.encoder_dropout, real, 0, 1)
         if self.clip_norm is not None:
             check_number("clip_norm", self.clip_norm, real, 0, open_low=True)
         if self.swa_start is not None:
@@ -219,6 +231,9 @@ class BaseXMCClassifier(RankingClassifier):
             return Features(X)
         return tokenize(X, self.tokenizer_, self.max_length)
 
+    def _hold_out(self, Y, rng):
+        return _hold_out(Y, self.validation_fraction, rng)
+
     def _check_held_out(self, held_out):
         if len(held_out) or not self.validation_fraction:
             return
@@ -237,16 +252,14 @@ class BaseXMCClassifier(RankingClassifier):
         )
 
     def _train(self, docs, Y, rows, held_out, rng, device, precision):
-        # As many as a document has labels: P@5 of 5 labels, or of one a document,
-        # would not tell rankings apart.
-        k = min(5, max(1, round(Y.nnz / np.count_nonzero(np.diff(Y.indptr)))))
+        k = depth_of(Y)
 
         def evaluate(network):
             options = dict(device=device, precision=precision)
             ids, _ = rank(
                 network, docs, held_out, k, batch_size=self.batch_size, **options
             )
-            return precision_at_k(Y[held_out], _minus_one(ids, self.n_labels_), k)
+            return precision_at_k(Y[held_out], minus_one(ids, self.n_labels_), k)
 
         train(
             self.network_,
@@ -309,7 +322,7 @@ class BaseXMCClassifier(RankingClassifier):
             precision=choose_precision(self.precision, device),
             verbose=self.verbose > 1,
         )
-        return _minus_one(ids, self.n_labels_), scores
+        return minus_one(ids, self.n_labels_), scores
 
     def _log_odds(self, scores):
         slope, offset = self.calibration_
@@ -337,6 +350,14 @@ def _hold_out(Y, fraction, rng):
     return np.sort(rows[~needed][: round(fraction * len(rows))])
 
 
+def depth_of(Y):
+    """K of the P@k that tells rankings apart: labels a document, at most 5.
+
+    P@5 of 5 labels in all, or of one a document, would not.
+    """
+    return min(5, max(1, round(Y.nnz / np.count_nonzero(np.diff(Y.indptr)))))
+
+
 def _only(Y, rows):
     """Y with other rows than `rows` emptied."""
     kept = np.zeros(Y.shape[0], Y.dtype)
@@ -347,7 +368,8 @@ def _only(Y, rows):
     return Y
 
 
-def _minus_one(ids, n_labels):
+def minus_one(ids, n_labels):
+    """Label columns padded with -1 instead of n_labels."""
     return np.where(ids == n_labels, -1, ids)
 
 

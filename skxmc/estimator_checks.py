@@ -346,10 +346,10 @@ def check_bad_labels(estimator):
 def check_bad_parameters(estimator):
     """Bad values of the shared parameters are refused by name."""
     texts, Y = make_data()
-    counts = {"max_epochs": 0, "batch_size": 1.5, "top_k": "all", "max_length": True}
-    rates = {"learning_rate": -1, "dropout": 1, "warmup": 2, "weight_decay": "no"}
-    names = {"device": "abacus", "precision": "fp8"}
-    for name, value in (counts | rates | names).items():
+    counts = [("max_epochs", 0), ("batch_size", 1.5), ("batch_size", True)]
+    rates = [("learning_rate", -1), ("dropout", 1), ("warmup", 2)]
+    names = [("weight_decay", "no"), ("top_k", "all"), ("device", "abacus")]
+    for name, value in [*counts, *rates, *names, ("precision", "fp8")]:
         assert_fit_refused(estimator, texts, Y, name, **{name: value})
     with_length = dict(label_texts=WORDS[:5])
     assert_fit_refused(estimator, texts, Y, "label_texts.*5.*6", **with_length)

@@ -8,12 +8,15 @@ from torch.nn.functional import logsigmoid
 
 from ._clustering import ClusteringXMCClassifier, group_means, principal_part
 from ._validation import check_choice, check_number
-from .nn.heads import SCALE, DocumentVectors, at_full_precision, cluster_head
+from .nn.heads import (
+    SCALE,
+    DocumentVectors,
+    at_full_precision,
+    cluster_head,
+    first_offset,
+)
 from .nn.losses import at_least_float32, bce_loss, bce_loss_all
-from .nn.shortlist import LabelClusters, best_labels
-
-# Label vectors looked at to tell how far apart labels are that have nothing in common.
-_N_COMPARED = 1000
+from .nn.shortlist import LabelClusters, best_labels, log_odds
 
 
 class LightXMLNetwork(nn.Module):
@@ -136,9 +139,7 @@ class LightXMLNetwork(nn.Module):
         if self.single_label:
             logarithms = logarithms.log_softmax(dim=1)
         ids, scores = best_labels(logarithms, k, n_labels, ids)
-        if not self.single_label:  # log p - log(1 - p)
-            scores = scores - (-torch.expm1(scores.clamp(max=-1e-30))).log()
-        return ids, scores
+        return ids, scores if self.single_label else log_odds(scores)
 
     def floats_per_document(self, length):
         """Activations kept for the gradient, in floats, at `length` tokens."""
@@ -408,7 +409,7 @@ class LightXMLClassifier(ClusteringXMCClassifier):
         if readings is not None:
             start, vectors = principal_part(readings, self.label_dim)
             cluster_start = group_means(vectors, self.label_groups_)
-            offset = _first_offset(vectors)
+            offset = first_offset(vectors, SCALE)
             dim = vectors.shape[1]
         elif not all_labels:
             dim = self.label_dim or 400
@@ -429,17 +430,3 @@ class LightXMLClassifier(ClusteringXMCClassifier):
             offset=offset,
             single_label=self._y_kind == "single",
         )
-
-
-def _first_offset(vectors):
-    """Logit 0 is where a document is nearer to a label than labels are by chance.
-
-    Of unit vectors of shape (n_labels, dim): their mean cosine and three standard
-    deviations, at the scale of the scores.
-    """
-    some = vectors[torch.randperm(len(vectors))[:_N_COMPARED]]
-    i, j = torch.triu_indices(len(some), len(some), offset=1)
-    cosines = (some @ some.T)[i, j]
-    if len(cosines) < 2:
-        return -0.5 * SCALE
-    return -SCALE * float(cosines.mean() + 3 * cosines.std())

@@ -77,13 +77,21 @@ def colours():
     return texts, Y, WORDS[:12]
 
 
+def encode_densely(encoder, batch):
+    """What a bag of features returns, by operations that torch differentiates."""
+    each = encoder.features.table[batch["features"]]
+    bag = (each * batch["weights"][:, :, None]).sum(dim=1)
+    states = bag + encoder.block(bag)
+    return states, states
+
+
 @pytest.fixture
 def gradient_by_row():
-    """Function that writes out the gradient of a head that is trained by row."""
+    """Function that writes out the gradient of a table that is trained by row."""
 
-    def write_out(head):
-        dense = torch.zeros_like(head.identity)
-        for ids, docs, weights in head.touched:
+    def write_out(module):
+        dense = torch.zeros_like(module.table)
+        for ids, docs, weights in module.touched:
             each = weights[:, :, None] * docs[:, None]
             dense = dense.index_add(0, ids.flatten(), each.flatten(0, 1))
         return dense.detach()

@@ -12,6 +12,7 @@ from skxmc.nn.devices import (
     choose_precision,
     to_device,
 )
+from skxmc.nn.encoders import FeatureVectors
 from skxmc.nn.heads import LabelScores
 
 
@@ -22,6 +23,7 @@ class Network(nn.Linear):
 
     def __init__(self):
         super().__init__(25, 4, bias=False)
+        self.encoder = nn.Identity()
 
     def floats_per_document(self, length):
         return 1000 * length
@@ -133,16 +135,30 @@ def test_memory_of_a_step_by_row_on_a_gpu(monkeypatch):
         check_memory(network, 50, 8, "cuda", accumulate=2)
 
 
+def test_memory_of_a_step_by_row_on_a_gpu_counts_features(monkeypatch):
+    network = Network()
+    network.encoder = FeatureVectors(torch.zeros(199, 5))
+    network.ranker = LabelScores(torch.zeros(99, 3), row_wise=True)
+    need = 4 * (4 * 100 + 3 * 1000 + 3 * 300) + 4 * 8 * 1000 * 50
+    # A document touches as many rows as it has features, 50, and 7 candidates.
+    need += 4 * 16 * 50 * (6 * 5 + 16) + 4 * 16 * 7 * (6 * 3 + 16)
+    monkeypatch.setattr(devices, "_free_memory", lambda device: need)
+    check_memory(network, 50, 8, "cuda", accumulate=2)
+    monkeypatch.setattr(devices, "_free_memory", lambda device: need - 1)
+    with pytest.raises(MemoryError):
+        check_memory(network, 50, 8, "cuda", accumulate=2)
+
+
 def test_memory_that_does_not_suffice(monkeypatch):
     monkeypatch.setattr(devices, "_free_memory", lambda device: 3 * 2**29)
     network = Network()
     with pytest.raises(MemoryError) as caught:
-        check_memory(network, 2**14, 2**6, "cuda")
+        check_memory(network, 2**14, 2**6, "cuda", advice="Read less.")
     message = str(caught.value)
     # 64 documents of 16384 tokens of 1000 floats: 3.9 GiB.
     assert "3.9 GiB more on cuda, and 1.5 GiB are free" in message
     assert "a step of 64 documents of up to 16384 tokens" in message
-    assert "Lower batch_size or max_length" in message
+    assert message.endswith("tokens. Read less.")
 
 
 def test_free_memory_of_this_machine():

@@ -6,21 +6,23 @@ import pickle
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
 import transformers
-from conftest import WORDS
+from conftest import WORDS, encode_densely
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 from skxmc.nn import encoders
 from skxmc.nn.encoders import (
     BagEncoder,
+    FeatureVectors,
     TransformerEncoder,
     cls_is_last,
     load_encoder,
     position_limit,
 )
-from skxmc.nn.text import tokenize
+from skxmc.nn.text import Features, tokenize
 
 TEXTS = ["red", "green blue fox dog cat tree", "", "old house near the river stone"]
 
@@ -329,13 +331,8 @@ def test_progress_bars_are_left_as_they_were(tiny_encoder):
 
 
 def bag_batch(dense):
-    rows = [np.flatnonzero(row) for row in dense]
-    ends = np.cumsum([0, *map(len, rows)])
-    return {
-        "features": torch.from_numpy(np.concatenate(rows)),
-        "weights": torch.from_numpy(dense[dense != 0].astype(np.float32)),
-        "offsets": torch.from_numpy(ends[:-1]),
-    }
+    docs = Features(sp.csr_array(dense.astype(np.float32)))
+    return docs.batch(np.arange(len(dense)))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -347,7 +344,9 @@ def test_bag_is_a_dense_formula(dtype):
     dense[[1, 4]] = 0  # empty rows, one of them the last
     states, mean = encoder(bag_batch(dense))
     linear = encoder.block[0]
-    bag = torch.from_numpy(dense).to(torch.float32).to(dtype) @ encoder.features
+    table = encoder.features.table
+    assert table.shape == (8, 4) and (table[7] == 0).all()
+    bag = torch.from_numpy(dense).to(torch.float32).to(dtype) @ table[:7]
     expected = bag + (bag @ linear.weight.T + linear.bias).relu()
     torch.testing.assert_close(states, expected)
     assert states is mean
@@ -361,6 +360,55 @@ def test_bag_of_nothing_but_empty_rows():
     assert states.shape == (3, 4)
     states.sum().backward()
     assert states.isfinite().all()
+
+
+def test_feature_vectors_learn_by_row(gradient_by_row):
+    torch.manual_seed(0)
+    encoder = BagEncoder(7, 4).double()
+    dense = np.random.default_rng(0).normal(size=(5, 7))
+    dense[np.abs(dense) < 0.5] = 0
+    dense[:, 2] = 0  # a feature that no document has
+    batch = bag_batch(dense)
+    assert not encoder.features.table.requires_grad
+    upstream = torch.randn(5, 4, dtype=torch.float64)
+    encoder(batch)[0].backward(upstream)
+    found = gradient_by_row(encoder.features)
+    assert encoder.features.table.grad is None
+
+    encoder.features.table.requires_grad_()
+    (wanted,) = torch.autograd.grad(
+        encode_densely(encoder, batch)[0], encoder.features.table, upstream
+    )
+    torch.testing.assert_close(found, wanted)
+    assert (found[[2, 7]] == 0).all()
+    assert (found[[0, 1, 3, 4, 5, 6]] != 0).any(dim=1).all()
+
+
+def test_feature_vectors_start_at_length_1():
+    torch.manual_seed(0)
+    table = BagEncoder(500, 16).features.table[:500]
+    assert table.square().sum(dim=1).mean().item() == pytest.approx(1, abs=0.05)
+    assert table.mean().item() == pytest.approx(0, abs=0.01)
+
+
+def test_feature_vectors_start_where_they_are_told():
+    vectors = torch.randn(5, 3)
+    features = FeatureVectors(vectors)
+    assert torch.equal(features.table[:5], vectors)
+    bag = features(bag_batch(np.eye(5)))
+    assert torch.equal(bag, vectors)
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, "pickle"])
+def test_copies_of_a_bag_learn_on_their_own(duplicate):
+    encoder = BagEncoder(7, 4)
+    if duplicate == "pickle":
+        twin = pickle.loads(pickle.dumps(encoder))
+    else:
+        twin = duplicate(encoder)
+    twin(bag_batch(np.eye(7)))[0].sum().backward()
+    assert len(twin.features.touched) == 1 and not encoder.features.touched
+    assert torch.equal(twin.features.table, encoder.features.table)
 
 
 def test_pretrained_or_not(tiny_model):

@@ -12,8 +12,9 @@ from sklearn.utils.validation import validate_data
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from skxmc import GRankClassifier, LightXMLClassifier
+from skxmc import GRankClassifier, LightDXMLClassifier, LightXMLClassifier
 from skxmc.estimator_checks import CHECKS, check_xmc_estimator
+from skxmc.nn.search import has_hnswlib
 
 TINY = dict(
     n_layers=1,
@@ -25,12 +26,41 @@ TINY = dict(
     precision="fp32",
 )
 CLUSTERS = dict(max_leaf_size=2, n_shortlist=2, predict_shortlist=2)
+# Labels of LightDXML that are classified; of 6 that there are.
+FEW = dict(n_frequent=2, n_shortlist=2, predict_shortlist=2)
+TINY_LIGHT = {
+    name: value
+    for name, value in TINY.items()
+    if name not in ("n_layers", "max_length")
+}
 
 
 @pytest.mark.parametrize("classifier", [GRankClassifier, LightXMLClassifier])
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_classifier_passes(classifier, check, tiny_encoder):
     check(classifier(tiny_encoder, **TINY))
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_lightdxml_passes(check):
+    check(LightDXMLClassifier(**TINY_LIGHT))
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        FEW,
+        dict(n_frequent=0, token_vectors=None, label_init="random", swa_start=0),
+        dict(n_frequent=0, n_random_negatives=2, beta="auto", refresh_every=1),
+        pytest.param(
+            FEW | dict(search="hnsw"),
+            marks=pytest.mark.skipif(not has_hnswlib(), reason="needs hnswlib"),
+        ),
+    ],
+    ids=str,
+)
+def test_lightdxml_passes_in_other_modes(params):
+    check_xmc_estimator(LightDXMLClassifier(**TINY_LIGHT | params))
 
 
 @pytest.mark.parametrize(
@@ -189,6 +219,7 @@ SUITE = dict(
     precision="fp64",
 )
 FAST = dict(batch_size=64, max_epochs=8, head_learning_rate=0.1)
+FAST_LIGHT = dict(max_epochs=15, head_learning_rate=3e-2)
 
 
 def assert_passes_whole_suite(estimator):
@@ -205,6 +236,8 @@ def assert_passes_whole_suite(estimator):
         (GRankClassifier, dict(max_epochs=15, head_learning_rate=3e-2)),
         (LightXMLClassifier, FAST),
         (LightXMLClassifier, FAST | CLUSTERS),
+        (LightDXMLClassifier, FAST_LIGHT),
+        (LightDXMLClassifier, FAST_LIGHT | FEW),
     ],
 )
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.DataConversionWarning")
@@ -232,6 +265,10 @@ class GRankOnRows(RendersRows, GRankClassifier):
 
 
 class LightXMLOnRows(RendersRows, LightXMLClassifier):
+    pass
+
+
+class LightDXMLOnRows(RendersRows, LightDXMLClassifier):
     pass
 
 
@@ -280,4 +317,11 @@ def row_encoder(tmp_path_factory):
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.DataConversionWarning")
 def test_sklearn_suite_on_texts(classifier, params, row_encoder):
     model = classifier(row_encoder, n_layers=1, **SUITE | params)
+    assert_passes_whole_suite(model)
+
+
+@pytest.mark.parametrize("params", [{}, FEW])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.DataConversionWarning")
+def test_sklearn_suite_of_lightdxml_on_texts(params):
+    model = LightDXMLOnRows(label_dim=32, **SUITE | FAST_LIGHT | params)
     assert_passes_whole_suite(model)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from conftest import encode_densely
 from torch.nn.functional import cosine_similarity, logsigmoid
 
 from skxmc.grank import GRankNetwork
@@ -46,7 +47,7 @@ def make_batch(seed=0):
 
 def scores_of(network, batch):
     """Scores of all clusters and all labels, by the parts of the network."""
-    first, _ = network.encoder(batch)
+    first, _ = encode_densely(network.encoder, batch)
     labels = network.read.project(first) @ network.ranker.identity[:N_LABELS].T
     found = None if network.retriever is None else network.retriever(first)
     return found, labels
@@ -184,7 +185,9 @@ def weighted(network, weight):
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
 def test_loss_over_clusters_and_candidates(n_shortlist, weight, gradient_by_row):
     network = weighted(make_network(GROUPS, n_shortlist=n_shortlist), weight)
-    network.ranker.identity.requires_grad_()
+    by_row = network.ranker, network.encoder.features
+    for module in by_row:
+        module.table.requires_grad_()
     batch, positives, Y = make_batch()
     is_positive = torch.from_numpy(Y.toarray() > 0)
     found, labels = scores_of(network, batch)
@@ -205,11 +208,8 @@ def test_loss_over_clusters_and_candidates(n_shortlist, weight, gradient_by_row)
     names, parameters = zip(*network.named_parameters(), strict=True)
     wanted = torch.autograd.grad(expected, parameters, allow_unused=True)
     found = torch.autograd.grad(loss, parameters, allow_unused=True)
-    by_row = gradient_by_row(network.ranker)
-    found = [
-        by_row if n == "ranker.identity" else g
-        for n, g in zip(names, found, strict=True)
-    ]
+    by_row = {id(module.table): gradient_by_row(module) for module in by_row}
+    found = [by_row.get(id(p), g) for p, g in zip(parameters, found, strict=True)]
     for name, one, two in zip(names, found, wanted, strict=True):
         torch.testing.assert_close(one, two, msg=name)
 
@@ -265,11 +265,13 @@ def test_lambda_of_equation_9(schedule, lambda_max):
     assert got == pytest.approx(lambda_max * expected)
 
 
-def test_documents_without_labels_teach_nothing():
+def test_documents_without_labels_teach_nothing(gradient_by_row):
     network = make_network(GROUPS, n_shortlist=2)
     batch, *_ = make_batch()
     network.loss(batch, torch.full((N_DOCS, 1), N_LABELS)).backward()
     assert all((p.grad == 0).all() for p in network.parameters() if p.grad is not None)
+    for module in (network.ranker, network.encoder.features):
+        assert module.touched and (gradient_by_row(module) == 0).all()
 
 
 def test_dropout_only_while_training():

@@ -12,10 +12,11 @@ FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
 # A module imports from lower tiers only; those of one tier do not know each other.
 # Private helpers lie below all, and whatever is not named here above all.
 TIERS = [
-    "nn.devices nn.text nn.labels nn.losses nn.rowwise nn.shortlist metrics datasets",
+    "nn.devices nn.text nn.labels nn.losses nn.rowwise nn.search nn.shortlist "
+    "metrics datasets",
     "cluster _outputs",
     "nn.encoders nn.heads",
-    "nn.training",
+    "nn.training _token_vectors",
     "base",
     "_clustering",
     "grank lightxml lightdxml treaderxml gudn ensemble",

@@ -93,12 +93,15 @@ def steps(running, monkeypatch):
 
 @pytest.fixture
 def by_row(gradient_by_row, monkeypatch):
-    """Of each step of label vectors: their gradient, its scale, and the rate."""
+    """Of each step by row: the gradient, its scale, and the rate.
+
+    Where there are vectors of features, theirs come before those of labels.
+    """
     steps, step = [], RowwiseAdamW.step
 
     def stepped(self, rate, *, scale=None, applies=None):
         assert applies is None
-        head = types.SimpleNamespace(identity=self.vectors, touched=self.touched)
+        head = types.SimpleNamespace(table=self.vectors, touched=self.touched)
         steps.append((gradient_by_row(head), scale, rate))
         return step(self, rate, scale=scale)
 
@@ -547,8 +550,9 @@ def test_accumulation_is_a_larger_batch(params, features, colours, by_row):
         results.append((gradients, model.network_.ranker.identity.detach()))
     small, large, other = results
     # AdamW hides a factor of the gradient: so the gradient is looked at, too.
-    assert len(small[0]) == len(large[0]) == 4 and len(other[0]) == 8
-    assert (large[0][0].norm(dim=1)[:12] > 1e-3).all()
+    # Of features and labels.
+    assert len(small[0]) == len(large[0]) == 2 * 4 and len(other[0]) == 2 * 8
+    assert all((g.norm(dim=1)[:12] > 1e-3).all() for g in large[0][:2])
     torch.testing.assert_close(small[0], large[0], rtol=1e-6, atol=1e-9)
     torch.testing.assert_close(small[1], large[1], rtol=1e-6, atol=1e-9)
     assert (other[1] - large[1]).norm() > 1e-3
@@ -564,7 +568,8 @@ def test_clip_norm_is_that_of_all_gradients(
     def observed(parameters, max_norm, total_norm):
         dense = torch.cat([p.grad.flatten() for p in parameters])
         names = {id(p) for p in running[-1].parameters()} - {id(p) for p in parameters}
-        assert names == {id(running[-1].ranker.identity)}
+        by_row = running[-1].encoder.features, running[-1].ranker
+        assert names == {id(module.table) for module in by_row}
         norms.append((total_norm.item(), dense.double().norm().item()))
         result = clip(parameters, max_norm, total_norm)
         clipped = torch.cat([p.grad.flatten() for p in parameters]).norm().item()
@@ -575,12 +580,14 @@ def test_clip_norm_is_that_of_all_gradients(
     monkeypatch.setattr(training, "clip_grads_with_norm_", observed)
     params = CLUSTERS | dict(clip_norm=clip_norm, accumulate=accumulate)
     fit_features(features, colours, **params, loss_reduction="sum")
-    assert len(norms) == len(by_row) == 12 / accumulate
-    for (total, dense), (gradient, scale, _) in zip(norms, by_row, strict=True):
-        own = gradient.double().norm().item()
-        assert total == pytest.approx((dense**2 + own**2) ** 0.5, rel=1e-5)
-        assert own > 0.05 * total  # so that it cannot be missed unseen
-        assert scale.item() == pytest.approx(min(1.0, clip_norm / total), rel=1e-2)
+    assert len(norms) == 12 / accumulate
+    pairs = zip(by_row[::2], by_row[1::2], strict=True)
+    for (total, dense), pair in zip(norms, pairs, strict=True):
+        own = [gradient.double().norm().item() for gradient, *_ in pair]
+        assert total == pytest.approx(np.linalg.norm([dense, *own]), rel=1e-5)
+        assert min(own) > 0.05 * total  # so that none can be missed unseen
+        for _, scale, _ in pair:
+            assert scale.item() == pytest.approx(min(1.0, clip_norm / total), rel=1e-2)
 
 
 @pytest.mark.parametrize("schedule", ["constant", "linear"])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from conftest import encode_densely
 from torch.nn.functional import (
     binary_cross_entropy_with_logits,
     cosine_similarity,
@@ -57,7 +58,7 @@ def make_batch(seed=0):
 
 def scores_of(network, batch):
     """Scores of all clusters and all labels, by the parts of the network."""
-    for_clusters, for_labels = network.read(*network.encoder(batch))
+    for_clusters, for_labels = network.read(*encode_densely(network.encoder, batch))
     found = for_clusters @ network.recall.weight.T + network.recall.bias
     if network.ranker is None:
         return found, None
@@ -125,17 +126,19 @@ def assert_ranks(ranked, expected, k):
 
 
 def assert_loss_and_gradients(network, batch, positives, expected, gradient_by_row):
-    """Demand a loss and what it teaches all parameters, label vectors included."""
-    network.ranker.touched.clear()
+    """Demand a loss and what it teaches all parameters, those by row included."""
+    by_row = [m for m in network.modules() if getattr(m, "row_wise", False)]
+    for module in by_row:
+        module.touched.clear()
     loss = network.loss(batch, positives)
     torch.testing.assert_close(loss, expected)
     names, parameters = zip(*network.named_parameters(), strict=True)
     wanted = torch.autograd.grad(expected, parameters)
     found = torch.autograd.grad(loss, parameters, allow_unused=True)
-    by_row = gradient_by_row(network.ranker)
+    by_row = {id(module.table): gradient_by_row(module) for module in by_row}
+    found = [by_row.get(id(p), g) for p, g in zip(parameters, found, strict=True)]
     for name, one, two in zip(names, found, wanted, strict=True):
         assert (two != 0).any(), name
-        one = by_row if name == "ranker.identity" else one
         torch.testing.assert_close(one, two, msg=name)
 
 
@@ -149,7 +152,7 @@ def test_loss_over_clusters_and_candidates(
 ):
     options = options | dict(n_shortlist=n_shortlist, loss_reduction=reduction)
     network = make_network(GROUPS, predict_shortlist=3, **options)
-    network.ranker.identity.requires_grad_()
+    network.requires_grad_()
     batch, positives, Y = make_batch()
     is_positive = torch.from_numpy(Y.toarray() > 0)
     found, labels = scores_of(network, batch)
@@ -167,20 +170,15 @@ def test_loss_over_clusters_and_candidates(
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize("started", [False, True])
-def test_loss_of_recall_alone(reduction, started):
+def test_loss_of_recall_alone(reduction, started, gradient_by_row):
     network = make_network(started=started, loss_reduction=reduction)
+    network.requires_grad_()
     batch, positives, Y = make_batch()
     is_positive = torch.from_numpy(Y.toarray() > 0)
     found, _ = scores_of(network, batch)
     mask = torch.ones_like(is_positive)
     expected = cross_entropy(found, is_positive, mask, reduction)
-    loss = network.loss(batch, positives)
-    torch.testing.assert_close(loss, expected)
-    parameters = list(network.parameters())
-    wanted = torch.autograd.grad(expected, parameters)
-    for one, two in zip(torch.autograd.grad(loss, parameters), wanted, strict=True):
-        assert (two != 0).any()
-        torch.testing.assert_close(one, two)
+    assert_loss_and_gradients(network, batch, positives, expected, gradient_by_row)
 
 
 def test_offset_only_where_label_vectors_have_a_start():
@@ -213,7 +211,7 @@ def test_label_scores_keep_the_precision_of_label_vectors():
 def test_loss_over_uniform_negatives(reduction, gradient_by_row):
     options = dict(n_shortlist=2, negatives="uniform", loss_reduction=reduction)
     network = make_network(GROUPS, **options)
-    network.ranker.identity.requires_grad_()
+    network.requires_grad_()
     batch, positives, Y = make_batch()
     is_positive = torch.from_numpy(Y.toarray() > 0)
     torch.manual_seed(5)

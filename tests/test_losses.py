@@ -3,13 +3,20 @@
 import functools
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from skxmc.nn.losses import bce_loss, bce_loss_all, grank_loss, grank_loss_all
+from skxmc.nn.losses import (
+    bce_loss,
+    bce_loss_all,
+    grank_loss,
+    grank_loss_all,
+    log_distance_loss,
+)
 
 # What a gradient below 1 loses when it is rounded to the dtype of the scores.
 ROUNDING = {torch.float32: 1e-6, torch.bfloat16: 4e-3, torch.float16: 5e-4}
@@ -433,3 +440,67 @@ def test_bce_leaves_scores_and_positives_alone(dtype):
     bce_loss(scores, is_positive, mask).backward()
     after = scores.detach(), is_positive, ids
     assert all(map(torch.equal, after, before))
+
+
+# --- distance ---------------------------------------------------------------
+
+
+@st.composite
+def pairs(draw):
+    """Documents and labels, from the same to far apart."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**31)))
+    shape = 2, draw(st.integers(1, 9)), draw(st.integers(1, 6))
+    docs, labels = torch.from_numpy(rng.normal(size=shape))
+    return docs, docs + labels * draw(st.sampled_from([0.0, 1e-3, 1.0, 1e3]))
+
+
+@settings(max_examples=80, deadline=None)
+@given(pairs())
+def test_log_distance_of_equation_2(pairs):
+    docs, labels = pairs
+    gaps = np.linalg.norm(docs.numpy() - labels.numpy(), axis=1)
+    expected = np.log(1 + gaps**2).mean()
+    loss = log_distance_loss(docs, labels)
+    assert loss.shape == () and loss.dtype == torch.float64
+    assert loss.item() == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+@settings(max_examples=80, deadline=None)
+@given(pairs())
+def test_log_distance_gradient_in_closed_form(pairs):
+    docs, labels = (vectors.clone().requires_grad_() for vectors in pairs)
+    log_distance_loss(docs, labels).backward()
+    gaps = labels.detach() - docs.detach()
+    n_pairs = len(gaps)
+    expected = 2 * gaps / (1 + gaps.square().sum(dim=1, keepdim=True)) / n_pairs
+    torch.testing.assert_close(labels.grad, expected)
+    torch.testing.assert_close(docs.grad, -expected)
+    assert (n_pairs * labels.grad.norm(dim=1) <= 1 + 1e-9).all()
+
+
+def test_log_distance_pulls_hardest_at_distance_1():
+    labels = torch.tensor([[0.5], [1.0], [2.0], [1e9]], requires_grad=True)
+    log_distance_loss(torch.zeros(4, 1), labels).backward()
+    pulls = 4 * labels.grad[:, 0]
+    assert pulls.tolist() == pytest.approx([0.8, 1, 0.8, 2e-9])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, *ROUNDING])
+@pytest.mark.parametrize("other", [torch.float32, torch.float16])
+def test_log_distance_in_other_precisions(dtype, other):
+    # 300 squared overflows fp16.
+    docs, labels = torch.full((2, 3), 300.0, dtype=dtype), torch.zeros(2, 3).to(other)
+    docs.requires_grad_()
+    loss = log_distance_loss(docs, labels)
+    wide = torch.promote_types(torch.promote_types(dtype, other), torch.float32)
+    assert loss.dtype == wide
+    assert loss.item() == pytest.approx(math.log1p(3 * 300**2), rel=1e-6)
+    loss.backward()
+    assert docs.grad.dtype == dtype and docs.grad.isfinite().all()
+
+
+def test_log_distance_of_no_pairs_is_nothing():
+    docs = torch.ones(0, 3, requires_grad=True)
+    loss = log_distance_loss(docs, torch.ones(0, 3))
+    loss.backward()
+    assert loss == 0

@@ -9,19 +9,27 @@ import pytest
 import torch
 from transformers import BertModel
 
-from skxmc import GRankClassifier, LightXMLClassifier
+from skxmc import GRankClassifier, LightDXMLClassifier, LightXMLClassifier
+from skxmc.datasets import load_xmc_repository
 from skxmc.metrics import precision_at_k
 
 BENCHMARKS = pathlib.Path(__file__).parents[1] / "benchmarks"
-SYSTEMS = ["lightxml", "grank"]
-# Those of both papers' tables of results.
+# Those of the papers' tables of results.
 DATASETS = ["Eurlex-4K", "AmazonCat-13K", "Wiki10-31K", "Wiki-500K", "Amazon-670K"]
-CLASSES = {"lightxml": LightXMLClassifier, "grank": GRankClassifier}
-EACH = [(system, dataset) for system in SYSTEMS for dataset in DATASETS]
+OF_LIGHTDXML = ["EURLex-4K", "AmazonCat-13K", "Wiki10-31K"]
+OF_LIGHTDXML += ["WikiSeeAlsoTitles-350K", "AmazonTitles-670K"]
+OF = {"lightxml": DATASETS, "grank": DATASETS, "lightdxml": OF_LIGHTDXML}
+CLASSES = {
+    "lightxml": LightXMLClassifier,
+    "grank": GRankClassifier,
+    "lightdxml": LightDXMLClassifier,
+}
+EACH = [(system, dataset) for system in OF for dataset in OF[system]]
 
 SMALL = "--max-epochs 1 --n-layers 2 --max-length 16 --batch-size 8 --verbose 0"
 CLUSTERED = SMALL + " --max-leaf-size 3 --n-shortlist 2 --label-dim 8"
 CLUSTERED += " --validation-fraction 0"  # 4,000 documents are none of 45
+CYCLE = "--max-epochs 1 --label-epochs 1 --label-dim 8 --verbose 0"
 
 
 @pytest.fixture
@@ -53,6 +61,22 @@ def folder(tmp_path, colours):
 
 
 @pytest.fixture
+def features(tmp_path, colours):
+    """The same data set in the features layout: a feature for each word."""
+    texts, Y, names = colours
+    words = sorted({word for text in texts for word in text.split()})
+    folder = tmp_path / "colours-features"
+    folder.mkdir()
+    for split, rows in (("train", slice(0, 45)), ("test", slice(45, 60))):
+        lines = [f"{rows.stop - rows.start} {len(words)} {len(names) + 1}"]
+        for text, ids in zip(texts[rows], Y[rows].tolil().rows, strict=True):
+            values = " ".join(f"{words.index(word)}:0.5" for word in text.split())
+            lines.append(f"{','.join(map(str, ids))} {values}")
+        (folder / f"{split}.txt").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture
 def three_encoders(tmp_path, tiny_model, tiny_tokenizer):
     """Folders of three random encoders, named as the paper's."""
     paths = []
@@ -68,9 +92,10 @@ def three_encoders(tmp_path, tiny_model, tiny_tokenizer):
 def run(papers, folder, capsys):
     """Run the command; what it printed and what it wrote."""
 
-    def run(system, dataset, encoder, parameters, *options):
-        words = f"--system {system} --dataset {dataset} --data {folder} {parameters}"
-        path = papers.main([*words.split(), "--encoder", *encoder, *options])
+    def run(system, dataset, encoder, parameters, *options, data=folder):
+        words = f"--system {system} --dataset {dataset} --data {data} {parameters}"
+        encoder = ["--encoder", *encoder] if encoder else []
+        path = papers.main([*words.split(), *encoder, *options])
         return capsys.readouterr().out, json.loads(path.read_text())
 
     return run
@@ -88,23 +113,33 @@ def row(printed, name):
 @pytest.mark.parametrize("system, dataset", EACH)
 def test_settings_are_parameters(papers, system, dataset):
     known = inspect.signature(CLASSES[system]).parameters
-    for encoder in papers.ENCODERS.values():
-        for released in {False, system == "lightxml"}:
+    encoders = [None] if system == "lightdxml" else papers.ENCODERS.values()
+    for encoder in encoders:
+        for released in {False, system != "grank"}:
             settings = papers.settings(system, dataset, encoder, released_code=released)
             assert settings.keys() <= known.keys()
             CLASSES[system](**settings)._check_parameters()
 
 
+@pytest.mark.parametrize("system", OF)
+def test_tables_have_all_data_sets(papers, system):
+    tables = [papers.SETTINGS, papers.STATISTICS, papers.RESULTS]
+    tables += [papers.RELEASED_CODE] * (system != "grank")
+    for table in tables:
+        assert sorted(table[system]) == sorted(OF[system])
+
+
 @pytest.mark.parametrize("system, dataset", EACH)
 def test_every_data_set_has_its_figures(papers, system, dataset):
-    assert sorted(papers.SETTINGS[system]) == sorted(DATASETS)
-    assert sorted(papers.RESULTS[system]) == sorted(DATASETS)
-    statistics = papers.published_statistics(system, dataset)
-    assert list(statistics) == ["N train", "N test", "L", "labels a document"]
+    names = ["N train", "N test", "L", "labels a document"]
+    names = ["N train", "L", "V"] if system == "lightdxml" else names
+    assert list(papers.STATISTICS[system][dataset]) == names
     for figures in papers.RESULTS[system][dataset].values():
         assert len(figures) in (3, 6)
         assert list(figures[:3]) == sorted(figures[:3], reverse=True)  # P falls in k
-        assert list(figures[3:]) == sorted(figures[3:])  # PSP grows on these
+        # PSP grows on these, but for the one that LightDXML's paper has falling.
+        falls = (system, dataset) == ("lightdxml", "Wiki10-31K")
+        assert list(figures[3:]) == sorted(figures[3:], reverse=falls)
 
 
 # Copied from the papers a second time: E, B, width of label vectors, L_t.
@@ -132,6 +167,39 @@ def test_settings_of_the_papers(papers, system, dataset, epochs, batch, width, l
     assert settings["n_layers"] == 5 and settings["label_init"] == "random"
     small = dataset not in ("Wiki-500K", "Amazon-670K")
     assert settings["max_leaf_size"] == (1 if small else 100)
+
+
+# Copied from Table V and the released configurations a second time.
+@pytest.mark.parametrize(
+    "dataset, of_paper, of_code",
+    [
+        ("EURLex-4K", (0.75, 500, 0.006, 16, 8, 8), (0.75, 400, 0.006, 26, 8, 8)),
+        ("AmazonCat-13K", (1, 500, 0.007, 21, 4, 4), (0.75, 500, 0.007, 26, 4, 4)),
+        ("Wiki10-31K", (0.6, 600, 0.009, 21, 8, 6), (0.6, 600, 0.009, 26, 8, 6)),
+        (
+            "WikiSeeAlsoTitles-350K",
+            (0.1, 500, 0.008, 21, 6, 7),
+            (0.3, 500, 0.008, 26, 6, 20),
+        ),
+        (
+            "AmazonTitles-670K",
+            (1, 650, 0.007, 21, 6, 9),
+            (0.6, 800, 0.004, 26, 12, 9),
+        ),
+    ],
+)
+def test_settings_of_lightdxml(papers, dataset, of_paper, of_code):
+    names = "beta n_shortlist learning_rate max_epochs label_epochs refresh_every"
+    statistics = papers.STATISTICS["lightdxml"][dataset]
+    for figures, released in ((of_paper, False), (of_code, True)):
+        s = papers.settings("lightdxml", dataset, released_code=released)
+        assert tuple(s[name] for name in names.split()) == figures
+        assert s["predict_shortlist"] == s["n_shortlist"]
+        assert s["head_learning_rate"] == s["learning_rate"]
+        assert s["label_activation"] == ("none" if released else "relu")
+        assert s["max_features"] == statistics["V"]
+        assert s["n_frequent"] == s["n_random_negatives"] == 0
+        assert s["token_vectors"] is None and "encoder" not in s
 
 
 def test_averaging_starts_after_whole_epochs(papers):
@@ -163,6 +231,11 @@ def test_released_code_of_one_encoder(papers):
         ("grank", "AmazonCat-13K", "ensemble", [97.35, 84.08, 68.97]),
         ("grank", "Wiki10-31K", "single model", [89.63, 77.89, 68.10]),
         ("grank", "Amazon-670K", "ensemble", [49.36, 44.73, 40.37]),
+        ("lightdxml", "EURLex-4K", "single model", [82.38, 67.94, 56.18]),
+        ("lightdxml", "AmazonCat-13K", "single model", [94.76, 79.06, 64.96]),
+        ("lightdxml", "Wiki10-31K", "single model", [86.31, 73.45, 64.37]),
+        ("lightdxml", "WikiSeeAlsoTitles-350K", "single model", [19.92, 13.69, 11.02]),
+        ("lightdxml", "AmazonTitles-670K", "single model", [39.12, 35.88, 33.96]),
     ],
 )
 def test_published_precision(papers, system, dataset, kind, figures):
@@ -171,17 +244,27 @@ def test_published_precision(papers, system, dataset, kind, figures):
     assert list(figures_by_name.values())[:3] == figures
 
 
-def test_published_psp(papers):
-    _, row = papers.published_row("grank", "Wiki-500K", "ensemble")
-    assert [row[f"PSP@{k}"] for k in (1, 3, 5)] == [33.50, 40.73, 42.81]
-    _, row = papers.published_row("lightxml", "Wiki-500K", "ensemble")
-    assert row["PSP@1"] is None
+@pytest.mark.parametrize(
+    "system, dataset, kind, figures",
+    [
+        ("grank", "Wiki-500K", "ensemble", [33.50, 40.73, 42.81]),
+        ("lightdxml", "EURLex-4K", "single model", [38.51, 44.57, 47.39]),
+        ("lightdxml", "AmazonCat-13K", "single model", [59.88, 67.40, 71.43]),
+        ("lightdxml", "Wiki10-31K", "single model", [23.43, 21.68, 21.18]),
+        ("lightdxml", "WikiSeeAlsoTitles-350K", "single model", [10.35, 11.30, 12.55]),
+        ("lightdxml", "AmazonTitles-670K", "single model", [27.23, 28.83, 30.56]),
+        ("lightxml", "Wiki-500K", "ensemble", [None, None, None]),
+    ],
+)
+def test_published_psp(papers, system, dataset, kind, figures):
+    _, row = papers.published_row(system, dataset, kind)
+    assert [row[f"PSP@{k}"] for k in (1, 3, 5)] == figures
 
 
 def test_statistics_differ_beyond_the_last_digit(papers):
-    published = papers.published_statistics("lightxml", "Wiki-500K")
+    published = papers.STATISTICS["lightxml"]["Wiki-500K"]
     assert published["L"] == 501_008
-    assert papers.published_statistics("grank", "Wiki-500K")["L"] == 501_070
+    assert papers.STATISTICS["grank"]["Wiki-500K"]["L"] == 501_070
     for mean, differs in [(4.74, []), (4.7599, []), (4.7612, ["labels a document"])]:
         found = published | {"labels a document": mean}
         assert papers.differing(published, found) == differs
@@ -189,6 +272,14 @@ def test_statistics_differ_beyond_the_last_digit(papers):
     assert papers.differing(published, found) == ["N test", "L"]
     warning = papers.warning(published, found)
     assert "N test: published 769,421, found 769,420" in warning
+
+
+def test_what_is_not_published_cannot_differ(papers):
+    published = papers.STATISTICS["lightdxml"]["EURLex-4K"]
+    found = papers._statistics(15_539, 1, 3_993, 1.0)
+    assert papers.differing(published, found) == []  # V: there are texts
+    assert papers.differing(published, found | {"V": 5_000}) == []
+    assert papers.differing(published, found | {"V": 4_999}) == ["V"]
 
 
 # ------------------------------------------------------------------- The command
@@ -262,10 +353,77 @@ def test_no_label_texts_for_amazon_670k(run, tiny_encoder):
 
 def test_no_warning_where_statistics_fit(run, papers, monkeypatch, tiny_encoder):
     fitting = papers._statistics(45, 15, 12, 4.01)
-    monkeypatch.setitem(papers.STATISTICS, "Eurlex-4K", fitting)
+    monkeypatch.setitem(papers.STATISTICS["grank"], "Eurlex-4K", fitting)
     printed, result = run("grank", "Eurlex-4K", [tiny_encoder], SMALL)
     assert "WARNING" not in printed and not result["statistics"]["differing"]
     assert row(printed, "paper, single model") == "86.65 74.93 62.11 - - -".split()
+
+
+def test_lightdxml_on_texts(run):
+    printed, result = run("lightdxml", "EURLex-4K", None, CYCLE)
+    paper = "82.38 67.94 56.18 38.51 44.57 47.39"
+    assert row(printed, "paper, single model") == paper.split()
+    assert len(row(printed, "measured, single model")) == 6
+    assert "LightDXML on EURLex-4K: test split, 15 documents\n" in printed
+    for line in (
+        "N train: published 15,539, found 45",
+        "L: published 3,993, found 13",  # the 13th has a column
+    ):
+        assert printed.count(line) == 2
+    assert "V: published" not in printed
+    assert result["statistics"]["differing"] == ["N train", "L"]
+    (settings,) = result["settings"].values()
+    assert settings["n_shortlist"] == 500 and settings["max_epochs"] == 1
+    assert result["propensity"] == {"a": 0.55, "b": 1.5}
+
+
+def test_lightdxml_on_features(run, features):
+    words = CYCLE + " --released-code"
+    printed, result = run("lightdxml", "EURLex-4K", None, words, data=features)
+    for line in ("L: published 3,993, found 13", "V: published 5,000, found 12"):
+        assert printed.count(line) == 2
+    (settings,) = result["settings"].values()
+    assert settings["n_shortlist"] == 400
+    data = load_xmc_repository(features)
+    model = LightDXMLClassifier(**settings).fit(data.X_train, data.Y_train)
+    ids, _ = model.predict_topk(data.X_test, 5)
+    for k in (1, 3, 5):
+        expected = round(100 * precision_at_k(data.Y_test, ids, k), 2)
+        assert result["measured"]["metrics"][f"P@{k}"] == expected
+
+
+def test_lightdxml_on_its_features(run, papers, features, monkeypatch):
+    fitting = {"N train": 45, "L": 13, "V": 12}
+    table = papers.STATISTICS["lightdxml"]
+    dataset = "AmazonTitles-670K"
+    monkeypatch.setitem(table, dataset, fitting)
+    words = CYCLE + " --validation-fraction 0"  # 4,000 documents are none of 45
+    printed, result = run("lightdxml", dataset, None, words, data=features)
+    assert "WARNING" not in printed and not result["statistics"]["differing"]
+    assert result["propensity"] == {"a": 0.6, "b": 2.6}
+
+
+def test_lightdxml_with_token_vectors(run, colours, tmp_path):
+    path = tmp_path / "vectors.txt"
+    path.write_text("".join(f"{name} {i} 1 0\n" for i, name in enumerate(colours[2])))
+    words = f"{CYCLE} --token-vectors {path}"
+    _, result = run("lightdxml", "Wiki10-31K", None, words)
+    assert result["settings"]["model"]["token_vectors"] == str(path)
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ("--dataset Eurlex-4K", "for lightdxml there are EURLex-4K, AmazonCat-13K"),
+        ("--dataset EURLex-4K --ensemble", "has single models only"),
+        ("--dataset EURLex-4K --encoder bert", "--encoder: LightDXML has none"),
+        ("--dataset EURLex-4K --n-layers 2", "has no parameter n_layers"),
+    ],
+)
+def test_wrong_options_of_lightdxml(papers, folder, capsys, words, message):
+    with pytest.raises(SystemExit):
+        papers.main(["--system", "lightdxml", "--data", str(folder), *words.split()])
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -295,3 +453,10 @@ def test_wrong_folders(papers, folder):
     (folder / "train.txt").write_text("1 1 1\n0 0:1\n")
     with pytest.raises(SystemExit, match="holds features"):
         papers.main([*words, str(folder)])
+
+
+def test_wrong_folders_of_lightdxml(papers, features):
+    (features / "test.txt").unlink()
+    words = ["--system", "lightdxml", "--dataset", "EURLex-4K", "--data"]
+    with pytest.raises(SystemExit, match="no test split"):
+        papers.main([*words, str(features)])

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skxmc.nn import rowwise
-from skxmc.nn.rowwise import RowwiseAdamW, candidate_scores
+from skxmc.nn.rowwise import RowwiseAdamW, candidate_scores, weighted_bag
 
 N_ROWS, DIM = 13, 4
 PAD = N_ROWS - 1
@@ -56,6 +56,14 @@ def backward(vectors, touched, step):
     return scores.detach(), docs.grad
 
 
+def bag_backward(vectors, touched, step):
+    """The same gradient: what were documents comes from above."""
+    ids, upstream, weights = step
+    sums = weighted_bag(ids, weights, vectors, touched)
+    sums.backward(upstream.to(sums.dtype))
+    return sums.detach()
+
+
 def dense_gradient(steps):
     total = torch.zeros(N_ROWS, DIM, dtype=torch.float64)
     for ids, docs, weights in steps:
@@ -79,9 +87,10 @@ def test_scores_and_their_gradients(seed):
     assert vectors.grad is None
 
 
+@pytest.mark.parametrize("backward", [backward, bag_backward])
 @settings(deadline=None, max_examples=30)
 @given(seed=st.integers(0, 2**31), n_batches=st.integers(1, 3))
-def test_norm_of_what_was_added_up(seed, n_batches):
+def test_norm_of_what_was_added_up(backward, seed, n_batches):
     vectors, touched = make_vectors(), []
     optimizer = RowwiseAdamW(vectors, touched)
     assert optimizer.squared_norm() == 0
@@ -93,13 +102,16 @@ def test_norm_of_what_was_added_up(seed, n_batches):
     torch.testing.assert_close(optimizer.squared_norm().double(), expected)
 
 
+@pytest.mark.parametrize("backward", [backward, bag_backward])
 @settings(deadline=None, max_examples=30)
 @given(
     seed=st.integers(0, 2**31),
     n_batches=st.integers(1, 3),
     weight_decay=st.sampled_from([0.0, 0.3]),
 )
-def test_each_row_is_dense_adamw_on_its_own_clock(seed, n_batches, weight_decay):
+def test_each_row_is_dense_adamw_on_its_own_clock(
+    backward, seed, n_batches, weight_decay
+):
     vectors, touched = make_vectors(), []
     by_row = RowwiseAdamW(vectors, touched, weight_decay=weight_decay)
     rows = [row.clone().requires_grad_() for row in vectors]
@@ -262,3 +274,73 @@ def test_no_grad_and_inference():
             scores = candidate_scores(docs, vectors, ids, touched)
             torch.testing.assert_close(scores, expected)
     assert not touched
+
+
+# --- weighted sums ----------------------------------------------------------
+
+
+def as_matrix(ids, weights):
+    """Weights of the rows in each document, written out."""
+    return torch.zeros(len(ids), N_ROWS, dtype=weights.dtype).scatter_add(
+        1, ids, weights
+    )
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    seed=st.integers(0, 2**31),
+    order=st.lists(st.integers(0, 3), min_size=1, max_size=9),
+)
+def test_weighted_sums_and_their_gradient(seed, order):
+    # The same documents again and again, each with a gradient of its own.
+    ids, _, weights = random_step(seed, n_docs=4)
+    ids, weights = ids[order], weights[order]
+    upstream = random_step(seed + 1, n_docs=len(order))[1]
+    vectors, touched = make_vectors(seed), []
+    sums = bag_backward(vectors, touched, (ids, upstream, weights))
+    matrix = as_matrix(ids, weights)
+    torch.testing.assert_close(sums, matrix @ vectors)
+    assert vectors.grad is None
+
+    optimizer = RowwiseAdamW(vectors, touched)
+    found = torch.zeros_like(vectors)
+    for rows, gradient in optimizer._gradients():
+        found.index_add_(0, rows, gradient)
+    torch.testing.assert_close(found.data, matrix.T @ upstream)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_weighted_sums_are_of_the_dtype_of_the_vectors(dtype, autocast):
+    vectors, (ids, _, weights) = make_vectors(dtype=dtype), random_step(0)
+    expected = as_matrix(ids, weights) @ vectors.double()
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        for context in (torch.enable_grad(), torch.no_grad()):
+            with context:
+                sums = weighted_bag(ids, weights.float(), vectors, [])
+            assert sums.dtype == dtype
+            rtol = 0.05 if dtype == torch.bfloat16 else 1e-5
+            torch.testing.assert_close(sums.double(), expected, rtol=rtol, atol=rtol)
+
+
+def test_sums_without_a_gradient_touch_nothing():
+    vectors, touched, (ids, _, weights) = make_vectors(), [], random_step(0)
+    expected = as_matrix(ids, weights) @ vectors
+    for context in (torch.no_grad(), torch.inference_mode()):
+        with context:
+            sums = weighted_bag(ids, weights, vectors, touched)
+            torch.testing.assert_close(sums, expected)
+        assert not sums.requires_grad
+    weighted_bag(ids, weights, vectors, touched)  # and no backward pass
+    assert not touched
+
+
+def test_sums_of_documents_without_features():
+    vectors, touched = make_vectors(), []
+    ids, weights = torch.full((2, 1), PAD), torch.zeros(2, 1, dtype=torch.float64)
+    before = vectors.clone()
+    sums = weighted_bag(ids, weights, vectors, touched)
+    assert torch.equal(sums, torch.zeros(2, DIM, dtype=torch.float64))
+    sums.sum().backward()
+    RowwiseAdamW(vectors, touched, weight_decay=0.5).step(0.1)
+    assert torch.equal(vectors, before)

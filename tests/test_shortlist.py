@@ -5,8 +5,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import logit
 
-from skxmc.nn.shortlist import LabelClusters
+from skxmc.nn.shortlist import LabelClusters, log_odds
 
 
 @st.composite
@@ -183,3 +184,32 @@ def test_candidates_leave_the_scores_alone():
     )
     assert torch.equal(scores, before)
     assert not ids.requires_grad
+
+
+# --- log-odds ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype, rel", [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+@settings(max_examples=100, deadline=None)
+@given(st.floats(1e-30, 0.5))
+def test_log_odds(dtype, rel, p):
+    # Of p, and of 1 - p, whose logarithm knows a p that 1 - p does not.
+    logarithms = torch.tensor([np.log(p), np.log1p(-p)]).to(dtype)
+    found = log_odds(logarithms)
+    assert found.dtype == dtype
+    expected = [logit(p), -logit(p)]
+    assert found.tolist() == pytest.approx(expected, rel=rel, abs=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_log_odds_at_the_ends(dtype):
+    logarithms = torch.tensor([-torch.inf, -1e4, -200.0, -1e-35, 0.0], dtype=dtype)
+    found = log_odds(logarithms).tolist()
+    assert found[:3] == [-np.inf, -1e4, -200.0]
+    # A probability of 1 has odds of 1e30, not of infinity.
+    assert found[3:] == pytest.approx([-np.log(1e-30)] * 2)
+
+
+def test_log_odds_keep_the_order():
+    logarithms = -torch.logspace(-29, 3, 500, dtype=torch.float64)
+    assert (log_odds(logarithms).diff() < 0).all()

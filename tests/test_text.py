@@ -166,13 +166,49 @@ def test_batch_of_features(kind):
     assert {name: tensor.dtype for name, tensor in batch.items()} == {
         "features": torch.int64,
         "weights": torch.float32,
-        "offsets": torch.int64,
     }
-    ends = [*batch["offsets"].tolist(), len(batch["features"])]
-    for i, start, end in zip(rows, ends[:-1], ends[1:], strict=True):
+    width = docs.lengths[rows].max()
+    for i, *own in zip(rows, *batch.values(), strict=True):
+        features, weights = map(torch.Tensor.tolist, own)
         (columns,) = np.nonzero(X.toarray()[i])
-        assert batch["features"][start:end].tolist() == columns.tolist()
-        assert batch["weights"][start:end].tolist() == X.toarray()[i, columns].tolist()
+        n_missing = width - len(columns)
+        assert features == columns.tolist() + [12] * n_missing
+        assert weights == X.toarray()[i, columns].tolist() + [0.0] * n_missing
+
+
+def test_batch_of_documents_without_features():
+    batch = Features(sp.csr_array((3, 7), dtype=np.float32)).batch(np.arange(2))
+    assert batch["features"].tolist() == [[7], [7]]
+    assert batch["weights"].tolist() == [[0.0], [0.0]]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    n_docs=st.integers(1, 5),
+    entries=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 6)), max_size=30),
+    kind=st.sampled_from([sp.csr_array, sp.csr_matrix]),
+)
+def test_what_a_row_holds_twice_is_added_up(n_docs, entries, kind):
+    entries = [(i, j) for i, j in entries if i < n_docs]
+    entries.sort(key=lambda entry: entry[0])  # columns as they come
+    columns = np.array([j for _, j in entries], np.int32)
+    counts = np.bincount([i for i, _ in entries], minlength=n_docs)
+    ends = np.cumsum([0, *counts]).astype(np.int32)
+    # Whole numbers, whose sums are exact.
+    values = np.arange(1, len(entries) + 1, dtype=np.float32)
+    X = kind((values, columns, ends), (n_docs, 7))
+    before = X.data.copy(), X.indices.copy(), X.indptr.copy()
+    docs = Features(X)
+    for old, new in zip(before, (X.data, X.indices, X.indptr), strict=True):
+        assert np.array_equal(old, new)
+    dense = X.toarray()
+    for i in range(n_docs):
+        batch = docs.batch(np.array([i]))
+        features, weights = (tensor[0].tolist() for tensor in batch.values())
+        real = {j: w for j, w in zip(features, weights, strict=True) if j < 7}
+        assert real == {j: dense[i, j] for j in np.flatnonzero(dense[i])}
+        assert docs.lengths[i] == len(real)
+        assert len(features) == max(len(real), 1)  # none is there twice
 
 
 @settings(max_examples=60, deadline=None)

@@ -1,12 +1,14 @@
 """The training loop and the prediction loop, driven by a toy network."""
 
 import copy
+import functools
 import warnings
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from conftest import encode_densely
 from torch import nn
 
 from skxmc.grank import GRankNetwork
@@ -23,6 +25,7 @@ from skxmc.nn.training import (
 )
 
 N_FEATURES, N_LABELS = 10, 6
+RATE = 1e-2
 
 
 class Toy(nn.Module):
@@ -75,8 +78,8 @@ def run(network, n_docs=24, seed=0, **options):
         rows=np.arange(n_docs),
         max_epochs=3,
         batch_size=8,
-        learning_rate=1e-2,
-        head_learning_rate=1e-2,
+        learning_rate=RATE,
+        head_learning_rate=RATE,
         weight_decay=0.01,
         warmup=0.1,
         history=[],
@@ -84,6 +87,13 @@ def run(network, n_docs=24, seed=0, **options):
     given.update(options)
     train(network, docs, Y, rng=np.random.default_rng(seed), **given)
     return given["history"]
+
+
+def dense_features(network):
+    """Make feature vectors parameters like others."""
+    network.encoder.forward = functools.partial(encode_densely, network.encoder)
+    network.encoder.features.row_wise = False
+    return network.requires_grad_()
 
 
 def weights_of(network):
@@ -102,28 +112,45 @@ EXACT = dict(rtol=0, atol=0)
 @pytest.fixture
 def steps(monkeypatch):
     """The weights after each step, and the learning rates that it took."""
-    steps = []
+    steps, tables = [], []
 
     class Recorder(torch.optim.AdamW):
         def step(self, *args, **kwargs):
             rates = [group["lr"] for group in self.param_groups]
             found = super().step(*args, **kwargs)
             parameters = [p for group in self.param_groups for p in group["params"]]
+            parameters += tables  # which have taken their step before
             steps.append((rates, [p.detach().clone() for p in parameters]))
             return found
 
+    class ByRow(RowwiseAdamW):
+        def __init__(self, vectors, *args, **options):
+            super().__init__(vectors, *args, **options)
+            tables.append(vectors)
+
     monkeypatch.setattr(torch.optim, "AdamW", Recorder)
+    monkeypatch.setattr(training, "RowwiseAdamW", ByRow)
     return steps
 
 
 @pytest.fixture
 def plain_descent(monkeypatch):
-    """Steps of length learning rate times gradient: AdamW hides a factor."""
-    monkeypatch.setattr(
-        training,
-        "_adamw",
-        lambda network, *rest: torch.optim.SGD(network.parameters(), lr=1.0),
-    )
+    """Steps of the schedule's factor times the gradient: AdamW hides a factor."""
+
+    class ByRow(RowwiseAdamW):
+        @torch.no_grad()
+        def step(self, rate, *, scale=None, applies=None):
+            for rows, gradient in self._gradients():
+                gradient = gradient if scale is None else gradient * scale
+                self.vectors.index_add_(0, rows, gradient, alpha=-rate / RATE)
+            self.forget()
+
+    def sgd(network, *rest):
+        dense = [p for p in network.parameters() if p.requires_grad]
+        return torch.optim.SGD(dense, lr=1.0)
+
+    monkeypatch.setattr(training, "RowwiseAdamW", ByRow)
+    monkeypatch.setattr(training, "_adamw", sgd)
 
 
 class Scores:
@@ -164,7 +191,7 @@ def test_only_the_given_rows(plain_descent):
     Y.data[np.isin(np.repeat(np.arange(24), np.diff(Y.indptr)), rows, invert=True)] = 2
     few = Features(docs.X[rows])
     options = dict(history=[], max_epochs=3, batch_size=8, warmup=0.1)
-    options |= dict(learning_rate=1e-2, head_learning_rate=1e-2, weight_decay=0.01)
+    options |= dict(learning_rate=RATE, head_learning_rate=RATE, weight_decay=0.01)
     rng = np.random.default_rng(0)
     train(networks[1], few, Y[rows], rows=np.arange(4), rng=rng, **options)
     assert_same(networks[0].state_dict(), networks[1].state_dict())
@@ -194,6 +221,7 @@ def test_a_shorter_last_step_is_a_mean_too(plain_descent):
     run(network, batch_size=8, accumulate=2, max_epochs=1, warmup=0.0)
     # The factor of linear decay is 1 in the first step of two, and 1/2 in the second.
     sizes, gradients = network.losses, []
+    dense_features(other)
     docs, Y = make_data()
     order = shuffled_batches(np.arange(24), docs.lengths, 8, np.random.default_rng(0))
     parameters = list(other.parameters())
@@ -208,6 +236,34 @@ def test_a_shorter_last_step_is_a_mean_too(plain_descent):
             parameter.data -= rate * torch.stack(each).mean(dim=0)
     assert len(sizes) == 3
     assert_same(network.state_dict(), other.state_dict())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        dict(accumulate=2),
+        dict(clip_norm=1e-2),
+        dict(swa_start=0.3, swa_every=2),
+        dict(schedule="constant", accumulate=2, clip_norm=0.1, swa_start=0.5),
+    ],
+)
+@pytest.mark.parametrize("pretrained", [False, True])
+def test_features_in_every_batch_learn_as_by_dense_adamw(options, pretrained):
+    docs, Y = make_data()
+    docs = Features(sp.csr_array(docs.X.toarray() + 0.5))
+    options = options | dict(head_learning_rate=3 * RATE, weight_decay=0.2)
+    options |= dict(rows=np.arange(24), max_epochs=4, batch_size=8, warmup=0.1)
+    networks = [Toy(pretrained=pretrained).double() for _ in range(2)]
+    dense_features(networks[1])
+    for network in networks:
+        rng = np.random.default_rng(0)
+        train(network, docs, Y, rng=rng, history=[], learning_rate=RATE, **options)
+    by_row, dense = (network.state_dict() for network in networks)
+    assert_same(by_row, dense, rtol=1e-6, atol=1e-9)
+    start = Toy().encoder.features.table
+    assert (by_row["encoder.features.table"] - start).norm() > 0.1
+    assert not networks[0].encoder.features.touched
 
 
 @pytest.mark.parametrize("clip_norm", [None, 1e-3, 1e3])
@@ -250,6 +306,7 @@ def test_groups_of_parameters(pretrained):
     network = Toy(pretrained=pretrained)
     optimizer = training._adamw(network, 1e-4, 1e-3, 0.02)
     names = {id(p): name for name, p in network.named_parameters()}
+    assert "encoder.features.table" in names.values()  # trained by row
     found = {
         names[id(p)]: (group["lr"], group["weight_decay"])
         for group in optimizer.param_groups
@@ -257,7 +314,6 @@ def test_groups_of_parameters(pretrained):
     }
     rate = 1e-4 if pretrained else 1e-3
     assert found == {
-        "encoder.features": (rate, 0.02),
         "encoder.block.0.weight": (rate, 0.02),
         "encoder.block.0.bias": (rate, 0.0),
         "head.weight": (1e-3, 0.02),
@@ -350,6 +406,8 @@ def test_average_of_weights(steps, options, averaged):
     snapshots = [steps[i - 1][1] for i in averaged]
     groups = training._adamw(network, 1e-2, 1e-2, 0.01).param_groups
     parameters = [p for group in groups for p in group["params"]]
+    parameters.append(network.encoder.features.table)
+    assert len(parameters) == len(snapshots[0]) == len(list(network.parameters()))
     for i, parameter in enumerate(parameters):
         expected = torch.stack([tensors[i] for tensors in snapshots]).mean(dim=0)
         torch.testing.assert_close(parameter.detach(), expected, rtol=1e-5, atol=1e-6)
@@ -360,10 +418,10 @@ def test_average_is_what_is_evaluated_and_kept(steps):
     # Ten steps an epoch, averaged from the 20th on.
     run(network, n_docs=20, batch_size=2, evaluate=evaluate, swa_start=0.5)
     assert_same(network.state_dict(), evaluate.seen[1], **EXACT)
-    features = [steps[i - 1][1][0] for i in (10, 20, 30)]
+    features = [steps[i - 1][1][-1] for i in (10, 20, 30)]
     expected = [*features[:2], (features[1] + features[2]) / 2]
     for seen, wanted in zip(evaluate.seen, expected, strict=True):
-        torch.testing.assert_close(seen["encoder.features"], wanted)
+        torch.testing.assert_close(seen["encoder.features.table"], wanted)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp64", "bf16"])
@@ -460,7 +518,7 @@ def test_interrupted_in_the_first_epoch(steps):
     assert now == sum(tensor.double().sum() for tensor in steps[-1][1])
 
 
-@pytest.mark.parametrize("n", range(1, 5))
+@pytest.mark.parametrize("n", range(1, 9))
 @pytest.mark.parametrize("where", ["lerp", "snapshot"])
 def test_interrupted_while_weights_are_averaged(monkeypatch, where, n):
     # The n-th time: a snapshot half taken does not count.
@@ -483,18 +541,19 @@ def test_interrupted_while_weights_are_averaged(monkeypatch, where, n):
         whole(table)
         if n_calls == n:
             raise KeyboardInterrupt
-        taken.append(weights_of(network))
+        if n_calls % 2 == 0:  # both tables have theirs
+            taken.append(weights_of(network))
 
     monkeypatch.setattr(RowwiseAdamW, "snapshot", snapshot)
     with pytest.raises(KeyboardInterrupt):
         run(network, swa_start=0.0, swa_every=1)
     found = network.state_dict()
-    for name in ("encoder.features", "ranker.identity", "retriever.weight"):
+    for name in ("encoder.features.table", "ranker.identity", "retriever.weight"):
         if taken:
             expected = torch.stack([weights[name] for weights in taken]).mean(dim=0)
             torch.testing.assert_close(found[name], expected)
         assert found[name].isfinite().all() and (found[name] != 0).any()
-    assert not network.ranker.touched
+    assert not network.ranker.touched and not network.encoder.features.touched
     assert all(p.grad is None for p in network.parameters())
 
 

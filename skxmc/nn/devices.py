@@ -66,6 +66,7 @@ def check_memory(
     keeps_best=False,
     accumulate=1,
     number_bytes=4,
+    advice="",
 ):
     """Refuse a training that cannot fit, before its network is on the device.
 
@@ -86,6 +87,8 @@ def check_memory(
         Batches a step.
     number_bytes : int, default=4
         Bytes of a weight.
+    advice : str, default=""
+        What to turn, for the message.
 
     Raises
     ------
@@ -95,7 +98,7 @@ def check_memory(
     here = device == "cpu"  # the weights themselves are there already
     n_copies = (not here) + (keeps_best and here)
     weights = states = 0
-    tables = [m.identity for m in network.modules() if getattr(m, "row_wise", False)]
+    tables = [m.table for m in network.modules() if getattr(m, "row_wise", False)]
     for parameter in network.parameters():
         by_row = any(parameter is table for table in tables)
         each = parameter.element_size() if by_row else number_bytes
@@ -109,8 +112,10 @@ def check_memory(
     step = number_bytes * batch_size * network.floats_per_document(length)
     if not here:  # where the rows of a step are updated in one block
         n_docs = batch_size * accumulate
-        floats = sum(6 * table.shape[1] + n_docs for table in tables)
-        step += 4 * n_docs * network.n_candidates * floats
+        read = {id(parameter) for parameter in network.encoder.parameters()}
+        for table in tables:
+            n_rows = length if id(table) in read else network.n_candidates
+            step += 4 * n_docs * n_rows * (6 * table.shape[1] + n_docs)
     free = _free_memory(device)
     if free is None or states + step <= free:
         return
@@ -120,9 +125,7 @@ def check_memory(
         f"{free / GiB:.1f} GiB are free: {states / GiB:.1f} GiB for gradients, AdamW's "
         f"moments and copies of {weights / GiB:.1f} GiB of weights, "
         f"{step / GiB:.1f} GiB for a step of {batch_size} documents of up to {length} "
-        "tokens. Lower batch_size or max_length (the step), label_dim or n_layers (the "
-        "weights), or rank fewer labels a step: max_leaf_size=100, and a smaller "
-        'n_shortlist. label_precision="bf16" halves what clustered labels take.'
+        f"tokens. {advice}"
     )
 
 

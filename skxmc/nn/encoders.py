@@ -7,7 +7,9 @@ import os
 
 import torch
 from torch import nn
-from torch.nn.functional import embedding_bag
+from torch.nn.functional import pad
+
+from .rowwise import weighted_bag
 
 # Names of the small encoder; its weights lie in the offline package, or on the hub.
 _MINI_LM = ("all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2")
@@ -207,6 +209,36 @@ def _with_dropout(model, dropout):
     return model
 
 
+class FeatureVectors(nn.Module):
+    """Weighted sum of a document's feature vectors, which are trained by row.
+
+    Parameters
+    ----------
+    vectors : tensor of shape (n_features, dim)
+        Where they start.
+
+    Attributes
+    ----------
+    table : Parameter of shape (n_features + 1, dim)
+        The last row is padding.
+    touched : list
+        Factors of its gradient (see `skxmc.nn.rowwise`).
+    """
+
+    row_wise = True
+
+    def __init__(self, vectors):
+        super().__init__()
+        self.table = nn.Parameter(pad(vectors, (0, 0, 0, 1)), requires_grad=False)
+        self.touched = []
+
+    def forward(self, batch):
+        """Sum up a batch of `Features`: a tensor of shape (n_docs, dim)."""
+        return weighted_bag(
+            batch["features"], batch["weights"], self.table, self.touched
+        )
+
+
 class BagEncoder(nn.Module):
     """Weighted sum of feature vectors, and a residual block: no transformer.
 
@@ -226,24 +258,18 @@ class BagEncoder(nn.Module):
     def __init__(self, n_features, hidden_size, *, dropout=0.0):
         super().__init__()
         self.hidden_size = self.width = hidden_size
-        self.features = nn.Parameter(torch.empty(n_features, hidden_size))
-        nn.init.normal_(self.features, std=hidden_size**-0.5)
+        vectors = torch.randn(n_features, hidden_size) * hidden_size**-0.5
+        self.features = FeatureVectors(vectors)
         self.block = nn.Sequential(
             nn.Linear(hidden_size, hidden_size), nn.ReLU(), nn.Dropout(dropout)
         )
 
     def forward(self, batch):
         """Encode a batch of `Features`: the same tensor twice, (n_docs, width)."""
-        bag = embedding_bag(
-            batch["features"],
-            self.features,
-            batch["offsets"],
-            per_sample_weights=batch["weights"].to(self.features.dtype),
-            mode="sum",
-        )
+        bag = self.features(batch)
         states = bag + self.block(bag)
         return states, states
 
     def floats_per_document(self, length):
         """Activations kept for the gradient, in floats, at `length` features."""
-        return 2 * length + 4 * self.hidden_size
+        return 3 * length + 4 * self.hidden_size

@@ -10,6 +10,8 @@ from .rowwise import candidate_scores
 # Length of the document vector where label vectors start as unit vectors: scores
 # then span what a softmax over tens of thousands of labels needs.
 SCALE = 20.0
+# Label vectors looked at to tell how far apart labels are that have nothing in common.
+_N_COMPARED = 1000
 
 
 class DocumentVectors(nn.Module):
@@ -93,6 +95,31 @@ def cluster_head(read, n_outputs, start=None, *, offset=0.0):
     return head
 
 
+def first_offset(vectors, scale):
+    """Bias of heads that start at label vectors, so that logits start out right.
+
+    Logit 0 is where a document is nearer to a label than labels are by chance: at
+    their mean cosine and three standard deviations.
+
+    Parameters
+    ----------
+    vectors : tensor of shape (n_labels, dim)
+        Of length one.
+    scale : float
+        Of the scores: the logit of cosine 1.
+
+    Returns
+    -------
+    float
+    """
+    some = vectors[torch.randperm(len(vectors))[:_N_COMPARED]]
+    i, j = torch.triu_indices(len(some), len(some), offset=1)
+    cosines = (some @ some.T)[i, j]
+    if len(cosines) < 2:
+        return -0.5 * scale
+    return -scale * float(cosines.mean() + 3 * cosines.std())
+
+
 class LabelScores(nn.Module):
     """Dot products of document vectors with label vectors.
 
@@ -122,6 +149,8 @@ class LabelScores(nn.Module):
     n_labels : int
     dim : int
         Width of the document vectors: identity_dim + word_dim.
+    table : Parameter
+        The identity embeddings.
     touched : list
         Factors of the gradient of identity embeddings that are trained by row, as
         `candidate_scores` leaves them.
@@ -147,6 +176,11 @@ class LabelScores(nn.Module):
         if words is not None:
             self.word_vectors = nn.Parameter(word_vectors)
             self.dim += word_vectors.shape[1]
+
+    @property
+    def table(self):
+        """What is trained by row, where `row_wise`."""
+        return self.identity
 
     def forward(self, docs, ids=None):
         """Score labels.

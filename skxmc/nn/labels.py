@@ -54,6 +54,25 @@ def label_centroids(features, Y):
     return _normalize_rows(members @ _normalize_rows(features))
 
 
+def label_means(vectors, Y):
+    """Mean vector of each label's documents: Eq. 5 of LightDXML.
+
+    Parameters
+    ----------
+    vectors : ndarray of shape (n_docs, dim)
+    Y : CSR matrix or array of shape (n_docs, n_labels)
+        0/1.
+
+    Returns
+    -------
+    ndarray of shape (n_labels, dim), of the dtype of `vectors`
+        0 for labels without documents.
+    """
+    members = Y.T.tocsr().astype(vectors.dtype)
+    counts = np.diff(members.indptr).clip(min=1)
+    return (members @ vectors) / counts[:, None].astype(vectors.dtype)
+
+
 def _normalize_rows(rows):
     """Scale float32 copies of rows to length one; zero rows stay zero."""
     if not sp.issparse(rows):

@@ -1,10 +1,12 @@
-"""Label vectors whose training costs what a step touches, not what there are.
+"""Vectors whose training costs what a step touches, not what there are.
 
 A step ranks some thousands of labels a document, of hundreds of thousands. Their
 vectors' gradient is never spread over all labels, nor even written down: the
 gradient of a label is a sum of document vectors, weighted by the gradients of its
 scores, so `candidate_scores` keeps these factors and `RowwiseAdamW` multiplies them
-where it updates the rows.
+where it updates the rows. The vectors of features that `weighted_bag` adds up are
+the same the other way round: the gradient of a feature is a sum of the documents'
+gradients, weighted by the feature's weights.
 """
 
 import torch
@@ -78,6 +80,48 @@ class _CandidateScores(torch.autograd.Function):
         return docs, None, None, None
 
 
+def weighted_bag(ids, weights, vectors, touched):
+    """Sum up the vectors of each document's features, times their weights.
+
+    Parameters
+    ----------
+    ids : int64 tensor of shape (n_docs, n_features_a_doc)
+        Rows of `vectors`, no two of a document the same but for padding.
+    weights : tensor of shape (n_docs, n_features_a_doc)
+        0 at padding.
+    vectors : tensor of shape (n_rows, dim)
+        No gradient comes to its ``.grad``.
+    touched : list
+        Receives ``(ids, gradient of the sums, weights)`` in the backward pass, for
+        `RowwiseAdamW`.
+
+    Returns
+    -------
+    tensor of shape (n_docs, dim)
+    """
+    weights = weights.to(vectors.dtype)
+    if not torch.is_grad_enabled():
+        return embedding_bag(ids, vectors, per_sample_weights=weights, mode="sum")
+    # None of the inputs asks for a gradient: one that does makes autograd call back.
+    asking = torch.empty(0, requires_grad=True)
+    return _WeightedBag.apply(ids, weights, vectors, touched, asking)
+
+
+class _WeightedBag(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, ids, weights, vectors, touched, asking):
+        ctx.save_for_backward(ids, weights)
+        ctx.touched = touched
+        return embedding_bag(ids, vectors, per_sample_weights=weights, mode="sum")
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, upstream):
+        ids, weights = ctx.saved_tensors
+        ctx.touched.append((ids, upstream, weights))
+        return None, None, None, None, None
+
+
 class RowwiseAdamW:
     """AdamW on the rows that a step touched, each on a clock of its own.
 
@@ -94,8 +138,9 @@ class RowwiseAdamW:
         dtype; bfloat16 is rounded stochastically, since most steps are smaller than
         half its resolution.
     touched : list
-        Where `candidate_scores` leaves the factors of the gradient. Those of all
-        batches since the last step are added up.
+        Where `candidate_scores` or `weighted_bag` leave the factors of the gradient.
+        Those of all batches since the last step are added up. A document must not
+        name a row twice, but for the padding.
     betas : (float, float), default=(0.9, 0.999)
     eps : float, default=1e-8
     weight_decay : float, default=0.01

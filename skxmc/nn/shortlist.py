@@ -147,5 +147,10 @@ def best_labels(scores, k, n_labels, ids=None):
     return pad(ids, missing, value=n_labels), pad(scores, missing, value=-torch.inf)
 
 
+def log_odds(logarithms):
+    """Log-odds, log p - log(1 - p), of probabilities given by their logarithms."""
+    return logarithms - (-torch.expm1(logarithms.clamp(max=-1e-30))).log()
+
+
 def _with_pad(values, padding):
     return torch.from_numpy(np.append(values, padding).astype(np.int64))

