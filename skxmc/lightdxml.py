@@ -658,7 +658,7 @@ class LightDXMLClassifier(BaseXMCClassifier):
     predict_shortlist : int, default=200
         Labels shortlisted a document at prediction. What is beyond them and the
         frequent labels is not predicted.
-    n_frequent : int, default=256
+    n_frequent : int, default=1024
         Labels with the most documents, which are classified for every document: the
         cosine, which knows nothing of frequency, often misses them. 0: the paper.
     n_random_negatives : int, default=0
@@ -676,14 +676,14 @@ class LightDXMLClassifier(BaseXMCClassifier):
         On document vectors and in the residual block (released code: 0.5).
     max_epochs : int, default=10
         Passes over the documents (the paper: 16 or 21).
-    batch_size : int, default=128
+    batch_size : int, default=64
         Documents a batch, in training and prediction (released code: 255).
     accumulate : int, default=1
         Batches whose gradients a step takes the mean of.
-    learning_rate : float, default=3e-3
+    learning_rate : float, default=2e-2
         Peak rate of the word vectors and the residual block (the paper: 0.006 to
         0.009 for all).
-    head_learning_rate : float, default=3e-3
+    head_learning_rate : float, default=2e-2
         Peak rate of the classifier.
     weight_decay, warmup, schedule, clip_norm, swa_start, swa_every
         As in `GRankClassifier`, but no decay and no warm-up by default.
@@ -755,17 +755,17 @@ class LightDXMLClassifier(BaseXMCClassifier):
         refresh_every=2,
         n_shortlist=200,
         predict_shortlist=200,
-        n_frequent=256,
+        n_frequent=1024,
         n_random_negatives=0,
         search="auto",
         beta=0.5,
         shortlist_temperature=1.0,
         dropout=0.3,
         max_epochs=10,
-        batch_size=128,
+        batch_size=64,
         accumulate=1,
-        learning_rate=3e-3,
-        head_learning_rate=3e-3,
+        learning_rate=2e-2,
+        head_learning_rate=2e-2,
         weight_decay=0.0,
         warmup=0.0,
         schedule="linear",
