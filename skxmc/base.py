@@ -312,8 +312,10 @@ class BaseXMCClassifier(RankingClassifier):
 
     def _rank_docs(self, docs, k, rows):
         device = choose_device(self.device)
+        if torch.empty(0, device=device).device != _device_of(self.network_):
+            self.network_.to(device)
         ids, scores = rank(
-            self.network_.to(device),
+            self.network_,
             docs,
             rows,
             k,
@@ -366,6 +368,10 @@ def _only(Y, rows):
     Y.data = Y.data * np.repeat(kept, np.diff(Y.indptr))
     Y.eliminate_zeros()
     return Y
+
+
+def _device_of(network):
+    return next(network.parameters()).device
 
 
 def minus_one(ids, n_labels):

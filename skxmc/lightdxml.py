@@ -166,7 +166,8 @@ class LightDXMLNetwork(nn.Module):
     Attributes
     ----------
     label_vectors : tensor of shape (n_frequent + n_indexed, dim)
-        What the label encoder makes of the labels, the frequent ones first.
+        What the label encoder makes of the labels, brought to length 1, the frequent
+        ones first.
     cycle : Cycle or None
         What trains the label encoder, and shortlists; None but in training.
     """
@@ -273,7 +274,7 @@ class LightDXMLNetwork(nn.Module):
         ids = self.frequent.expand(len(docs), -1)
         logits = self.frequent_ranker(docs)
         vectors = self.label_vectors[: len(self.frequent)]
-        cosines = normalize(docs, dim=1) @ normalize(vectors, dim=1).T
+        cosines = normalize(docs, dim=1) @ vectors.T
         if len(self.indexed):
             found, near = self.searched().search(docs, self.predict_shortlist)
             found = self.indexed[found]
@@ -304,9 +305,8 @@ class LightDXMLNetwork(nn.Module):
         So that the logit of cosine 1 is `scale` more than the bias, where documents
         have that length.
         """
-        vectors = normalize(self.label_vectors, dim=1)
-        offset = first_offset(vectors, scale)
-        vectors = vectors * (scale / max(length, 1e-6))
+        offset = first_offset(self.label_vectors, scale)
+        vectors = self.label_vectors * (scale / max(length, 1e-6))
         frequent, others = vectors.tensor_split([len(self.frequent)])
         self.frequent_ranker.weight.copy_(frequent)
         self.frequent_ranker.bias.fill_(offset)
@@ -491,7 +491,7 @@ class Cycle:
             parts = [
                 network.label_encoder(part.to(device)) for part in means.split(4096)
             ]
-            network.label_vectors.copy_(torch.cat(parts))
+            network.label_vectors.copy_(normalize(torch.cat(parts), dim=1))
         if not network.label_vectors.isfinite().all():
             raise ValueError(
                 "Training diverged: label vectors are no longer finite. Lower "
@@ -855,9 +855,16 @@ class LightDXMLClassifier(BaseXMCClassifier):
         for min_df in (self.min_df, 1):
             vectorizer = TfidfVectorizer(min_df=min_df, **options)
             try:
-                return vectorizer, vectorizer.fit_transform(texts)
+                X = vectorizer.fit_transform(texts)
             except ValueError:  # no word is in so many texts, or there is none
                 continue
+            if min_df < self.min_df:
+                warnings.warn(
+                    f"No word is in {self.min_df} texts (min_df): all words count.",
+                    UserWarning,
+                    stacklevel=5,
+                )
+            return vectorizer, X
         vectorizer = TfidfVectorizer(vocabulary=["a"], **options)
         return vectorizer, vectorizer.fit_transform(texts)
 
@@ -911,7 +918,7 @@ class LightDXMLClassifier(BaseXMCClassifier):
             n_random_negatives=self.n_random_negatives,
             beta=_BETA if self.beta == "auto" else self.beta,
             shortlist_temperature=self.shortlist_temperature,
-            exact=self._searches_exactly(device),
+            exact=self._searches_exactly(device, len(indexed)),
             seed=seed,
             single_label=self._y_kind == "single",
         )
@@ -938,14 +945,14 @@ class LightDXMLClassifier(BaseXMCClassifier):
         )
         return network
 
-    def _searches_exactly(self, device):
+    def _searches_exactly(self, device, n_indexed):
         if self.search != "auto":
             return self.search == "exact"
-        if device.startswith("cuda") or self.n_labels_ <= _EXACT_ALONE:
+        if device.startswith("cuda") or n_indexed <= _EXACT_ALONE:
             return True
         if not has_hnswlib():
             warnings.warn(
-                f"hnswlib is not installed: all {self.n_labels_} labels are searched "
+                f"hnswlib is not installed: all {n_indexed} labels are searched "
                 "for each document, which is slow for single ones. pip install hnswlib "
                 '(it is compiled), or say search="exact".',
                 UserWarning,

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from torch.nn.functional import binary_cross_entropy_with_logits, relu
+from torch.nn.functional import binary_cross_entropy_with_logits, normalize, relu
 
 from skxmc import lightdxml
 from skxmc._token_vectors import latent_vectors, with_both_signs
@@ -60,6 +60,7 @@ def make_network(n_frequent=3, *, order=ORDER, seed=0, dropout=0.0, **options):
     )
     network.label_vectors.copy_(torch.randn(len(order), DIM))
     network = network.double().eval()
+    network.label_vectors = normalize(network.label_vectors, dim=1)
     converge(network.encoder.block)
     return network
 
@@ -443,7 +444,8 @@ def test_log_odds_of_labels_that_are_nearly_certain():
 def test_autocast_does_not_tie_what_is_near(beta):
     # Cosines near 1 of bfloat16 are 1/128 apart.
     network = make_network(0, beta=beta, predict_shortlist=10).float()
-    network.label_vectors.copy_(torch.ones(10, DIM) + 1e-2 * torch.randn(10, DIM))
+    vectors = torch.ones(10, DIM) + 1e-2 * torch.randn(10, DIM)
+    network.label_vectors.copy_(normalize(vectors, dim=1))
     network.encoder.features.table.fill_(1.0)
     network.ranker.identity.copy_(0.1 + 1e-4 * torch.randn(N_LABELS + 1, DIM + 1))
     batch, *_ = make_batch(network)
@@ -525,7 +527,7 @@ def test_starting_classifier_scores_by_cosine():
     docs = vectors_of(network, batch).detach()
     before = network.ranker.identity[NEVER].clone()
     network.start_classifier(10.0, 2.0)
-    vectors = network.label_vectors / network.label_vectors.norm(dim=1, keepdim=True)
+    vectors = network.label_vectors
     i, j = np.triu_indices(len(vectors), 1)
     cosines = (vectors @ vectors.T).numpy()[i, j]
     offset = -10 * (cosines.mean() + 3 * cosines.std(ddof=1))
@@ -672,7 +674,7 @@ def test_a_turn(n_frequent, n_shortlist, docs_at_once, monkeypatch):
     assert network.training and network.encoder.training
     vectors = all_vectors(network, cycle.docs)  # without dropout
     expected = label_vectors_of(network, vectors, cycle.Y)
-    torch.testing.assert_close(network.label_vectors, expected)
+    torch.testing.assert_close(network.label_vectors, normalize(expected, dim=1))
     assert_shortlists(network, cycle, vectors)
 
 
@@ -710,7 +712,7 @@ def test_every_turn_goes_on_from_the_last_and_reads_documents_anew():
         assert torch.equal(weight, weights[name])
     vectors = all_vectors(network, cycle.docs)
     expected = label_vectors_of(network, vectors, cycle.Y)
-    torch.testing.assert_close(network.label_vectors, expected)
+    torch.testing.assert_close(network.label_vectors, normalize(expected, dim=1))
     assert_shortlists(network, cycle, vectors)
     assert int(network.n_turns) == 2
 
