@@ -1,0 +1,135 @@
+"""LightDXML at hundreds of thousands of labels: seconds by step, and peak memory.
+
+    python benchmarks/lightdxml.py
+
+Synthetic short documents of a Zipf label distribution, through the classifier's own
+fit: TF-IDF, word vectors, a turn of the cycle, an epoch, the turn that predictions
+rest on. Then predictions in batches and one at a time, TF-IDF included. The peak is
+that of the whole process, data included.
+"""
+
+import argparse
+import resource
+import time
+from collections import defaultdict
+from contextlib import contextmanager
+
+import numpy as np
+from _common import parse_parameters, write_json
+
+import skxmc.lightdxml
+from skxmc import LightDXMLClassifier
+from skxmc.datasets import make_xmc
+
+
+def parse():
+    parser = argparse.ArgumentParser(
+        description=__doc__.partition("\n")[0], allow_abbrev=False
+    )
+    parser.add_argument("--labels", type=int, default=670_091)
+    parser.add_argument("--documents", type=int, default=485_176)
+    parser.add_argument("--words", type=int, default=66_666)
+    parser.add_argument("--words-per-doc", type=int, default=8)
+    parser.add_argument("--labels-per-doc", type=float, default=5.4)
+    parser.add_argument("--batched", type=int, default=2048, help="predicted")
+    parser.add_argument("--singles", type=int, default=500, help="one at a time")
+    parser.add_argument("--name", default="lightdxml", help="of the file in results")
+    return parse_parameters(parser)
+
+
+@contextmanager
+def stopwatch(places):
+    """Seconds of each call of (owner, name, title), by title."""
+    seconds, kept = defaultdict(list), [vars(owner)[name] for owner, name, _ in places]
+
+    def timed(function, title):
+        def call(*args, **options):
+            start = time.perf_counter()
+            try:
+                return function(*args, **options)
+            finally:
+                seconds[title].append(round(time.perf_counter() - start, 1))
+
+        return call
+
+    for (owner, name, title), function in zip(places, kept, strict=True):
+        setattr(owner, name, timed(function, title))
+    try:
+        yield seconds
+    finally:
+        for (owner, name, _), function in zip(places, kept, strict=True):
+            setattr(owner, name, function)
+
+
+def main():
+    options, parameters = parse()
+    data = make_xmc(
+        options.documents,
+        options.labels,
+        n_words=options.words,
+        n_words_per_label=4,
+        words_per_doc=options.words_per_doc,
+        n_labels_per_doc=options.labels_per_doc,
+        return_label_names=False,
+        random_state=0,
+    )
+    data_MB = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    parameters = {
+        "max_epochs": 1,
+        "refresh_every": 1,
+        "validation_fraction": 0,
+        "random_state": 0,
+        "verbose": 1,
+    } | parameters
+    model = LightDXMLClassifier(**parameters)
+    module = skxmc.lightdxml
+    places = [
+        (LightDXMLClassifier, "_fit_words", "tfidf"),
+        (LightDXMLClassifier, "_first_vectors", "word vectors"),
+        (module.Cycle, "new_label_vectors", "label vectors"),
+        (module.Cycle, "shortlist", "shortlists, with their index"),
+        (module.LightDXMLNetwork, "searched", "index"),
+    ]
+    start = time.perf_counter()
+    with stopwatch(places) as seconds:
+        model.fit(data.texts, data.Y)
+    fit_s = time.perf_counter() - start
+    index = seconds.pop("index")
+    seconds["index"] = [s for s in index if s >= 0.1]
+    last_turn = seconds["label vectors"][1:] + seconds["index"][1:]
+    rest = ("tfidf", "word vectors", "shortlists, with their index")
+    others = sum(sum(seconds[title]) for title in rest)
+    epoch = fit_s - others - seconds["label vectors"][0] - sum(last_turn)
+    peak_MB = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+
+    texts = data.texts[: options.batched]
+    start = time.perf_counter()
+    model.predict_topk(texts, 5)
+    batched = (time.perf_counter() - start) / len(texts)
+    singles = []
+    for i in range(options.singles):
+        start = time.perf_counter()
+        model.predict_topk([texts[i % len(texts)]], 5)
+        singles.append(time.perf_counter() - start)
+    median, slow = (1e3 * np.percentile(singles, [50, 99])).round(2).tolist()
+    weights = [*model.network_.parameters(), *model.network_.buffers()]
+    result = {
+        "settings": vars(options) | parameters,
+        "labels_with_documents": int((model.label_counts_ > 0).sum()),
+        "features": len(model.vectorizer_.vocabulary_),
+        "seconds": {name: values for name, values in seconds.items()},
+        "rest_of_the_epoch_s": round(epoch, 1),
+        "fit_s": round(fit_s, 1),
+        "data_MB": data_MB,
+        "weights_MB": sum(w.nbytes for w in weights) >> 20,
+        "peak_MB": peak_MB,
+        "batched_ms": round(1e3 * batched, 2),
+        "single_median_ms": median,
+        "single_99_percent_ms": slow,
+    }
+    print(result)
+    write_json(options.name, result)
+
+
+if __name__ == "__main__":
+    main()
