@@ -170,6 +170,7 @@ class BaseXMCClassifier(RankingClassifier):
 
     def _check_parameters(self):
         self._check_training_parameters()
+        check_number("learning_rate", self.learning_rate, numbers.Real, 0)
         for name in ("max_length", "n_layers"):
             check_number(name, getattr(self, name), numbers.Integral, 1)
         if self.encoder_dropout is not None:
@@ -180,7 +181,7 @@ class BaseXMCClassifier(RankingClassifier):
         for name in ("max_epochs", "batch_size", "accumulate", "top_k"):
             check_number(name, getattr(self, name), whole, 1)
         check_number("n_iter_no_change", self.n_iter_no_change, whole, 1)
-        for name in ("learning_rate", "head_learning_rate", "weight_decay", "tol"):
+        for name in ("head_learning_rate", "weight_decay", "tol"):
             check_number(name, getattr(self, name), real, 0)
         for name in ("dropout", "validation_fraction"):
             check_number(name, getattr(self, name), real, 0, 1, open_high=True)
@@ -251,6 +252,10 @@ class BaseXMCClassifier(RankingClassifier):
             stacklevel=4,
         )
 
+    def _encoder_rate(self, docs):
+        """Peak learning rate of what is pretrained."""
+        return self.learning_rate
+
     def _train(self, docs, Y, rows, held_out, rng, device, precision):
         k = depth_of(Y)
 
@@ -271,7 +276,7 @@ class BaseXMCClassifier(RankingClassifier):
             evaluate=evaluate if len(held_out) else None,
             max_epochs=self.max_epochs,
             batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
+            learning_rate=self._encoder_rate(docs),
             head_learning_rate=self.head_learning_rate,
             weight_decay=self.weight_decay,
             warmup=self.warmup,

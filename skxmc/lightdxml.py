@@ -40,6 +40,8 @@ _IN_MEMORY, _DOCS_AT_ONCE = 1 << 30, 1024
 _BETA = 0.5
 # Size of the coordinates that documents start with, and documents it is measured on.
 _SIZE, _SIZED_ON = 0.1, 10_000
+# How far a step may move a coordinate of a document at the "auto" learning rate.
+_REACH = 0.04
 # Length of the document vector times that of a label's in the classifier at first.
 _SCALE = 10.0
 
@@ -639,9 +641,11 @@ class LightDXMLClassifier(BaseXMCClassifier):
         Documents a batch, in training and prediction (released code: 255).
     accumulate : int, default=1
         Batches whose gradients a step takes the mean of.
-    learning_rate : float, default=2e-2
+    learning_rate : float or "auto", default="auto"
         Peak rate of the word vectors and the residual block (the paper: 0.006 to
-        0.009 for all).
+        0.009 for all). "auto": 0.04 over the mean sum of a document's feature weights,
+        so that a step moves a document of two hundred words no farther than one of
+        eight.
     head_learning_rate : float, default=2e-2
         Peak rate of the classifier.
     weight_decay, warmup, schedule, clip_norm, swa_start, swa_every
@@ -723,7 +727,7 @@ class LightDXMLClassifier(BaseXMCClassifier):
         max_epochs=10,
         batch_size=64,
         accumulate=1,
-        learning_rate=2e-2,
+        learning_rate="auto",
         head_learning_rate=2e-2,
         weight_decay=0.0,
         warmup=0.0,
@@ -804,6 +808,8 @@ class LightDXMLClassifier(BaseXMCClassifier):
         check_number("min_df", self.min_df, whole, 1)
         for name in ("n_frequent", "n_random_negatives"):
             check_number(name, getattr(self, name), whole, 0)
+        if self.learning_rate != "auto":
+            check_number("learning_rate", self.learning_rate, real, 0)
         check_number("label_learning_rate", self.label_learning_rate, real, 0)
         if self.beta != "auto":
             check_number("beta", self.beta, real, 0, 1)
@@ -893,6 +899,14 @@ class LightDXMLClassifier(BaseXMCClassifier):
         return Features(
             X if self.vectorizer_ is None else self.vectorizer_.transform(X)
         )
+
+    def _encoder_rate(self, docs):
+        if self.learning_rate != "auto":
+            return self.learning_rate
+        reach = float(abs(docs.X).sum(dtype=np.float64)) / max(
+            1, np.count_nonzero(docs.lengths)
+        )
+        return _REACH / reach if reach > 0 else _REACH
 
     def _build(self, encoder, docs, X, Y, rng):
         dim = encoder.hidden_size

@@ -228,6 +228,7 @@ def test_label_activation_changes_label_vectors(colours):
         (dict(min_df=0), "min_df must be an int, at least 1"),
         (dict(n_frequent=-1), "n_frequent must be an int, at least 0"),
         (dict(n_random_negatives=None), "n_random_negatives must be an int"),
+        (dict(learning_rate="fast"), "learning_rate must be a number.*'fast'"),
         (dict(label_learning_rate=-1), "label_learning_rate must be a number"),
         (dict(beta=1.1), "beta must be a number, at least 0 and at most 1; got 1.1"),
         (dict(beta="best"), "beta must be a number"),
@@ -737,6 +738,17 @@ def test_interrupted_training_can_be_used(where, params, colours, monkeypatch):
     assert model.score(texts, Y) > 0.5
     # Training anew is training from the start.
     assert_same_ranking(model.fit(texts, Y), clone(model).fit(texts, Y), texts)
+
+
+def test_auto_learning_rate_is_by_the_weights_of_a_document(features, colours):
+    X = sp.csr_matrix(features[:N_TRAIN] * 3, dtype=np.float32)
+    X = sp.vstack([X, sp.csr_matrix((1, X.shape[1]))], format="csr")  # does not count
+    Y = np.vstack([colours[1][:N_TRAIN].toarray(), np.ones(12)])
+    auto, given = (
+        LightDXMLClassifier(**SHORT | dict(learning_rate=rate)).fit(X, sp.csr_array(Y))
+        for rate in ("auto", 0.04 / (float(X.sum(dtype=np.float64)) / N_TRAIN))
+    )
+    assert_same_ranking(auto, given, X)
 
 
 @pytest.mark.parametrize("name", ["learning_rate", "head_learning_rate"])
