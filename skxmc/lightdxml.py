@@ -616,7 +616,7 @@ class LightDXMLClassifier(BaseXMCClassifier):
         shortlisted anew (the paper: 4 to 9). None: only before the first.
     n_shortlist : int, default=200
         Labels shortlisted a document in training (the paper: 500 to 650).
-    predict_shortlist : int, default=200
+    predict_shortlist : int, default=100
         Labels shortlisted a document at prediction. What is beyond them and the
         frequent labels is not predicted.
     n_frequent : int, default=1024
@@ -717,7 +717,7 @@ class LightDXMLClassifier(BaseXMCClassifier):
         label_learning_rate=1e-3,
         refresh_every=2,
         n_shortlist=200,
-        predict_shortlist=200,
+        predict_shortlist=100,
         n_frequent=1024,
         n_random_negatives=0,
         search="auto",
