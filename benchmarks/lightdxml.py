@@ -117,7 +117,7 @@ def main():
         "settings": vars(options) | parameters,
         "labels_with_documents": int((model.label_counts_ > 0).sum()),
         "features": len(model.vectorizer_.vocabulary_),
-        "seconds": {name: values for name, values in seconds.items()},
+        "seconds": seconds,
         "rest_of_the_epoch_s": round(epoch, 1),
         "fit_s": round(fit_s, 1),
         "data_MB": data_MB,

@@ -317,7 +317,8 @@ class BaseXMCClassifier(RankingClassifier):
 
     def _rank_docs(self, docs, k, rows):
         device = choose_device(self.device)
-        if torch.empty(0, device=device).device != _device_of(self.network_):
+        now = next(self.network_.parameters()).device
+        if now != torch.empty(0, device=device).device:  # to ask all takes longer
             self.network_.to(device)
         ids, scores = rank(
             self.network_,
@@ -373,10 +374,6 @@ def _only(Y, rows):
     Y.data = Y.data * np.repeat(kept, np.diff(Y.indptr))
     Y.eliminate_zeros()
     return Y
-
-
-def _device_of(network):
-    return next(network.parameters()).device
 
 
 def minus_one(ids, n_labels):

@@ -903,10 +903,9 @@ class LightDXMLClassifier(BaseXMCClassifier):
     def _encoder_rate(self, docs):
         if self.learning_rate != "auto":
             return self.learning_rate
-        reach = float(abs(docs.X).sum(dtype=np.float64)) / max(
-            1, np.count_nonzero(docs.lengths)
-        )
-        return _REACH / reach if reach > 0 else _REACH
+        total = float(abs(docs.X).sum(dtype=np.float64))
+        mean = total / max(1, np.count_nonzero(docs.lengths))
+        return _REACH / (mean or 1.0)
 
     def _build(self, encoder, docs, X, Y, rng):
         dim = encoder.hidden_size
