@@ -14,9 +14,15 @@ N_ROWS, DIM = 13, 4
 PAD = N_ROWS - 1
 
 
-@pytest.fixture(autouse=True, params=[3, 1000, None])
+@pytest.fixture(autouse=True, params=[3, 1000, None, "few"])
 def rows_at_once(request, monkeypatch):
-    """Blocks smaller and larger than what a step touches, and the one of a GPU."""
+    """Blocks smaller and larger than what a step touches, and the one of a GPU.
+
+    And entries added up one by one, as where a document has few.
+    """
+    if request.param == "few":
+        monkeypatch.setattr(rowwise, "_FEW", 0)
+        return
     if request.param:
         monkeypatch.setattr(rowwise, "_ROWS_AT_ONCE", request.param)
         return

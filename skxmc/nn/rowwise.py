@@ -14,6 +14,8 @@ from torch.nn.functional import embedding_bag
 
 # Rows updated at once on a CPU: 4 buffers of 2048 x 400 floats stay in its cache.
 _ROWS_AT_ONCE = 2048
+# Rows times documents for an entry, beyond which no matrix of them is made.
+_FEW = 256
 # Numbers of bfloat16 vectors that are brought to float32 at once for exact scores.
 _GATHERED = 1 << 24
 
@@ -245,8 +247,13 @@ class RowwiseAdamW:
         is_new = ids.diff(prepend=ids.new_full((1,), -1)) != 0
         places = is_new.cumsum(0) - 1
         for rows, entries, start in self._blocks(ids, is_new, places):
+            at, of, weight = places[entries] - start, owners[entries], weights[entries]
+            if _FEW * len(at) < len(rows) * len(docs):
+                gradient = docs.new_zeros(len(rows), docs.shape[1])
+                yield rows, gradient.index_add_(0, at, docs[of] * weight[:, None])
+                continue
             factor = docs.new_zeros(len(rows), len(docs))
-            factor[places[entries] - start, owners[entries]] = weights[entries]
+            factor[at, of] = weight
             with torch.autocast(docs.device.type, enabled=False):
                 yield rows, factor @ docs
 
