@@ -4,15 +4,19 @@ from . import cluster, datasets, metrics
 from .cluster import BalancedKMeans
 from .ensemble import EnsembleClassifier
 from .grank import GRankClassifier
+from .gudn import GUDNClassifier
 from .lightdxml import LightDXMLClassifier
 from .lightxml import LightXMLClassifier
+from .treaderxml import TReaderXMLClassifier
 
 __all__ = [
     "BalancedKMeans",
     "EnsembleClassifier",
     "GRankClassifier",
+    "GUDNClassifier",
     "LightDXMLClassifier",
     "LightXMLClassifier",
+    "TReaderXMLClassifier",
     "cluster",
     "datasets",
     "metrics",

@@ -116,11 +116,14 @@ class ClusteringXMCClassifier(BaseXMCClassifier):
         if asked & {"both", "documents"}:
             doc_vectors = self._encode(encoder, docs)
         if asked & {"both", "texts", "labels"}:
-            texts = check_label_texts(self.label_texts, self.n_labels_)
+            texts = self._label_names()
             text_vectors = self._encode(encoder, self._read(texts))
             blank = [not text.strip() for text in texts]
             text_vectors[torch.tensor(blank)] = 0  # they say nothing of their label
         return doc_vectors, text_vectors
+
+    def _label_names(self):
+        return check_label_texts(self.label_texts, self.n_labels_)
 
     def _start(self):
         """The label_init that "auto" stands for."""

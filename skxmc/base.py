@@ -204,25 +204,38 @@ class BaseXMCClassifier(RankingClassifier):
             self.tokenizer_ = None
             return self._bag_encoder(X.shape[1]), Features(X)
         model, self.tokenizer_ = load_encoder(self.encoder)
-        limit = position_limit(model)
-        if limit is not None and self.max_length > limit:
-            raise ValueError(
-                f"max_length={self.max_length} passes the {limit} tokens that "
-                f"encoder={self.encoder!r} can read; lower it to {limit}."
-            )
+        self._check_length("max_length", self.max_length, model)
+        return self._encoder_of(model), self._read(X)
+
+    def _encoder_of(self, model):
+        name, n_layers = self._layers_read()
         n_states = model.config.num_hidden_layers + 1
-        if self.n_layers > n_states:
+        if n_layers > n_states:
             raise ValueError(
-                f"n_layers={self.n_layers}, but the encoder has {n_states} layers of "
-                "states, its embeddings included."
+                f"{name}={n_layers}, but the encoder has {n_states} layers of states, "
+                "its embeddings included."
             )
-        encoder = TransformerEncoder(
+        return TransformerEncoder(
             model,
-            n_layers=self.n_layers,
+            n_layers=n_layers,
             cls_last=cls_is_last(self.tokenizer_),
             dropout=self.encoder_dropout,
         )
-        return encoder, self._read(X)
+
+    def _check_length(self, name, length, model):
+        limit = position_limit(model)
+        if limit is None or length <= limit:
+            return
+        ready = isinstance(self.encoder, tuple)
+        encoder = type(model).__name__ if ready else repr(self.encoder)
+        raise ValueError(
+            f"{name}={length} passes the {limit} tokens that encoder={encoder} can "
+            f"read; lower it to {limit}."
+        )
+
+    def _layers_read(self):
+        """The parameter that says how many layers' first-token states are read."""
+        return "n_layers", self.n_layers
 
     def _bag_encoder(self, n_features):
         return BagEncoder(n_features, self.label_dim or 256, dropout=self.dropout)

@@ -7,12 +7,17 @@ import warnings
 import numpy as np
 import scipy.sparse as sp
 import torch
-from sklearn.feature_extraction.text import TfidfVectorizer
 from torch import nn
 from torch.nn.functional import linear, logsigmoid, normalize, pad, relu
 
 from ._clustering import random_vectors
-from ._token_vectors import latent_vectors, read_token_vectors, with_both_signs
+from ._token_vectors import (
+    fit_words,
+    is_lsa,
+    latent_vectors,
+    read_token_vectors,
+    with_both_signs,
+)
 from ._validation import check_choice, check_label_texts, check_number
 from .base import BaseXMCClassifier, depth_of, minus_one
 from .metrics import precision_at_k
@@ -555,10 +560,6 @@ def _table(shape):
         return np.memmap(file, np.int32, "w+", shape=shape)
 
 
-def _is_lsa(token_vectors):
-    return isinstance(token_vectors, str) and token_vectors == "lsa"
-
-
 class LightDXMLClassifier(BaseXMCClassifier):
     """LightDXML: shortlist labels by their vectors, classify for these [1]_.
 
@@ -823,7 +824,7 @@ class LightDXMLClassifier(BaseXMCClassifier):
 
     def _check_fit(self, X, y):
         X, Y = super()._check_fit(X, y)
-        given = self.token_vectors is not None and not _is_lsa(self.token_vectors)
+        given = self.token_vectors is not None and not is_lsa(self.token_vectors)
         for name, value in (
             ("label_texts", self.label_texts is not None),
             ("token_vectors", given),
@@ -846,40 +847,21 @@ class LightDXMLClassifier(BaseXMCClassifier):
     def _read_first(self, X):
         self.vectorizer_ = None
         if self._texts:
-            self.vectorizer_, X = self._fit_words(X)
+            self.vectorizer_, X = fit_words(
+                X,
+                min_df=self.min_df,
+                ngram_range=self.ngram_range,
+                max_features=self.max_features,
+            )
         vectors = self._first_vectors(X)
         return SparseEncoder(vectors, dropout=self.dropout), ShortlistedFeatures(X)
-
-    def _fit_words(self, texts):
-        options = dict(
-            token_pattern=r"\w+",
-            sublinear_tf=True,
-            ngram_range=self.ngram_range,
-            max_features=self.max_features,
-            dtype=np.float32,
-        )
-        for min_df in (self.min_df, 1):
-            vectorizer = TfidfVectorizer(min_df=min_df, **options)
-            try:
-                X = vectorizer.fit_transform(texts)
-            except ValueError:  # no word is in so many texts, or there is none
-                continue
-            if min_df < self.min_df:
-                warnings.warn(
-                    f"No word is in {self.min_df} texts (min_df): all words count.",
-                    UserWarning,
-                    stacklevel=5,
-                )
-            return vectorizer, X
-        vectorizer = TfidfVectorizer(vocabulary=["a"], **options)
-        return vectorizer, vectorizer.fit_transform(texts)
 
     def _first_vectors(self, X):
         """Vectors of the features, which documents start as sums of."""
         n_features, dim = X.shape[1], self.label_dim or 300
         if self.token_vectors is None:
             vectors = torch.randn(n_features, dim)
-        elif _is_lsa(self.token_vectors):
+        elif is_lsa(self.token_vectors):
             vectors = with_both_signs(latent_vectors(X, dim // 2), dim)
         else:
             vectors = self._given_vectors()

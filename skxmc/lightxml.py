@@ -90,8 +90,11 @@ class LightXMLNetwork(nn.Module):
         if self._n_dropping <= 0:
             self.eval()
         self._n_dropping -= 1
-        for_clusters, for_labels = self.read(*self.encoder(batch))
-        found = self.recall(for_clusters)
+        vectors = self.read(*self.encoder(batch))
+        return self._classifying(self.recall, *vectors, positives)
+
+    def _classifying(self, recall, for_clusters, for_labels, positives):
+        found = recall(for_clusters)
         reduction = self.loss_reduction
         if self.clusters is None:
             return bce_loss_all(found, positives, reduction=reduction)
@@ -160,7 +163,57 @@ class LightXMLNetwork(nn.Module):
         return scores if self.offset is None else scores + self.offset
 
 
-class LightXMLClassifier(ClusteringXMCClassifier):
+class RecallingXMCClassifier(ClusteringXMCClassifier):
+    """Base of the classifiers that recall clusters and rank their labels.
+
+    A subclass has the parameters of `ClusteringXMCClassifier`, and `dropout` and
+    `loss_reduction`.
+    """
+
+    def _check_parameters(self):
+        super()._check_parameters()
+        check_choice("loss_reduction", self.loss_reduction, ("mean", "sum"))
+
+    def _recall_and_rank(self, encoder, readings, read=None):
+        """What a `LightXMLNetwork` is made of, beside its encoder.
+
+        Parameters
+        ----------
+        encoder : TransformerEncoder or BagEncoder
+        readings : tensor of shape (n_labels, hidden_size) or None
+            What label vectors start from.
+        read : Module or None, default=None
+            What reads documents, as wide for labels as for clusters; None makes
+            `DocumentVectors`.
+        """
+        all_labels = self._ranks_all()
+        n_clusters = int(self.label_groups_.max()) + 1
+        start = cluster_start = dim = None
+        offset = 0.0
+        if readings is not None:
+            start, vectors = principal_part(readings, self.label_dim)
+            cluster_start = group_means(vectors, self.label_groups_)
+            offset = first_offset(vectors, SCALE)
+            dim = vectors.shape[1]
+        elif not all_labels:
+            dim = self.label_dim or 400 if read is None else read.cluster_dim
+            vectors = nn.init.xavier_uniform_(torch.empty(self.n_labels_, dim))
+        if read is None:
+            read = DocumentVectors(encoder, dim, start=start, dropout=self.dropout)
+        return dict(
+            read=read,
+            recall=cluster_head(read, n_clusters, cluster_start, offset=offset),
+            clusters=None if all_labels else LabelClusters(self.label_groups_),
+            ranker=None if all_labels else self._candidate_scores(vectors),
+            n_shortlist=min(self.n_shortlist, n_clusters),
+            predict_shortlist=self.predict_shortlist,
+            loss_reduction=self.loss_reduction,
+            offset=offset,
+            single_label=self._y_kind == "single",
+        )
+
+
+class LightXMLClassifier(RecallingXMCClassifier):
     """LightXML: recall label clusters, rank the labels in them [1]_.
 
     A transformer reads a document. A recall head scores clusters of labels; the
@@ -388,7 +441,6 @@ class LightXMLClassifier(ClusteringXMCClassifier):
         check_choice("negatives", self.negatives, ("dynamic", "uniform"))
         activations = ("none", "sigmoid")
         check_choice("bottleneck_activation", self.bottleneck_activation, activations)
-        check_choice("loss_reduction", self.loss_reduction, ("mean", "sum"))
 
     def _check_fit(self, X, y):
         X, Y = super()._check_fit(X, y)
@@ -402,31 +454,10 @@ class LightXMLClassifier(ClusteringXMCClassifier):
 
     def _build(self, encoder, docs, X, Y, rng):
         readings = self._prepare_labels(encoder, docs, X, Y, rng)
-        all_labels = self._ranks_all()
-        n_clusters = int(self.label_groups_.max()) + 1
-        start = cluster_start = dim = None
-        offset = 0.0
-        if readings is not None:
-            start, vectors = principal_part(readings, self.label_dim)
-            cluster_start = group_means(vectors, self.label_groups_)
-            offset = first_offset(vectors, SCALE)
-            dim = vectors.shape[1]
-        elif not all_labels:
-            dim = self.label_dim or 400
-            vectors = nn.init.xavier_uniform_(torch.empty(self.n_labels_, dim))
-        read = DocumentVectors(encoder, dim, start=start, dropout=self.dropout)
         return LightXMLNetwork(
             encoder,
-            read,
-            cluster_head(read, n_clusters, cluster_start, offset=offset),
-            clusters=None if all_labels else LabelClusters(self.label_groups_),
-            ranker=None if all_labels else self._candidate_scores(vectors),
-            n_shortlist=min(self.n_shortlist, n_clusters),
-            predict_shortlist=self.predict_shortlist,
+            **self._recall_and_rank(encoder, readings),
             negatives=self.negatives,
             bottleneck_activation=self.bottleneck_activation,
-            loss_reduction=self.loss_reduction,
             dropout_until=self.dropout_until,
-            offset=offset,
-            single_label=self._y_kind == "single",
         )

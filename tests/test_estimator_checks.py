@@ -12,7 +12,13 @@ from sklearn.utils.validation import validate_data
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from skxmc import GRankClassifier, LightDXMLClassifier, LightXMLClassifier
+from skxmc import (
+    GRankClassifier,
+    GUDNClassifier,
+    LightDXMLClassifier,
+    LightXMLClassifier,
+    TReaderXMLClassifier,
+)
 from skxmc.estimator_checks import CHECKS, check_xmc_estimator
 from skxmc.nn.search import has_hnswlib
 
@@ -28,11 +34,13 @@ TINY = dict(
 CLUSTERS = dict(max_leaf_size=2, n_shortlist=2, predict_shortlist=2)
 # Labels of LightDXML that are classified; of 6 that there are.
 FEW = dict(n_frequent=2, n_shortlist=2, predict_shortlist=2)
+MULTI_HOT = dict(label_branch="multi-hot")
 TINY_LIGHT = {
     name: value
     for name, value in TINY.items()
     if name not in ("n_layers", "max_length")
 }
+TINY_READER = TINY_LIGHT | dict(word_dim=8, n_heads=2, n_neighbors=3, min_df=1)
 
 
 @pytest.mark.parametrize("classifier", [GRankClassifier, LightXMLClassifier])
@@ -44,6 +52,29 @@ def test_classifier_passes(classifier, check, tiny_encoder):
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_lightdxml_passes(check):
     check(LightDXMLClassifier(**TINY_LIGHT))
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_gudn_passes(check, tiny_encoder):
+    check(GUDNClassifier(tiny_encoder, **TINY | MULTI_HOT))
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_treaderxml_passes(check):
+    check(TReaderXMLClassifier(**TINY_READER))
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        CLUSTERS,
+        dict(use_teacher=False, reading="full-masked", mask="upper", swa_start=0),
+        dict(token_vectors=None, train_vectors=False, label_parents=None),
+    ],
+    ids=str,
+)
+def test_treaderxml_passes_in_other_modes(params):
+    check_xmc_estimator(TReaderXMLClassifier(**TINY_READER | params))
 
 
 @pytest.mark.parametrize(
@@ -69,6 +100,9 @@ def test_lightdxml_passes_in_other_modes(params):
         (GRankClassifier, CLUSTERS),
         (GRankClassifier, dict(small_label_mode="dual", swa_start=0)),
         (LightXMLClassifier, CLUSTERS),
+        (GUDNClassifier, CLUSTERS | MULTI_HOT),
+        (GUDNClassifier, MULTI_HOT | dict(variant="paper", label_dim=16)),
+        (GUDNClassifier, dict(feature_weight=0, link_weight=0)),
     ],
 )
 def test_classifier_passes_in_other_modes(classifier, params, tiny_encoder):
@@ -220,6 +254,7 @@ SUITE = dict(
 )
 FAST = dict(batch_size=64, max_epochs=8, head_learning_rate=0.1)
 FAST_LIGHT = dict(max_epochs=15, head_learning_rate=3e-2)
+FAST_READER = dict(max_epochs=6, head_learning_rate=3e-2, word_dim=32, max_length=1000)
 
 
 def assert_passes_whole_suite(estimator):
@@ -238,6 +273,9 @@ def assert_passes_whole_suite(estimator):
         (LightXMLClassifier, FAST | CLUSTERS),
         (LightDXMLClassifier, FAST_LIGHT),
         (LightDXMLClassifier, FAST_LIGHT | FEW),
+        (GUDNClassifier, FAST | MULTI_HOT),
+        (GUDNClassifier, FAST | MULTI_HOT | dict(variant="paper")),
+        (TReaderXMLClassifier, FAST_READER),
     ],
 )
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.DataConversionWarning")

@@ -147,6 +147,7 @@ class TransformerEncoder(nn.Module):
             batch["input_ids"],
             attention_mask=mask[:, None, None].bool() if self._takes_4d else mask,
             output_hidden_states=True,
+            **self._global_attention(mask),
         ).hidden_states
         if self.cls_last:
             at = mask.sum(dim=1).sub(1).clamp(min=0)
@@ -157,6 +158,14 @@ class TransformerEncoder(nn.Module):
         weight = mask.to(states[-1].dtype)[:, :, None]
         mean = (states[-1] * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
         return torch.cat(first, dim=1), mean
+
+    def _global_attention(self, mask):
+        """What lets a Longformer's first token see all others, and be seen."""
+        if self.model.config.model_type != "longformer":
+            return {}
+        first = torch.zeros_like(mask)
+        first[:, 0] = 1
+        return {"global_attention_mask": first}
 
     @property
     def _takes_4d(self):

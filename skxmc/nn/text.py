@@ -76,18 +76,32 @@ class Features:
         Returns a dict of ``features``, int64 and padded with n_features, and
         ``weights``, float32 and padded with 0, both of shape (n_rows, most).
         """
-        places, mask = _places(self.X.indptr, rows)
-        features = np.full(mask.shape, self.X.shape[1], np.int64)
-        features[mask] = self.X.indices[places]
-        weights = np.zeros(mask.shape, np.float32)
-        weights[mask] = self.X.data[places]
-        return {
-            "features": torch.from_numpy(features),
-            "weights": torch.from_numpy(weights),
-        }
+        features, weights = padded_features(self.X, rows)
+        return {"features": features, "weights": weights}
 
 
-def tokenize(texts, tokenizer, max_length):
+def padded_features(X, rows):
+    """Stored columns and values of rows, padded with n_features and 0.
+
+    Parameters
+    ----------
+    X : csr_array or csr_matrix of shape (n_docs, n_features)
+    rows : int ndarray of shape (n_rows,)
+
+    Returns
+    -------
+    features : int64 tensor of shape (n_rows, most)
+    weights : float32 tensor of the same shape
+    """
+    places, mask = _places(X.indptr, rows)
+    features = np.full(mask.shape, X.shape[1], np.int64)
+    features[mask] = X.indices[places]
+    weights = np.zeros(mask.shape, np.float32)
+    weights[mask] = X.data[places]
+    return torch.from_numpy(features), torch.from_numpy(weights)
+
+
+def tokenize(texts, tokenizer, max_length, *, special=True):
     """Turn texts into token ids, once.
 
     The fast tokenizer works on all cores. Lone surrogates, which no tokenizer
@@ -99,6 +113,8 @@ def tokenize(texts, tokenizer, max_length):
     tokenizer : PreTrainedTokenizerFast
     max_length : int
         Tokens kept per document, special tokens included.
+    special : bool, default=True
+        Whether the tokenizer adds its special tokens.
 
     Returns
     -------
@@ -109,7 +125,7 @@ def tokenize(texts, tokenizer, max_length):
     ValueError
         If `max_length` leaves no room for the tokenizer's special tokens.
     """
-    n_special = tokenizer.num_special_tokens_to_add()
+    n_special = tokenizer.num_special_tokens_to_add() if special else 0
     if max_length < n_special:  # the tokenizer would not truncate at all
         raise ValueError(
             f"max_length={max_length} has no room for the {n_special} special tokens "
@@ -126,6 +142,7 @@ def tokenize(texts, tokenizer, max_length):
             chunk,
             max_length=max_length,
             truncation=True,
+            add_special_tokens=special,
             return_attention_mask=False,
             return_token_type_ids=False,
         )["input_ids"]

@@ -1,0 +1,788 @@
+"""GUDN: the estimator, and the network of the paper beside it."""
+
+import numbers
+import warnings
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import mse_loss
+
+from ._validation import check_choice, check_number
+from .lightxml import LightXMLNetwork, RecallingXMCClassifier
+from .nn.encoders import FeatureVectors
+from .nn.losses import at_least_float32
+from .nn.text import Tokens, tokenize
+
+
+class ExtractedVectors(nn.Module):
+    """The paper's feature extractor (Eq. 2) and first layer of the classifier (Eq. 6).
+
+    Parameters
+    ----------
+    width : int
+        Of the first-token states that are read; of wider ones the last.
+    dim : int
+    dropout : float
+    activation : {"relu", "none", "softmax"}
+        Theta of Eq. 6.
+    """
+
+    lift = None  # label vectors do not start from readings here
+
+    def __init__(self, width, dim, *, dropout, activation="relu"):
+        super().__init__()
+        self.cluster_dim = dim
+        self.extract = Extractor(width, dim, dropout=dropout)
+        self.hidden = nn.Linear(dim, dim)
+        self.activation = activation
+
+    def forward(self, first, mean):
+        """Vectors that score clusters and labels: the same one twice."""
+        return self.classify(self.extract(first))
+
+    def classify(self, features):
+        """Vectors of features E_t, of shape (n_docs, dim)."""
+        docs = self.hidden(features)
+        if self.activation == "relu":
+            docs = docs.relu()
+        elif self.activation == "softmax":
+            docs = docs.softmax(dim=1)
+        return docs, docs
+
+
+class Extractor(nn.Module):
+    """Features of a text or of label names: W_e relu(dropout(f)) + b_e (Eq. 2).
+
+    Parameters
+    ----------
+    width, dim : int
+    dropout : float
+    """
+
+    def __init__(self, width, dim, *, dropout):
+        super().__init__()
+        self.width = width
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(width, dim)
+
+    def forward(self, first):
+        """Extract from the last `width` numbers of the first-token states."""
+        return self.linear(self.dropout(first[:, -self.width :]).relu())
+
+
+class SharedGuide(nn.Module):
+    """The guide of the released code: one classifier reads texts and label names.
+
+    Their vectors are compared behind the encoder's pooler.
+
+    Parameters
+    ----------
+    hidden_size : int
+    pooler : Module or None
+        A pretrained one of (n_docs, n_tokens, hidden_size), or its linear map; None
+        is a new one.
+    """
+
+    recall = None  # the classifier of the texts
+
+    def __init__(self, hidden_size, pooler=None):
+        super().__init__()
+        self.hidden_size = hidden_size
+        if pooler is None or isinstance(pooler, nn.Linear):
+            pooler = _Pooler(pooler or nn.Linear(hidden_size, hidden_size))
+        self.pooler = pooler
+
+    def of_texts(self, read, first, mean):
+        """What classifies a text, and what is compared with its label names."""
+        return read(first, mean), self._pooled(first)
+
+    def of_labels(self, read, first, mean):
+        """What classifies label names, and what is compared with their text."""
+        return read(first, mean), self._pooled(first)
+
+    def _pooled(self, first):
+        return self.pooler(first[:, None, -self.hidden_size :])
+
+
+class _Pooler(nn.Module):
+    def __init__(self, dense):
+        super().__init__()
+        self.dense = dense
+
+    def forward(self, states):
+        return self.dense(states[:, 0]).tanh()
+
+
+class SeparateGuide(nn.Module):
+    """The guide of the paper: label names have their own extractor and classifier.
+
+    Parameters
+    ----------
+    width : int
+        Of the first-token states of label names.
+    dim : int
+    n_outputs : int
+        Clusters, or labels.
+    dropout : float
+    """
+
+    def __init__(self, width, dim, n_outputs, *, dropout):
+        super().__init__()
+        self.extract = Extractor(width, dim, dropout=dropout)
+        self.shape = nn.Linear(dim, dim)
+        self.recall = nn.Linear(dim, n_outputs)
+
+    def of_texts(self, read, first, mean):
+        """What classifies a text, and what is compared with its label names."""
+        features = read.extract(first)
+        return read.classify(features), self.shape(features)
+
+    def of_labels(self, read, first, mean):
+        """What classifies label names, and what is compared with their text."""
+        features = self.extract(first)
+        return (features, features), features
+
+
+class MultiHotEncoder(nn.Module):
+    """Label columns in the place of label names: the paper's Table 7.
+
+    A linear map of the multi-hot vector.
+
+    Parameters
+    ----------
+    n_labels : int
+    encoder : TransformerEncoder or BagEncoder
+        What it stands for.
+    """
+
+    def __init__(self, n_labels, encoder):
+        super().__init__()
+        vectors = torch.randn(n_labels, encoder.hidden_size) * encoder.hidden_size**-0.5
+        self.n_labels = n_labels
+        self.vectors = FeatureVectors(vectors)
+        self.project = nn.Linear(encoder.hidden_size, encoder.width)
+
+    def forward(self, positives):
+        """Encode columns padded with n_labels: what a `TransformerEncoder` returns."""
+        weights = (positives < self.n_labels).to(self.vectors.table.dtype)
+        total = self.vectors({"features": positives, "weights": weights})
+        return self.project(total), total
+
+
+class GUDNNetwork(LightXMLNetwork):
+    """LightXML's network, and in training a guide that reads label names too.
+
+    Parameters
+    ----------
+    encoder, read, recall, **options
+        As of `LightXMLNetwork`.
+    guide : SharedGuide or SeparateGuide or None
+        None trains on texts alone, and serves for predictions.
+    label_encoder : MultiHotEncoder or None
+        What reads labels; None is the encoder of the texts, which reads their names.
+    feature_weight, link_weight : float
+        Weights of the two losses of the guide.
+    feature_reduction : {"mean", "sum"}
+    stop_gradient_labels : bool
+    label_length : int
+        Tokens of label names.
+    """
+
+    def __init__(
+        self,
+        encoder,
+        read,
+        recall,
+        *,
+        guide=None,
+        label_encoder=None,
+        feature_weight=1.0,
+        link_weight=1.0,
+        feature_reduction="mean",
+        stop_gradient_labels=False,
+        label_length=0,
+        **options,
+    ):
+        super().__init__(encoder, read, recall, **options)
+        self.guide = guide
+        self.label_encoder = label_encoder
+        self.feature_weight = feature_weight
+        self.link_weight = link_weight
+        self.feature_reduction = feature_reduction
+        self.stop_gradient_labels = stop_gradient_labels
+        self.label_length = label_length
+
+    def start_epoch(self, epoch, n_epochs, n_steps):
+        """Nothing changes from epoch to epoch."""
+
+    def loss(self, batch, positives):
+        """Classification, feature and link loss (Eq. 8)."""
+        texts = self.encoder(batch)
+        if self.guide is None or self.label_encoder is None and "names" not in batch:
+            return self._classifying(self.recall, *self.read(*texts), positives)
+        vectors, compared = self.guide.of_texts(self.read, *texts)
+        loss = self._classifying(self.recall, *vectors, positives)
+        if self.label_encoder is not None:
+            labels = self.label_encoder(positives)
+        else:  # documents whose labels have no name say nothing here
+            rows = batch["named"]
+            labels = self.encoder(batch["names"])
+            compared, positives = compared[rows], positives[rows]
+        vectors, features = self.guide.of_labels(self.read, *labels)
+        if self.feature_weight:
+            features = features.detach() if self.stop_gradient_labels else features
+            loss = loss + self.feature_weight * feature_loss(
+                compared, features, reduction=self.feature_reduction
+            )
+        if self.link_weight:
+            recall = self.guide.recall or self.recall
+            linking = self._classifying(recall, *vectors, positives)
+            loss = loss + self.link_weight * linking
+        return loss
+
+    def floats_per_document(self, length):
+        """Activations kept for the gradient, in floats, at `length` tokens."""
+        total = super().floats_per_document(length)
+        if self.guide is None:
+            return total
+        return total + super().floats_per_document(self.label_length)
+
+
+def feature_loss(texts, labels, *, reduction="mean"):
+    r"""Squared distance of texts and label names: Eq. 3 of GUDN [1]_.
+
+    .. math:: \frac{1}{2n} \sum_i \lVert E_{t,i} - E_{l,i} \rVert^2
+
+    Parameters
+    ----------
+    texts, labels : tensors of shape (n_docs, dim)
+    reduction : {"mean", "sum"}, default="mean"
+        Mean of the squares over documents and dimensions, as the released code has
+        it, or the equation.
+
+    Returns
+    -------
+    tensor of shape (), float32 (float64 for float64 vectors)
+
+    References
+    ----------
+    .. [1] Wang et al., GUDN: A Novel Guide Network with Label Reinforcement Strategy
+       for Extreme Multi-label Text Classification, 2022.
+
+    Examples
+    --------
+    >>> import torch
+    >>> feature_loss(torch.zeros(1, 4), torch.ones(1, 4), reduction="sum")
+    tensor(2.)
+    """
+    texts, labels = (
+        at_least_float32(texts),
+        at_least_float32(labels),
+    )  # squares overflow
+    if reduction == "mean":
+        return mse_loss(texts, labels)
+    return (texts - labels).square().sum() / (2 * max(len(texts), 1))
+
+
+class LabelNames:
+    """Sequences of the label names of documents: label reinforcement (Sec. 3.5).
+
+    Parameters
+    ----------
+    names : Tokens
+        Names of the labels, without special tokens.
+    Y : csr matrix of shape (n_docs, n_labels)
+        Only these documents have sequences, those of their labels.
+    length : int
+        Tokens of a sequence, special tokens included.
+    special : (list of int, list of int)
+        Special tokens before and after.
+    reinforcement : {"shuffle", "repeat"} or None
+        Repeat the names to that length, in a new order each time, or the same. None:
+        every name once, in the order of the labels.
+    rng : numpy Generator
+    """
+
+    def __init__(self, names, Y, *, length, special, reinforcement, rng):
+        self.names, self.Y = names, Y
+        self.length = length
+        self.special = special
+        self.reinforcement = reinforcement
+        self.rng = rng
+
+    def batch(self, rows):
+        """Sequences for documents `rows`.
+
+        Returns a dict of ``named``, places of the documents that have named labels,
+        and ``names``, their sequences as `Tokens` makes batches; empty without any.
+        """
+        part = self.Y[rows]
+        docs = np.repeat(np.arange(len(rows)), np.diff(part.indptr))
+        lengths = self.names.lengths[part.indices]
+        named, docs = np.unique(docs[lengths > 0], return_inverse=True)
+        if not len(named):
+            return {}
+        labels = part.indices[lengths > 0]
+        before, after = self.special
+        room = self.length - len(before) - len(after)
+        docs, labels = self._in_order(docs, labels, room)
+        starts, lengths = _in_rows(docs, self.names.lengths[labels])
+        lengths = np.minimum(lengths, room - starts)
+        docs, labels, starts, lengths = (
+            values[lengths > 0] for values in (docs, labels, starts, lengths)
+        )
+        ends = np.zeros(len(named), np.int64)
+        np.maximum.at(ends, docs, starts + lengths)
+
+        steps = np.arange(lengths.sum()) - np.repeat(
+            lengths.cumsum() - lengths, lengths
+        )
+        source = np.repeat(self.names.offsets[labels], lengths) + steps
+        columns = np.repeat(starts, lengths) + steps + len(before)
+        ids = np.full(
+            (len(named), ends.max() + self.length - room), self.names.pad_id, np.int64
+        )
+        ids[np.repeat(docs, lengths), columns] = self.names.ids[source]
+        ids[:, : len(before)] = before
+        last = ends[:, None] + len(before) + np.arange(len(after))
+        ids[np.arange(len(named))[:, None], last] = after
+        mask = np.arange(ids.shape[1]) < (ends + len(before) + len(after))[:, None]
+        return {
+            "named": torch.from_numpy(named),
+            "names": {
+                "input_ids": torch.from_numpy(ids),
+                "attention_mask": torch.from_numpy(mask.astype(np.int64)),
+            },
+        }
+
+    def _in_order(self, docs, labels, room):
+        """Labels of each document, as often and in the order that they are read."""
+        if self.reinforcement is None:
+            return docs, labels
+        totals = np.bincount(docs, weights=self.names.lengths[labels])
+        copies = np.ceil(room / totals).astype(np.int64)[docs]
+        copy, _ = _in_rows(np.repeat(np.arange(len(docs)), copies), np.ones(1, int))
+        entry = np.repeat(np.arange(len(docs)), copies)
+        within = self.rng.random(len(entry))
+        if self.reinforcement == "repeat":
+            within = entry
+        order = np.lexsort((within, copy, docs[entry]))
+        return docs[entry][order], labels[entry][order]
+
+
+def _in_rows(rows, lengths):
+    """Where values that stand one behind the other in rows start, and their lengths."""
+    lengths = np.broadcast_to(lengths, rows.shape)
+    starts = lengths.cumsum() - lengths
+    first = np.flatnonzero(np.diff(rows, prepend=-1))
+    return starts - np.repeat(starts[first], np.diff(first, append=len(rows))), lengths
+
+
+class NamedTokens(Tokens):
+    """Tokens whose batches carry the label names of their documents, in training.
+
+    Attributes
+    ----------
+    names : LabelNames or None
+    """
+
+    names = None
+
+    def batch(self, rows):
+        """Token ids of documents, and the sequences of their label names."""
+        batch = super().batch(rows)
+        return batch if self.names is None else batch | self.names.batch(rows)
+
+
+def special_tokens(tokenizer):
+    """Special tokens that a tokenizer puts before and after a text."""
+    whole = tokenizer(" a")["input_ids"]
+    bare = tokenizer(" a", add_special_tokens=False)["input_ids"]
+    n = len(bare)
+    start = next(i for i in range(len(whole)) if whole[i : i + n] == bare)
+    return whole[:start], whole[start + n :]
+
+
+class GUDNClassifier(RecallingXMCClassifier):
+    """GUDN: label names guide the encoder in training [1]_.
+
+    The encoder reads a document, and the names of the document's labels. Both are to
+    be the same: a feature loss draws their vectors together, and a link loss has the
+    labels recognised from their names. Predictions read the text alone; the label
+    branch is gone then, and they cost what `LightXMLClassifier`'s do, whose heads,
+    clusters and dynamic negatives these are.
+
+    Beyond the paper, label vectors may start from the encoder's own reading of the
+    label texts and of the labels' documents (``label_init``).
+
+    Parameters
+    ----------
+    encoder : str, path, or (model, tokenizer), default="all-MiniLM-L6-v2"
+        As in `GRankClassifier`. The paper's is "bert-base-uncased", and a Longformer
+        for long texts.
+    label_texts : sequence of str or None, default=None
+        Name of each label, in the order of the columns of `y`. Underscores are read as
+        blanks. A blank name takes no part in the guide.
+    label_branch : {"auto", "names", "multi-hot"}, default="auto"
+        What the label branch reads: label names, or label columns through a linear
+        map of their own, which gains less (Table 7). "auto": names where there are
+        label texts and X is text, otherwise columns, with a warning.
+    variant : {"code", "paper"}, default="code"
+        How branches are joined. "code": one classifier for both, and vectors compared
+        behind the encoder's pooler, as in the released code. "paper": an extractor
+        for each (Eq. 2), a layer that fits their shapes, a classifier of its own for
+        the link, and a hidden layer in that of texts (Eq. 6); it needs
+        ``label_init="random"``, which "auto" is then.
+    classifier_activation : {"relu", "none", "softmax"}, default="relu"
+        In that hidden layer. Eq. 6 has a softmax, of which little gradient is left.
+    feature_weight, link_weight : float, default=1.0
+        Of the feature loss (Eq. 3) and the link loss (Eq. 4) beside the classification
+        loss (Eq. 7, 8). With both 0 there is no label branch.
+    feature_reduction : {"mean", "sum"}, default="mean"
+        Mean of the squares over dimensions, as in the released code, or half their
+        sum, as in Eq. 3.
+    stop_gradient_labels : bool, default=False
+        Whether the feature loss leaves label features alone, and moves only texts.
+    label_reinforcement : {"shuffle", "repeat"} or None, default="shuffle"
+        Fill the label branch's input with the names over and over, in a new order each
+        time (the paper's disordered fill), or in the same one. None: each name once.
+    label_length : int or None, default=None
+        Tokens of that input. None: as many as `max_length`.
+    label_init : {"auto", "both", "texts", "documents", "random"}, default="auto"
+        As in `LightXMLClassifier`.
+    max_length : int, default=128
+        Tokens kept per document (the paper: 512, or 4,096 with a Longformer).
+    n_layers : int, default=5
+        Last layers whose first-token states are concatenated (released code: 10 of
+        BERT's 13; the paper: 8).
+    label_layers : int or None, default=None
+        Of the label branch. None: as many; with ``variant="paper"`` two more.
+    dropout : float, default=0.5
+        On these states.
+    encoder_dropout : float or None, default=0.0
+        Inside a pretrained encoder. None keeps what it was pretrained with, as the
+        paper does.
+    label_dim : int or None, default=None
+        Width of label vectors and, with ``variant="paper"``, of features and hidden
+        layer. None: the encoder's hidden size, or 400 with ``label_init="random"``.
+        Where X is a feature matrix also that of documents.
+    label_precision, max_leaf_size, n_shortlist, predict_shortlist, cluster_features
+        As in `LightXMLClassifier`.
+    loss_reduction : {"mean", "sum"}, default="mean"
+        Of classification and link loss: mean over all outputs, as the released code
+        has it, or sum over a document's, as Eq. 4 and 7 have it.
+    max_epochs : int, default=10
+        Passes over the documents (the paper: 20 or 40).
+    batch_size : int, default=32
+        Documents a batch, in training and prediction (the paper: 8).
+    accumulate : int, default=1
+        Batches whose gradients a step takes the mean of.
+    learning_rate : float, default=1e-4
+        Peak rate of the pretrained encoder (released code: 5e-5 for all).
+    head_learning_rate : float, default=1e-3
+        Peak rate of everything that is not pretrained.
+    weight_decay, warmup, schedule, clip_norm, swa_start, swa_every
+        As in `GRankClassifier`, but no warm-up by default.
+    validation_fraction, early_stopping, n_iter_no_change, tol, top_k
+        As in `GRankClassifier`.
+    device, precision, random_state, verbose
+        As in `GRankClassifier`.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_labels,)
+        Class labels of a 1-D `y`; otherwise the label columns.
+    n_labels_, n_docs_ : int
+        Seen in `fit`.
+    label_counts_ : int ndarray of shape (n_labels,)
+        Documents of each label.
+    label_groups_ : int ndarray of shape (n_labels,)
+        Cluster of each label.
+    history_ : list of dict
+        Of each epoch: its number, mean loss (nats) and held-out P@k ("score").
+    n_iter_ : int
+        Epochs run.
+    network_ : GUDNNetwork
+        Without its guide.
+    tokenizer_ : PreTrainedTokenizerFast or None
+    calibration_ : (float, float)
+        Slope and offset that turn the network's log-odds into those of
+        `predict_proba`.
+
+    References
+    ----------
+    .. [1] Wang, Zhu, Shu, Asamoah, Shi, Zhou. GUDN: A Novel Guide Network with Label
+       Reinforcement Strategy for Extreme Multi-label Text Classification, 2022.
+       Features: Eq. 2; guide: Eq. 3 to 5; classification: Eq. 6, 7; their sum: Eq. 8.
+
+    Examples
+    --------
+    >>> from scipy.sparse import csr_array
+    >>> from skxmc import GUDNClassifier
+    >>> X = csr_array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0]])
+    >>> Y = csr_array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0]])
+    >>> model = GUDNClassifier(
+    ...     label_branch="multi-hot",
+    ...     max_epochs=50,
+    ...     head_learning_rate=0.01,
+    ...     dropout=0,
+    ...     validation_fraction=0,
+    ...     label_dim=8,
+    ...     random_state=0,
+    ... )
+    >>> ids, scores = model.fit(X, Y).predict_topk(X, k=1)
+    >>> ids[:3].tolist()
+    [[0], [1], [2]]
+    """
+
+    def __init__(
+        self,
+        encoder="all-MiniLM-L6-v2",
+        *,
+        label_texts=None,
+        label_branch="auto",
+        variant="code",
+        classifier_activation="relu",
+        feature_weight=1.0,
+        link_weight=1.0,
+        feature_reduction="mean",
+        stop_gradient_labels=False,
+        label_reinforcement="shuffle",
+        label_length=None,
+        label_init="auto",
+        max_length=128,
+        n_layers=5,
+        label_layers=None,
+        dropout=0.5,
+        encoder_dropout=0.0,
+        label_dim=None,
+        label_precision="fp32",
+        max_leaf_size="auto",
+        n_shortlist=75,
+        predict_shortlist=75,
+        cluster_features="tfidf",
+        loss_reduction="mean",
+        max_epochs=10,
+        batch_size=32,
+        accumulate=1,
+        learning_rate=1e-4,
+        head_learning_rate=1e-3,
+        weight_decay=0.01,
+        warmup=0.0,
+        schedule="linear",
+        clip_norm=None,
+        swa_start=None,
+        swa_every=10,
+        validation_fraction=0.05,
+        early_stopping=False,
+        n_iter_no_change=2,
+        tol=0.0,
+        top_k=50,
+        device="auto",
+        precision="auto",
+        random_state=None,
+        verbose=0,
+    ):
+        self.encoder = encoder
+        self.label_texts = label_texts
+        self.label_branch = label_branch
+        self.variant = variant
+        self.classifier_activation = classifier_activation
+        self.feature_weight = feature_weight
+        self.link_weight = link_weight
+        self.feature_reduction = feature_reduction
+        self.stop_gradient_labels = stop_gradient_labels
+        self.label_reinforcement = label_reinforcement
+        self.label_length = label_length
+        self.label_init = label_init
+        self.max_length = max_length
+        self.n_layers = n_layers
+        self.label_layers = label_layers
+        self.dropout = dropout
+        self.encoder_dropout = encoder_dropout
+        self.label_dim = label_dim
+        self.label_precision = label_precision
+        self.max_leaf_size = max_leaf_size
+        self.n_shortlist = n_shortlist
+        self.predict_shortlist = predict_shortlist
+        self.cluster_features = cluster_features
+        self.loss_reduction = loss_reduction
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.accumulate = accumulate
+        self.learning_rate = learning_rate
+        self.head_learning_rate = head_learning_rate
+        self.weight_decay = weight_decay
+        self.warmup = warmup
+        self.schedule = schedule
+        self.clip_norm = clip_norm
+        self.swa_start = swa_start
+        self.swa_every = swa_every
+        self.validation_fraction = validation_fraction
+        self.early_stopping = early_stopping
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.top_k = top_k
+        self.device = device
+        self.precision = precision
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def _check_parameters(self):
+        super()._check_parameters()
+        choices = {
+            "label_branch": ("auto", "names", "multi-hot"),
+            "variant": ("code", "paper"),
+            "classifier_activation": ("relu", "none", "softmax"),
+            "feature_reduction": ("mean", "sum"),
+        }
+        for name, values in choices.items():
+            check_choice(name, getattr(self, name), values)
+        for name in ("feature_weight", "link_weight"):
+            check_number(name, getattr(self, name), numbers.Real, 0)
+        for name in ("label_length", "label_layers"):
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name), numbers.Integral, 1)
+        if self.label_reinforcement is not None:
+            fills = ("shuffle", "repeat")
+            check_choice("label_reinforcement", self.label_reinforcement, fills)
+        if self.variant == "paper" and self.label_init not in ("auto", "random"):
+            raise ValueError(
+                'variant="paper" needs label_init="random", got '
+                f"{self.label_init!r}: its documents are not in the space of the "
+                "readings that label vectors start from."
+            )
+        if self.variant == "code" and self.label_layers not in (None, self.n_layers):
+            raise ValueError(
+                f"label_layers={self.label_layers} with n_layers={self.n_layers}: one "
+                'classifier reads both with variant="code", so leave label_layers out, '
+                'or say variant="paper".'
+            )
+
+    def _check_fit(self, X, y):
+        X, Y = super()._check_fit(X, y)
+        self._reads_names = False
+        if not self._guides():
+            return X, Y
+        missing = None
+        if not self._texts:
+            missing = "X is a feature matrix, so label names cannot be read"
+        elif self.label_texts is None:
+            missing = "label_texts is None"
+        elif not any(map(str.strip, self._label_names())):
+            missing = "all label_texts are blank"
+        if missing and self.label_branch == "names":
+            raise ValueError(
+                f'{missing}, and label_branch="names" reads label names: give texts '
+                'and their label_texts, or say label_branch="multi-hot".'
+            )
+        if missing and self.label_branch == "auto":
+            warnings.warn(
+                f"{missing}: the label branch reads label columns instead of names, "
+                "which guides less. Give label_texts and X as texts if there are any; "
+                'label_branch="multi-hot" says that columns are meant, '
+                "feature_weight=0 with link_weight=0 leaves the branch out.",
+                UserWarning,
+                stacklevel=4,
+            )
+        self._reads_names = not missing and self.label_branch != "multi-hot"
+        return X, Y
+
+    def _guides(self):
+        return self.feature_weight > 0 or self.link_weight > 0
+
+    def _start(self):
+        return "random" if self.variant == "paper" else super()._start()
+
+    def _layers_read(self):
+        label_layers = self._label_layers()
+        if label_layers > self.n_layers and self._guides():
+            name = "label_layers" if self.label_layers else "label_layers=n_layers+2"
+            return name, label_layers
+        return super()._layers_read()
+
+    def _label_layers(self):
+        return self.label_layers or self.n_layers + 2 * (self.variant == "paper")
+
+    def _encoder_of(self, model):
+        length = self.label_length or self.max_length
+        if self._reads_names:
+            self._check_length("label_length", length, model)
+        n_special = self.tokenizer_.num_special_tokens_to_add()
+        if self._reads_names and length <= n_special:
+            raise ValueError(
+                f"label_length={length} has no room for names beside the {n_special} "
+                f"special tokens of the tokenizer; use at least {n_special + 1}."
+            )
+        pooler = getattr(model, "pooler", None)
+        encoder = super()._encoder_of(model)
+        if self._guides() and self.variant == "code":
+            encoder.pooler = pooler  # in training, at the encoder's rate
+        return encoder
+
+    def _read(self, X):
+        docs = super()._read(X)
+        if self.tokenizer_ is None:
+            return docs
+        return NamedTokens(docs.ids, docs.offsets, docs.pad_id)
+
+    def _build(self, encoder, docs, X, Y, rng):
+        readings = self._prepare_labels(encoder, docs, X, Y, rng)
+        read, guide, label_encoder = None, None, None
+        hidden_size = encoder.hidden_size
+        if self.variant == "paper":
+            read = ExtractedVectors(
+                min(self.n_layers * hidden_size, encoder.width),
+                self.label_dim or 400,
+                dropout=self.dropout,
+                activation=self.classifier_activation,
+            )
+        parts = self._recall_and_rank(encoder, readings, read)
+        if self._guides():
+            guide = SharedGuide(hidden_size, getattr(encoder, "pooler", None))
+            if self.variant == "paper":
+                guide = SeparateGuide(
+                    min(self._label_layers() * hidden_size, encoder.width),
+                    read.cluster_dim,
+                    parts["recall"].out_features,
+                    dropout=self.dropout,
+                )
+            if self._reads_names:
+                docs.names = self._sequences(Y, rng)
+            else:
+                label_encoder = MultiHotEncoder(self.n_labels_, encoder)
+        return GUDNNetwork(
+            encoder,
+            guide=guide,
+            label_encoder=label_encoder,
+            feature_weight=self.feature_weight,
+            link_weight=self.link_weight,
+            feature_reduction=self.feature_reduction,
+            stop_gradient_labels=self.stop_gradient_labels,
+            label_length=self._reads_names and (self.label_length or self.max_length),
+            **parts,
+        )
+
+    def _label_names(self):
+        return [name.replace("_", " ") for name in super()._label_names()]
+
+    def _sequences(self, Y, rng):
+        # With a blank, as names stand between others.
+        names = [f" {name.strip()}".rstrip() for name in self._label_names()]
+        length = self.label_length or self.max_length
+        return LabelNames(
+            tokenize(names, self.tokenizer_, length, special=False),
+            Y,
+            length=length,
+            special=special_tokens(self.tokenizer_),
+            reinforcement=self.label_reinforcement,
+            rng=np.random.default_rng(rng.integers(2**31)),
+        )
+
+    def _finish(self, docs, Y, rows, held_out, rng):
+        self.network_.guide = self.network_.label_encoder = None
+        self.network_.encoder.pooler = None
+        if self.tokenizer_ is not None:
+            docs.names = None
+        super()._finish(docs, Y, rows, held_out, rng)

@@ -1,0 +1,1094 @@
+"""TReaderXML: the estimator, and the network of the paper beside it."""
+
+import numbers
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from scipy.sparse.csgraph import connected_components
+from torch import nn
+from torch.nn.functional import pad, scaled_dot_product_attention
+
+from ._token_vectors import fit_words, is_lsa, latent_vectors, read_token_vectors
+from ._validation import check_choice, check_number, check_texts
+from .cluster import BalancedKMeans
+from .lightxml import LightXMLNetwork, RecallingXMCClassifier
+from .nn.encoders import FeatureVectors
+from .nn.labels import label_centroids
+from .nn.losses import at_least_float32
+from .nn.search import NearestVectors, has_hnswlib
+from .nn.text import padded_features
+
+# Root mean square of the coordinates that word vectors start with.
+_SIZE = 0.5
+# Training documents up to which nearest ones are searched exactly, and documents whose
+# neighbours are looked up at once.
+_EXACT, _DOCS_AT_ONCE = 200_000, 4096
+# Labels whose clusters stand for parents, at most.
+_PSEUDO_PARENT_SIZE = 16
+
+READINGS = {
+    "masked-full": (True, False),
+    "full-masked": (False, True),
+    "masked": (True,),
+    "full": (False,),
+    "none": (),
+}
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention, tanh({H_1; ...; H_h} W) (Eq. 3 to 13).
+
+    Parameters
+    ----------
+    dim, n_heads : int
+    """
+
+    def __init__(self, dim, n_heads):
+        super().__init__()
+        self.n_heads = n_heads
+        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.mix = nn.Linear(dim, dim, bias=False)
+        for weight in (*self.qkv.weight.split(dim), self.mix.weight):
+            nn.init.xavier_uniform_(weight)
+
+    def forward(self, states, visible):
+        """Attend to the states that are visible.
+
+        Parameters
+        ----------
+        states : tensor of shape (n_docs, length, dim)
+        visible : bool tensor of shape (n_docs, 1, length, length)
+            Whether a place (third axis) sees another (fourth).
+        """
+        split = self.qkv(states).unflatten(2, (3, self.n_heads, -1))
+        query, key, value = split.permute(2, 0, 3, 1, 4)
+        heads = scaled_dot_product_attention(query, key, value, attn_mask=visible)
+        return self.mix(heads.transpose(1, 2).flatten(2)).tanh()
+
+
+def visible_places(real, mask=None):
+    """Which places see which: real ones, and each itself.
+
+    Parameters
+    ----------
+    real : bool tensor of shape (n_docs, length)
+        False where there is padding.
+    mask : {"causal", "upper"} or None, default=None
+        A place sees those up to itself, or those from itself on; None is all.
+
+    Returns
+    -------
+    bool tensor of shape (n_docs, 1, length, length)
+    """
+    length = real.shape[1]
+    visible = real[:, None, None, :].expand(-1, 1, length, -1)
+    if mask == "causal":
+        visible = visible.tril()
+    elif mask == "upper":
+        visible = visible.triu()
+    # A place that saw none would be NaN.
+    return visible | torch.eye(length, dtype=torch.bool, device=real.device)
+
+
+class Reading(nn.Module):
+    """Reading module of a branch (Eq. 3 to 15): attention layers, the first residual.
+
+    Parameters
+    ----------
+    dim, n_heads : int
+    layers : sequence of bool
+        Whether each layer is masked.
+    mask : {"causal", "upper"} or None
+        Of the layers that are.
+    residual : bool
+        Whether the first layer's input is added to its output.
+    dropout : float
+        On what a layer adds.
+    layer_norm : bool
+        After each layer.
+    """
+
+    def __init__(self, dim, n_heads, layers, *, mask, residual, dropout, layer_norm):
+        super().__init__()
+        self.masks = [mask if masked else None for masked in layers]
+        self.residual = residual
+        self.layers = nn.ModuleList(SelfAttention(dim, n_heads) for _ in layers)
+        self.norms = nn.ModuleList(
+            nn.LayerNorm(dim) if layer_norm else nn.Identity() for _ in layers
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, states, real):
+        """Read states of shape (n_docs, length, dim), some of them padding."""
+        for i, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
+            new = self.dropout(layer(states, visible_places(real, self.masks[i])))
+            states = norm(states + new if self.residual and i == 0 else new)
+        return states
+
+
+class TReaderEncoder(nn.Module):
+    """Encoding, reading and interaction: a document and its teacher as one vector.
+
+    Parameters
+    ----------
+    vectors : tensor of shape (n_words, dim)
+        Where word vectors start.
+    label_length : int
+        Words of the teacher's sequence; 0 is no teacher.
+    hidden_size : int
+        Width of the bottleneck.
+    n_heads : int
+    reading : str
+        Of `READINGS`.
+    mask, residual, dropout, layer_norm
+        As of `Reading`.
+    positional : {"none", "sinusoidal"}
+    pooling : {"mean", "max", "first"}
+    trains_vectors : bool
+    """
+
+    pretrained = True  # trained at the encoder's learning rate
+
+    def __init__(
+        self,
+        vectors,
+        *,
+        label_length,
+        hidden_size,
+        n_heads,
+        reading,
+        mask,
+        residual,
+        dropout,
+        layer_norm,
+        positional,
+        pooling,
+        trains_vectors,
+    ):
+        super().__init__()
+        dim = vectors.shape[1]
+        self.words = FeatureVectors(vectors)
+        self.words.row_wise = trains_vectors
+        self.label_length = label_length
+        options = dict(mask=mask, residual=residual, dropout=dropout)
+        options["layer_norm"] = layer_norm
+        self.read_text = Reading(dim, n_heads, READINGS[reading], **options)
+        self.read_teacher = self.nothing = None
+        if label_length:
+            self.read_teacher = Reading(dim, n_heads, READINGS[reading], **options)
+            self.nothing = nn.Parameter(_SIZE * torch.randn(dim))
+        options["residual"] = False
+        self.interact = Reading(dim, n_heads, (True,), **options)
+        self.dropout = nn.Dropout(dropout)
+        self.positional = positional
+        self.pooling = pooling
+        self.bottleneck = nn.Linear(dim, hidden_size)
+        self.hidden_size = self.width = hidden_size
+
+    def forward(self, batch):
+        """Encode a batch of `TaughtDocuments`: the same tensor twice."""
+        ids, weights = batch["words"], batch["weights"]
+        real = ids < len(self.words.table) - 1
+        # Each word is a bag of its own: what stands at a place is trained by row.
+        states = self._embed(ids.reshape(-1, 1), weights.reshape(-1, 1))
+        states = self.read_text(self._placed(states.view(*ids.shape, -1)), real)
+        if self.read_teacher is not None:
+            taught, known = self._teacher(batch)
+            states, real = torch.cat([taught, states], 1), torch.cat([known, real], 1)
+        states = self.interact(states, real)
+        docs = self.bottleneck(self._pooled(states, real)).relu()
+        return docs, docs
+
+    def _teacher(self, batch):
+        """The teacher's sequence, read, and which of its places there are."""
+        ids = batch["teacher"]
+        n_docs = len(batch["words"])
+        states = self._embed(ids, batch["teacher_weights"])
+        states = states.view(n_docs, self.label_length, -1)
+        known = (ids[:, 0] < len(self.words.table) - 1).view(n_docs, -1)
+        empty = ~known.any(dim=1, keepdim=True)
+        first = torch.arange(self.label_length, device=ids.device) == 0
+        nothing = empty & first
+        states = torch.where(nothing[:, :, None], self.nothing.to(states), states)
+        known = known | nothing
+        return self.read_teacher(self._placed(states), known), known
+
+    def _embed(self, ids, weights):
+        if self.words.row_wise and self.training:
+            return self.words({"features": ids, "weights": weights})
+        with torch.no_grad():
+            return self.words({"features": ids, "weights": weights})
+
+    def _placed(self, states):
+        if self.positional == "sinusoidal":
+            states = states + _SIZE * _waves(states)
+        return self.dropout(states)
+
+    def _pooled(self, states, real):
+        if self.pooling == "first":
+            return torch.where(real[:, :1], states[:, 0], 0)
+        if self.pooling == "max":
+            lowest = torch.finfo(states.dtype).min
+            best = states.masked_fill(~real[:, :, None], lowest).amax(dim=1)
+            return torch.where(real.any(dim=1, keepdim=True), best, 0)
+        total = (at_least_float32(states) * real[:, :, None]).sum(dim=1)
+        return total / real.sum(dim=1, keepdim=True).clamp(min=1)
+
+    def floats_per_document(self, length):
+        """Activations kept for the gradient, in floats, at `length` words."""
+        dim = self.words.table.shape[1]
+        heads = self.interact.layers[0].n_heads
+        n_layers = len(self.read_text.layers) + 1
+        length = length + self.label_length
+        return n_layers * length * (8 * dim + heads * length)
+
+
+def _waves(states):
+    """Sines and cosines of the places, of shape (length, dim)."""
+    length, dim = states.shape[1:]
+    place = torch.arange(length, device=states.device)[:, None]
+    half = torch.arange((dim + 1) // 2, device=states.device)
+    angle = place / 10_000 ** (2 * half / dim)
+    waves = torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)
+    return waves[:, :dim].to(states.dtype)
+
+
+class SameVectors(nn.Module):
+    """Reads documents for clusters and labels as the encoder leaves them.
+
+    Parameters
+    ----------
+    dim : int
+    """
+
+    lift = None  # label vectors do not start from readings here
+
+    def __init__(self, dim):
+        super().__init__()
+        self.cluster_dim = dim
+
+    def forward(self, first, mean):
+        """Return both as they are."""
+        return first, mean
+
+
+class TReaderXMLNetwork(LightXMLNetwork):
+    """LightXML's heads behind the dual cooperative network.
+
+    Parameters
+    ----------
+    encoder : TReaderEncoder
+    output_activation : {"none", "softmax"}
+        What is done to scores of labels before the loss.
+    """
+
+    def __init__(self, encoder, *, output_activation="none", **options):
+        super().__init__(encoder, **options)
+        self.output_activation = output_activation
+
+    def start_epoch(self, epoch, n_epochs, n_steps):
+        """Nothing changes from epoch to epoch."""
+
+    def _classifying(self, recall, for_clusters, for_labels, positives):
+        def scores(docs):
+            found = recall(docs)
+            if self.output_activation == "none":
+                return found
+            return at_least_float32(found).softmax(dim=1)
+
+        return super()._classifying(scores, for_clusters, for_labels, positives)
+
+
+class Teacher:
+    """Teacher knowledge: labels of the nearest documents, and their parents.
+
+    Parameters
+    ----------
+    vectors : float32 ndarray of shape (n_docs, dim)
+        Of the documents to learn from (Eq. 1).
+    groups : int ndarray of shape (n_docs,)
+        Equal for documents that repeat each other.
+    Y : csr matrix of shape (n_docs, n_labels)
+    parents : csr matrix of shape (n_labels, n_nodes)
+        Nodes are the labels, and other parents beyond them.
+    descriptions : int32 ndarray of shape (n_nodes, label_length)
+        Words of each node, padded with n_words.
+    n_words, n_neighbors : int
+    strict : bool
+        Algorithm 1 to the letter: labels without a parent are passed over.
+    exact : bool
+    seed : int
+
+    Attributes
+    ----------
+    knowledge : csr matrix of shape (n_unique, n_nodes)
+        Nodes that a document, or those that repeat it, teach.
+    """
+
+    def __init__(
+        self,
+        vectors,
+        groups,
+        Y,
+        parents,
+        descriptions,
+        *,
+        n_words,
+        n_neighbors,
+        strict=False,
+        exact=True,
+        seed=0,
+    ):
+        self.n_neighbors = n_neighbors
+        # A document and those that repeat it are one: what is left out is left out.
+        self.groups, first, members = np.unique(
+            groups, return_index=True, return_inverse=True
+        )
+        n_docs, n_unique = len(groups), len(self.groups)
+        rows = (np.ones(n_docs, np.float32), (members, np.arange(n_docs)))
+        labels = sp.csr_matrix(rows, (n_unique, n_docs)) @ sp.csr_matrix(Y)
+        own = sp.identity(Y.shape[1], np.float32, format="csr")
+        own.resize(parents.shape)
+        if strict:
+            own = sp.diags((np.diff(parents.indptr) > 0).astype(np.float32)) @ own
+        self.knowledge = _binary(labels @ (own + parents))
+        self.index = NearestVectors(
+            torch.from_numpy(vectors[first]), exact=exact, seed=seed
+        )
+        # Of each place in a description, the word of each node.
+        self.words = [_one_hot(column, n_words) for column in descriptions.T]
+
+    def teach(self, vectors, groups=None):
+        """Nodes that documents learn from: their nearest documents' (Algorithm 1).
+
+        Parameters
+        ----------
+        vectors : float32 ndarray of shape (n_docs, dim)
+        groups : int ndarray of shape (n_docs,) or None
+            As in the constructor: a document does not learn from itself, nor from
+            one that repeats it. None: from all.
+
+        Returns
+        -------
+        csr matrix of shape (n_docs, n_nodes)
+        """
+        parts = []
+        for start in range(0, len(vectors), _DOCS_AT_ONCE):
+            part = slice(start, start + _DOCS_AT_ONCE)
+            own = None if groups is None else groups[part]
+            parts.append(self._teach(vectors[part], own))
+        return sp.vstack(parts, format="csr")
+
+    def _teach(self, vectors, groups):
+        more = groups is not None
+        found, _ = self.index.search(torch.from_numpy(vectors), self.n_neighbors + more)
+        found = found.numpy()
+        learns = np.broadcast_to(vectors.any(axis=1)[:, None], found.shape).copy()
+        if more:
+            own = self.groups[found] == groups[:, None]
+            learns &= ~own
+            if found.shape[1] > self.n_neighbors:  # one more was searched for
+                learns[:, -1] &= own.any(axis=1)
+        rows = np.broadcast_to(np.arange(len(found))[:, None], found.shape)
+        ones = np.ones(learns.sum(), np.float32)
+        shape = len(found), len(self.groups)
+        near = sp.csr_matrix((ones, (rows[learns], found[learns])), shape)
+        return _binary(near @ self.knowledge)
+
+    def sequences(self, nodes):
+        """Mean of the nodes' descriptions, place by place, as words and weights.
+
+        Parameters
+        ----------
+        nodes : csr matrix of shape (n_docs, n_nodes)
+
+        Returns
+        -------
+        csr matrix of shape (n_docs * label_length, n_words)
+            Row i * label_length + j holds place j of document i. Rows sum to 1, or
+            are empty.
+        """
+        places = [nodes @ words for words in self.words]
+        n_docs, n_places = nodes.shape[0], len(places)
+        order = np.arange(n_docs * n_places).reshape(n_places, n_docs).T.ravel()
+        rows = sp.vstack(places, format="csr")[order]
+        sums = np.asarray(rows.sum(axis=1)).ravel()
+        rows.data /= np.repeat(sums, np.diff(rows.indptr))
+        return rows
+
+
+class TaughtDocuments:
+    """Words of documents in their order, and what their teacher knows.
+
+    Parameters
+    ----------
+    X : csr matrix of shape (n_docs, n_words)
+        Words of each document where they stand: columns may repeat. The values
+        weigh word vectors.
+    vectors : float32 ndarray of shape (n_docs, dim)
+        What neighbours are found by.
+
+    Attributes
+    ----------
+    nodes : csr matrix of shape (n_docs, n_nodes) or None
+        Teacher knowledge of each document.
+    teacher : Teacher or None
+    """
+
+    nodes = teacher = None
+
+    def __init__(self, X, vectors):
+        self.X, self.vectors = X, vectors
+
+    def __len__(self):
+        return self.X.shape[0]
+
+    @property
+    def lengths(self):
+        """Words of each document."""
+        return np.diff(self.X.indptr)
+
+    def batch(self, rows):
+        """Words and weights of documents, and those of the teacher's sequences."""
+        words, weights = padded_features(self.X, rows)
+        batch = {"words": words, "weights": weights}
+        if self.teacher is not None:
+            taught = self.teacher.sequences(self.nodes[rows])
+            words, weights = padded_features(taught, np.arange(taught.shape[0]))
+            batch |= {"teacher": words, "teacher_weights": weights}
+        return batch
+
+
+def _binary(matrix):
+    """A CSR matrix with 1 where there is anything, its columns sorted."""
+    matrix = matrix.tocsr()
+    matrix.sum_duplicates()
+    matrix.eliminate_zeros()
+    matrix.data = np.ones(matrix.nnz, np.float32)
+    return matrix
+
+
+def _one_hot(columns, n_columns):
+    """CSR matrix with a 1 in the column of each row; none where it is n_columns."""
+    there = columns < n_columns
+    indptr = np.append(0, there.cumsum())
+    ones = np.ones(indptr[-1], np.float32)
+    return sp.csr_matrix((ones, columns[there], indptr), (len(columns), n_columns))
+
+
+def _repeated(X):
+    """Numbers of documents, equal for those of the same words, places and weights."""
+    n_words, lengths = X.shape[1], np.diff(X.indptr)
+    draw = np.random.default_rng(0)
+    codes = draw.integers(2**63, size=n_words, dtype=np.uint64)[X.indices]
+    places = np.arange(X.nnz) - np.repeat(X.indptr[:-1], lengths)
+    powers = np.full(lengths.max(initial=0), 0x9E3779B97F4A7C15, np.uint64).cumprod()
+    codes = codes * powers[places] * (2 * X.data.view(np.uint32).astype(np.uint64) + 1)
+    sums = np.append(np.uint64(0), codes.cumsum(dtype=np.uint64))
+    return np.unique(sums[X.indptr[1:]] - sums[X.indptr[:-1]], return_inverse=True)[1]
+
+
+def _largest(X, n):
+    """Columns of the n largest values of each row, padded with n_columns."""
+    rows = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
+    order = np.lexsort((-X.data, rows))
+    places = np.arange(X.nnz) - X.indptr[rows]
+    columns = np.full((X.shape[0], n), X.shape[1], np.int32)
+    kept = places < n
+    columns[rows[kept], places[kept]] = X.indices[order][kept]
+    return columns
+
+
+def _with_largest(X, n):
+    """The n largest values of each row, by magnitude, where they stand."""
+    lengths = np.diff(X.indptr)
+    if lengths.max(initial=0) <= n:
+        return X
+    rows = np.repeat(np.arange(X.shape[0]), lengths)
+    order = np.lexsort((-abs(X.data), rows))
+    kept = np.sort(order[np.arange(X.nnz) - X.indptr[rows] < n])
+    indptr = np.append(0, np.minimum(lengths, n).cumsum())
+    return sp.csr_matrix((X.data[kept], X.indices[kept], indptr), X.shape)
+
+
+def check_label_parents(label_parents, parent_texts, n_labels):
+    """Parents of labels as a matrix, and the texts of those that are no labels.
+
+    Parameters
+    ----------
+    label_parents, parent_texts
+        As of `TReaderXMLClassifier`, but for "clusters" and None.
+    n_labels : int
+
+    Returns
+    -------
+    parents : csr matrix of shape (n_labels, n_nodes), float32
+        0 and 1; the first n_labels columns are labels.
+    texts : list of n_nodes - n_labels str
+
+    Raises
+    ------
+    ValueError
+        If lengths or columns do not fit, or a label is its own ancestor.
+    """
+    texts = [] if parent_texts is None else check_texts(parent_texts, "parent_texts")
+    n_nodes = n_labels + len(texts)
+    if sp.issparse(label_parents):
+        parents = sp.csr_matrix(label_parents, dtype=np.float32, copy=True)
+        widths = {n_nodes, len(texts) or n_nodes}
+        if parents.shape[0] != n_labels or parents.shape[1] not in widths:
+            raise ValueError(
+                f"label_parents has shape {parents.shape}; with {n_labels} labels and "
+                f"{len(texts)} parent_texts it must have {n_labels} rows and "
+                f"{' or '.join(map(str, sorted(widths)))} columns."
+            )
+        if parents.shape[1] != n_nodes:  # parent_texts alone
+            labels = sp.csr_matrix((n_labels, n_labels), dtype=np.float32)
+            parents = sp.hstack([labels, parents])
+    else:
+        parents, texts = _listed_parents(label_parents, texts, n_labels)
+    parents = _binary(parents)
+    _check_acyclic(parents[:, :n_labels])
+    return parents, texts
+
+
+def _listed_parents(label_parents, texts, n_labels):
+    listed = isinstance(label_parents, (list, tuple))
+    listed = listed or getattr(label_parents, "ndim", 0) == 1
+    if not listed or len(label_parents) != n_labels:
+        what = f"{len(label_parents)} entries" if listed else repr(label_parents)
+        raise ValueError(
+            f"label_parents must be a sparse matrix or a list with the parents of each "
+            f"of the {n_labels} labels; got {what}."
+        )
+    n_nodes = n_labels + len(texts)
+    named, rows, columns = {}, [], []
+    for label, parents in enumerate(label_parents):
+        if parents is None:
+            continue
+        if isinstance(parents, str) or not hasattr(parents, "__iter__"):
+            parents = [parents]
+        for parent in parents:
+            if isinstance(parent, str):
+                column = named.setdefault(parent, n_nodes + len(named))
+            elif _is_column(parent, n_nodes):
+                column = int(parent)
+            else:
+                raise ValueError(
+                    f"label_parents[{label}] names the parent {parent!r}; parents are "
+                    f"columns from 0 to {n_nodes - 1} ({n_labels} labels and "
+                    f"{len(texts)} parent_texts), or names of parents that are no "
+                    "labels."
+                )
+            rows.append(label)
+            columns.append(column)
+    shape = n_labels, n_nodes + len(named)
+    ones = np.ones(len(rows), np.float32)
+    return sp.csr_matrix((ones, (rows, columns)), shape), texts + list(named)
+
+
+def _is_column(value, n_columns):
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    return whole and 0 <= value < n_columns
+
+
+def _check_acyclic(parents):
+    n_parts, parts = connected_components(parents, connection="strong")
+    own = np.flatnonzero(parents.diagonal())
+    if n_parts == parents.shape[0] and not len(own):
+        return
+    part = parts[own[0]] if len(own) else np.bincount(parts).argmax()
+    labels = np.flatnonzero(parts == part)[:5].tolist()
+    raise ValueError(
+        f"label_parents has a cycle among the labels {labels}: each is its own "
+        "ancestor. Remove one of the links between them."
+    )
+
+
+class TReaderXMLClassifier(RecallingXMCClassifier):
+    """TReaderXML: read a text beside what similar texts were about [1]_.
+
+    The teacher knowledge of a document are the labels of the training documents
+    nearest to it, and their parents; the words of their descriptions, averaged place
+    by place, are a second sequence beside the text. Both are read by self-attention
+    over word vectors and by another that joins them, and a bottleneck scores the
+    labels. There is no pretrained transformer.
+
+    Parameters
+    ----------
+    label_texts : sequence of str or None, default=None
+        Description of each label, in the order of the columns of `y`. Where one is
+        blank, and for all labels where it is None, the top terms of the label's
+        documents stand for it. X must be texts then.
+    label_parents : list, sparse matrix, "clusters" or None, default="clusters"
+        Parents of each label. A list holds, for each label, None, a parent, or a list
+        of parents; a parent is a column of `y`, a column past the labels for one of
+        `parent_texts`, or the name of a parent that is no label. A sparse matrix
+        has shape (n_labels, n_labels), or with `parent_texts` (n_labels, n_parents) or
+        (n_labels, n_labels + n_parents). "clusters": clusters of up to 16 labels stand
+        for parents, described by their top terms. None: labels alone.
+    parent_texts : sequence of str or None, default=None
+        Names of parents that are no labels.
+    token_vectors : "lsa", None, mapping, (matrix, words), path or str, default="lsa"
+        Where the vectors of words start; as in `LightDXMLClassifier`, but of single
+        words and without signs. The paper has GloVe and word2vec.
+    train_vectors : bool, default=True
+        Whether word vectors are trained.
+    word_dim : int or None, default=None
+        Width of word vectors (the paper: 300 or 400). None: 300, or the width of given
+        `token_vectors`. `n_heads` divides it.
+    min_df : int, default=2
+        Documents that a word must be in, descriptions of labels among them.
+    max_features : int or None, default=200_000
+        The most frequent words are kept.
+    max_length : int, default=300
+        Words kept per document (the paper: 250 to 500). Of a row of a feature matrix
+        the largest values are kept.
+    label_length : int, default=4
+        Words kept per description (the paper: 4 or 16).
+    use_teacher : bool, default=True
+        False: the text alone.
+    n_neighbors : int, default=10
+        Nearest documents that teach.
+    neighbor_weights : {"idf", "none"}, default="idf"
+        Of words in the document vectors that neighbours are found by; "none" is the
+        mean of Eq. 1. Word vectors are of one length there, as they start.
+    strict_algorithm1 : bool, default=False
+        Pass over labels without a parent, as Algorithm 1 does.
+    search : {"auto", "exact", "hnsw"}, default="auto"
+        How neighbours are found. "auto" is exact up to 200,000 documents, and by a
+        graph (hnswlib) beyond.
+    reading : str, default="masked-full"
+        Attention layers of a branch: "masked-full", "full-masked", "masked", "full" or
+        "none" (Table 3 of the paper).
+    residual : bool, default=True
+        Whether the input of the first of them is added to its output (Eq. 14, 15).
+    mask : {"causal", "upper"} or None, default="causal"
+        What masked layers see: words up to their own, as the text has it, or from
+        their own on, as its upper triangular matrices would.
+    n_heads : int, default=4
+    positional : {"none", "sinusoidal"}, default="none"
+        What is added to tell places apart.
+    pooling : {"mean", "max", "first"}, default="mean"
+        What becomes of the joined sequence, which the paper does not say.
+    layer_norm : bool, default=False
+        After each attention layer.
+    output_activation : {"none", "softmax"}, default="none"
+        Softmax of the scores before the logistic loss: Eq. 18 and 19 to the letter,
+        which leaves next to no gradient. It needs all labels ranked.
+    label_dim : int or None, default=None
+        Width of the bottleneck. None: as `word_dim`.
+    dropout : float, default=0.1
+        On word vectors and on what attention adds.
+    label_precision, max_leaf_size, n_shortlist, predict_shortlist
+        As in `LightXMLClassifier`: large label sets are ranked by clusters.
+    cluster_features : "tfidf" or matrix, default="tfidf"
+        What labels are clustered by, for that.
+    loss_reduction : {"mean", "sum"}, default="mean"
+        As in `LightXMLClassifier`.
+    max_epochs : int, default=10
+        Passes over the documents.
+    batch_size : int, default=64
+        Documents a batch, in training and prediction.
+    accumulate : int, default=1
+        Batches whose gradients a step takes the mean of.
+    learning_rate : float, default=1e-3
+        Peak rate of word vectors, attention and bottleneck (the paper: 1e-4 for all).
+    head_learning_rate : float, default=1e-3
+        Peak rate of the vectors that score labels.
+    weight_decay, warmup, schedule, clip_norm, swa_start, swa_every
+        As in `GRankClassifier`.
+    validation_fraction, early_stopping, n_iter_no_change, tol, top_k
+        As in `GRankClassifier`.
+    device, precision, random_state, verbose
+        As in `GRankClassifier`.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_labels,)
+        Class labels of a 1-D `y`; otherwise the label columns.
+    n_labels_, n_docs_ : int
+        Seen in `fit`.
+    label_counts_ : int ndarray of shape (n_labels,)
+        Documents of each label.
+    label_groups_ : int ndarray of shape (n_labels,)
+        Cluster of each label.
+    history_ : list of dict
+        Of each epoch: its number, mean loss (nats) and held-out P@k ("score").
+    n_iter_ : int
+        Epochs run.
+    network_ : TReaderXMLNetwork
+    teacher_ : Teacher or None
+    vectorizer_ : TfidfVectorizer or None
+        None for feature matrices.
+    calibration_ : (float, float)
+        Slope and offset that turn the network's log-odds into those of
+        `predict_proba`.
+
+    References
+    ----------
+    .. [1] Wang, Song, Huo, Xu, Yang, Chen, Zhao. Exploiting Dynamic and Fine-grained
+       Semantic Scope for Extreme Multi-label Text Classification, NLPCC 2022.
+       Neighbours: Eq. 1, 2; teacher: Algorithm 1; reading: Eq. 3 to 15; interaction:
+       Eq. 16, 17; prediction and loss: Eq. 18, 19.
+
+    Examples
+    --------
+    >>> from skxmc import TReaderXMLClassifier
+    >>> from skxmc.datasets import make_xmc
+    >>> data = make_xmc(n_docs=200, n_labels=20, random_state=0)
+    >>> model = TReaderXMLClassifier(word_dim=32, max_epochs=3, random_state=0)
+    >>> ids, scores = model.fit(data.texts, data.Y).predict_topk(data.texts, k=5)
+    >>> ids.shape
+    (200, 5)
+    """
+
+    # The bases read these, which are nothing to choose here.
+    label_init, n_layers, encoder_dropout = "random", 1, None
+
+    _saves_memory = (
+        "Lower batch_size or max_length (the step), word_dim or max_features (the "
+        "weights), or rank fewer labels a step: max_leaf_size=100, and a smaller "
+        'n_shortlist. label_precision="bf16" halves what clustered labels take.'
+    )
+
+    def __init__(
+        self,
+        *,
+        label_texts=None,
+        label_parents="clusters",
+        parent_texts=None,
+        token_vectors="lsa",
+        train_vectors=True,
+        word_dim=None,
+        min_df=2,
+        max_features=200_000,
+        max_length=300,
+        label_length=4,
+        use_teacher=True,
+        n_neighbors=10,
+        neighbor_weights="idf",
+        strict_algorithm1=False,
+        search="auto",
+        reading="masked-full",
+        residual=True,
+        mask="causal",
+        n_heads=4,
+        positional="none",
+        pooling="mean",
+        layer_norm=False,
+        output_activation="none",
+        label_dim=None,
+        dropout=0.1,
+        label_precision="fp32",
+        max_leaf_size="auto",
+        n_shortlist=75,
+        predict_shortlist=75,
+        cluster_features="tfidf",
+        loss_reduction="mean",
+        max_epochs=10,
+        batch_size=64,
+        accumulate=1,
+        learning_rate=1e-3,
+        head_learning_rate=1e-3,
+        weight_decay=0.01,
+        warmup=0.1,
+        schedule="linear",
+        clip_norm=None,
+        swa_start=None,
+        swa_every=10,
+        validation_fraction=0.05,
+        early_stopping=False,
+        n_iter_no_change=2,
+        tol=0.0,
+        top_k=50,
+        device="auto",
+        precision="auto",
+        random_state=None,
+        verbose=0,
+    ):
+        self.label_texts = label_texts
+        self.label_parents = label_parents
+        self.parent_texts = parent_texts
+        self.token_vectors = token_vectors
+        self.train_vectors = train_vectors
+        self.word_dim = word_dim
+        self.min_df = min_df
+        self.max_features = max_features
+        self.max_length = max_length
+        self.label_length = label_length
+        self.use_teacher = use_teacher
+        self.n_neighbors = n_neighbors
+        self.neighbor_weights = neighbor_weights
+        self.strict_algorithm1 = strict_algorithm1
+        self.search = search
+        self.reading = reading
+        self.residual = residual
+        self.mask = mask
+        self.n_heads = n_heads
+        self.positional = positional
+        self.pooling = pooling
+        self.layer_norm = layer_norm
+        self.output_activation = output_activation
+        self.label_dim = label_dim
+        self.dropout = dropout
+        self.label_precision = label_precision
+        self.max_leaf_size = max_leaf_size
+        self.n_shortlist = n_shortlist
+        self.predict_shortlist = predict_shortlist
+        self.cluster_features = cluster_features
+        self.loss_reduction = loss_reduction
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.accumulate = accumulate
+        self.learning_rate = learning_rate
+        self.head_learning_rate = head_learning_rate
+        self.weight_decay = weight_decay
+        self.warmup = warmup
+        self.schedule = schedule
+        self.clip_norm = clip_norm
+        self.swa_start = swa_start
+        self.swa_every = swa_every
+        self.validation_fraction = validation_fraction
+        self.early_stopping = early_stopping
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.top_k = top_k
+        self.device = device
+        self.precision = precision
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def _check_parameters(self):
+        super()._check_parameters()
+        whole = numbers.Integral
+        for name in ("min_df", "label_length", "n_neighbors", "n_heads"):
+            check_number(name, getattr(self, name), whole, 1)
+        for name in ("word_dim", "max_features"):
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name), whole, 1)
+        choices = {
+            "neighbor_weights": ("idf", "none"),
+            "search": ("auto", "exact", "hnsw"),
+            "reading": tuple(READINGS),
+            "positional": ("none", "sinusoidal"),
+            "pooling": ("mean", "max", "first"),
+            "output_activation": ("none", "softmax"),
+        }
+        for name, values in choices.items():
+            check_choice(name, getattr(self, name), values)
+        if self.mask is not None:
+            check_choice("mask", self.mask, ("causal", "upper"))
+        if isinstance(self.cluster_features, str):
+            check_choice("cluster_features", self.cluster_features, ("tfidf",))
+
+    def _check_fit(self, X, y):
+        X, Y = super()._check_fit(X, y)
+        if self.output_activation == "softmax" and not self._ranks_all():
+            raise ValueError(
+                'output_activation="softmax" is over all labels, and labels are ranked '
+                "by clusters: set max_leaf_size=1, or leave it out."
+            )
+        self._parents, self._parent_names = None, []
+        if self._has_parents():
+            self._parents, self._parent_names = check_label_parents(
+                self.label_parents, self.parent_texts, Y.shape[1]
+            )
+        elif self.parent_texts is not None:
+            raise ValueError("parent_texts are given, but not the label_parents.")
+        given = self.token_vectors is not None and not is_lsa(self.token_vectors)
+        for name, value in (
+            ("label_texts", self.label_texts is not None),
+            ("parent_texts", self.parent_texts is not None),
+            ("token_vectors", given),
+        ):
+            if value and not self._texts:
+                raise ValueError(f"{name} needs texts, and X is a feature matrix.")
+        if not given:
+            self._check_heads(self.word_dim or 300)
+        return X, Y
+
+    def _has_parents(self):
+        if self.label_parents is None:
+            return False
+        return not (
+            isinstance(self.label_parents, str) and self.label_parents == "clusters"
+        )
+
+    def _check_heads(self, word_dim):
+        if word_dim % self.n_heads:
+            raise ValueError(
+                f"n_heads={self.n_heads} does not divide the width of word vectors, "
+                f"{word_dim}: change one of them."
+            )
+
+    def _read_first(self, X):
+        self.vectorizer_ = self.tokenizer_ = None
+        features = X
+        if self._texts:
+            names = [] if self.label_texts is None else self._label_names()
+            self.vectorizer_, features = fit_words(
+                [*X, *names, *self._parent_names],
+                min_df=self.min_df,
+                max_features=self.max_features,
+            )
+        vectors = self._first_vectors(features)
+        lengths = vectors.norm(dim=1, keepdim=True).clamp(min=1e-12)
+        size = vectors.square().mean().sqrt().clamp(min=1e-12)
+        self._neighbor_vectors = (vectors / lengths).numpy()
+        encoder = TReaderEncoder(
+            vectors * (_SIZE / size),
+            label_length=self.label_length if self.use_teacher else 0,
+            hidden_size=self.label_dim or vectors.shape[1],
+            n_heads=self.n_heads,
+            reading=self.reading,
+            mask=self.mask,
+            residual=self.residual,
+            dropout=self.dropout,
+            layer_norm=self.layer_norm,
+            positional=self.positional,
+            pooling=self.pooling,
+            trains_vectors=self.train_vectors,
+        )
+        return encoder, self._sequences(X)
+
+    def _first_vectors(self, X):
+        n_words, dim = X.shape[1], self.word_dim or 300
+        if self.token_vectors is None:
+            return torch.randn(n_words, dim)
+        if is_lsa(self.token_vectors):
+            vectors = latent_vectors(X, dim)
+            vectors = pad(vectors, (0, dim - vectors.shape[1]))
+            lengths = vectors.norm(dim=1, keepdim=True)
+            vectors = vectors / lengths.clamp(min=1e-12)
+        else:
+            terms = self.vectorizer_.get_feature_names_out()
+            vectors, _ = read_token_vectors(self.token_vectors, terms)
+            vectors = torch.from_numpy(vectors)
+            lengths = vectors.norm(dim=1, keepdim=True)
+            if self.word_dim not in (None, vectors.shape[1]):
+                raise ValueError(
+                    f"word_dim={self.word_dim}, but token_vectors have "
+                    f"{vectors.shape[1]} numbers a word: leave word_dim out."
+                )
+            self._check_heads(vectors.shape[1])
+        # Words without a vector start at random.
+        size = vectors[lengths[:, 0] > 0].square().mean().sqrt().nan_to_num(1.0)
+        return torch.where(lengths > 0, vectors, size * torch.randn_like(vectors))
+
+    def _sequences(self, X):
+        """Words of documents, and the vectors that neighbours are found by."""
+        if not self._texts:
+            X = sp.csr_matrix(X, copy=True)
+            X.sum_duplicates()
+            X.eliminate_zeros()
+            vectors = X @ self._neighbor_vectors
+            return TaughtDocuments(_with_largest(X, self.max_length), vectors)
+        words = self._words(X, self.max_length)
+        weighted = words.copy()
+        if self.neighbor_weights == "idf":
+            weighted.data = self.vectorizer_.idf_[weighted.indices].astype(np.float32)
+        return TaughtDocuments(words, weighted @ self._neighbor_vectors)
+
+    def _words(self, texts, length):
+        """Words of texts where they stand: a CSR matrix whose columns may repeat."""
+        analyze = self.vectorizer_.build_analyzer()
+        known = self.vectorizer_.vocabulary_
+        rows = [
+            [known[word] for word in analyze(text) if word in known][:length]
+            for text in texts
+        ]
+        indptr = np.append(0, np.cumsum([len(row) for row in rows]))
+        columns = np.fromiter((word for row in rows for word in row), np.int32)
+        ones = np.ones(len(columns), np.float32)
+        return sp.csr_matrix((ones, columns, indptr), (len(rows), len(known)))
+
+    def _read(self, X):
+        docs = self._sequences(X)
+        if self.teacher_ is not None:
+            docs.teacher = self.teacher_
+            docs.nodes = self.teacher_.teach(docs.vectors)
+        return docs
+
+    def _build(self, encoder, docs, X, Y, rng):
+        self._prepare_labels(encoder, docs, X, Y, rng)
+        self.teacher_ = None
+        if self.use_teacher:
+            self._employ_teacher(docs, X, Y, rng)
+        del self._parents, self._parent_names
+        return TReaderXMLNetwork(
+            encoder,
+            output_activation=self.output_activation,
+            **self._recall_and_rank(encoder, None, SameVectors(encoder.hidden_size)),
+        )
+
+    def _employ_teacher(self, docs, X, Y, rng):
+        """Set ``teacher_``, and what it knows about each document."""
+        features = X if self.vectorizer_ is None else self.vectorizer_.transform(X)
+        centroids = label_centroids(features, Y)
+        parents, descriptions = self._described(centroids, rng)
+        taught = np.flatnonzero(np.diff(Y.indptr))
+        others = np.setdiff1d(np.arange(len(docs)), taught)
+        groups = _repeated(docs.X)
+        docs.teacher = self.teacher_ = Teacher(
+            docs.vectors[taught],
+            groups[taught],
+            Y[taught],
+            parents,
+            descriptions,
+            n_words=docs.X.shape[1],
+            n_neighbors=self.n_neighbors,
+            strict=self.strict_algorithm1,
+            exact=self._searches_exactly(len(taught)),
+            seed=int(rng.integers(2**31)),
+        )
+        parts = [self.teacher_.teach(docs.vectors[taught], groups[taught])]
+        if len(others):
+            parts.append(self.teacher_.teach(docs.vectors[others]))
+        back = np.argsort(np.append(taught, others))
+        docs.nodes = sp.vstack(parts, format="csr")[back]
+
+    def _described(self, centroids, rng):
+        """Parents of labels, and the words that describe labels and parents."""
+        length, n_words = self.label_length, centroids.shape[1]
+        n_labels = self.n_labels_
+        terms = _largest(centroids, length)
+        descriptions = [terms]
+        if self.label_texts is not None:
+            given = self._padded_words(self._label_names())
+            blank = (given == n_words).all(axis=1, keepdims=True)
+            descriptions = [np.where(blank, terms, given)]
+        if self.label_parents is None:
+            parents = sp.csr_matrix((n_labels, n_labels), dtype=np.float32)
+        elif self._has_parents():
+            parents, names = self._parents, self._parent_names
+            if names and self._texts:
+                descriptions.append(self._padded_words(names))
+            elif names:
+                descriptions.append(np.full((len(names), length), n_words, np.int32))
+        else:
+            model = BalancedKMeans(
+                _PSEUDO_PARENT_SIZE,
+                device=self.device,
+                random_state=int(rng.integers(2**31)),
+            )
+            groups = model.fit(centroids).labels_
+            links = _one_hot(groups, int(groups.max()) + 1)
+            descriptions.append(_largest((links.T @ centroids).tocsr(), length))
+            parents = sp.hstack([sp.csr_matrix((n_labels, n_labels)), links])
+        parents = parents.tocsr().astype(np.float32)
+        return parents, np.concatenate(descriptions).astype(np.int32)
+
+    def _padded_words(self, texts):
+        words = self._words(texts, self.label_length)
+        padded, _ = padded_features(words, np.arange(len(texts)))
+        padded = pad(
+            padded, (0, self.label_length - padded.shape[1]), value=words.shape[1]
+        )
+        return padded.numpy()
+
+    def _searches_exactly(self, n_docs):
+        if self.search != "auto":
+            return self.search == "exact"
+        return n_docs <= _EXACT or not has_hnswlib()

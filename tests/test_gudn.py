@@ -1,0 +1,416 @@
+"""GUDNClassifier through its public interface."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from conftest import WORDS
+from sklearn.base import clone
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.pipeline import make_pipeline
+
+from skxmc import GUDNClassifier, LightXMLClassifier
+from skxmc._checking import assert_fit_refused, assert_same, at_step
+from skxmc.gudn import LabelNames, SharedGuide
+from skxmc.nn.encoders import TransformerEncoder
+from skxmc.nn.text import tokenize
+
+N_TRAIN = 45
+QUICK = dict(
+    n_layers=1,
+    max_length=16,
+    max_epochs=30,
+    batch_size=8,
+    learning_rate=1e-2,
+    head_learning_rate=1e-2,
+    dropout=0.0,
+    validation_fraction=0,
+    precision="fp32",
+    random_state=0,
+)
+SHORT = QUICK | dict(max_epochs=2)
+PAPER = dict(variant="paper", label_dim=32)
+COLUMNS = dict(label_branch="multi-hot")
+CLUSTERS = dict(max_leaf_size=3, n_shortlist=3, predict_shortlist=4)
+NO_GUIDE = dict(feature_weight=0, link_weight=0)
+SOME = [{}, PAPER | COLUMNS, PAPER | CLUSTERS]
+VARIANTS = [*SOME, PAPER, COLUMNS, CLUSTERS]
+
+
+@pytest.fixture(scope="module")
+def fit(tiny_encoder, colours):
+    """Function that fits on texts, by default for 2 epochs of 6 steps."""
+    texts, Y, names = colours
+
+    def fit_texts(params=SHORT, **more):
+        params = dict(label_texts=names) | params | more
+        model = GUDNClassifier(tiny_encoder, **params)
+        return model.fit(texts[:N_TRAIN], Y[:N_TRAIN])
+
+    return fit_texts
+
+
+def tiny_options(tokenizer):
+    """Of the configuration of a random transformer of two layers."""
+    return dict(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        pad_token_id=0,
+        max_position_embeddings=200,
+    )
+
+
+def bits(model, texts):
+    return model.predict_topk(texts, 12)
+
+
+# Learning
+
+
+@pytest.mark.parametrize(
+    "params, least",
+    [
+        ({}, 0.8),
+        (COLUMNS, 0.8),
+        (PAPER | dict(max_epochs=45), 0.6),
+        (CLUSTERS | dict(max_epochs=45), 0.7),
+    ],
+)
+def test_learns_what_words_mean(params, least, fit, colours):
+    # Four labels of twelve are right: chance is 1/3.
+    model = fit(QUICK, **params)
+    assert model.score(colours[0][N_TRAIN:], colours[1][N_TRAIN:]) >= least
+    assert model.history_[-1]["loss"] < 0.6 * model.history_[0]["loss"]
+
+
+@pytest.mark.parametrize("params", [{}, PAPER, CLUSTERS])
+def test_pipeline_from_tfidf_learns(params, colours):
+    texts, Y, _ = colours
+    params = QUICK | COLUMNS | dict(label_dim=32) | params
+    model = make_pipeline(TfidfVectorizer(), GUDNClassifier(**params))
+    model.fit(texts[:N_TRAIN], Y[:N_TRAIN])
+    assert model.score(texts[N_TRAIN:], Y[N_TRAIN:]) >= 0.7
+
+
+# Every parameter does something, or is refused
+
+
+@pytest.mark.parametrize(
+    "params, changed",
+    [
+        ({}, dict(label_branch="multi-hot")),
+        ({}, dict(feature_weight=0)),
+        ({}, dict(link_weight=0)),
+        ({}, dict(link_weight=2.0)),
+        ({}, dict(feature_reduction="sum")),
+        ({}, dict(stop_gradient_labels=True)),
+        ({}, dict(label_reinforcement="repeat")),
+        ({}, dict(label_reinforcement=None)),
+        ({}, dict(label_length=5)),
+        (dict(label_init="random"), dict(variant="paper")),
+        (PAPER, dict(classifier_activation="none")),
+        (PAPER, dict(classifier_activation="softmax")),
+        (PAPER, dict(label_layers=2)),
+        (PAPER, dict(feature_weight=0)),
+        (CLUSTERS, dict(link_weight=0)),
+        (COLUMNS, dict(feature_weight=0)),
+        (COLUMNS, dict(stop_gradient_labels=True)),
+        (COLUMNS | dict(link_weight=0), dict(stop_gradient_labels=True)),
+    ],
+)
+def test_parameter_changes_scores(params, changed, fit, colours):
+    one, two = (fit(**each) for each in (params, params | changed))
+    scores = [bits(model, colours[0])[1] for model in (one, two)]
+    assert np.isfinite(scores).all()
+    assert not np.array_equal(*scores)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        dict(precision="fp64"),
+        dict(precision="bf16"),
+        dict(accumulate=3, clip_norm=0.1, swa_start=0.2, swa_every=2),
+        dict(accumulate=3, clip_norm=0.1, stop_gradient_labels=True, link_weight=0),
+    ],
+)
+@pytest.mark.parametrize("branch", [{}, COLUMNS])
+def test_training_options(params, branch, fit, colours):
+    model = fit(**params | branch | CLUSTERS)
+    assert np.isfinite(bits(model, colours[0])[1]).all()
+
+
+@pytest.mark.parametrize(
+    "params, message",
+    [
+        (dict(variant="both"), "variant must be one of .*'paper'.*'both'"),
+        (dict(label_branch="texts"), "label_branch must be one of .*multi-hot"),
+        (dict(classifier_activation="tanh"), "classifier_activation must be one of"),
+        (dict(feature_reduction="max"), "feature_reduction must be one of"),
+        (dict(loss_reduction="max"), "loss_reduction must be one of"),
+        (dict(feature_weight=-1), "feature_weight must be a number, at least 0; got"),
+        (dict(link_weight=-0.1), "link_weight must be .*at least 0; got -0.1"),
+        (dict(link_weight=np.nan), "link_weight must be .*got nan"),
+        (dict(label_reinforcement="fill"), "label_reinforcement must be one of .*'fil"),
+        (dict(label_length=0), "label_length must be an int, at least 1; got 0"),
+        (dict(label_layers=0), "label_layers must be an int, at least 1; got 0"),
+        (dict(label_layers=2), "label_layers=2 with n_layers=1.*variant=.paper"),
+        (PAPER | dict(label_init="texts"), "needs label_init=.random., got 'texts'"),
+        (PAPER | dict(label_layers=4), "label_layers=4, but the encoder has 3 layers"),
+        (PAPER | dict(n_layers=4), "=6, but the encoder has 3 layers"),
+        (dict(n_layers=4), "n_layers=4, but the encoder has 3 layers"),
+        (dict(label_length=65), "label_length=65 passes the 64 .* lower it to 64"),
+        (dict(label_length=2), "label_length=2 has no room .* 2 special .* least 3"),
+        (dict(label_texts=["red"]), "label_texts has 1 texts and y 12"),
+    ],
+)
+def test_bad_parameter_is_refused(params, message, tiny_encoder, colours):
+    texts, Y, names = colours
+    model = GUDNClassifier(tiny_encoder, **SHORT | dict(label_texts=names) | params)
+    assert_fit_refused(model, texts, Y, message)
+
+
+# Label names
+
+
+MISSING = [
+    ("texts", dict(label_texts=None), "label_texts is None"),
+    ("texts", dict(label_texts=[" "] * 11 + [""]), "all label_texts are blank"),
+    ("features", dict(label_texts=None), "X is a feature matrix"),
+    ("features", dict(label_texts=WORDS[:12]), "X is a feature matrix"),
+]
+
+
+@pytest.mark.parametrize("kind, params, message", MISSING)
+def test_columns_stand_in_for_names(kind, params, message, tiny_encoder, colours):
+    X, Y, _ = colours
+    X = X if kind == "texts" else TfidfVectorizer().fit_transform(X)
+    params = SHORT | dict(label_dim=16) | params
+    with pytest.warns(UserWarning, match=f"{message}.*columns.*multi-hot") as caught:
+        model = GUDNClassifier(tiny_encoder, **params).fit(X, Y)
+    assert [warning.filename for warning in caught] == [__file__]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        told = clone(model).set_params(**COLUMNS).fit(X, Y)
+        none = clone(model).set_params(**NO_GUIDE).fit(X, Y)
+    assert_same(bits(told, X), bits(model, X))
+    assert not np.array_equal(bits(none, X)[1], bits(model, X)[1])
+    refused = clone(model).set_params(label_branch="names")
+    assert_fit_refused(refused, X, Y, f'{message}.*"names".*label_texts.*"multi-hot"')
+
+
+@pytest.mark.parametrize("params", [PAPER, dict(label_init="documents")])
+def test_without_weights_names_guide_nothing(params, fit, colours):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        without = fit(**params | NO_GUIDE, label_texts=None)
+        named = fit(**params | NO_GUIDE)
+    assert without.history_ == named.history_
+    assert_same(bits(without, colours[0]), bits(named, colours[0]))
+
+
+@pytest.mark.parametrize("params", [{}, CLUSTERS])
+def test_without_weights_it_is_lightxml(params, fit, colours):
+    params = SHORT | params | dict(label_texts=colours[2], dropout=0.5)
+    model = fit(params, **NO_GUIDE)
+    peer = LightXMLClassifier(model.encoder, schedule="linear", **params)
+    peer.set_params(swa_start=None).fit(colours[0][:N_TRAIN], colours[1][:N_TRAIN])
+    assert_same(bits(peer, colours[0]), bits(model, colours[0]))
+    weights = [each.network_.state_dict().keys() for each in (peer, model)]
+    assert weights[0] == weights[1]
+
+
+def test_some_blank_names(fit, colours):
+    texts, _, names = colours
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        some = fit(label_texts=["", " "] + names[2:], label_init="documents")
+    every = fit(label_init="documents")
+    assert np.isfinite(bits(some, texts)[1]).all()
+    assert not np.array_equal(bits(some, texts)[1], bits(every, texts)[1])
+
+
+def test_names_of_underscores_alone_are_blank(fit):
+    with pytest.warns(UserWarning, match="all label_texts are blank"):
+        fit(label_texts=["_"] * 12, max_epochs=1)
+
+
+def test_layers_are_not_read_for_a_label_branch_that_is_not_there(fit, colours):
+    model = fit(SHORT | PAPER | NO_GUIDE, n_layers=3)
+    assert np.isfinite(bits(model, colours[0])[1]).all()
+
+
+@pytest.mark.parametrize("kind", ["Bert", "Albert"])
+def test_texts_are_compared_behind_the_pretrained_pooler(
+    kind, tiny_tokenizer, colours, monkeypatch
+):
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{kind}Config")(**tiny_options(tiny_tokenizer))
+    model = getattr(transformers, f"{kind}Model")(config).eval()
+    seen, of_texts = [], SharedGuide.of_texts
+
+    def observed(self, *args):
+        seen.append(of_texts(self, *args))
+        return seen[-1]
+
+    monkeypatch.setattr(SharedGuide, "of_texts", observed)
+    params = SHORT | dict(label_texts=colours[2], label_init="random")
+    classifier = GUDNClassifier((model, tiny_tokenizer), **params)
+    classifier.fit(["red fox"] * 8, colours[1][:8])
+    with torch.no_grad():
+        expected = model(**tiny_tokenizer(["red fox"] * 8, return_tensors="pt"))
+    torch.testing.assert_close(seen[0][1].detach(), expected.pooler_output)
+
+
+def test_duplicate_names(fit, colours):
+    model = fit(label_texts=["red"] * 12)
+    assert np.isfinite(bits(model, colours[0])[1]).all()
+
+
+@pytest.mark.parametrize("label_init", ["documents", "texts"])
+def test_underscores_are_read_as_blanks(label_init, fit, colours):
+    texts, _, names = colours
+    joined, apart = (
+        fit(label_texts=[f"{name}{blank}fox" for name in names], label_init=label_init)
+        for blank in "_ "
+    )
+    assert_same(bits(joined, texts), bits(apart, texts))
+
+
+# The label branch is gone after training
+
+
+@pytest.mark.parametrize("params", VARIANTS)
+def test_nothing_is_left_of_the_label_branch(params, fit, colours):
+    texts, _, names = colours
+    model = fit(**params)
+    network = model.network_
+    assert network.guide is None and network.label_encoder is None
+    plain = fit(**params | NO_GUIDE).network_
+    shapes = {name: p.shape for name, p in network.state_dict().items()}
+    assert shapes == {name: p.shape for name, p in plain.state_dict().items()}
+    sizes = [sum(p.numel() for p in each.parameters()) for each in (network, plain)]
+    assert sizes[0] == sizes[1]
+    expected = bits(model, texts)
+    again = pickle.loads(pickle.dumps(model))
+    assert_same(bits(again, texts), expected)
+    assert_same(bits(model.set_params(label_texts=names[::-1]), texts), expected)
+    assert_same(bits(again.set_params(label_texts=None), texts), expected)
+
+
+def test_held_out_documents_show_no_labels(tiny_encoder, colours, monkeypatch):
+    texts, Y, names = colours
+    shown, hidden, inference = [], [], set()
+    batch, of_labels = LabelNames.batch, SharedGuide.of_labels
+
+    def recorded(self, rows):
+        found = batch(self, rows)
+        named = found["named"].numpy() if found else []
+        shown.extend(rows[named] if found else [])
+        hidden.extend(np.delete(rows, named))
+        return found
+
+    def observed(self, *args):
+        inference.add(torch.is_inference_mode_enabled())
+        return of_labels(self, *args)
+
+    monkeypatch.setattr(LabelNames, "batch", recorded)
+    monkeypatch.setattr(SharedGuide, "of_labels", observed)
+    params = SHORT | dict(label_texts=names, validation_fraction=0.2)
+    model = GUDNClassifier(tiny_encoder, **params).fit(texts, Y)
+    # Twice: an epoch's batches and its score, and not for the calibration.
+    held_out = {*hidden}
+    assert len(held_out) == 12 and sorted(hidden) == sorted([*held_out] * 2)
+    assert sorted(shown) == sorted([*({*range(60)} - held_out)] * 2)
+    assert inference == {False}
+    n_calls = len(shown) + len(hidden)
+    model.predict(texts)
+    model.score(texts, Y)
+    assert len(shown) + len(hidden) == n_calls and inference == {False}
+
+
+# Training
+
+
+@pytest.mark.parametrize("params", SOME)
+def test_same_seed_same_bits(params, fit):
+    def result(random_state, global_state):
+        torch.manual_seed(global_state)
+        model = fit(**params | dict(random_state=random_state, dropout=0.3))
+        return model.network_.state_dict(), model.history_
+
+    one, two, other = result(3, 0), result(3, 1), result(4, 1)
+    assert one[1] == two[1] != other[1]
+    assert all(torch.equal(one[0][name], two[0][name]) for name in one[0])
+
+
+@pytest.mark.parametrize("params", SOME)
+def test_interrupted_training_can_be_used(params, tiny_encoder, colours):
+    texts, Y, names = colours
+    params = SHORT | dict(label_texts=names) | params
+    model = GUDNClassifier(tiny_encoder, **params)
+    with at_step(9, KeyboardInterrupt()), pytest.raises(KeyboardInterrupt):
+        model.fit(texts, Y)  # in the second of two epochs
+    network = model.network_
+    assert model.n_iter_ == len(model.history_) == 1
+    assert network.guide is None and network.label_encoder is None
+    assert not any(module.training for module in network.modules())
+    expected = bits(model, texts)
+    assert np.isfinite(expected[1]).all()
+    assert_same(bits(pickle.loads(pickle.dumps(model)), texts), expected)
+
+
+# Encoders that read more
+
+
+@pytest.fixture(scope="module")
+def long_models(tiny_tokenizer):
+    """Random models of two layers that read 199 and 200 tokens."""
+    options = tiny_options(tiny_tokenizer)
+    ids = dict(cls_token_id=2, sep_token_id=3, bos_token_id=2, eos_token_id=3)
+    windows = dict(local_attention=8, global_attn_every_n_layers=2)
+    torch.manual_seed(0)
+    return {
+        199: transformers.LongformerModel(
+            transformers.LongformerConfig(**options, attention_window=[4, 4])
+        ),
+        200: transformers.ModernBertModel(
+            transformers.ModernBertConfig(**options, **ids, **windows)
+        ),
+    }
+
+
+@pytest.mark.parametrize("limit", [199, 200])
+@pytest.mark.parametrize("params", [{}, PAPER])
+def test_texts_beyond_64_tokens(limit, params, long_models, tiny_tokenizer, colours):
+    encoder = long_models[limit].eval(), tiny_tokenizer
+    texts, Y, names = colours
+    texts = [" ".join([text] * 25) for text in texts]
+    params = SHORT | dict(max_length=limit, max_epochs=1) | params
+    model = GUDNClassifier(encoder, label_texts=names, **params).fit(texts, Y)
+    ids, scores = bits(model, texts)
+    assert (np.sort(ids) == np.arange(12)).all() and np.isfinite(scores).all()
+    assert_same(bits(pickle.loads(pickle.dumps(model)), texts), (ids, scores))
+    for name in ("max_length", "label_length"):
+        message = f"{name}={limit + 1} passes the {limit} .*lower it to {limit}"
+        refused = clone(model).set_params(**dict(max_length=64) | {name: limit + 1})
+        assert_fit_refused(refused, texts, Y, message)
+
+
+@torch.no_grad()
+def test_first_token_of_a_longformer_sees_the_whole_text(long_models, tiny_tokenizer):
+    encoder = TransformerEncoder(long_models[199], n_layers=1).eval()
+    words = WORDS * 3
+    texts = [" ".join(words), " ".join([*words[:-1], "fox"]), "red fox"]
+    docs = tokenize(texts, tiny_tokenizer, 199)
+    first, _ = encoder(docs.batch(np.arange(3)))
+    assert (first[0] - first[1]).abs().max() > 1e-4
+    for i in range(3):  # alone as beside others
+        alone, _ = encoder(docs.batch(np.array([i])))
+        torch.testing.assert_close(first[i], alone[0], rtol=1e-4, atol=1e-5)

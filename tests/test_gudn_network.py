@@ -1,0 +1,432 @@
+"""The network of GUDN: the two losses of its guide, and the sequences it reads."""
+
+import copy
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import processors
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from skxmc.gudn import (
+    ExtractedVectors,
+    GUDNNetwork,
+    LabelNames,
+    MultiHotEncoder,
+    NamedTokens,
+    SeparateGuide,
+    SharedGuide,
+    feature_loss,
+    special_tokens,
+)
+from skxmc.lightxml import LightXMLNetwork
+from skxmc.nn.encoders import BagEncoder, TransformerEncoder
+from skxmc.nn.heads import DocumentVectors, LabelScores, cluster_head
+from skxmc.nn.shortlist import LabelClusters
+from skxmc.nn.text import Tokens, padded_columns, tokenize
+
+N_LABELS, DIM = 7, 5
+GROUPS = np.array([0, 1, 2, 0, 1, 0, 1])  # of 3, 3 and 1 labels
+TEXTS = ["red fox", "old stone house near river", "", "dog"]
+NAMES = ["red", "green tree", "blue", "", "fast cat", "river", "one two three"]
+# The first document has no label with a name, the third none at all.
+_ONES = [0, 1, 1, 1, 3, 3], [3, 0, 3, 5, 1, 6]
+Y = sp.csr_array((np.ones(6, np.float32), _ONES), (4, N_LABELS))
+HOT = torch.from_numpy(Y.toarray()).double()
+ROWS = np.arange(4)
+POSITIVES = padded_columns(Y, ROWS)
+
+
+# --- feature loss -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_docs, dim", [(1, 1), (3, 5), (8, 2)])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_feature_loss_and_its_gradient(n_docs, dim, reduction):
+    torch.manual_seed(0)
+    texts, labels = torch.randn(2, n_docs, dim, dtype=torch.float64).unbind()
+    pairs = zip(texts.flatten().tolist(), labels.flatten().tolist(), strict=True)
+    total = sum((one - two) ** 2 for one, two in pairs)
+    texts.requires_grad_()
+    labels.requires_grad_()
+    loss = feature_loss(texts, labels, reduction=reduction)
+    assert loss.dtype == torch.float64
+    divisor = n_docs * dim if reduction == "mean" else 2 * n_docs
+    assert loss.item() == pytest.approx(total / divisor)
+    loss.backward()
+    gap = (texts - labels).detach()
+    expected = 2 * gap / (n_docs * dim) if reduction == "mean" else gap / n_docs
+    torch.testing.assert_close(texts.grad, expected)
+    torch.testing.assert_close(labels.grad, -expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("reduction, expected", [("mean", 4.0e8), ("sum", 3.2e9)])
+def test_feature_loss_of_large_half_precision(dtype, reduction, expected):
+    # Squares pass 65504, where float16 ends.
+    texts = torch.full((2, 16), 1e4, dtype=dtype, requires_grad=True)
+    loss = feature_loss(texts, -texts.detach(), reduction=reduction)
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(expected, rel=0.01)
+    loss.backward()
+    assert texts.grad.isfinite().all() and (texts.grad != 0).all()
+
+
+# --- sequences of label names -----------------------------------------------
+
+
+def distinct_names(lengths):
+    """Names in which a token tells label and place: 110 is the first of label 1."""
+    return [[100 + 10 * j + i for i in range(n)] for j, n in enumerate(lengths)]
+
+
+def make_names(lengths, Y, length, fill, *, special=([2], [3]), seed=0):
+    ids = np.array(sum(distinct_names(lengths), []), np.uint16)
+    tokens = Tokens(ids, np.cumsum([0, *lengths]), pad_id=0)
+    rng = np.random.default_rng(seed)
+    options = dict(length=length, special=special, reinforcement=fill, rng=rng)
+    return LabelNames(tokens, Y, **options)
+
+
+def sequences(batch):
+    """Tokens of each sequence, padding cut off."""
+    ids, mask = batch["names"]["input_ids"], batch["names"]["attention_mask"]
+    assert ids.dtype == mask.dtype == batch["named"].dtype == torch.int64
+    assert (ids[mask == 0] == 0).all()
+    lengths = mask.sum(dim=1)
+    assert torch.equal(mask, (torch.arange(mask.shape[1]) < lengths[:, None]).long())
+    assert lengths.max() == mask.shape[1]
+    return [row[:n].tolist() for row, n in zip(ids, lengths, strict=True)]
+
+
+def rounds(body, lengths, n_names):
+    """Names that follow each other in a body, so many a round."""
+    names, found = distinct_names(lengths), []
+    while body:
+        name = names[body[0] // 10 - 10]
+        assert body[: len(name)] == name[: len(body)]
+        found.append(body[0] // 10 - 10)
+        body = body[len(name) :]
+    return [found[i : i + n_names] for i in range(0, len(found), n_names)]
+
+
+@st.composite
+def label_sets(draw):
+    lengths = draw(st.lists(st.integers(0, 4), min_size=1, max_size=6))
+    n_docs = draw(st.integers(1, 5))
+    flags = st.lists(st.booleans(), min_size=len(lengths), max_size=len(lengths))
+    Y = sp.csr_array(np.array([draw(flags) for _ in range(n_docs)], dtype="f4"))
+    rows = draw(st.permutations(range(n_docs)))
+    return lengths, Y, np.array(rows[: draw(st.integers(1, n_docs))])
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    label_sets(),
+    st.integers(1, 14),
+    st.sampled_from([([2], [3]), ([], [3, 2]), ([], [])]),
+    st.sampled_from(["shuffle", "repeat", None]),
+)
+def test_sequences_against_a_slow_reference(label_set, room, special, fill):
+    lengths, Y, rows = label_set
+    before, after = special
+    length = len(before) + room + len(after)
+    batch = make_names(lengths, Y, length, fill, special=special).batch(rows)
+    labels = [[j for j in np.flatnonzero(Y[[i]].toarray()) if lengths[j]] for i in rows]
+    named = [i for i, own in enumerate(labels) if own]
+    if not named:
+        assert batch == {}
+        return
+    assert batch["named"].tolist() == named
+    for i, sequence in zip(named, sequences(batch), strict=True):
+        body = sequence[len(before) : len(sequence) - len(after)]
+        assert sequence == before + body + after
+        if fill == "shuffle":
+            assert len(body) == room
+            *full, last = rounds(body, lengths, len(labels[i]))
+            assert all(sorted(each) == labels[i] for each in full)
+            assert len({*last}) == len(last) and {*last} <= {*labels[i]}
+            continue
+        expected = sum((distinct_names(lengths)[j] for j in labels[i]), [])
+        assert body == (expected * (room if fill == "repeat" else 1))[:room]
+
+
+def test_shuffle_is_another_each_time_and_follows_its_seed():
+    Y = sp.csr_array(np.ones((2, 5), "f4"))
+
+    def draws(seed, fill="shuffle"):
+        names = make_names([1, 2, 1, 3, 1], Y, 30, fill, seed=seed)
+        return [sequences(names.batch(np.array([0, 1]))) for _ in range(3)]
+
+    first = draws(0)
+    assert first == draws(0) != draws(1)
+    assert len({tuple(row) for pair in first for row in pair}) == 6
+    assert draws(0, "repeat") == draws(1, "repeat")
+    assert len({tuple(row) for pair in draws(0, "repeat") for row in pair}) == 1
+
+
+def test_shuffled_rounds_have_all_orders_alike():
+    Y = sp.csr_array(np.ones((1, 3), "f4"))
+    names = make_names([1, 1, 1], Y, 3 * 400 + 2, "shuffle")
+    (sequence,) = sequences(names.batch(np.array([0])))
+    orders = [tuple(each) for each in rounds(sequence[1:-1], [1, 1, 1], 3)]
+    counts = {order: orders.count(order) for order in orders}
+    # 400 / 6 are 67, give or take 7.5.
+    assert len(counts) == 6 and all(40 < n < 95 for n in counts.values())
+
+
+@pytest.mark.parametrize(
+    "template, expected",
+    [
+        ("$A [SEP] [CLS]", ([], [3, 2])),
+        ("[CLS] $A", ([2], [])),
+        ("[CLS] [MASK] $A [SEP] [SEP]", ([2, 4], [3, 3])),
+        ("$A", ([], [])),
+    ],
+)
+def test_special_tokens_before_and_after(template, expected, tiny_tokenizer):
+    assert special_tokens(tiny_tokenizer) == ([2], [3])
+    tokenizer = copy.deepcopy(tiny_tokenizer)
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=template, special_tokens=[("[CLS]", 2), ("[SEP]", 3), ("[MASK]", 4)]
+    )
+    assert special_tokens(tokenizer) == expected
+
+
+# --- parts ------------------------------------------------------------------
+
+
+def by_hand(linear, x):
+    return x @ linear.weight.T + linear.bias
+
+
+@pytest.mark.parametrize(
+    "activation, function",
+    [
+        ("none", lambda x: x),
+        ("relu", lambda x: x * (x > 0)),
+        ("softmax", lambda x: x.exp() / x.exp().sum(dim=1, keepdim=True)),
+    ],
+)
+def test_extracted_vectors(activation, function):
+    torch.manual_seed(0)
+    read = ExtractedVectors(3, DIM, dropout=0.5, activation=activation).eval()
+    first = torch.randn(4, 8)
+    features = by_hand(read.extract.linear, first[:, -3:].clamp(min=0))
+    torch.testing.assert_close(read.extract(first), features)
+    for_clusters, for_labels = read(first, "mean")
+    expected = function(by_hand(read.hidden, features))
+    torch.testing.assert_close(for_clusters, expected)
+    assert torch.equal(for_clusters, for_labels)
+    read.train()
+    assert not torch.equal(read.extract(first), read.extract(first))
+
+
+@pytest.mark.parametrize("pooler", [None, lambda states: 2 * states[:, 0]])
+def test_shared_guide_compares_behind_a_pooler(pooler):
+    torch.manual_seed(0)
+    guide, first = SharedGuide(6, pooler), torch.randn(4, 18)
+    expected = 2 * first[:, -6:]
+    if pooler is None:
+        expected = by_hand(guide.pooler.dense, first[:, -6:]).tanh()
+    for of in (guide.of_texts, guide.of_labels):
+        vectors, compared = of(lambda *states: states, first, "mean")
+        assert vectors == (first, "mean")
+        torch.testing.assert_close(compared, expected)
+    assert guide.recall is None
+
+
+def test_multi_hot_encoder_is_a_linear_map_of_label_columns(gradient_by_row):
+    torch.manual_seed(0)
+    encoder = MultiHotEncoder(N_LABELS, BagEncoder(4, 6)).double()
+    table = encoder.vectors.table
+    assert table[:-1].std().item() == pytest.approx(6**-0.5, rel=0.3)
+    first, total = encoder(POSITIVES)
+    torch.testing.assert_close(total, HOT @ table[:-1])
+    torch.testing.assert_close(first, by_hand(encoder.project, HOT @ table[:-1]))
+    upstream = torch.randn_like(total)
+    (total * upstream).sum().backward()
+    expected = torch.cat([HOT.T @ upstream, torch.zeros(1, 6).double()])
+    torch.testing.assert_close(gradient_by_row(encoder.vectors), expected)
+
+
+# --- loss -------------------------------------------------------------------
+
+
+@pytest.fixture
+def case(tiny_model, tiny_tokenizer):
+    """Function that makes a network in evaluation mode, in float64, and its batch."""
+    torch.manual_seed(1)
+    encoder = TransformerEncoder(copy.deepcopy(tiny_model), n_layers=2)
+    for parameter in encoder.parameters():  # texts are hardly told apart at first
+        parameter.data *= 1 if parameter.ndim == 1 else 8
+    docs = tokenize(TEXTS, tiny_tokenizer, 16)
+    docs = NamedTokens(docs.ids, docs.offsets, docs.pad_id)
+    names = tokenize(NAMES, tiny_tokenizer, 12, special=False)
+    options = dict(length=12, special=([2], [3]), reinforcement=None, rng=None)
+
+    def make(variant, *, groups=None, columns=False, **more):
+        docs.names = None if columns else LabelNames(names, Y, **options)
+        n_outputs = N_LABELS
+        if groups is not None:
+            more["clusters"] = LabelClusters(groups)
+            more["ranker"] = LabelScores(torch.randn(N_LABELS, DIM), row_wise=True)
+            n_outputs = groups.max() + 1
+        read = DocumentVectors(encoder, None if groups is None else DIM)
+        guide = SharedGuide(16)
+        if variant == "paper":
+            read = ExtractedVectors(16, DIM, dropout=0.5)
+            guide = SeparateGuide(32, DIM, n_outputs, dropout=0.5)
+        more["label_encoder"] = MultiHotEncoder(N_LABELS, encoder) if columns else None
+        more["n_shortlist"] = n_outputs  # so that all labels are candidates
+        recall = cluster_head(read, n_outputs)
+        network = GUDNNetwork(encoder, read, recall, guide=guide, **more)
+        return network.double().eval(), docs.batch(ROWS)
+
+    return make
+
+
+def cross_entropy(scores, targets):
+    return binary_cross_entropy_with_logits(scores, targets.to(scores.dtype))
+
+
+def classification(network, recall, vectors, rows):
+    """Loss of recall, and of ranking all labels, for documents `rows`."""
+    hot = HOT[rows] > 0
+    found = by_hand(recall, vectors[0])
+    if network.clusters is None:
+        return cross_entropy(found, hot)
+    holds = [hot[:, GROUPS == c].any(dim=1) for c in range(GROUPS.max() + 1)]
+    labels = vectors[1] @ network.ranker.identity[:N_LABELS].T
+    return cross_entropy(found, torch.stack(holds, dim=1)) + cross_entropy(labels, hot)
+
+
+def parts_by_hand(network, variant, texts, labels, rows):
+    """Classification, feature and link loss; label states stand for `rows`."""
+    guide, read = network.guide, network.read
+    if variant == "paper":
+        features = by_hand(read.extract.linear, texts[0][:, -16:].relu())
+        vectors = [by_hand(read.hidden, features).relu()] * 2
+        compared = by_hand(guide.shape, features)[rows]
+        names = by_hand(guide.extract.linear, labels[0].relu())
+        linked, recall = [names] * 2, guide.recall
+    else:
+        vectors, linked, recall = read(*texts), read(*labels), network.recall
+        states = [each[0][:, -16:] for each in (texts, labels)]
+        compared, names = (by_hand(guide.pooler.dense, x).tanh() for x in states)
+        compared = compared[rows]
+    squares = (compared - names).square()
+    return (
+        classification(network, network.recall, vectors, ROWS),
+        squares.mean(),
+        squares.sum() / (2 * len(rows)),
+        classification(network, recall, linked, rows),
+    )
+
+
+@pytest.mark.parametrize("variant", ["code", "paper"])
+@pytest.mark.parametrize("groups", [None, GROUPS])
+@pytest.mark.parametrize("columns", [False, True])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_loss_is_the_sum_of_three(variant, groups, columns, reduction, case):
+    options = dict(groups=groups, columns=columns, feature_reduction=reduction)
+    network, batch = case(variant, **options)
+    texts = network.encoder(batch)
+    rows = ROWS if columns else batch["named"].numpy()
+    assert rows.tolist() == ([0, 1, 2, 3] if columns else [1, 3])
+    if columns:
+        total = HOT @ network.label_encoder.vectors.table[:-1]
+        labels = by_hand(network.label_encoder.project, total), total
+    else:
+        labels = network.encoder(batch["names"])
+    parts = parts_by_hand(network, variant, texts, labels, rows)
+    classed, mean, half_sum, linked = parts
+    featured = mean if reduction == "mean" else half_sum
+    assert min(part.item() for part in (classed, featured, linked)) > 1e-3
+    for weights in [(1.0, 1.0), (0.7, 2.5), (0, 3), (0.5, 0), (0, 0)]:
+        network.feature_weight, network.link_weight = weights
+        expected = classed + weights[0] * featured + weights[1] * linked
+        torch.testing.assert_close(network.loss(batch, POSITIVES), expected)
+
+
+def gradients(network, batch, names):
+    """Gradients of the parameters whose names start so; zeros for none."""
+    for module in network.modules():
+        if getattr(module, "row_wise", False):
+            module.touched.clear()
+    network.zero_grad()
+    network.loss(batch, POSITIVES).backward()
+    return {
+        name: torch.zeros_like(p) if p.grad is None else p.grad
+        for name, p in network.named_parameters()
+        if p.requires_grad and name.startswith(names)
+    }
+
+
+@pytest.mark.parametrize(
+    "variant, columns, names",
+    [
+        ("code", True, ("label_encoder",)),
+        ("paper", True, ("label_encoder", "guide.extract")),
+        ("paper", False, ("guide.extract",)),
+    ],
+)
+@pytest.mark.parametrize("link_weight", [0, 1.5])
+def test_stopped_gradient_leaves_labels_to_the_link(
+    variant, columns, names, link_weight, case
+):
+    network, batch = case(variant, columns=columns, link_weight=link_weight)
+    moved = gradients(network, batch, names)
+    value = network.loss(batch, POSITIVES)
+    network.stop_gradient_labels = True
+    assert torch.equal(network.loss(batch, POSITIVES), value)
+    stopped = gradients(network, batch, names)
+    texts = gradients(network, batch, "encoder.model.embeddings.word")
+    network.feature_weight = 0
+    linked = gradients(network, batch, names)
+    without = gradients(network, batch, "encoder.model.embeddings.word")
+    assert stopped
+    for name in stopped:
+        assert (moved[name] - linked[name]).abs().max() > 1e-4, name
+        torch.testing.assert_close(stopped[name], linked[name])
+        assert bool((linked[name] != 0).any()) == (link_weight > 0)
+    ((name, one),) = texts.items()
+    assert (one - without[name]).abs().max() > 1e-4  # texts are still drawn
+
+
+@pytest.mark.parametrize("variant", ["code", "paper"])
+@pytest.mark.parametrize("columns", [False, True])
+def test_everything_learns(variant, columns, case):
+    network, batch = case(variant, columns=columns, groups=GROUPS)
+    found = gradients(network, batch, "")
+    for name, gradient in found.items():
+        # Attention does not see a constant added to all keys.
+        assert (gradient != 0).any() or name.endswith("key.bias"), name
+    assert len(network.ranker.touched) == 2  # by texts and by names
+
+
+@pytest.mark.parametrize("variant", ["code", "paper"])
+@pytest.mark.parametrize("groups", [None, GROUPS])
+def test_without_names_there_is_the_classification_alone(variant, groups, case):
+    network, batch = case(variant, groups=groups)
+    held_out = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    loss = network.loss(held_out, POSITIVES)
+    torch.testing.assert_close(loss, LightXMLNetwork.loss(network, held_out, POSITIVES))
+    assert network.loss(batch, POSITIVES) > loss
+    ranked = network.rank(batch, 3)
+    network.guide = None
+    assert torch.equal(network.loss(batch, POSITIVES), loss)
+    for one, two in zip(network.rank(held_out, 3), ranked, strict=True):
+        assert torch.equal(one, two)
+
+
+def test_memory_counts_the_label_branch(case):
+    network, _ = case("code", label_length=12)
+    both = network.floats_per_document(10)
+    network.label_length = 24
+    longer = network.floats_per_document(10)
+    network.guide = None
+    assert longer > both > network.floats_per_document(10)

@@ -1,0 +1,463 @@
+"""TReaderXMLClassifier through its public interface."""
+
+import copy
+import inspect
+import pickle
+import re
+import sys
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from conftest import WORDS
+from sklearn.base import clone
+from sklearn.feature_extraction.text import TfidfVectorizer
+from torch.nn.functional import normalize
+
+from skxmc import TReaderXMLClassifier, treaderxml
+from skxmc._checking import assert_fit_refused, assert_same, at_step
+from skxmc.metrics import precision_at_k
+from skxmc.nn.search import has_hnswlib
+from skxmc.treaderxml import READINGS
+
+N_TRAIN = 45
+QUICK = dict(
+    min_df=1,
+    word_dim=32,
+    n_neighbors=3,
+    max_epochs=25,
+    batch_size=8,
+    learning_rate=1e-2,
+    head_learning_rate=1e-2,
+    dropout=0.0,
+    validation_fraction=0,
+    precision="fp32",
+    random_state=0,
+)
+SHORT = QUICK | dict(max_epochs=2)
+CLUSTERS = dict(max_leaf_size=3, n_shortlist=2)
+NO_TEACHER = dict(use_teacher=False)
+FAMILIES = ["warm", "cold", "warm", "cold"] * 3
+IN_A_RING = sp.csr_array(np.eye(12, k=1))
+
+needs_hnswlib = pytest.mark.skipif(not has_hnswlib(), reason="needs hnswlib")
+
+
+@pytest.fixture(scope="module")
+def features(colours):
+    return TfidfVectorizer().fit_transform(colours[0])
+
+
+@pytest.fixture(scope="module")
+def fit(colours, features):
+    """Function that fits on texts, or on features."""
+
+    def fit_colours(params=SHORT, *, on_features=False, **more):
+        X = features if on_features else colours[0]
+        model = TReaderXMLClassifier(**params | more)
+        return model.fit(X[:N_TRAIN], colours[1][:N_TRAIN])
+
+    return fit_colours
+
+
+@pytest.fixture(scope="module")
+def base(fit, colours):
+    """Scores of a short fit."""
+    return fit().predict_topk(colours[0], 12)[1]
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """Documents, training rows and held-out rows of each fit."""
+    seen, train = [], TReaderXMLClassifier._train
+
+    def observed(self, docs, Y, rows, held_out, *args):
+        seen.append((docs, rows, held_out))
+        return train(self, docs, Y, rows, held_out, *args)
+
+    monkeypatch.setattr(TReaderXMLClassifier, "_train", observed)
+    return seen
+
+
+def sets_of(nodes):
+    return [set(row.indices.tolist()) for row in nodes]
+
+
+# Learning
+
+
+@pytest.mark.parametrize(
+    "params", [{}, NO_TEACHER, CLUSTERS, dict(on_features=True)], ids=str
+)
+def test_learns_what_words_mean(params, fit, features, colours):
+    # Four labels of twelve are right: chance is 1/3.
+    model = fit(QUICK, **params)
+    X = features if params.get("on_features") else colours[0]
+    ids, _ = model.predict_topk(X[N_TRAIN:], 4)
+    assert precision_at_k(colours[1][N_TRAIN:], ids, 4) >= 0.5
+    assert model.score(X[N_TRAIN:], colours[1][N_TRAIN:]) >= 0.6
+    assert model.history_[-1]["loss"] < 0.8 * model.history_[0]["loss"]
+
+
+# Every parameter does something, or is refused
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        *[dict(reading=name) for name in READINGS if name != "masked-full"],
+        *[dict(mask=mask) for mask in (None, "upper")],
+        *[dict(pooling=name) for name in ("max", "first")],
+        dict(residual=False),
+        dict(n_heads=8),
+        dict(positional="sinusoidal"),
+        dict(layer_norm=True),
+        dict(output_activation="softmax"),
+        dict(label_dim=6),
+        dict(dropout=0.4),
+        dict(train_vectors=False),
+        dict(token_vectors=None),
+        dict(token_vectors={"red": [1.0, 0, 0, 0], "fox": [0, 1.0, 0, 0]}, word_dim=4),
+        dict(word_dim=16),
+        dict(max_length=2),
+        dict(label_length=1),
+        dict(n_neighbors=9),
+        dict(neighbor_weights="none"),
+        dict(label_parents=None),
+        dict(label_parents=IN_A_RING),
+        dict(label_parents=IN_A_RING, strict_algorithm1=True),
+        dict(label_parents=12 * [12], parent_texts=["red fox"]),
+        dict(label_texts=12 * ["red fox"]),
+        dict(loss_reduction="sum", learning_rate=1e-3),
+        NO_TEACHER,
+        CLUSTERS,
+        CLUSTERS | dict(predict_shortlist=1, label_precision="bf16"),
+        dict(precision="bf16"),
+        dict(random_state=1),
+    ],
+    ids=str,
+)
+def test_parameter_changes_scores(changed, fit, base, colours):
+    model = fit(**changed)
+    ids, scores = model.predict_topk(colours[0], 12)
+    assert np.isfinite(scores).all() and (ids[:, 0] >= 0).all()
+    assert not np.array_equal(scores, base)
+
+
+@pytest.mark.parametrize(
+    "params, message",
+    [
+        (dict(n_neighbors=0), "n_neighbors must be an int, at least 1; got 0"),
+        (dict(label_length=0), "label_length must be an int, at least 1"),
+        (dict(n_heads=0), "n_heads must be an int, at least 1"),
+        (dict(min_df=0), "min_df must be an int, at least 1"),
+        (dict(word_dim=1.5), "word_dim must be an int"),
+        (dict(reading="x"), "reading must be one of .*'masked-full'.*'x'"),
+        (dict(mask="x"), "mask must be one of .*'causal'.*'x'"),
+        (dict(positional="x"), "positional must be one of"),
+        (dict(pooling="flatten"), "pooling must be one of .*'flatten'"),
+        (dict(neighbor_weights=None), "neighbor_weights must be one of"),
+        (dict(search="faiss"), "search must be one of"),
+        (dict(output_activation="tanh"), "output_activation must be one of"),
+        (dict(cluster_features="documents"), "cluster_features must be one of"),
+        (CLUSTERS | dict(output_activation="softmax"), 'softmax" is over all labels'),
+        (dict(parent_texts=["a"]), "parent_texts are given, but not the label_parents"),
+        (dict(label_parents="cluster"), "label_parents must be .*'cluster'"),
+        (dict(label_parents=[1, 0, *10 * [None]]), r"cycle among the labels \[0, 1\]"),
+        (dict(label_texts=["red"]), "label_texts has 1 texts and y 12"),
+        (dict(n_heads=5), "n_heads=5 does not divide .* 32"),
+        (dict(token_vectors={"red": np.ones(6)}), "word_dim=32, but .* 6 numbers"),
+        (dict(token_vectors={"red": np.ones(6)}, word_dim=None), "n_heads=4 .* 6"),
+        (dict(token_vectors={"zebra": [1.0]}), "has a vector for none of"),
+    ],
+    ids=str,
+)
+def test_bad_parameter_is_refused(params, message, colours):
+    model = TReaderXMLClassifier(**QUICK | params)
+    assert_fit_refused(model, *colours[:2], message)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        dict(label_texts=12 * ["red"]),
+        dict(parent_texts=["a"], label_parents=12 * [12]),
+        dict(token_vectors={"red": [1.0]}),
+    ],
+)
+def test_features_refuse_what_needs_texts(params, features, colours):
+    model = TReaderXMLClassifier(**QUICK | params)
+    message = f"{next(iter(params))} needs texts, and X is a feature"
+    assert_fit_refused(model, features, colours[1], message)
+
+
+def test_every_parameter_is_documented_and_no_other():
+    text = inspect.getdoc(TReaderXMLClassifier)
+    section = text.partition("\nParameters\n")[2].partition("\nAttributes\n")[0]
+    lines = re.findall(r"^(\w[\w, ]*?)(?: :.*)?$", section, flags=re.MULTILINE)
+    documented = {name for line in lines for name in line.split(", ")}
+    assert documented == set(inspect.signature(TReaderXMLClassifier).parameters)
+
+
+# What the teacher knows
+
+
+@pytest.mark.parametrize("on_features", [False, True])
+@pytest.mark.parametrize("n_neighbors", [1, 4])
+def test_a_document_learns_from_others_alone(
+    n_neighbors, on_features, seen, colours, features
+):
+    texts, rows = np.unique(colours[0], return_index=True)
+    X, Y = features[rows] if on_features else texts, colours[1].toarray()[rows] > 0
+    params = dict(n_neighbors=n_neighbors, label_parents=None, token_vectors=None)
+    model = TReaderXMLClassifier(**SHORT | params).fit(X, Y)
+    ((docs, *_),) = seen
+    unit = docs.vectors / np.linalg.norm(docs.vectors, axis=1, keepdims=True)
+    cosines = unit @ unit.T - 3 * np.eye(len(rows))
+    near = [Y[np.argsort(-row)[:n_neighbors]].any(axis=0) for row in cosines]
+    assert sets_of(docs.nodes) == [set(np.flatnonzero(row)) for row in near]
+    own = [set(np.flatnonzero(row)) for row in Y]
+    again = sets_of(model._read(model._check_X(X)).nodes)
+    assert all(mine <= nodes for mine, nodes in zip(own, again, strict=True))
+    assert (again == own) == (n_neighbors == 1)
+
+
+@pytest.mark.parametrize("weights", ["idf", "none"])
+def test_neighbours_are_found_by_word_vectors_of_one_length(
+    weights, fit, seen, colours
+):
+    params = dict(neighbor_weights=weights, token_vectors=None, train_vectors=False)
+    model = fit(**params)
+    ((docs, *_),) = seen
+    unit = normalize(model.network_.encoder.words.table[:-1], dim=1).numpy()
+    idf = model.vectorizer_.idf_ if weights == "idf" else np.ones(12)
+    for text, found in zip(colours[0][:N_TRAIN], docs.vectors, strict=True):
+        own = [model.vectorizer_.vocabulary_[word] for word in text.split()]
+        np.testing.assert_allclose(found, idf[own] @ unit[own], rtol=1e-4, atol=1e-5)
+
+
+def test_repeated_texts_do_not_tell_each_other(colours, seen):
+    texts = colours[0][:10] * 2
+    params = SHORT | dict(n_neighbors=1, label_parents=None)
+    model = TReaderXMLClassifier(**params).fit(texts, np.eye(20))
+    ((docs, *_),) = seen
+    for i, nodes in enumerate(sets_of(docs.nodes)):
+        assert len(nodes) == 2 and i % 10 not in {j % 10 for j in nodes}
+    pairs = [{i, i + 10} for i in range(10)]
+    assert sets_of(model._read(texts).nodes) == 2 * pairs
+
+
+def test_documents_that_are_held_out_or_without_labels_teach_nothing(colours, seen):
+    texts, Y = list(colours[0]), colours[1].tolil()
+    texts[50], Y[50:] = "", 0
+    params = SHORT | dict(validation_fraction=0.3, label_parents=None)
+    teacher = TReaderXMLClassifier(**params).fit(texts, Y.tocsr()).teacher_
+    ((docs, rows, held_out),) = seen
+    assert len(held_out) > 5
+    assert teacher.index.n_vectors == len({texts[i] for i in rows})
+    labels, knowledge = Y.toarray()[rows], teacher.knowledge.toarray()
+    assert_same([np.unique(knowledge, axis=0)], [np.unique(labels, axis=0)])
+    others = np.setdiff1d(np.arange(60), rows)
+    taught = sets_of(teacher.teach(docs.vectors[others]))
+    assert sets_of(docs.nodes[others]) == taught
+    assert docs.nodes[50].nnz == 0 and all(taught[:5])
+
+
+@pytest.mark.parametrize("on_features", [False, True])
+@pytest.mark.parametrize(
+    "given, n_nodes",
+    [(None, 12), ("clusters", 13), (FAMILIES, 14), (IN_A_RING, 12)],
+    ids=["none", "clusters", "names", "matrix"],
+)
+def test_nodes_are_labels_and_their_parents(given, n_nodes, on_features, fit, colours):
+    knowledge = fit(label_parents=given, on_features=on_features).teacher_.knowledge
+    Y = colours[1][:N_TRAIN].toarray()
+    parents = np.zeros((12, n_nodes))
+    if given is IN_A_RING:
+        parents = given.toarray()
+    elif given is not None:
+        parents[:, 12] = given == "clusters" or np.array(given) == "warm"
+        parents[:, 13:] = 1 - parents[:, 12:13]
+    expected = Y @ (np.eye(12, n_nodes) + parents) > 0
+    found = knowledge.toarray() > 0
+    assert_same([np.unique(found, axis=0)], [np.unique(expected, axis=0)])
+
+
+def test_parents_by_name_are_described_as_those_by_text(fit, colours):
+    columns = [12 + (name == "cold") for name in FAMILIES]
+    one = fit(label_parents=FAMILIES)
+    two = fit(label_parents=columns, parent_texts=["warm", "cold"])
+    assert one.vectorizer_.vocabulary_ == two.vectorizer_.vocabulary_
+    assert_same(one.predict_topk(colours[0]), two.predict_topk(colours[0]))
+
+
+def described(model, node):
+    """The words that describe a label or a parent."""
+    names = [*model.vectorizer_.get_feature_names_out()]
+    return [names[j] for words in model.teacher_.words for j in words[node].indices]
+
+
+def test_descriptions(fit):
+    texts = ["Red, zebra zebra fox dog tree", " ", "???", *9 * ["new"]]
+    parents = sp.csr_array(np.eye(12, 14, k=2))
+    given = fit(label_texts=texts, label_parents=parents, parent_texts=["old one", "-"])
+    terms = fit(label_length=2, label_parents=None)
+    assert described(given, 0) == ["red", "zebra", "zebra", "fox"]
+    assert described(given, 3) == described(given, 11) == ["new"]
+    assert described(given, 12) == ["old", "one"] and described(given, 13) == []
+    for label in range(12):  # top terms: the word that a label stands for comes first
+        assert described(terms, label)[0] == WORDS[label]
+        assert len(described(terms, label)) == 2
+        if label in (1, 2):
+            assert described(given, label)[:2] == described(terms, label)
+
+
+@pytest.mark.parametrize("kind", [list, tuple, np.array])
+def test_containers_of_texts(kind, fit, colours):
+    params = dict(label_parents=6 * [12, 13])
+    expected = fit(**params, label_texts=WORDS[:12], parent_texts=["old", "new"])
+    texts = dict(label_texts=kind(WORDS[:12]), parent_texts=kind(["old", "new"]))
+    found = fit(**params, **texts).predict_topk(colours[0])
+    assert_same(found, expected.predict_topk(colours[0]))
+
+
+@needs_hnswlib
+def test_a_graph_finds_what_exact_search_finds(fit, colours, monkeypatch):
+    options = dict(token_vectors=None)  # which leaves no ties between neighbours
+    exact, graph = (fit(**options, search=way) for way in ("exact", "hnsw"))
+    assert exact.teacher_.index.graph is None
+    assert graph.teacher_.index.graph is not None
+    monkeypatch.setattr(treaderxml, "_EXACT", N_TRAIN - 1)
+    auto = fit(**options)
+    assert auto.teacher_.index.graph is not None
+    for model in (graph, auto, pickle.loads(pickle.dumps(graph))):
+        found = model.predict_topk(colours[0])
+        assert_same(found, exact.predict_topk(colours[0]))
+    monkeypatch.setitem(sys.modules, "hnswlib", None)
+    assert fit().teacher_.index.graph is None
+    with at_step(1, AssertionError), pytest.raises(ImportError, match="pip install"):
+        fit(search="hnsw")
+
+
+# Words
+
+
+def test_known_words_are_read_where_they_stand(fit):
+    model = fit(max_length=3)
+    read = model._read(["fox zebra red Fox dog", "?"]).X
+    words = model.vectorizer_.get_feature_names_out()[read.indices]
+    assert words.tolist() == ["fox", "red", "fox"] and read.indptr.tolist() == [0, 3, 3]
+
+
+@pytest.mark.parametrize("as_pair", [False, True])
+def test_given_vectors_of_words(as_pair, fit):
+    rng = np.random.default_rng(0)
+    vectors = given = {word: rng.normal(size=8).astype("f4") for word in WORDS[2:]}
+    if as_pair:
+        given = np.array([*vectors.values()]), list(vectors)
+    params = dict(token_vectors=given, train_vectors=False)
+    models = [fit(**params, word_dim=dim) for dim in (None, 8)]
+    tables = [model.network_.encoder.words.table for model in models]
+    assert torch.equal(*tables) and tables[0].shape == (13, 8)
+    table = tables[0][:-1].numpy()
+    assert np.sqrt((table**2).mean()) == pytest.approx(0.5, rel=1e-5)
+    for word, column in models[0].vectorizer_.vocabulary_.items():
+        if word in vectors:
+            ratio = table[column] / vectors[word]
+            np.testing.assert_allclose(ratio, ratio[0], rtol=1e-4)
+        else:
+            assert table[column].any()
+
+
+def test_frozen_vectors_do_not_move(fit):
+    def moved(**params):
+        models = [fit(**params, max_epochs=n_epochs) for n_epochs in (1, 2)]
+        one, two = (model.network_.encoder.words.table[:-1] for model in models)
+        return (one != two).any(dim=1)
+
+    assert moved().all() and not moved(train_vectors=False).any()
+
+
+def test_min_df_beyond_all_words_is_1(fit, base, colours):
+    model = TReaderXMLClassifier(**SHORT | dict(min_df=46))
+    with pytest.warns(UserWarning, match=r"No word is in 46 texts") as caught:
+        model.fit(colours[0][:N_TRAIN], colours[1][:N_TRAIN])
+    assert caught[0].filename == __file__
+    assert_same([model.predict_topk(colours[0], 12)[1]], [base])
+
+
+@pytest.mark.parametrize("params", [{}, NO_TEACHER, dict(precision="bf16")], ids=str)
+@pytest.mark.parametrize("pooling", ["mean", "max", "first"])
+def test_texts_without_known_words(pooling, params, fit):
+    model = fit(pooling=pooling, **params)
+    ids, scores = model.predict_topk(["", "?!", "zebra", "\ud800 lion", "red"], 12)
+    assert (ids >= 0).all() and ((scores > 0) & (scores < 1)).all()
+    assert (scores[:4] == scores[0]).all() and (scores[4] != scores[0]).any()
+
+
+# Features
+
+
+def with_zeros(X):
+    dense, (n_docs, width) = X.toarray(), X.shape
+    columns = np.tile(np.arange(width), n_docs)
+    return sp.csr_matrix((dense.ravel(), columns, np.arange(n_docs + 1) * width))
+
+
+def unsorted(X):
+    backwards = X[:, ::-1]
+    return sp.csr_matrix((backwards.data, 11 - backwards.indices, backwards.indptr))
+
+
+@pytest.mark.parametrize("container", [sp.csc_array, unsorted, with_zeros])
+def test_features_are_the_same_in_every_container(container, fit, features):
+    model, X = fit(on_features=True), container(features)
+    np.testing.assert_array_equal(X.toarray(), features.toarray())
+    assert_same(model.predict_topk(X), model.predict_topk(features.toarray()))
+
+
+def test_of_features_the_largest_are_read(fit, features):
+    read = fit(on_features=True, max_length=2)._read(features).X
+    assert (np.diff(read.indptr) == 2).all()
+    np.testing.assert_allclose(
+        read.max(axis=1).toarray(), features.max(axis=1).toarray()
+    )
+
+
+# Training
+
+
+def test_same_seed_same_bits(fit, colours):
+    def result(random_state, global_state):
+        torch.manual_seed(global_state)
+        model = fit(random_state=random_state, dropout=0.3, validation_fraction=0.2)
+        return model.predict_topk(colours[0], 12)
+
+    one = result(3, 0)
+    assert_same(one, result(3, 1))
+    assert not np.array_equal(one[1], result(4, 1)[1])
+
+
+@pytest.mark.parametrize("params", [{}, NO_TEACHER | CLUSTERS], ids=str)
+def test_pickle_clone_and_copy(params, fit, colours):
+    texts, Y, _ = colours
+    model = fit(**params)
+    copies = pickle.loads(pickle.dumps(model)), copy.deepcopy(model)
+    for again in (*copies, clone(model).fit(texts[:N_TRAIN], Y[:N_TRAIN])):
+        assert_same(again.predict_topk(texts, 12), model.predict_topk(texts, 12))
+    assert (model.teacher_ is None) == ("use_teacher" in params)
+
+
+@pytest.mark.parametrize("params", [{}, CLUSTERS, dict(validation_fraction=0.2)])
+def test_interrupted_training_can_be_used(params, colours):
+    texts, Y, _ = colours
+    model = TReaderXMLClassifier(**SHORT | params)
+    with at_step(9, KeyboardInterrupt()), pytest.raises(KeyboardInterrupt):
+        model.fit(texts, Y)
+    assert model.n_iter_ == len(model.history_) == 1
+    assert not any(module.training for module in model.network_.modules())
+    assert model.network_.encoder.words.touched == []
+    answers = model.predict_topk(texts, 12)
+    assert np.isfinite(answers[1]).all()
+    assert_same(pickle.loads(pickle.dumps(model)).predict_topk(texts, 12), answers)
