@@ -27,7 +27,11 @@ from skxmc.metrics import propensity, ranking_report
 def load(name):
     data = load_icd10cm() if name == "icd10cm" else load_xmc_repository(name)
     texts = data.texts_train, data.texts_test
-    return *texts, data.Y_train.tocsr(), data.Y_test.tocsr(), data.label_names
+    about = {"label_texts": data.label_names}
+    if data.label_parents is not None:
+        about["label_parents"] = data.label_parents
+        about["parent_texts"] = data.get("parent_names")
+    return *texts, data.Y_train.tocsr(), data.Y_test.tocsr(), about
 
 
 def parse():
@@ -44,18 +48,21 @@ def parse():
 
 def main():
     options, parameters = parse()
-    texts, test_texts, Y, Y_test, names = load(options.data)
+    texts, test_texts, Y, Y_test, about = load(options.data)
     split = "test"
     if options.held_out:
         split = f"{options.held_out:g} of the training split"
         texts, test_texts, Y, Y_test = train_test_split(
             texts, Y, test_size=options.held_out, random_state=0
         )
+    system = getattr(skxmc, options.system)
     if not options.no_label_texts:
-        parameters.setdefault("label_texts", names)
+        known = system().get_params()
+        about = {name: value for name, value in about.items() if name in known}
+        parameters = about | parameters
     parameters.setdefault("random_state", 0)
     parameters.setdefault("verbose", 1)
-    model = getattr(skxmc, options.system)(**parameters)
+    model = system(**parameters)
 
     start, start_cpu = time.perf_counter(), time.process_time()
     model.fit(texts, Y)
@@ -67,7 +74,8 @@ def main():
     report |= ranking_report(Y_test, ids, (10, 100))
     kept = ["P@1", "P@3", "P@5", "nDCG@3", "nDCG@5", "PSP@1", "PSP@3", "PSP@5"]
     kept += ["R@10", "R@100"]
-    parameters.pop("label_texts", None)
+    for name in about:
+        parameters.pop(name, None)
     weights = sum(p.numel() for p in model.network_.parameters())
     result = {
         "data": Path(options.data).name,

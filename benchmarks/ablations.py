@@ -1,0 +1,119 @@
+"""What each part of GUDN and TReaderXML is worth: one model a row, on one split.
+
+    python benchmarks/ablations.py gudn icd10cm --chapters 1 2 --max-length 24
+    python benchmarks/ablations.py treaderxml DIR --documents 8000 --max-length 100
+
+Rows are those of Tables 6 and 7 of GUDN, and of Table 3 of TReaderXML. `--documents`
+trains on so many, drawn from the training split; `--held-out 0.15` evaluates on that
+share of it instead of the test split. Every parameter of the classifier can be given.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+from _common import parse_parameters, write_json
+from sklearn.model_selection import train_test_split
+
+from skxmc import GUDNClassifier, TReaderXMLClassifier
+from skxmc.datasets import load_icd10cm, load_xmc_repository
+from skxmc.metrics import propensity, ranking_report
+
+METRICS = ("P@1", "P@3", "P@5", "nDCG@5", "PSP@1", "PSP@5")
+ROWS = {
+    "gudn": {
+        "no guide": dict(feature_weight=0, link_weight=0),
+        "feature guide": dict(link_weight=0),
+        "link guide": dict(feature_weight=0),
+        "both guides": {},
+        "both, label columns": dict(label_branch="multi-hot"),
+        "both, names once": dict(label_reinforcement=None),
+    },
+    # "-" of the paper's Reading is no attention in the branches.
+    "treaderxml": {
+        "no teacher, no reading": dict(use_teacher=False, reading="none"),
+        "no teacher": dict(use_teacher=False),
+        "teacher, no reading": dict(reading="none"),
+        "masked + residual": dict(reading="masked"),
+        "full + residual": dict(reading="full"),
+        "full + residual, masked": dict(reading="full-masked"),
+        "masked, full": dict(residual=False),
+        "masked + residual, full": {},
+        "the same, labels without parents": dict(label_parents=None, parent_texts=None),
+    },
+}
+CLASSES = {"gudn": GUDNClassifier, "treaderxml": TReaderXMLClassifier}
+
+
+def parse():
+    parser = argparse.ArgumentParser(
+        description=__doc__.partition("\n")[0], allow_abbrev=False
+    )
+    parser.add_argument("system", choices=CLASSES)
+    parser.add_argument("data", help="icd10cm, or a folder")
+    parser.add_argument("--chapters", nargs="+", type=int, help="of icd10cm")
+    parser.add_argument("--documents", type=int, help="to train on")
+    parser.add_argument("--held-out", type=float, default=0.0)
+    parser.add_argument("--rows", nargs="+", help="some of the rows only")
+    parser.add_argument("--name", help="of the file in benchmarks/results")
+    return parse_parameters(parser)
+
+
+def main():
+    options, parameters = parse()
+    if options.data == "icd10cm":
+        data = load_icd10cm(chapters=options.chapters)
+    else:
+        data = load_xmc_repository(options.data)
+    texts, test_texts = data.texts_train, data.texts_test
+    Y, Y_test = data.Y_train.tocsr(), data.Y_test.tocsr()
+    split = "test"
+    if options.held_out:
+        split = f"{options.held_out:g} of the training split"
+        texts, test_texts, Y, Y_test = train_test_split(
+            texts, Y, test_size=options.held_out, random_state=0
+        )
+    if options.documents:
+        rows = np.random.default_rng(0).permutation(len(texts))[: options.documents]
+        texts, Y = [texts[i] for i in rows], Y[rows]
+    given = dict(label_texts=data.label_names, random_state=0) | parameters
+    if options.system == "treaderxml" and data.label_parents is not None:
+        given.setdefault("label_parents", data.label_parents)
+        given.setdefault("parent_texts", data.get("parent_names"))
+
+    results = {}
+    for name in options.rows or ROWS[options.system]:
+        model = CLASSES[options.system](**given | ROWS[options.system][name])
+        start = time.process_time()
+        model.fit(texts, Y)
+        seconds = time.process_time() - start
+        ids, _ = model.predict_topk(test_texts, 5)
+        report = ranking_report(Y_test, ids, (1, 3, 5), propensity(Y))
+        row = {metric: round(100 * float(report[metric]), 2) for metric in METRICS}
+        results[name] = row | {"fit_core_minutes": round(seconds / 60, 1)}
+        print(f"{name:<34}", *row.values(), f"{seconds / 60:.1f} core-min", flush=True)
+    data_name = Path(options.data).name
+    shown = {
+        key: value
+        for key, value in given.items()
+        if key not in ("label_texts", "label_parents", "parent_texts")
+    }
+    write_json(
+        options.name or f"ablations-{options.system}-{data_name}",
+        {
+            "system": options.system,
+            "data": data_name,
+            "chapters": options.chapters,
+            "training_documents": len(texts),
+            "labels": Y.shape[1],
+            "split": split,
+            "test_documents": len(test_texts),
+            "parameters": shown,
+            "rows": results,
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()

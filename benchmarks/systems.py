@@ -1,0 +1,157 @@
+"""The table of all systems and the peers, for the docs: trains what is missing.
+
+    python benchmarks/systems.py icd10cm DIR DIR
+    python benchmarks/systems.py icd10cm --again GUDNClassifier
+    python benchmarks/systems.py --tables
+
+Every row of ours is a run of `quality.py` in a process of its own, those of LightDXML
+and the peers one of `peers.py`; a run whose file lies in benchmarks/results is not
+repeated, unless `--again` names it. Tables go into docs/tables; `--tables` writes them
+from the files alone.
+"""
+
+import argparse
+import csv
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import _common
+
+TABLES = Path(__file__).parents[1] / "docs" / "tables"
+COLUMNS = ("P@1", "P@3", "P@5", "nDCG@5", "PSP@1", "PSP@5", "R@10")
+
+# Of each data set, by name: row, suffix of its file, parameters.
+_ICD = "--max-length 32 --max-epochs 6 --validation-fraction 0.02"
+_TIBKAT = "--max-length 64 --max-epochs 4 --validation-fraction 0.02"
+_BIOTOOLS = "--max-length 128 --max-epochs 5 --validation-fraction 0.02"
+_CLUSTERED = "--max-leaf-size 40 --predict-shortlist 9999"
+_LIGHTXML = "--batch-size 64 --learning-rate 2e-4 --schedule linear"
+_GUDN = "--batch-size 64 --learning-rate 2e-4"
+_WORDS = "--validation-fraction 0.02"
+ROWS = {
+    "icd10cm": {
+        "GRankClassifier": ("", _ICD),
+        "GRankClassifier, clustered": (
+            "-clustered",
+            f"{_ICD} {_CLUSTERED} --n-shortlist 64",
+        ),
+        "LightXMLClassifier": (
+            "-lightxml",
+            f"{_ICD} {_LIGHTXML} --max-epochs 4 --n-layers 1",
+        ),
+        "GUDNClassifier": ("-gudn", f"{_ICD} {_GUDN} --max-epochs 3"),
+        "TReaderXMLClassifier": ("-treaderxml", f"{_WORDS} --max-length 32"),
+    },
+    "tibkat-core-en": {
+        "GRankClassifier": ("", _TIBKAT),
+        "GRankClassifier, clustered": (
+            "-clustered",
+            f"{_TIBKAT} {_CLUSTERED} --n-shortlist 16 --head-learning-rate 2e-4",
+        ),
+        "LightXMLClassifier": ("-lightxml", f"{_TIBKAT} {_LIGHTXML}"),
+        "GUDNClassifier": ("-gudn", f"{_TIBKAT} {_GUDN} --max-epochs 2"),
+        "TReaderXMLClassifier": ("-treaderxml", f"{_WORDS} --max-length 100"),
+    },
+    "biotools-edam": {
+        "GRankClassifier": ("", _BIOTOOLS),
+        "LightXMLClassifier": ("-lightxml", f"{_BIOTOOLS} {_LIGHTXML}"),
+        "GUDNClassifier": ("-gudn", f"{_BIOTOOLS} {_GUDN} --max-epochs 3"),
+        "TReaderXMLClassifier": ("-treaderxml", f"{_WORDS} --max-length 200"),
+    },
+}
+PEERS = {
+    "lightdxml": "LightDXMLClassifier",
+    "pecos": "PECOS XR-Linear",
+    "omikuji": "omikuji Parabel",
+    "napkinxc": "napkinXC PLT",
+    "knn": "30 nearest neighbours",
+}
+
+
+def commands(data, again=()):
+    """Runs whose files are missing: lists of arguments to Python."""
+    name = Path(data).name
+    here = Path(__file__).parent
+    found = []
+    for row, (suffix, parameters) in ROWS[name].items():
+        file = f"quality-{name}{suffix}"
+        if row in again or not _path(file).exists():
+            system = row.partition(",")[0]
+            found.append(
+                [str(here / "quality.py"), data, "--system", system, "--name", file]
+                + _without_repetition(parameters.split())
+            )
+    if "peers" in again or not _path(f"peers-{name}").exists():
+        found.append([str(here / "peers.py"), data])
+    return found
+
+
+def _without_repetition(words):
+    """Options and their values, the last of each."""
+    pairs = dict(zip(words[::2], words[1::2], strict=True))
+    return [word for pair in pairs.items() for word in pair]
+
+
+def _path(name):
+    return _common.RESULTS / f"{name}.json"
+
+
+def table(name):
+    """Rows of a data set's table, the header first; the best of a column is bold."""
+    rows = {}
+    for row, (suffix, _) in ROWS[name].items():
+        path = _path(f"quality-{name}{suffix}")
+        if path.exists():
+            result = json.loads(path.read_text())
+            rows[row] = result["metrics"], f"{result['fit_core_minutes']:.0f}"
+    path = _path(f"peers-{name}")
+    if path.exists():
+        result = json.loads(path.read_text())
+        for peer, title in PEERS.items():
+            if peer in result["results"]:
+                one = result["results"][peer]
+                minutes = math.ceil(one["fit_s"] * result["threads"] / 60)
+                rows[title] = one["metrics"], f"< {minutes}" if minutes else "0"
+    best = {c: max(metrics[c] for metrics, _ in rows.values()) for c in COLUMNS}
+    lines = [["", *COLUMNS, "training"]]
+    for title, (metrics, minutes) in rows.items():
+        cells = [
+            f"**{metrics[c]:.1f}**" if metrics[c] == best[c] else f"{metrics[c]:.1f}"
+            for c in COLUMNS
+        ]
+        lines.append([title, *cells, minutes])
+    return lines
+
+
+def write_tables():
+    """Write a CSV file for each data set that has results."""
+    TABLES.mkdir(exist_ok=True)
+    for name in ROWS:
+        lines = table(name)
+        with open(TABLES / f"{name}.csv", "w", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows(lines)
+        missing = [row for row in ROWS[name] if row not in {line[0] for line in lines}]
+        print(f"{name}: {len(lines) - 1} rows", *(f"no {row}" for row in missing))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("data", nargs="*", help="icd10cm, or folders")
+    parser.add_argument("--again", nargs="+", default=(), help='rows, or "peers"')
+    parser.add_argument("--tables", action="store_true", help="train nothing")
+    options = parser.parse_args()
+    for data in [] if options.tables else options.data:
+        if Path(data).name not in ROWS:
+            parser.error(f"{data}: data sets are {', '.join(ROWS)}")
+        for command in commands(data, options.again):
+            print(*command[1:], flush=True)
+            subprocess.run([sys.executable, *command], check=True)
+            write_tables()
+    write_tables()
+
+
+if __name__ == "__main__":
+    main()

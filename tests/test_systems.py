@@ -1,0 +1,77 @@
+"""benchmarks/systems.py: the tables of the documentation are those of its files."""
+
+import csv
+import json
+import pathlib
+import sys
+
+import pytest
+
+import skxmc
+
+BENCHMARKS = pathlib.Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def systems(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    for name in ("systems", "_common"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    import systems
+
+    return systems
+
+
+@pytest.fixture
+def elsewhere(systems, monkeypatch, tmp_path):
+    """An empty folder of results."""
+    monkeypatch.setattr(systems._common, "RESULTS", tmp_path)
+    return tmp_path
+
+
+def write_quality(folder, name, figure):
+    content = {
+        "metrics": dict.fromkeys(("P@1", "P@3", "P@5", "nDCG@5"), figure)
+        | dict.fromkeys(("PSP@1", "PSP@5", "R@10"), 1.0),
+        "fit_core_minutes": 7.4,
+    }
+    (folder / f"{name}.json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("name", ["icd10cm", "tibkat-core-en", "biotools-edam"])
+def test_tables_are_those_of_the_results(systems, name):
+    with open(systems.TABLES / f"{name}.csv", newline="") as file:
+        assert list(csv.reader(file)) == systems.table(name)
+
+
+def test_the_best_is_bold(systems, elsewhere):
+    write_quality(elsewhere, "quality-icd10cm", 50.04)
+    write_quality(elsewhere, "quality-icd10cm-gudn", 49.96)
+    header, first, second = systems.table("icd10cm")
+    assert header == ["", *systems.COLUMNS, "training"]
+    assert first == ["GRankClassifier", *["**50.0**"] * 4, *["**1.0**"] * 3, "7"]
+    assert second == ["GUDNClassifier", *["50.0"] * 4, *["**1.0**"] * 3, "7"]
+
+
+def test_only_what_is_missing_is_trained(systems, elsewhere):
+    every = systems.commands("icd10cm")
+    assert len(every) == len(systems.ROWS["icd10cm"]) + 1  # and the peers
+    write_quality(elsewhere, "quality-icd10cm-clustered", 50.0)
+    left = systems.commands("icd10cm")
+    assert len(left) == len(every) - 1
+    assert not any("quality-icd10cm-clustered" in command for command in left)
+    again = systems.commands("icd10cm", ["GRankClassifier, clustered"])
+    assert again == every
+
+
+@pytest.mark.parametrize("name", ["icd10cm", "tibkat-core-en", "biotools-edam"])
+def test_commands_are_of_parameters_that_there_are(systems, elsewhere, name):
+    for script, data, *words in systems.commands(f"some/{name}"):
+        assert pathlib.Path(script).exists() and data == f"some/{name}"
+        options = dict(zip(words[::2], words[1::2], strict=True))
+        if not options:
+            continue  # the peers
+        system = getattr(skxmc, options.pop("--system"))
+        assert options.pop("--name").startswith(f"quality-{name}")
+        names = {option[2:].replace("-", "_") for option in options}
+        assert names <= system().get_params().keys()
