@@ -149,6 +149,7 @@ COMMON = {
         swa_start=None,
     ),
     "treaderxml": dict(
+        label_init="random",
         reading="masked-full",
         residual=True,
         mask="causal",

@@ -59,12 +59,7 @@ class ClusteringXMCClassifier(BaseXMCClassifier):
                 f"label_init={self.label_init!r} with cluster_features="
                 f"{self.cluster_features!r} reads label texts: give label_texts."
             )
-        if not self._texts and reads & {"both", "texts", "documents", "labels"}:
-            raise ValueError(
-                f"label_init={self.label_init!r} with cluster_features="
-                f"{self.cluster_features!r} needs a transformer, and X is a feature "
-                'matrix: use label_init="random" and cluster_features="tfidf".'
-            )
+        self._check_what_is_read(reads)
         if not isinstance(self.cluster_features, str):
             shape = np.shape(self.cluster_features)
             if len(shape) != 2 or shape[0] != self.n_labels_:
@@ -78,6 +73,14 @@ class ClusteringXMCClassifier(BaseXMCClassifier):
                 input_name="cluster_features",
             )
         return X, Y
+
+    def _check_what_is_read(self, reads):
+        if not self._texts and reads & {"both", "texts", "documents", "labels"}:
+            raise ValueError(
+                f"label_init={self.label_init!r} with cluster_features="
+                f"{self.cluster_features!r} needs a transformer, and X is a feature "
+                'matrix: use label_init="random" and cluster_features="tfidf".'
+            )
 
     def _prepare_labels(self, encoder, docs, X, Y, rng):
         """Set ``label_groups_``, the cluster of each label.

@@ -49,8 +49,13 @@ class SelfAttention(nn.Module):
         self.n_heads = n_heads
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
         self.mix = nn.Linear(dim, dim, bias=False)
-        for weight in (*self.qkv.weight.split(dim), self.mix.weight):
-            nn.init.xavier_uniform_(weight)
+        query, key, value = self.qkv.weight.split(dim)
+        nn.init.xavier_uniform_(query)
+        nn.init.xavier_uniform_(key)
+        # What is seen goes through at first: the mixed values are the states.
+        nn.init.orthogonal_(value)
+        with torch.no_grad():
+            self.mix.weight.copy_(value.T)
 
     def forward(self, states, visible):
         """Attend to the states that are visible.
@@ -184,6 +189,8 @@ class TReaderEncoder(nn.Module):
         self.positional = positional
         self.pooling = pooling
         self.bottleneck = nn.Linear(dim, hidden_size)
+        nn.init.orthogonal_(self.bottleneck.weight)
+        nn.init.zeros_(self.bottleneck.bias)
         self.hidden_size = self.width = hidden_size
 
     def forward(self, batch):
@@ -197,7 +204,7 @@ class TReaderEncoder(nn.Module):
             taught, known = self._teacher(batch)
             states, real = torch.cat([taught, states], 1), torch.cat([known, real], 1)
         states = self.interact(states, real)
-        docs = self.bottleneck(self._pooled(states, real)).relu()
+        docs = at_least_float32(self.bottleneck(self._pooled(states, real)).relu())
         return docs, docs
 
     def _teacher(self, batch):
@@ -615,6 +622,10 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
     over word vectors and by another that joins them, and a bottleneck scores the
     labels. There is no pretrained transformer.
 
+    Beyond the paper, label vectors may start from what the untrained network makes of
+    the labels' documents (``label_init``): attention starts so that it passes on what
+    it sees.
+
     Parameters
     ----------
     label_texts : sequence of str or None, default=None
@@ -677,6 +688,10 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
     output_activation : {"none", "softmax"}, default="none"
         Softmax of the scores before the logistic loss: Eq. 18 and 19 to the letter,
         which leaves next to no gradient. It needs all labels ranked.
+    label_init : {"documents", "random"}, default="documents"
+        Where the vectors that score labels start: at the mean of the labels' documents
+        as the untrained network reads them, which are then read as vectors of length
+        20; or at random, as in the paper.
     label_dim : int or None, default=None
         Width of the bottleneck. None: as `word_dim`.
     dropout : float, default=0.1
@@ -745,7 +760,7 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
     """
 
     # The bases read these, which are nothing to choose here.
-    label_init, n_layers, encoder_dropout = "random", 1, None
+    n_layers, encoder_dropout = 1, None
 
     _saves_memory = (
         "Lower batch_size or max_length (the step), word_dim or max_features (the "
@@ -779,6 +794,7 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
         pooling="mean",
         layer_norm=False,
         output_activation="none",
+        label_init="documents",
         label_dim=None,
         dropout=0.1,
         label_precision="fp32",
@@ -831,6 +847,7 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
         self.pooling = pooling
         self.layer_norm = layer_norm
         self.output_activation = output_activation
+        self.label_init = label_init
         self.label_dim = label_dim
         self.dropout = dropout
         self.label_precision = label_precision
@@ -875,6 +892,7 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
             "positional": ("none", "sinusoidal"),
             "pooling": ("mean", "max", "first"),
             "output_activation": ("none", "softmax"),
+            "label_init": ("documents", "random"),
         }
         for name, values in choices.items():
             check_choice(name, getattr(self, name), values)
@@ -908,6 +926,9 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
         if not given:
             self._check_heads(self.word_dim or 300)
         return X, Y
+
+    def _check_what_is_read(self, reads):
+        """Documents can be read, whatever X is."""
 
     def _has_parents(self):
         if self.label_parents is None:
@@ -1012,15 +1033,16 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
         return docs
 
     def _build(self, encoder, docs, X, Y, rng):
-        self._prepare_labels(encoder, docs, X, Y, rng)
         self.teacher_ = None
         if self.use_teacher:
             self._employ_teacher(docs, X, Y, rng)
         del self._parents, self._parent_names
+        readings = self._prepare_labels(encoder, docs, X, Y, rng)
+        read = SameVectors(encoder.hidden_size) if readings is None else None
         return TReaderXMLNetwork(
             encoder,
             output_activation=self.output_activation,
-            **self._recall_and_rank(encoder, None, SameVectors(encoder.hidden_size)),
+            **self._recall_and_rank(encoder, readings, read),
         )
 
     def _employ_teacher(self, docs, X, Y, rng):

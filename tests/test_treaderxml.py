@@ -100,6 +100,17 @@ def test_learns_what_words_mean(params, fit, features, colours):
     assert model.history_[-1]["loss"] < 0.8 * model.history_[0]["loss"]
 
 
+@pytest.mark.parametrize("more", [{}, CLUSTERS, dict(on_features=True)], ids=str)
+def test_labels_start_where_their_documents_are(more, fit, colours, features):
+    still = dict(max_epochs=1, learning_rate=0, head_learning_rate=0) | more
+    X = features if "on_features" in more else colours[0]
+    scores = [
+        fit(label_init=name, **still).score(X[N_TRAIN:], colours[1][N_TRAIN:])
+        for name in ("documents", "random")
+    ]
+    assert scores[0] >= 0.6 > 0.5 > scores[1]
+
+
 # Every parameter does something, or is refused
 
 
@@ -114,6 +125,7 @@ def test_learns_what_words_mean(params, fit, features, colours):
         dict(positional="sinusoidal"),
         dict(layer_norm=True),
         dict(output_activation="softmax"),
+        dict(label_init="random"),
         dict(label_dim=6),
         dict(dropout=0.4),
         dict(train_vectors=False),
@@ -161,6 +173,7 @@ def test_parameter_changes_scores(changed, fit, base, colours):
         (dict(search="faiss"), "search must be one of"),
         (dict(output_activation="tanh"), "output_activation must be one of"),
         (dict(cluster_features="documents"), "cluster_features must be one of"),
+        (dict(label_init="texts"), "label_init must be one of .*'texts'"),
         (CLUSTERS | dict(output_activation="softmax"), 'softmax" is over all labels'),
         (dict(parent_texts=["a"]), "parent_texts are given, but not the label_parents"),
         (dict(label_parents="cluster"), "label_parents must be .*'cluster'"),

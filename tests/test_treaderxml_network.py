@@ -132,11 +132,19 @@ def test_attention_is_that_of_the_paper(mask, n_heads):
         torch.testing.assert_close(one, attend_by_hand(layer, own, there, mask))
 
 
-def test_weights_of_a_head_start_as_those_of_one_square_matrix():
-    weights = *SelfAttention(300, 4).qkv.weight.split(300), SelfAttention(300, 4).mix
-    for weight in (*weights[:3], weights[3].weight):
+@torch.no_grad()
+def test_attention_starts_by_passing_on_what_it_sees():
+    layer = SelfAttention(300, 4)
+    query, key, value = layer.qkv.weight.split(300)
+    for weight in (query, key):
         limit = (6 / 600) ** 0.5
         assert 0.99 * limit < weight.abs().max() <= limit
+    torch.testing.assert_close(
+        layer.mix.weight @ value, torch.eye(300), atol=1e-4, rtol=0
+    )
+    alone = torch.randn(2, 1, 300) / 10
+    seen = torch.ones(2, 1, 1, 1, dtype=torch.bool)
+    torch.testing.assert_close(layer(alone, seen), alone.tanh(), atol=1e-5, rtol=1e-4)
 
 
 @torch.no_grad()
