@@ -6,8 +6,8 @@
 
 Every row of ours is a run of `quality.py` in a process of its own, those of LightDXML
 and the peers one of `peers.py`; a run whose file lies in benchmarks/results is not
-repeated, unless `--again` names it. Tables go into docs/tables; `--tables` writes them
-from the files alone.
+repeated, unless `--again` names it. Tables go into docs/tables, those of the files of
+`ablations.py` too; `--tables` writes them from the files alone.
 """
 
 import argparse
@@ -126,13 +126,29 @@ def table(name):
     return lines
 
 
+def ablations(path):
+    """Rows of the table of a file of `ablations.py`, the header first."""
+    rows = json.loads(path.read_text())["rows"]
+    columns = list(next(iter(rows.values())))[:-1]  # the last one is time
+    lines = [
+        [title, *(f"{row[c]:.1f}" for c in columns)] for title, row in rows.items()
+    ]
+    return [["", *columns], *lines]
+
+
+def _write(name, lines):
+    with open(TABLES / f"{name}.csv", "w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(lines)
+
+
 def write_tables():
-    """Write a CSV file for each data set that has results."""
+    """Write a CSV file for each data set and each ablation that has results."""
     TABLES.mkdir(exist_ok=True)
+    for path in sorted(_common.RESULTS.glob("ablations-*.json")):
+        _write(path.stem, ablations(path))
     for name in ROWS:
         lines = table(name)
-        with open(TABLES / f"{name}.csv", "w", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows(lines)
+        _write(name, lines)
         missing = [row for row in ROWS[name] if row not in {line[0] for line in lines}]
         print(f"{name}: {len(lines) - 1} rows", *(f"no {row}" for row in missing))
 

@@ -44,6 +44,19 @@ def test_tables_are_those_of_the_results(systems, name):
         assert list(csv.reader(file)) == systems.table(name)
 
 
+def test_ablations_are_those_of_the_results(systems):
+    paths = sorted(systems._common.RESULTS.glob("ablations-*.json"))
+    assert paths
+    for path in paths:
+        with open(systems.TABLES / f"{path.stem}.csv", newline="") as file:
+            header, *rows = csv.reader(file)
+        results = json.loads(path.read_text())["rows"]
+        assert [row[0] for row in rows] == list(results)
+        for title, *cells in rows:
+            expected = [f"{results[title][column]:.1f}" for column in header[1:]]
+            assert cells == expected
+
+
 def test_the_best_is_bold(systems, elsewhere):
     write_quality(elsewhere, "quality-icd10cm", 50.04)
     write_quality(elsewhere, "quality-icd10cm-gudn", 49.96)
