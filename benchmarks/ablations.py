@@ -41,6 +41,7 @@ ROWS = {
         "masked, full": dict(residual=False),
         "masked + residual, full": {},
         "the same, labels without parents": dict(label_parents=None, parent_texts=None),
+        "the same, random label vectors": dict(label_init="random"),
     },
 }
 CLASSES = {"gudn": GUDNClassifier, "treaderxml": TReaderXMLClassifier}

@@ -16,7 +16,7 @@ TIERS = [
     "metrics datasets",
     "cluster _outputs",
     "nn.encoders nn.heads",
-    "nn.training _token_vectors",
+    "nn.training _token_vectors _teacher",
     "base",
     "_clustering",
     "grank lightxml lightdxml ensemble",

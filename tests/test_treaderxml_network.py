@@ -9,22 +9,24 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from skxmc import treaderxml
+from skxmc import _teacher
+from skxmc._teacher import (
+    TaughtDocuments,
+    Teacher,
+    check_label_parents,
+    largest,
+    repeated,
+    with_largest,
+)
 from skxmc.nn.text import padded_columns
 from skxmc.treaderxml import (
     READINGS,
     Reading,
     SameVectors,
     SelfAttention,
-    TaughtDocuments,
-    Teacher,
     TReaderEncoder,
     TReaderXMLNetwork,
-    _largest,
-    _repeated,
     _waves,
-    _with_largest,
-    check_label_parents,
 )
 from skxmc.treaderxml import visible_places as visible
 
@@ -399,7 +401,7 @@ def test_teacher(seed, n_docs, n_labels, n_more, n_neighbors, strict, at_once):
     options = dict(n_neighbors=n_neighbors, strict=strict)
     teacher = make_teacher(vectors[kinds], groups[kinds], Y, parents, words, **options)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(treaderxml, "_DOCS_AT_ONCE", at_once)
+        patch.setattr(_teacher, "_DOCS_AT_ONCE", at_once)
         alone, every = teacher.teach(vectors, groups), teacher.teach(vectors)
     for query, found, others in zip(
         vectors, sets_of(every), sets_of(alone), strict=True
@@ -467,7 +469,7 @@ def test_repeated(rows, more):
     rows += more.draw(st.lists(st.permutations(more.draw(st.sampled_from(rows)))))
     X = csr([[word for word, _ in row] for row in rows], 3)
     X.data = np.array([weight for row in rows for _, weight in row], "f4")
-    numbers = _repeated(X)
+    numbers = repeated(X)
     same = [[one == two for two in rows] for one in rows]
     assert (numbers[:, None] == numbers).tolist() == same
 
@@ -478,9 +480,9 @@ def test_largest(seed, n):
     rng = np.random.default_rng(seed)
     dense = rng.integers(-3, 4, (4, 5)).astype("f4")
     X = sp.csr_matrix(dense)
-    kept = _with_largest(X, n)
+    kept = with_largest(X, n)
     assert kept.shape == X.shape
-    for i, found in enumerate(_largest(X, n)):
+    for i, found in enumerate(largest(X, n)):
         row = dense[i]
         there = [j for j in found.tolist() if j < 5]
         assert len(set(there)) == len(there) == min(n, np.count_nonzero(row))
