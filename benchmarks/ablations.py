@@ -1,4 +1,4 @@
-"""What each part of GUDN and TReaderXML is worth: one model a row, on one split.
+"""What parts of LightXML, GUDN and TReaderXML are worth: a model a row, on one split.
 
     python benchmarks/ablations.py gudn icd10cm --chapters 1 2 --max-length 24
     python benchmarks/ablations.py treaderxml DIR --documents 8000 --max-length 100
@@ -16,12 +16,16 @@ import numpy as np
 from _common import parse_parameters, write_json
 from sklearn.model_selection import train_test_split
 
-from skxmc import GUDNClassifier, TReaderXMLClassifier
+from skxmc import GUDNClassifier, LightXMLClassifier, TReaderXMLClassifier
 from skxmc.datasets import load_icd10cm, load_xmc_repository
 from skxmc.metrics import propensity, ranking_report
 
 METRICS = ("P@1", "P@3", "P@5", "nDCG@5", "PSP@1", "PSP@5")
 ROWS = {
+    "lightxml": {
+        "dynamic negatives": {},
+        "uniform negatives": dict(negatives="uniform"),
+    },
     "gudn": {
         "no guide": dict(feature_weight=0, link_weight=0),
         "feature guide": dict(link_weight=0),
@@ -44,7 +48,11 @@ ROWS = {
         "the same, random label vectors": dict(label_init="random"),
     },
 }
-CLASSES = {"gudn": GUDNClassifier, "treaderxml": TReaderXMLClassifier}
+CLASSES = {
+    "lightxml": LightXMLClassifier,
+    "gudn": GUDNClassifier,
+    "treaderxml": TReaderXMLClassifier,
+}
 
 
 def parse():
