@@ -213,9 +213,6 @@ class GUDNNetwork(LightXMLNetwork):
         self.stop_gradient_labels = stop_gradient_labels
         self.label_length = label_length
 
-    def start_epoch(self, epoch, n_epochs, n_steps):
-        """Nothing changes from epoch to epoch."""
-
     def loss(self, batch, positives):
         """Classification, feature and link loss (Eq. 8)."""
         texts = self.encoder(batch)

@@ -301,9 +301,6 @@ class TReaderXMLNetwork(LightXMLNetwork):
         super().__init__(encoder, **options)
         self.output_activation = output_activation
 
-    def start_epoch(self, epoch, n_epochs, n_steps):
-        """Nothing changes from epoch to epoch."""
-
     def _classifying(self, recall, for_clusters, for_labels, positives):
         def scores(docs):
             found = recall(docs)
