@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import scipy.sparse as sp
 import torch
+from sklearn import config_context
 from torch import nn
 from torch.nn.functional import linear, logsigmoid, normalize, pad, relu
 
@@ -21,7 +22,7 @@ from ._token_vectors import (
 from ._validation import check_choice, check_label_texts, check_number
 from .base import BaseXMCClassifier, depth_of, minus_one
 from .metrics import precision_at_k
-from .nn.devices import choose_device, choose_precision
+from .nn.devices import choose_device, choose_precision, one_thread
 from .nn.encoders import FeatureVectors
 from .nn.heads import LabelScores, at_full_precision, first_offset
 from .nn.labels import label_means
@@ -41,6 +42,8 @@ from .nn.training import in_batches, train
 _EXACT_IN_BATCHES, _EXACT_ALONE = 200_000, 20_000
 # Bytes of shortlists beyond which they lie on disk, and documents shortlisted at once.
 _IN_MEMORY, _DOCS_AT_ONCE = 1 << 30, 1024
+# Documents of a batch up to which one thread ranks them.
+_FEW_DOCS = 8
 # beta where there is nothing to choose it on.
 _BETA = 0.5
 # Size of the coordinates that documents start with, and documents it is measured on.
@@ -66,10 +69,27 @@ class SpectralBlock(nn.Module):
         self.bias = nn.Parameter(torch.zeros(dim))
         self.dropout = nn.Dropout(dropout)
         self.register_buffer("direction", normalize(torch.randn(dim), dim=0))
+        # The normalised weight, as long as nothing is trained.
+        self.register_buffer("folded", None, persistent=False)
+
+    def train(self, mode=True):
+        """Set the mode; what was folded before is forgotten."""
+        self.folded = None
+        return super().train(mode)
 
     def forward(self, states):
         """Transform states of shape (n_docs, dim)."""
-        return self.dropout(relu(linear(states, self.normalised(), self.bias))) + states
+        weight = self._weight()
+        return self.dropout(relu(linear(states, weight, self.bias))) + states
+
+    def _weight(self):
+        if self.training or torch.is_grad_enabled():
+            self.folded = None
+            return self.normalised()
+        if self.folded is None:
+            with torch.inference_mode(False), torch.no_grad():
+                self.folded = self.normalised()
+        return self.folded
 
     def normalised(self):
         """The weight over its largest singular value, by power iteration."""
@@ -262,10 +282,14 @@ class LightDXMLNetwork(nn.Module):
             `single_label` the logarithm of its share in those of all labels that
             were classified.
         """
-        ids, logits, cosines = self.classify(batch)
-        scores = mixed(logits, cosines, self.beta, self.shortlist_temperature)
-        scores = scores.log_softmax(dim=1) if self.single_label else log_odds(scores)
-        return best_labels(scores, k, self.ranker.n_labels, ids)
+        with one_thread(len(batch["features"]) <= _FEW_DOCS):
+            ids, logits, cosines = self.classify(batch)
+            scores = mixed(logits, cosines, self.beta, self.shortlist_temperature)
+            if self.single_label:
+                scores = scores.log_softmax(dim=1)
+            else:
+                scores = log_odds(scores)
+            return best_labels(scores, k, self.ranker.n_labels, ids)
 
     def classify(self, batch):
         """Frequent and shortlisted labels, the classifier's logits, and cosines.
@@ -878,9 +902,11 @@ class LightDXMLClassifier(BaseXMCClassifier):
         return torch.from_numpy(vectors)
 
     def _read(self, X):
-        return Features(
-            X if self.vectorizer_ is None else self.vectorizer_.transform(X)
-        )
+        if self.vectorizer_ is not None:
+            # For a single text the checks take as long as the rest.
+            with config_context(assume_finite=True, skip_parameter_validation=True):
+                X = self.vectorizer_.transform(X)
+        return Features(X)
 
     def _encoder_rate(self, docs):
         if self.learning_rate != "auto":

@@ -10,6 +10,7 @@ from skxmc.nn.devices import (
     check_memory,
     choose_device,
     choose_precision,
+    one_thread,
     to_device,
 )
 from skxmc.nn.encoders import FeatureVectors
@@ -200,3 +201,19 @@ def test_free_memory_counts_what_torch_holds(monkeypatch):
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 600)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 250)
     assert devices._free_memory("cuda:0") == 450
+
+
+def test_one_thread_inside_and_as_many_as_before_outside():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with one_thread(False):
+            assert torch.get_num_threads() == 2
+        with one_thread(), one_thread():
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
+        with pytest.raises(KeyError), one_thread():
+            raise KeyError
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

@@ -158,6 +158,21 @@ def test_only_training_moves_the_power_iteration():
     assert block.direction.norm().item() == pytest.approx(1)
 
 
+def test_a_folded_weight_is_that_of_now():
+    torch.manual_seed(0)
+    block, states = SpectralBlock(5, 0.0), torch.rand(3, 5)
+    block.bias.data = torch.rand(5)
+    for _ in range(3):
+        block.weight.data = torch.randn(5, 5)
+        block.train()(states)  # moves the direction too
+        expected = block.eval()(states).detach()
+        with torch.inference_mode():
+            for _ in range(2):
+                assert torch.equal(block(states), expected)
+        assert copy.deepcopy(block).double()(states.double()).dtype == torch.float64
+    assert "folded" not in block.state_dict()
+
+
 def test_spectral_block_of_zero_weights_is_finite():
     block = SpectralBlock(4, 0.0)
     block.weight.data.zero_()

@@ -171,3 +171,21 @@ def names_batch_size(batch_size):
         raise MemoryError(
             f"The device ran out of memory at batch_size={batch_size}: {advice}."
         ) from error
+
+
+@contextlib.contextmanager
+def one_thread(wanted=True):
+    """Let torch use one thread of the CPU inside, where `wanted`.
+
+    For operations so small that they last no longer than a second thread takes to
+    wake: on a busy machine that is milliseconds.
+    """
+    n_threads = torch.get_num_threads()
+    if not wanted or n_threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)

@@ -39,9 +39,11 @@ def candidate_scores(docs, vectors, ids, touched):
     tensor of shape (n_docs, n_candidates)
         Of the dtype of `vectors`; without a gradient, float32 for bfloat16.
     """
-    if vectors.dtype == torch.bfloat16 and not torch.is_grad_enabled():
+    if torch.is_grad_enabled():
+        return _CandidateScores.apply(docs.to(vectors.dtype), vectors, ids, touched)
+    if vectors.dtype == torch.bfloat16:
         return _exact_scores(docs, vectors, ids)
-    return _CandidateScores.apply(docs.to(vectors.dtype), vectors, ids, touched)
+    return _products(docs.to(vectors.dtype), vectors, ids)
 
 
 def _exact_scores(docs, vectors, ids):
@@ -53,24 +55,28 @@ def _exact_scores(docs, vectors, ids):
     )
 
 
+def _products(docs, vectors, ids):
+    # What embedding_bag calls the gradient of its weights are these products;
+    # alone of all operations it makes them without a copy of the vectors.
+    n_docs, n_candidates = ids.shape
+    bags = torch.arange(n_docs, device=ids.device)
+    scores = torch.ops.aten._embedding_bag_per_sample_weights_backward(
+        docs.contiguous(),
+        vectors,
+        ids.flatten(),
+        bags * n_candidates,
+        bags.repeat_interleave(n_candidates, output_size=ids.numel()),
+        mode=0,
+    )
+    return scores.view(ids.shape)
+
+
 class _CandidateScores(torch.autograd.Function):
     @staticmethod
     def forward(ctx, docs, vectors, ids, touched):
         ctx.save_for_backward(docs, vectors, ids)
         ctx.touched = touched
-        # What embedding_bag calls the gradient of its weights are these products;
-        # alone of all operations it makes them without a copy of the vectors.
-        n_docs, n_candidates = ids.shape
-        bags = torch.arange(n_docs, device=ids.device)
-        scores = torch.ops.aten._embedding_bag_per_sample_weights_backward(
-            docs.contiguous(),
-            vectors,
-            ids.flatten(),
-            bags * n_candidates,
-            bags.repeat_interleave(n_candidates, output_size=ids.numel()),
-            mode=0,
-        )
-        return scores.view(ids.shape)
+        return _products(docs, vectors, ids)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -102,6 +108,8 @@ def weighted_bag(ids, weights, vectors, touched):
     tensor of shape (n_docs, dim)
     """
     weights = weights.to(vectors.dtype)
+    if not torch.is_grad_enabled():
+        return embedding_bag(ids, vectors, per_sample_weights=weights, mode="sum")
     # None of the inputs asks for a gradient: one that does makes autograd call back.
     asking = torch.empty(0, requires_grad=True)
     return _WeightedBag.apply(ids, weights, vectors, touched, asking)
