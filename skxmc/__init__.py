@@ -1,12 +1,13 @@
 """Extreme multi-label text classification with scikit-learn's manners."""
 
-from . import cluster, datasets, metrics
+from . import cluster, datasets, metrics, model_selection
 from .cluster import BalancedKMeans
 from .ensemble import EnsembleClassifier
 from .grank import GRankClassifier
 from .gudn import GUDNClassifier
 from .lightdxml import LightDXMLClassifier
 from .lightxml import LightXMLClassifier
+from .persistence import load
 from .treaderxml import TReaderXMLClassifier
 
 __all__ = [
@@ -19,6 +20,8 @@ __all__ = [
     "TReaderXMLClassifier",
     "cluster",
     "datasets",
+    "load",
     "metrics",
+    "model_selection",
 ]
 __version__ = "0.1.0"

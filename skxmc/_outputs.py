@@ -13,6 +13,8 @@ from sklearn.utils.validation import (
 )
 
 from ._validation import (
+    check_label_names,
+    check_label_texts,
     check_labels,
     check_number,
     check_one_text_column,
@@ -38,19 +40,22 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
       latter is above 0.
     """
 
-    def predict_topk(self, X, k=5):
+    def predict_topk(self, X, k=5, *, return_names=False):
         """Best labels of each document.
 
         Parameters
         ----------
         X : as in `fit`
         k : int, default=5
+        return_names : bool, default=False
+            Return the names of labels in the place of their columns.
 
         Returns
         -------
         ids : int64 ndarray of shape (n_docs, k)
             Label columns (positions in ``classes_``), best first, padded with -1
-            where fewer than k labels were ranked.
+            where fewer than k labels were ranked. With `return_names` an object
+            array of `label_names_`, padded with None.
         scores : float32 ndarray of shape (n_docs, k)
             Probabilities as in `predict_proba`; 0 where padded.
         """
@@ -59,7 +64,41 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
         ids, scores = self._rank(X, k)
         padding = ids < 0
         probabilities = self._probabilities(scores).astype(np.float32)
-        return ids, np.where(padding, np.float32(0), probabilities)
+        scores = np.where(padding, np.float32(0), probabilities)
+        return (self._named(ids) if return_names else ids), scores
+
+    def label_lists(self, Y):
+        """Names of the labels of each document.
+
+        Parameters
+        ----------
+        Y : sparse matrix or array of shape (n_docs, n_labels)
+            Labels, as `predict` returns them or `fit` takes them, or their scores:
+            what is not 0 counts.
+
+        Returns
+        -------
+        list of list
+            `label_names_` of each row's labels, the largest entry first.
+
+        Raises
+        ------
+        ValueError
+            If `Y` has another number of columns than there are labels.
+        """
+        check_is_fitted(self)
+        Y = sp.csr_array(Y, copy=True)
+        if Y.shape[1:] != (self.n_labels_,):
+            raise ValueError(
+                f"Y must have shape (n_docs, {self.n_labels_}), got {Y.shape}. For ids "
+                "of predict_topk there is its return_names=True."
+            )
+        Y.sum_duplicates()
+        Y.eliminate_zeros()
+        rows = np.repeat(np.arange(Y.shape[0]), np.diff(Y.indptr))
+        order = np.lexsort((Y.indices, -Y.data.astype(np.float64), rows))
+        names = self.label_names_[Y.indices[order]]
+        return [part.tolist() for part in np.split(names, Y.indptr[1:-1])]
 
     def decision_function(self, X):
         """Scores of labels: above 0 a label is predicted."""
@@ -139,8 +178,28 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
                 "numbers of samples."
             )
         self.n_docs_, self.n_labels_ = Y.shape
+        self.label_names_ = self._check_names()
         self.label_counts_ = np.bincount(Y.indices, minlength=self.n_labels_)
         return X, Y
+
+    def _check_names(self):
+        """Names of labels as an array: given ones, texts, or else classes."""
+        texts = getattr(self, "label_texts", None)
+        if self.label_names is not None:
+            given = check_label_names(self.label_names, self.n_labels_)
+        elif texts is not None:
+            given = check_label_texts(texts, self.n_labels_)
+        else:
+            return self.classes_
+        names = np.empty(len(given), object)
+        names[:] = given
+        return names
+
+    def _named(self, ids):
+        """Names in the place of ids, None in that of padding."""
+        names, real = np.full(ids.shape, None), ids >= 0
+        names[real] = self.label_names_[ids[real]]
+        return names
 
     def _check_X(self, X, *, fitting=False):
         texts = holds_texts(X)

@@ -141,6 +141,22 @@ def check_label_texts(label_texts, n_labels):
     return texts
 
 
+def check_label_names(label_names, n_labels):
+    """Label names as a list of n_labels."""
+    if isinstance(label_names, str) or not hasattr(label_names, "__len__"):
+        raise ValueError(
+            "label_names must be a sequence, a name for each label; got "
+            f"{_describe(label_names)}."
+        )
+    names = list(label_names)
+    if len(names) != n_labels:
+        raise ValueError(
+            f"label_names has {len(names)} names and y {n_labels} label columns; "
+            "label_names[j] must be the name of column j."
+        )
+    return names
+
+
 def check_number(name, value, kind, low, high=None, *, open_low=False, open_high=False):
     """Refuse a parameter of another type or out of its range."""
     good = isinstance(value, kind) and not isinstance(value, (bool, np.bool_))

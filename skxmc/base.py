@@ -24,6 +24,7 @@ from .nn.encoders import (
 )
 from .nn.text import Features, tokenize
 from .nn.training import rank, train
+from .persistence import FolderMixin
 
 # Best labels of a document that the calibration looks at.
 _CALIBRATION_DEPTH = 50
@@ -31,7 +32,7 @@ _CALIBRATION_DEPTH = 50
 _CALIBRATION_DOCS = 2000
 
 
-class BaseXMCClassifier(RankingClassifier):
+class BaseXMCClassifier(FolderMixin, RankingClassifier):
     """Base of the classifiers; a system adds its parameters and its network.
 
     A subclass defines ``__init__`` with the parameters that this class reads

@@ -14,12 +14,15 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._outputs import RankingClassifier, inside
 from ._validation import check_choice, check_number
+from .persistence import FolderMixin
 
 # Ranked labels combined at once: the temporaries of a block stay below 100 MB.
 _BLOCK = 1_000_000
 
 
-class EnsembleClassifier(MetaEstimatorMixin, RankingClassifier, _BaseComposition):
+class EnsembleClassifier(
+    MetaEstimatorMixin, FolderMixin, RankingClassifier, _BaseComposition
+):
     """Several classifiers, and the mean of what they say.
 
     Each member is fitted on the same documents. To predict, each names its best
@@ -51,6 +54,9 @@ class EnsembleClassifier(MetaEstimatorMixin, RankingClassifier, _BaseComposition
     n_jobs : int or None, default=None
         Members fitted at a time. None is 1: a member's training uses all cores by
         itself. More fits each with fewer threads, in processes of their own.
+    label_names : sequence or None, default=None
+        Name of each label, in the order of the columns of `y`: what `predict_topk`
+        and `label_lists` call it. None: its class.
     top_k : int, default=50
         Labels a row of sparse predictions.
     verbose : int, default=0
@@ -119,6 +125,7 @@ class EnsembleClassifier(MetaEstimatorMixin, RankingClassifier, _BaseComposition
         scale="probability",
         depth=100,
         n_jobs=None,
+        label_names=None,
         top_k=50,
         verbose=0,
     ):
@@ -127,6 +134,7 @@ class EnsembleClassifier(MetaEstimatorMixin, RankingClassifier, _BaseComposition
         self.scale = scale
         self.depth = depth
         self.n_jobs = n_jobs
+        self.label_names = label_names
         self.top_k = top_k
         self.verbose = verbose
 

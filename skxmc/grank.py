@@ -277,6 +277,10 @@ class GRankClassifier(ClusteringXMCClassifier):
     n_iter_no_change : int, default=2
     tol : float, default=0.0
         Gain that counts as growth.
+    label_names : sequence or None, default=None
+        Name of each label, in the order of the columns of `y`: what `predict_topk`
+        and `label_lists` call it. None: its text, where there are `label_texts`, or
+        its class.
     top_k : int, default=50
         Labels a row of sparse predictions.
     device : str, default="auto"
@@ -376,6 +380,7 @@ class GRankClassifier(ClusteringXMCClassifier):
         early_stopping=False,
         n_iter_no_change=2,
         tol=0.0,
+        label_names=None,
         top_k=50,
         device="auto",
         precision="auto",
@@ -414,6 +419,7 @@ class GRankClassifier(ClusteringXMCClassifier):
         self.early_stopping = early_stopping
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
+        self.label_names = label_names
         self.top_k = top_k
         self.device = device
         self.precision = precision

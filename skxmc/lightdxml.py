@@ -675,7 +675,7 @@ class LightDXMLClassifier(BaseXMCClassifier):
         Peak rate of the classifier.
     weight_decay, warmup, schedule, clip_norm, swa_start, swa_every
         As in `GRankClassifier`, but no decay and no warm-up by default.
-    validation_fraction, early_stopping, n_iter_no_change, tol, top_k
+    validation_fraction, early_stopping, n_iter_no_change, tol, label_names, top_k
         As in `GRankClassifier`.
     device, precision, random_state, verbose
         As in `GRankClassifier`.
@@ -764,6 +764,7 @@ class LightDXMLClassifier(BaseXMCClassifier):
         early_stopping=False,
         n_iter_no_change=2,
         tol=0.0,
+        label_names=None,
         top_k=50,
         device="auto",
         precision="auto",
@@ -805,6 +806,7 @@ class LightDXMLClassifier(BaseXMCClassifier):
         self.early_stopping = early_stopping
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
+        self.label_names = label_names
         self.top_k = top_k
         self.device = device
         self.precision = precision

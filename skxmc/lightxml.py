@@ -305,7 +305,7 @@ class LightXMLClassifier(RecallingXMCClassifier):
     swa_every : int, default=10
         Steps between two sets of weights that enter the average, as do those of an
         epoch's end (released code: 200 to 10,000).
-    validation_fraction, early_stopping, n_iter_no_change, tol, top_k
+    validation_fraction, early_stopping, n_iter_no_change, tol, label_names, top_k
         As in `GRankClassifier`.
     device, precision, random_state, verbose
         As in `GRankClassifier`.
@@ -391,6 +391,7 @@ class LightXMLClassifier(RecallingXMCClassifier):
         early_stopping=False,
         n_iter_no_change=2,
         tol=0.0,
+        label_names=None,
         top_k=50,
         device="auto",
         precision="auto",
@@ -429,6 +430,7 @@ class LightXMLClassifier(RecallingXMCClassifier):
         self.early_stopping = early_stopping
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
+        self.label_names = label_names
         self.top_k = top_k
         self.device = device
         self.precision = precision

@@ -427,7 +427,8 @@ def test_parameters_of_members():
     params = model.get_params()
     assert params["a"] is model.estimators[0][1] and params["b__random_state"] == 1
     assert set(model.get_params(deep=False)) == {
-        *("estimators", "weights", "scale", "depth", "n_jobs", "top_k", "verbose")
+        *("estimators", "weights", "scale", "depth", "n_jobs", "label_names"),
+        *("top_k", "verbose"),
     }
     other = small(7)
     model.set_params(a=other, b__max_epochs=9, depth=3)
@@ -639,6 +640,7 @@ class Twins(EnsembleClassifier):
     """Takes the parameters of its two members, as the shared checks set them."""
 
     weights, scale, depth, n_jobs, verbose = None, "probability", 100, None, 0
+    label_names = None
 
     def __init__(
         self,
