@@ -4,8 +4,11 @@ import contextlib
 import copy
 import numbers
 import warnings
+from pathlib import Path
 
+import joblib
 import numpy as np
+import scipy.sparse as sp
 import torch
 from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
@@ -14,6 +17,7 @@ from sklearn.utils import check_random_state
 from ._outputs import RankingClassifier, inside
 from ._validation import check_choice, check_number
 from .metrics import precision_at_k
+from .nn.checkpoint import Checkpoint
 from .nn.devices import check_memory, choose_device, choose_precision
 from .nn.encoders import (
     BagEncoder,
@@ -26,6 +30,14 @@ from .nn.text import Features, tokenize
 from .nn.training import rank, train
 from .persistence import FolderMixin
 
+# Parameters that a training to go on from may differ in.
+_MEANS_NOTHING_TO_TRAINING = (
+    "checkpoint_dir",
+    "label_names",
+    "resume",
+    "top_k",
+    "verbose",
+)
 # Best labels of a document that the calibration looks at.
 _CALIBRATION_DEPTH = 50
 # Training documents that calibrate where nothing is held out.
@@ -101,6 +113,7 @@ class BaseXMCClassifier(FolderMixin, RankingClassifier):
         rng = np.random.default_rng(
             check_random_state(self.random_state).randint(2**31)
         )
+        checkpoint = self._checkpoint(X, Y)
         dtype = torch.float64 if precision == "fp64" else torch.float32
         with _seeded(rng, device):
             encoder, docs = self._read_first(X)
@@ -124,11 +137,44 @@ class BaseXMCClassifier(FolderMixin, RankingClassifier):
                 self.network_.double()
             self.history_ = []
             try:
-                self._train(docs, Y, rows, held_out, rng, device, precision)
+                self._train(docs, Y, rows, held_out, rng, device, precision, checkpoint)
             except KeyboardInterrupt:
                 self._finish(docs, Y, rows, held_out, rng)
                 raise
             self._finish(docs, Y, rows, held_out, rng)
+        if checkpoint is not None:
+            checkpoint.remove()
+
+    def _checkpoint(self, X, Y):
+        """The file of this very fit, named after all that it depends on."""
+        if self.checkpoint_dir is None:
+            return None
+        parameters = {
+            name: value
+            for name, value in self.get_params(deep=False).items()
+            if name not in _MEANS_NOTHING_TO_TRAINING
+        }
+        encoder = parameters.get("encoder")
+        if isinstance(encoder, tuple):
+            weights = encoder[0].state_dict().items()
+            encoder = {name: weight.numpy(force=True) for name, weight in weights}
+            parameters["encoder"] = encoder
+        data = [_canonical(part) for part in (X, Y)]
+        name = joblib.hash((type(self).__name__, parameters, data))
+        folder = Path(self.checkpoint_dir)
+        checkpoint = Checkpoint(folder / f"{name}.checkpoint")
+        if not self.resume:
+            checkpoint.remove()
+        others = [path.name for path in folder.glob("*.checkpoint")]
+        if others and checkpoint.path.name not in others and self.resume:
+            warnings.warn(
+                f"{folder} holds checkpoints, but none of this fit: other data, or "
+                "other parameters. It starts anew. Remove those that are not needed: "
+                f"{', '.join(others[:3])}.",
+                UserWarning,
+                stacklevel=4,
+            )
+        return checkpoint
 
     def decision_function(self, X):
         """Scores of labels on a common scale.
@@ -193,6 +239,13 @@ class BaseXMCClassifier(FolderMixin, RankingClassifier):
             check_number("swa_start", self.swa_start, real, 0, 1, open_high=True)
         check_number("swa_every", self.swa_every, whole, 1)
         check_choice("schedule", self.schedule, ("linear", "constant"))
+        if self.checkpoint_dir is not None and not isinstance(
+            self.random_state, numbers.Integral
+        ):
+            raise ValueError(
+                "checkpoint_dir needs an int as random_state, to come to the same "
+                f"start again; got {self.random_state!r}."
+            )
         if self.early_stopping and not self.validation_fraction:
             raise ValueError(
                 "early_stopping=True needs held-out documents: give a "
@@ -270,7 +323,7 @@ class BaseXMCClassifier(FolderMixin, RankingClassifier):
         """Peak learning rate of what is pretrained."""
         return self.learning_rate
 
-    def _train(self, docs, Y, rows, held_out, rng, device, precision):
+    def _train(self, docs, Y, rows, held_out, rng, device, precision, checkpoint):
         k = depth_of(Y)
 
         def evaluate(network):
@@ -303,6 +356,7 @@ class BaseXMCClassifier(FolderMixin, RankingClassifier):
             tol=self.tol,
             device=device,
             precision=precision,
+            checkpoint=checkpoint,
             verbose=self.verbose,
         )
         if not all(p.isfinite().all() for p in self.network_.parameters()):
@@ -370,6 +424,14 @@ def _hold_out(Y, fraction, rng):
     needed = np.zeros(len(rows), bool)
     needed[place[place == last[Y.indices]]] = True
     return np.sort(rows[~needed][: round(fraction * len(rows))])
+
+
+def _canonical(X):
+    """What makes up a CSR matrix, whatever its container and dtypes; texts as such."""
+    if not sp.issparse(X):
+        return X
+    indices, indptr = X.indices.astype(np.int64), X.indptr.astype(np.int64)
+    return X.shape, X.data.astype(np.float32), indices, indptr
 
 
 def depth_of(Y):

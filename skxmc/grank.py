@@ -289,6 +289,14 @@ class GRankClassifier(ClusteringXMCClassifier):
         "auto" is bf16 where the device has instructions for it, fp16 with loss
         scaling on older GPUs, fp32 elsewhere. "fp64" makes a document's scores
         independent of the documents beside it in a batch, to 1e-7.
+    checkpoint_dir : path or None, default=None
+        Folder where training is saved, after each epoch and every ten minutes, so that
+        `fit` with the same data and parameters goes on from there when it was killed;
+        on the CPU to the same bits as without. It needs an int as `random_state`. The
+        file, a few times as large as the weights, is removed when `fit` is done.
+    resume : bool, default=True
+        Whether to go on from what `checkpoint_dir` holds of this very fit. Otherwise
+        it is replaced.
     random_state : int, RandomState or None, default=None
         Same seed, same machine, same threads: same bits on the CPU.
     verbose : int, default=0
@@ -384,6 +392,8 @@ class GRankClassifier(ClusteringXMCClassifier):
         top_k=50,
         device="auto",
         precision="auto",
+        checkpoint_dir=None,
+        resume=True,
         random_state=None,
         verbose=0,
     ):
@@ -423,6 +433,8 @@ class GRankClassifier(ClusteringXMCClassifier):
         self.top_k = top_k
         self.device = device
         self.precision = precision
+        self.checkpoint_dir = checkpoint_dir
+        self.resume = resume
         self.random_state = random_state
         self.verbose = verbose
 

@@ -391,6 +391,14 @@ class NamedTokens(Tokens):
         batch = super().batch(rows)
         return batch if self.names is None else batch | self.names.batch(rows)
 
+    def state(self):
+        """What orders the names, to go on from."""
+        return None if self.names is None else self.names.rng.bit_generator.state
+
+    def restore(self, state):
+        """Go on from a state."""
+        self.names.rng.bit_generator.state = state
+
 
 def special_tokens(tokenizer):
     """Special tokens that a tokenizer puts before and after a text."""
@@ -483,7 +491,7 @@ class GUDNClassifier(RecallingXMCClassifier):
         As in `GRankClassifier`, but no warm-up by default.
     validation_fraction, early_stopping, n_iter_no_change, tol, label_names, top_k
         As in `GRankClassifier`.
-    device, precision, random_state, verbose
+    device, precision, checkpoint_dir, resume, random_state, verbose
         As in `GRankClassifier`.
 
     Attributes
@@ -579,6 +587,8 @@ class GUDNClassifier(RecallingXMCClassifier):
         top_k=50,
         device="auto",
         precision="auto",
+        checkpoint_dir=None,
+        resume=True,
         random_state=None,
         verbose=0,
     ):
@@ -625,6 +635,8 @@ class GUDNClassifier(RecallingXMCClassifier):
         self.top_k = top_k
         self.device = device
         self.precision = precision
+        self.checkpoint_dir = checkpoint_dir
+        self.resume = resume
         self.random_state = random_state
         self.verbose = verbose
 

@@ -318,12 +318,13 @@ class LightDXMLNetwork(nn.Module):
     def searched(self, *, in_batches=False):
         """The index of the label vectors as they are now.
 
-        With `in_batches` one that suits many documents, and serves until the next
-        turn: a graph is built where it pays.
+        With `in_batches`, and always in training, one that suits many documents, and
+        serves until the next turn: a graph is built where it pays.
         """
         turn = int(self.n_turns)
         if self.index is None or self.index_turn != turn:
             vectors = self.label_vectors[len(self.frequent) :]
+            in_batches = in_batches or self.cycle is not None
             exact = self.exact or in_batches and len(vectors) <= _EXACT_IN_BATCHES
             self.index = NearestVectors(vectors, exact=exact, seed=self.seed)
             self.index_turn = turn
@@ -447,6 +448,20 @@ class ShortlistedFeatures(Features):
             ids = self.shortlists[self.places[rows]].astype(np.int64)
             batch["shortlist"] = torch.from_numpy(ids)
         return batch
+
+    def state(self):
+        """Shortlists and their places, to go on from."""
+        if self.shortlists is None:
+            return None
+        return {
+            "shortlists": torch.from_numpy(np.asarray(self.shortlists)),
+            "places": torch.from_numpy(self.places),
+        }
+
+    def restore(self, state):
+        """Go on from a state."""
+        self.shortlists = state["shortlists"].numpy()
+        self.places = state["places"].numpy()
 
 
 class Cycle:
@@ -677,7 +692,7 @@ class LightDXMLClassifier(BaseXMCClassifier):
         As in `GRankClassifier`, but no decay and no warm-up by default.
     validation_fraction, early_stopping, n_iter_no_change, tol, label_names, top_k
         As in `GRankClassifier`.
-    device, precision, random_state, verbose
+    device, precision, checkpoint_dir, resume, random_state, verbose
         As in `GRankClassifier`.
 
     Attributes
@@ -768,6 +783,8 @@ class LightDXMLClassifier(BaseXMCClassifier):
         top_k=50,
         device="auto",
         precision="auto",
+        checkpoint_dir=None,
+        resume=True,
         random_state=None,
         verbose=0,
     ):
@@ -810,6 +827,8 @@ class LightDXMLClassifier(BaseXMCClassifier):
         self.top_k = top_k
         self.device = device
         self.precision = precision
+        self.checkpoint_dir = checkpoint_dir
+        self.resume = resume
         self.random_state = random_state
         self.verbose = verbose
 

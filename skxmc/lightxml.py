@@ -307,7 +307,7 @@ class LightXMLClassifier(RecallingXMCClassifier):
         epoch's end (released code: 200 to 10,000).
     validation_fraction, early_stopping, n_iter_no_change, tol, label_names, top_k
         As in `GRankClassifier`.
-    device, precision, random_state, verbose
+    device, precision, checkpoint_dir, resume, random_state, verbose
         As in `GRankClassifier`.
 
     Attributes
@@ -395,6 +395,8 @@ class LightXMLClassifier(RecallingXMCClassifier):
         top_k=50,
         device="auto",
         precision="auto",
+        checkpoint_dir=None,
+        resume=True,
         random_state=None,
         verbose=0,
     ):
@@ -434,6 +436,8 @@ class LightXMLClassifier(RecallingXMCClassifier):
         self.top_k = top_k
         self.device = device
         self.precision = precision
+        self.checkpoint_dir = checkpoint_dir
+        self.resume = resume
         self.random_state = random_state
         self.verbose = verbose
 

@@ -414,7 +414,7 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
         As in `GRankClassifier`.
     validation_fraction, early_stopping, n_iter_no_change, tol, label_names, top_k
         As in `GRankClassifier`.
-    device, precision, random_state, verbose
+    device, precision, checkpoint_dir, resume, random_state, verbose
         As in `GRankClassifier`.
 
     Attributes
@@ -520,6 +520,8 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
         top_k=50,
         device="auto",
         precision="auto",
+        checkpoint_dir=None,
+        resume=True,
         random_state=None,
         verbose=0,
     ):
@@ -574,6 +576,8 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
         self.top_k = top_k
         self.device = device
         self.precision = precision
+        self.checkpoint_dir = checkpoint_dir
+        self.resume = resume
         self.random_state = random_state
         self.verbose = verbose
 

@@ -173,6 +173,17 @@ class RowwiseAdamW:
         self.n_snapshots, self.moved = 0, None
         self.noise = None
 
+    def state_dict(self):
+        """Moments, clocks and what an average needs, between two steps."""
+        names = ("first", "second", "n_steps", "n_snapshots", "moved")
+        return {name: getattr(self, name) for name in names}
+
+    def load_state_dict(self, state):
+        """Go on from a state."""
+        for name, value in state.items():
+            is_tensor = isinstance(value, torch.Tensor)
+            setattr(self, name, value.to(self.vectors.device) if is_tensor else value)
+
     def snapshot(self):
         """Count the rows as they stand into their average."""
         if self.moved is None:

@@ -16,6 +16,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm.auto import tqdm
 
+from .checkpoint import Run
 from .devices import autocast, names_batch_size, to_device
 from .rowwise import RowwiseAdamW
 from .text import padded_columns, shuffled_batches, sorted_batches
@@ -48,6 +49,7 @@ def train(
     tol=0.0,
     device="cpu",
     precision="fp32",
+    checkpoint=None,
     verbose=0,
     title="training",
 ):
@@ -87,6 +89,8 @@ def train(
     patience : int or None
         Epochs without a gain of more than `tol` before training stops.
     precision : {"fp64", "fp32", "bf16", "fp16"}
+    checkpoint : Checkpoint or None
+        What training starts from, if there is something, and where it is saved.
     title : str
         Of the progress bar.
     """
@@ -103,15 +107,21 @@ def train(
         scaler=torch.amp.GradScaler(device, enabled=precision == "fp16"),
     )
     average, best = _Average(network, descent, swa_start, swa_every), _Best(tol)
-    n_all = max_epochs * n_batches
-    bar = tqdm(total=n_all, desc=title, unit="batch", disable=not verbose)
+    parts = {"descent": descent, "average": average, "best": best}
+    run = Run(network, docs, rng, history, parts, checkpoint)
+    n_all, n_before = max_epochs * n_batches, (run.epoch - 1) * n_batches + run.n_done
+    bar = tqdm(
+        total=n_all, initial=n_before, desc=title, unit="batch", disable=not verbose
+    )
     try:
-        for epoch in range(1, max_epochs + 1):
+        for epoch in range(run.epoch, max_epochs + 1):
             network.train()
-            network.start_epoch(epoch, max_epochs, n_batches)
-            total = torch.zeros((), device=device)
-            batches = shuffled_batches(rows, docs.lengths, batch_size, rng)
-            for i, batch in enumerate(batches, start=1):
+            if run.batches is None:
+                network.start_epoch(epoch, max_epochs, n_batches)
+                run.total = torch.zeros((), device=device)
+                run.batches = shuffled_batches(rows, docs.lengths, batch_size, rng)
+            for i in range(run.n_done + 1, n_batches + 1):
+                batch = run.batches[i - 1]
                 inputs = to_device(docs.batch(batch), device)
                 positives = to_device(padded_columns(Y, batch), device)
                 first = (i - 1) // accumulate * accumulate  # of those of this step
@@ -119,20 +129,23 @@ def train(
                 with names_batch_size(batch_size):
                     with autocast(device, precision):
                         loss = network.loss(inputs, positives)
-                    if descent.step(loss / n_added, last=i == first + n_added):
-                        average.update(last=i == n_batches)
-                total += loss.detach()
+                    stepped = descent.step(loss / n_added, last=i == first + n_added)
+                run.total += loss.detach()
                 bar.update()
                 if verbose and i % _READ_OUT == 0:
-                    bar.set_postfix(epoch=epoch, loss=f"{total.item() / i:.3f}")
-            history.append({"epoch": epoch, "loss": total.item() / n_batches})
-            if evaluate is None:
-                continue
-            with average.in_place():
-                score = history[-1]["score"] = evaluate(network)
-                n_waited = best.waits(network, score)
-            bar.set_postfix(epoch=epoch, held_out=f"{score:.4f}")
-            if n_waited == patience:
+                    bar.set_postfix(epoch=epoch, loss=f"{run.total.item() / i:.3f}")
+                if stepped:
+                    average.update(last=i == n_batches)
+                    run.end_step(i)
+            history.append({"epoch": epoch, "loss": run.total.item() / n_batches})
+            if evaluate is not None:
+                with average.in_place():
+                    score = history[-1]["score"] = evaluate(network)
+                    best.waits(network, score)
+                bar.set_postfix(epoch=epoch, held_out=f"{score:.4f}")
+            stops = best.n_waited == patience
+            run.end_epoch(stop_at=max_epochs + 1 if stops else None)
+            if stops:
                 break
     finally:
         bar.close()
@@ -196,6 +209,25 @@ class _Descent:
         self.schedule.step()
         self.n_done += 1
         return True
+
+    def state_dict(self):
+        """Its state between two steps, to go on from."""
+        return {
+            "n_done": self.n_done,
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "tables": [table.state_dict() for table in self.tables],
+        }
+
+    def load_state_dict(self, state):
+        """Go on from a state."""
+        self.n_done = state["n_done"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.scaler.load_state_dict(state["scaler"])
+        for table, part in zip(self.tables, state["tables"], strict=True):
+            table.load_state_dict(part)
 
     def forget(self):
         """Drop a gradient that made no step: training was interrupted."""
@@ -276,6 +308,18 @@ class _Average:
             for parameter, data in zip(self.network.parameters(), weights, strict=True):
                 parameter.data = data
 
+    def state_dict(self):
+        """Its state, to go on from."""
+        return {"n_snapshots": self.n_snapshots, "means": self.means}
+
+    def load_state_dict(self, state):
+        """Go on from a state."""
+        self.n_snapshots, self.means = state["n_snapshots"], state["means"]
+        if self.means is not None:
+            weights = self.descent.dense()
+            pairs = zip(self.means, weights, strict=True)
+            self.means = [mean.to(weight.device) for mean, weight in pairs]
+
     def put(self):
         """Give the network its average, where there is one."""
         if not self.n_snapshots:
@@ -294,7 +338,17 @@ class _Best:
         self.tol = tol
         self.score, self.weights, self.n_waited = -np.inf, None, 0
 
+    def state_dict(self):
+        """Its state, to go on from."""
+        return {"score": self.score, "weights": self.weights, "waited": self.n_waited}
+
+    def load_state_dict(self, state):
+        """Go on from a state."""
+        self.score, self.weights = state["score"], state["weights"]
+        self.n_waited = state["waited"]
+
     def waits(self, network, score):
+        """Look at an epoch's score."""
         self.n_waited = 0 if score > self.score + self.tol else self.n_waited + 1
         if score >= self.score:  # of equal epochs the later one
             self.score = score
@@ -417,7 +471,9 @@ def _adamw(network, learning_rate, head_learning_rate, weight_decay):
         if not parameter.requires_grad:  # trained by row, or frozen
             continue
         decay = weight_decay if parameter.ndim > 1 else 0.0
-        groups.setdefault((rate(parameter), decay), []).append(parameter)
+        # Plain floats, which a checkpoint may hold: others come from grids.
+        key = float(rate(parameter)), float(decay)
+        groups.setdefault(key, []).append(parameter)
     groups = [
         {"params": parameters, "lr": rate, "weight_decay": decay}
         for (rate, decay), parameters in groups.items()

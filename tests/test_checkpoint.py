@@ -1,0 +1,303 @@
+"""Training that goes on where it was killed, to the same bits."""
+
+import signal
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+
+import skxmc
+from skxmc.nn import checkpoint, training
+
+N_EPOCHS = 3
+COMMON = dict(
+    max_epochs=N_EPOCHS,
+    batch_size=16,
+    validation_fraction=0.1,
+    random_state=0,
+    precision="fp32",
+    device="cpu",
+)
+TEXTS = dict(max_length=12, n_layers=2)
+CLUSTERED = dict(max_leaf_size=3, n_shortlist=2)
+CASES = {
+    "X-GRank": ("GRankClassifier", TEXTS | dict(lambda_schedule="step")),
+    "X-GRank, clustered": (
+        "GRankClassifier",
+        TEXTS | CLUSTERED | dict(swa_start=0.3, swa_every=2, clip_norm=1.0),
+    ),
+    "X-GRank, bf16 labels": (
+        "GRankClassifier",
+        TEXTS | CLUSTERED | dict(label_precision="bf16", accumulate=2),
+    ),
+    "LightXML": (
+        "LightXMLClassifier",
+        TEXTS | CLUSTERED | dict(dropout_until=0.5, negatives="uniform"),
+    ),
+    "LightDXML": (
+        "LightDXMLClassifier",
+        dict(n_frequent=3, n_shortlist=4, refresh_every=2, n_random_negatives=2),
+    ),
+    "LightDXML, graph": (
+        "LightDXMLClassifier",
+        dict(n_frequent=0, n_shortlist=4, refresh_every=None, search="hnsw"),
+    ),
+    "TReaderXML": ("TReaderXMLClassifier", dict(max_length=8)),
+    "GUDN": ("GUDNClassifier", TEXTS | dict(early_stopping=True, n_iter_no_change=9)),
+}
+
+
+class Killed(BaseException):
+    """What stops a training at a step."""
+
+
+def make(case, encoder, names, folder=None, **options):
+    name, own = CASES[case]
+    system = getattr(skxmc, name)
+    known = system().get_params()
+    own = COMMON | own | options
+    if "encoder" in known:
+        own["encoder"] = encoder
+    if name == "GUDNClassifier":
+        own["label_texts"] = names
+    return system(checkpoint_dir=folder, **own)
+
+
+def stop_at(monkeypatch, n_steps):
+    """Let the step after `n_steps` others raise; count them."""
+    done = [0]
+    step = training._Descent.step
+
+    def counting(self, loss, *, last):
+        if done[0] == n_steps:
+            raise Killed
+        done[0] += 1
+        return step(self, loss, last=last)
+
+    monkeypatch.setattr(training._Descent, "step", counting)
+    return done
+
+
+def assert_same(model, expected, texts):
+    weights, others = model.network_.state_dict(), expected.network_.state_dict()
+    assert list(weights) == list(others)
+    for name, weight in weights.items():
+        assert torch.equal(weight, others[name]), name
+    assert model.history_ == expected.history_
+    assert model.calibration_ == expected.calibration_
+    for a, b in zip(
+        model.predict_topk(texts), expected.predict_topk(texts), strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_goes_on_to_the_same_bits(case, tiny_encoder, colours, tmp_path, monkeypatch):
+    texts, Y, names = colours
+    with monkeypatch.context() as patch:
+        all_steps = stop_at(patch, None)
+        expected = make(case, tiny_encoder, names).fit(texts, Y)
+    monkeypatch.setattr(checkpoint, "_EVERY", 0)  # one a step
+    for n_steps in (2, 5):
+        model = make(case, tiny_encoder, names, tmp_path)
+        # Killed three times, the second time soon after the first.
+        for n_more in (n_steps, 1, n_steps):
+            with monkeypatch.context() as patch:
+                stop_at(patch, n_more)
+                with pytest.raises(Killed):
+                    model.fit(texts, Y)
+            assert len(list(tmp_path.iterdir())) == 1
+        with monkeypatch.context() as patch:
+            done = stop_at(patch, None)
+            model.fit(texts, Y)
+        assert 0 < done[0] < all_steps[0]
+        assert_same(model, expected, texts)
+        assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("case", ["X-GRank", "LightDXML"])
+def test_goes_on_after_an_epoch(case, tiny_encoder, colours, tmp_path, monkeypatch):
+    texts, Y, names = colours
+    model = make(case, tiny_encoder, names, tmp_path)
+    with monkeypatch.context() as patch:
+        all_steps = stop_at(patch, None)
+        expected = make(case, tiny_encoder, names).fit(texts, Y)
+    with monkeypatch.context() as patch:
+        stop_at(patch, all_steps[0] - 1)
+        with pytest.raises(Killed):
+            model.fit(texts, Y)
+    with monkeypatch.context() as patch:
+        done = stop_at(patch, None)
+        model.fit(texts, Y)
+    assert 0 < done[0] < all_steps[0] / 2  # the last epoch
+    assert_same(model, expected, texts)
+
+
+def test_interrupted_after_the_last_epoch(tiny_encoder, colours, tmp_path, monkeypatch):
+    texts, Y, names = colours
+    expected = make("X-GRank", tiny_encoder, names).fit(texts, Y)
+    model = make("X-GRank", tiny_encoder, names, tmp_path)
+    with monkeypatch.context() as patch:
+
+        def stop(*args):
+            raise Killed
+
+        patch.setattr(skxmc.GRankClassifier, "_finish", stop)
+        with pytest.raises(Killed):
+            model.fit(texts, Y)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 0)  # nothing is left to be trained
+        model.fit(texts, Y)
+    assert_same(model, expected, texts)
+
+
+def test_features_and_a_ready_encoder(
+    tiny_model, tiny_tokenizer, colours, tmp_path, monkeypatch
+):
+    texts, Y, names = colours
+    X = sp.csr_array(np.random.default_rng(0).random((60, 9)))
+    monkeypatch.setattr(checkpoint, "_EVERY", 0)
+    for documents in (texts, X):
+        model = make("X-GRank", (tiny_model, tiny_tokenizer), names, tmp_path)
+        with monkeypatch.context() as patch:
+            stop_at(patch, 3)
+            with pytest.raises(Killed):
+                model.fit(documents, Y)
+        with monkeypatch.context() as patch:
+            done = stop_at(patch, None)
+            model.fit(documents, Y)
+            n_more = done[0]
+            expected = make("X-GRank", model.encoder, names).fit(documents, Y)
+            assert done[0] - n_more == n_more + 3
+        assert_same(model, expected, documents)
+
+
+def test_other_fits_are_not_mixed_up(tiny_encoder, colours, tmp_path, monkeypatch):
+    texts, Y, names = colours
+    monkeypatch.setattr(checkpoint, "_EVERY", 0)
+    model = make("X-GRank", tiny_encoder, names, tmp_path)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 3)
+        with pytest.raises(Killed):
+            model.fit(texts, Y)
+    assert len(list(tmp_path.iterdir())) == 1
+    changed = Y.copy()
+    changed.data[0] = 0
+    changed.eliminate_zeros()
+    for other, X, y in (
+        (make("X-GRank", tiny_encoder, names, tmp_path, dropout=0.4), texts, Y),
+        (make("X-GRank", tiny_encoder, names, tmp_path, random_state=1), texts, Y),
+        (make("LightXML", tiny_encoder, names, tmp_path), texts, Y),
+        (model, texts[::-1], Y),
+        (model, texts, changed),
+    ):
+        with monkeypatch.context() as patch, pytest.warns(UserWarning, match="none of"):
+            done = stop_at(patch, None)
+            other.fit(X, y)
+        assert done[0] == N_EPOCHS * 4
+        assert len(list(tmp_path.iterdir())) == 1
+    # What training does not depend on may change.
+    model.set_params(verbose=0, top_k=3, label_names=names)
+    with monkeypatch.context() as patch:
+        done = stop_at(patch, None)
+        model.fit(texts, Y)
+    assert done[0] == N_EPOCHS * 4 - 3
+
+
+def test_resume_false_starts_anew(tiny_encoder, colours, tmp_path, monkeypatch):
+    texts, Y, names = colours
+    model = make("X-GRank", tiny_encoder, names, tmp_path)
+    monkeypatch.setattr(checkpoint, "_EVERY", 0)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 3)
+        with pytest.raises(Killed):
+            model.fit(texts, Y)
+    with monkeypatch.context() as patch:
+        done = stop_at(patch, None)
+        model.set_params(resume=False).fit(texts, Y)
+    assert done[0] == N_EPOCHS * 4 and not list(tmp_path.iterdir())
+
+
+def test_a_damaged_checkpoint_is_named(tiny_encoder, colours, tmp_path, monkeypatch):
+    texts, Y, names = colours
+    model = make("X-GRank", tiny_encoder, names, tmp_path)
+    monkeypatch.setattr(checkpoint, "_EVERY", 0)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 3)
+        with pytest.raises(Killed):
+            model.fit(texts, Y)
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=f"{path.name} is damaged.*Remove it"):
+        model.fit(texts, Y)
+
+
+def test_a_write_that_fails_leaves_the_checkpoint_before(tmp_path, monkeypatch):
+    saved = checkpoint.Checkpoint(tmp_path / "new" / "a.checkpoint")
+    assert saved.read() is None
+    saved.write({"epoch": 1})
+
+    def full(state, file):
+        file.write(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="No space"):
+        saved.write({"epoch": 2})
+    assert saved.read() == {"epoch": 1}
+    saved.remove()
+    assert not list(saved.path.parent.iterdir())
+
+
+@pytest.mark.parametrize("seed", [None, np.random.RandomState(0)])
+def test_needs_an_int_as_random_state(seed, colours, tmp_path):
+    texts, Y, _ = colours
+    model = skxmc.LightDXMLClassifier(checkpoint_dir=tmp_path, random_state=seed)
+    with pytest.raises(ValueError, match="checkpoint_dir needs an int"):
+        model.fit(texts, Y)
+
+
+SCRIPT = """
+    import os, signal, sys
+    sys.path[:0] = [{tests!r}]
+    import numpy as np, torch
+    import conftest, test_checkpoint
+    from skxmc.nn import checkpoint, training
+    texts, Y = {texts!r}, np.array({Y!r})
+    import scipy.sparse as sp
+    checkpoint._EVERY = 0
+    step, done = training._Descent.step, [0]
+    def counting(self, loss, *, last):
+        if done[0] == {n_steps}:
+            os.kill(os.getpid(), signal.SIGKILL)
+        done[0] += 1
+        return step(self, loss, last=last)
+    training._Descent.step = counting
+    model = test_checkpoint.make({case!r}, {encoder!r}, {names!r}, {folder!r})
+    model.fit(texts, sp.csr_array(Y.astype(float)))
+"""
+
+
+@pytest.mark.parametrize("case", ["X-GRank, clustered", "LightDXML"])
+def test_a_real_kill(case, tiny_encoder, colours, tmp_path):
+    texts, Y, names = colours
+    script = textwrap.dedent(SCRIPT).format(
+        tests=str(__file__).rpartition("/")[0],
+        texts=texts,
+        Y=Y.toarray().astype(int).tolist(),
+        names=names,
+        case=case,
+        encoder=tiny_encoder,
+        folder=str(tmp_path),
+        n_steps=6,
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    assert len(list(tmp_path.glob("*.checkpoint"))) == 1
+    model = make(case, tiny_encoder, names, str(tmp_path)).fit(texts, Y)
+    assert not list(tmp_path.iterdir())
+    assert_same(model, make(case, tiny_encoder, names).fit(texts, Y), texts)
