@@ -13,6 +13,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import Bunch, check_random_state, check_scalar
 
+from ._tables import read_table
 from ._xmc_files import (
     MAX_ID,
     csr_rows,
@@ -358,6 +359,58 @@ def load_xmc_repository(path):
         data.filter_test = read_filter(path, "test", data.Y_test)
     data.DESCR = f"{layout} layout of the extreme classification repository: {path}"
     return data
+
+
+def load_table(path, *, text="text", labels="labels", separator="|", known=None):
+    r"""Load documents and their labels from a table.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A CSV or TSV file with a header, a file of JSON objects a line (``.jsonl``), or
+        a Parquet file, which needs pyarrow. UTF-8.
+    text, labels : str
+        Columns. Labels are lists, or texts with `separator` between them; blanks
+        around them do not count.
+    separator : str, default="|"
+    known : sequence of str or None, default=None
+        Names of the first label columns, such as a classifier's `label_names_`.
+        Other names follow.
+
+    Returns
+    -------
+    data : :class:`~sklearn.utils.Bunch`
+        texts : list of str of length n_docs
+        Y : csr_matrix of shape (n_docs, n_labels)
+            Binary, float32, sorted int32 indices.
+        label_names : list of str of length n_labels
+            `known`, then all others, sorted.
+        DESCR : str
+            Where it comes from.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is malformed: the message names the line and the column.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from skxmc.datasets import load_table
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "tickets.csv")
+    ...     _ = path.write_text("text,labels\nno sound,audio|driver\nsnow,video\n")
+    ...     data = load_table(path)
+    >>> data.label_names
+    ['audio', 'driver', 'video']
+    >>> data.Y.toarray().tolist()
+    [[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    """
+    texts, Y, names = read_table(path, text, labels, separator, known)
+    return Bunch(texts=texts, Y=Y, label_names=names, DESCR=f"Table: {path}")
 
 
 def remove_reciprocal(scores, pairs):

@@ -33,8 +33,8 @@ class Checkpoint:
         except Exception as error:  # of many kinds
             reason = str(error).partition("\n")[0]
             raise ValueError(
-                f"The checkpoint {self.path} is damaged ({reason}). Remove it: training "
-                "starts anew then."
+                f"The checkpoint {self.path} is damaged ({reason}). Remove it: "
+                "training starts anew then."
             ) from error
 
     def is_due(self):

@@ -1,0 +1,139 @@
+"""Documents and their labels from CSV, JSONL and Parquet files."""
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+
+def read_rows(path, columns):
+    """Yield the values of columns, row by row, with where each row stands."""
+    kind = path.suffix.lower()
+    readers = {".csv": _csv, ".tsv": _csv, ".jsonl": _jsonl, ".ndjson": _jsonl}
+    readers[".parquet"] = _parquet
+    if kind not in readers:
+        raise ValueError(
+            f"{path} is no table that can be read: the name must end in "
+            f"{', '.join(readers)}."
+        )
+    return readers[kind](path, columns)
+
+
+def _csv(path, columns):
+    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # texts are longer than 128 KiB
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = csv.DictReader(file, delimiter=delimiter)
+        _check_columns(path, columns, rows.fieldnames or [])
+        for row in rows:
+            where = f"{path}, line {rows.line_num}"
+            if None in row or None in row.values():
+                raise ValueError(
+                    f"{where} has another number of cells than the header. Quote cells "
+                    "that hold the delimiter."
+                )
+            yield where, [row[name] for name in columns]
+
+
+def _jsonl(path, columns):
+    with path.open(encoding="utf-8") as file:
+        for i, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            where = f"{path}, line {i}"
+            row = parse_line(line, where)
+            _check_columns(where, columns, list(row))
+            yield where, [row[name] for name in columns]
+
+
+def parse_line(line, where):
+    """The object of a line of JSON."""
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"{where} is no JSON: {error}.") from error
+    if not isinstance(row, dict):
+        raise ValueError(f"{where} must be a JSON object, got {line.strip()[:40]}.")
+    return row
+
+
+def _parquet(path, columns):
+    try:
+        from pyarrow.parquet import ParquetFile
+    except ImportError as error:
+        raise ImportError(
+            f"{path} needs pyarrow, which is not installed: pip install pyarrow."
+        ) from error
+    file = ParquetFile(path)
+    _check_columns(path, columns, file.schema_arrow.names)
+    i = 0
+    for batch in file.iter_batches(columns=list(columns)):
+        for row in zip(*(batch[name].to_pylist() for name in columns), strict=True):
+            i += 1
+            yield f"{path}, row {i}", list(row)
+
+
+def _check_columns(where, columns, names):
+    for name in columns:
+        if name not in names:
+            raise ValueError(
+                f"{where} has no column {name!r}; there are {', '.join(names)}."
+            )
+
+
+def read_table(path, text, labels, separator, known):
+    """Texts, label matrix and names (see `skxmc.datasets.load_table`)."""
+    texts, lists = [], []
+    for where, (document, names) in read_rows(Path(path), (text, labels)):
+        if not isinstance(document, str):
+            raise ValueError(
+                f"{where}: {text!r} must be a text, got {type(document).__name__}. "
+                "Replace missing texts by ''."
+            )
+        texts.append(document)
+        lists.append(_names(where, labels, names, separator))
+    if not texts:
+        raise ValueError(f"{path} holds no documents.")
+    _check_separator(path, lists, separator)
+    return texts, *_matrix(lists, known)
+
+
+def _names(where, column, names, separator):
+    if names is None or names == "":
+        return []
+    if isinstance(names, str):
+        return [name.strip() for name in names.split(separator) if name.strip()]
+    if not isinstance(names, list) or not all(isinstance(n, (str, int)) for n in names):
+        raise ValueError(
+            f"{where}: {column!r} must be a list of labels, or a text with "
+            f"{separator!r} between them; got {names!r:.60}."
+        )
+    return [str(name) for name in names]
+
+
+def _check_separator(path, lists, separator):
+    """Refuse texts that were to be split at something else."""
+    if max(map(len, lists), default=0) > 1:
+        return
+    for other in {",", ";", "|", "\t"} - {separator}:
+        if sum(other in names[0] for names in lists if names) > len(lists) / 2:
+            raise ValueError(
+                f"No labels of {path} are separated by {separator!r}, but most hold "
+                f"{other!r}. If that stands between them, say separator={other!r}; if "
+                "each text is one label, write them as lists, in JSONL."
+            )
+
+
+def _matrix(lists, known):
+    """CSR matrix of labels by name: the known ones first, others behind, sorted."""
+    columns = {} if known is None else {name: j for j, name in enumerate(known)}
+    new = {name for names in lists for name in names} - set(columns)
+    columns |= {name: j for j, name in enumerate(sorted(new), start=len(columns))}
+    rows = [sorted({columns[name] for name in names}) for names in lists]
+    indptr = np.cumsum([0, *map(len, rows)])
+    indices = np.fromiter((j for row in rows for j in row), np.int32, indptr[-1])
+    ones = np.ones(len(indices), np.float32)
+    return csr_matrix((ones, indices, indptr), (len(rows), len(columns))), list(columns)
