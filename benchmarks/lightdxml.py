@@ -84,7 +84,7 @@ def main():
     model = LightDXMLClassifier(**parameters)
     module = skxmc.lightdxml
     places = [
-        (LightDXMLClassifier, "_fit_words", "tfidf"),
+        (module, "fit_words", "tfidf"),
         (LightDXMLClassifier, "_first_vectors", "word vectors"),
         (module.Cycle, "new_label_vectors", "label vectors"),
         (module.Cycle, "shortlist", "shortlists, with their index"),
