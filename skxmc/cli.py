@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 import numpy as np
-from scipy.sparse import csc_array
 
 SYSTEMS = {
     "grank": "GRankClassifier",
@@ -160,7 +159,7 @@ def evaluate(model, data, ks, text, labels, separator):
     know count as missed.
     """
     import skxmc
-    from skxmc.metrics import propensity, ranking_report
+    from skxmc.metrics import propensity_from_counts, ranking_report
 
     classifier = skxmc.load(model)
     known = [str(name) for name in classifier.label_names_]
@@ -168,7 +167,7 @@ def evaluate(model, data, ks, text, labels, separator):
     ids, _ = classifier.predict_topk(documents.texts, k=max(ks))
     n_new = documents.Y.shape[1] - len(known)
     counts = np.append(classifier.label_counts_, np.zeros(n_new, np.int64))
-    weights = propensity(_labels_of(counts, classifier.n_docs_))
+    weights = propensity_from_counts(counts, classifier.n_docs_)
     report = ranking_report(documents.Y, ids, ks, weights)
     about = {"documents": len(documents.texts), "unknown_labels": n_new}
     _print(about | {name: round(float(value), 6) for name, value in report.items()})
@@ -244,13 +243,6 @@ def _texts_of(data, path, part):
     if data.texts is None:
         raise ValueError(f"{path} has no texts for the {part} part.")
     return data
-
-
-def _labels_of(counts, n_docs):
-    """A label matrix with so many documents a label."""
-    rows = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
-    indptr = np.append(0, counts.cumsum())
-    return csc_array((np.ones(len(rows)), rows, indptr), (n_docs, len(counts)))
 
 
 def _batches(file, text, size):

@@ -346,7 +346,8 @@ def ranking_report(y_true, y_score, ks=(1, 3, 5), propensity=None):
     return report(ranking, ks, weighted=propensity is not None)
 
 
-def _propensity_from_counts(label_counts, n_docs, a=0.55, b=1.5):
+def propensity_from_counts(label_counts, n_docs, a=0.55, b=1.5):
+    """Propensities of labels that so many of `n_docs` training documents have."""
     if not (a >= 0 and b > 0):
         raise ValueError(
             f"Propensities need a >= 0 and b > 0, got a={a}, b={b}. "
@@ -419,24 +420,24 @@ def propensity(Y, *, a=0.55, b=1.5):
     """
     truth = check_truth(Y, "Y")
     counts = np.bincount(truth.indices, minlength=truth.shape[1])
-    return _propensity_from_counts(counts, truth.shape[0], a, b)
+    return propensity_from_counts(counts, truth.shape[0], a, b)
 
 
 # Scorers
 
 
-def _training_counts(estimator):
+def training_counts(estimator):
     """(label_counts_, n_docs_) of a fitted estimator or of the one it wraps."""
     if hasattr(estimator, "label_counts_") and hasattr(estimator, "n_docs_"):
         return estimator.label_counts_, estimator.n_docs_
     if isinstance(estimator, Pipeline):
-        return _training_counts(estimator.steps[-1][1])
+        return training_counts(estimator.steps[-1][1])
     if hasattr(estimator, "best_estimator_"):
-        return _training_counts(estimator.best_estimator_)
+        return training_counts(estimator.best_estimator_)
     return None
 
 
-def _truth_for(estimator, y):
+def truth_for(estimator, y):
     """Return y, a 1-D y as CSR whose columns follow ``estimator.classes_``."""
     y = y if issparse(y) else np.asarray(y)
     if y.ndim != 1:
@@ -457,7 +458,14 @@ def _truth_for(estimator, y):
     )
 
 
-def _scores_of(estimator, X, n_labels, max_k):
+def topk_of(estimator, X, k):
+    """``predict_topk`` of a classifier, or of the one at the end of a Pipeline."""
+    if isinstance(estimator, Pipeline) and not hasattr(estimator, "predict_topk"):
+        return topk_of(estimator.steps[-1][1], estimator[:-1].transform(X), k)
+    return estimator.predict_topk(X, k=k)
+
+
+def scores_of(estimator, X, n_labels, max_k):
     """Predict in the cheapest way the estimator offers."""
     if hasattr(estimator, "predict_topk"):
         return estimator.predict_topk(X, k=min(max_k, n_labels))[0]
@@ -490,23 +498,23 @@ class _Scorer(BaseEstimator):
     """What both scorers share; BaseEstimator gives repr and clone."""
 
     def _rank(self, estimator, X, y, max_k, weighted):
-        truth = _truth_for(estimator, y)
+        truth = truth_for(estimator, y)
         p = self._propensity(estimator) if weighted else None
         n_labels = truth.shape[1]
-        scores = _scores_of(estimator, X, n_labels, max_k)
+        scores = scores_of(estimator, X, n_labels, max_k)
         return Ranking(truth, scores, max_k, p)
 
     def _propensity(self, estimator):
         if self.propensity is not None:
             return self.propensity
-        counts = _training_counts(estimator)
+        counts = training_counts(estimator)
         if counts is None:
             raise ValueError(
                 f"{type(estimator).__name__} has no fitted label_counts_ and n_docs_, "
                 "from which propensities are computed. Pass "
                 "propensity=skxmc.metrics.propensity(Y_train) to the scorer."
             )
-        return _propensity_from_counts(*counts, self.a, self.b)
+        return propensity_from_counts(*counts, self.a, self.b)
 
 
 class _MetricScorer(_Scorer):
