@@ -14,6 +14,7 @@ from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils import check_random_state
 
+from ._callbacks import CallbackSupportMixin, Epochs, with_callbacks
 from ._outputs import RankingClassifier, inside
 from ._validation import check_choice, check_number
 from .metrics import precision_at_k
@@ -30,6 +31,8 @@ from .nn.text import Features, tokenize
 from .nn.training import rank, train
 from .persistence import FolderMixin
 
+# What scikit-learn looks for to end callbacks when ``fit`` has failed.
+_TO_TEAR_DOWN = ("_callback_fit_ctx", "_skl_callbacks_to_teardown")
 # Parameters that a training to go on from may differ in.
 _MEANS_NOTHING_TO_TRAINING = (
     "checkpoint_dir",
@@ -44,7 +47,7 @@ _CALIBRATION_DEPTH = 50
 _CALIBRATION_DOCS = 2000
 
 
-class BaseXMCClassifier(FolderMixin, RankingClassifier):
+class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
     """Base of the classifiers; a system adds its parameters and its network.
 
     A subclass defines ``__init__`` with the parameters that this class reads
@@ -60,6 +63,7 @@ class BaseXMCClassifier(FolderMixin, RankingClassifier):
         'n_shortlist. label_precision="bf16" halves what clustered labels take.'
     )
 
+    @with_callbacks
     def fit(self, X, y):
         """Fit the classifier.
 
@@ -100,13 +104,15 @@ class BaseXMCClassifier(FolderMixin, RankingClassifier):
         except BaseException as error:
             trained = isinstance(error, KeyboardInterrupt) and hasattr(self, "network_")
             if not trained:  # nothing is lost: neither parameters nor an earlier fit
+                callbacks = {n: v for n, v in vars(self).items() if n in _TO_TEAR_DOWN}
                 vars(self).clear()
-                vars(self).update(before)
+                vars(self).update(before | callbacks)
             raise
         return self
 
     def _fit(self, X, y):
         self._check_parameters()
+        epochs = Epochs(self, X, y)
         device = choose_device(self.device)
         precision = choose_precision(self.precision, device)
         X, Y = self._check_fit(X, y)
@@ -137,11 +143,22 @@ class BaseXMCClassifier(FolderMixin, RankingClassifier):
                 self.network_.double()
             self.history_ = []
             try:
-                self._train(docs, Y, rows, held_out, rng, device, precision, checkpoint)
+                self._train(
+                    docs,
+                    Y,
+                    rows,
+                    held_out,
+                    rng,
+                    device=device,
+                    precision=precision,
+                    checkpoint=checkpoint,
+                    epochs=epochs,
+                )
             except KeyboardInterrupt:
                 self._finish(docs, Y, rows, held_out, rng)
                 raise
             self._finish(docs, Y, rows, held_out, rng)
+        epochs.finish()
         if checkpoint is not None:
             checkpoint.remove()
 
@@ -323,13 +340,18 @@ class BaseXMCClassifier(FolderMixin, RankingClassifier):
         """Peak learning rate of what is pretrained."""
         return self.learning_rate
 
-    def _train(self, docs, Y, rows, held_out, rng, device, precision, checkpoint):
+    def _train(self, docs, Y, rows, held_out, rng, *, device, precision, **options):
         k = depth_of(Y)
 
         def evaluate(network):
-            options = dict(device=device, precision=precision)
             ids, _ = rank(
-                network, docs, held_out, k, batch_size=self.batch_size, **options
+                network,
+                docs,
+                held_out,
+                k,
+                batch_size=self.batch_size,
+                device=device,
+                precision=precision,
             )
             return precision_at_k(Y[held_out], minus_one(ids, self.n_labels_), k)
 
@@ -356,8 +378,8 @@ class BaseXMCClassifier(FolderMixin, RankingClassifier):
             tol=self.tol,
             device=device,
             precision=precision,
-            checkpoint=checkpoint,
             verbose=self.verbose,
+            **options,
         )
         if not all(p.isfinite().all() for p in self.network_.parameters()):
             raise ValueError(

@@ -50,6 +50,7 @@ def train(
     device="cpu",
     precision="fp32",
     checkpoint=None,
+    epochs=None,
     verbose=0,
     title="training",
 ):
@@ -91,6 +92,9 @@ def train(
     precision : {"fp64", "fp32", "bf16", "fp16"}
     checkpoint : Checkpoint or None
         What training starts from, if there is something, and where it is saved.
+    epochs : object or None
+        Its ``begin()`` is called before each epoch and its ``end()`` after it, which
+        returns whether training should stop.
     title : str
         Of the progress bar.
     """
@@ -115,6 +119,8 @@ def train(
     )
     try:
         for epoch in range(run.epoch, max_epochs + 1):
+            if epochs is not None:
+                epochs.begin()
             network.train()
             if run.batches is None:
                 network.start_epoch(epoch, max_epochs, n_batches)
@@ -144,6 +150,8 @@ def train(
                     best.waits(network, score)
                 bar.set_postfix(epoch=epoch, held_out=f"{score:.4f}")
             stops = best.n_waited == patience
+            if epochs is not None:
+                stops = epochs.end() or stops
             run.end_epoch(stop_at=max_epochs + 1 if stops else None)
             if stops:
                 break
