@@ -1,4 +1,4 @@
-"""The table of all systems and the peers, for the docs: trains what is missing.
+"""The tables of all systems and the peers, for the docs: trains what is missing.
 
     python benchmarks/systems.py icd10cm DIR DIR
     python benchmarks/systems.py icd10cm --again GUDNClassifier
@@ -62,6 +62,7 @@ ROWS = {
         "TReaderXMLClassifier": ("-treaderxml", f"{_WORDS} --max-length 200"),
     },
 }
+_ALONE = "predict_ms_alone"
 PEERS = {
     "lightdxml": "LightDXMLClassifier",
     "pecos": "PECOS XR-Linear",
@@ -126,6 +127,20 @@ def table(name):
     return lines
 
 
+def costs(name):
+    """Rows of the table of what LightDXML and the peers cost, the header first."""
+    result = json.loads(_path(f"peers-{name}").read_text())
+    lines = [["", "training s", "ms a document", "ms alone", "model MB", "peak MB"]]
+    for peer, title in PEERS.items():
+        one = result["results"].get(peer)
+        if one is None:
+            continue
+        size = "" if one["model_MB"] is None else f"{one['model_MB']:.0f}"
+        times = [f"{one[key]:.2f}" for key in ("predict_ms_a_document", _ALONE)]
+        lines.append([title, f"{one['fit_s']:.0f}", *times, size, str(one["peak_MB"])])
+    return lines
+
+
 def ablations(path):
     """Rows of the table of a file of `ablations.py`, the header first."""
     rows = json.loads(path.read_text())["rows"]
@@ -149,6 +164,8 @@ def write_tables():
     for name in ROWS:
         lines = table(name)
         _write(name, lines)
+        if _path(f"peers-{name}").exists():
+            _write(f"costs-{name}", costs(name))
         missing = [row for row in ROWS[name] if row not in {line[0] for line in lines}]
         print(f"{name}: {len(lines) - 1} rows", *(f"no {row}" for row in missing))
 

@@ -44,6 +44,22 @@ def test_tables_are_those_of_the_results(systems, name):
         assert list(csv.reader(file)) == systems.table(name)
 
 
+@pytest.mark.parametrize("name", ["icd10cm", "tibkat-core-en", "biotools-edam"])
+def test_costs_are_those_of_the_results(systems, name):
+    path = systems._common.RESULTS / f"peers-{name}.json"
+    results = json.loads(path.read_text())["results"]
+    with open(systems.TABLES / f"costs-{name}.csv", newline="") as file:
+        header, *rows = csv.reader(file)
+    assert [row[0] for row in rows] == list(systems.PEERS.values())
+    for (_, *cells), peer in zip(rows, systems.PEERS, strict=True):
+        one = results[peer]
+        numbers = [one["fit_s"], one["predict_ms_a_document"], one["predict_ms_alone"]]
+        numbers += [one["model_MB"], one["peak_MB"]]
+        for cell, number in zip(cells, numbers, strict=True):
+            places = len(cell.partition(".")[2])
+            assert cell == ("" if number is None else f"{number:.{places}f}")
+
+
 def test_ablations_are_those_of_the_results(systems):
     paths = sorted(systems._common.RESULTS.glob("ablations-*.json"))
     assert paths
