@@ -87,18 +87,21 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
             If `Y` has another number of columns than there are labels.
         """
         check_is_fitted(self)
-        Y = sp.csr_array(Y, copy=True)
+        Y = Y if sp.issparse(Y) else np.asarray(Y)
         if Y.shape[1:] != (self.n_labels_,):
             raise ValueError(
                 f"Y must have shape (n_docs, {self.n_labels_}), got {Y.shape}. For ids "
-                "of predict_topk there is its return_names=True."
+                "of predict_topk there is its return_names=True; what is predicted for "
+                "a 1-D y are names already."
             )
+        Y = sp.csr_array(Y, copy=True)
         Y.sum_duplicates()
         Y.eliminate_zeros()
         rows = np.repeat(np.arange(Y.shape[0]), np.diff(Y.indptr))
         order = np.lexsort((Y.indices, -Y.data.astype(np.float64), rows))
         names = self.label_names_[Y.indices[order]]
-        return [part.tolist() for part in np.split(names, Y.indptr[1:-1])]
+        ends = Y.indptr[1:]
+        return [part.tolist() for part in np.split(names, ends)[: len(ends)]]
 
     def decision_function(self, X):
         """Scores of labels: above 0 a label is predicted."""
@@ -169,7 +172,8 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
     def _check_fit(self, X, y):
         X = self._check_X(X, fitting=True)
         Y, self.classes_, self._y_kind = check_labels(y)
-        self._y_dtype = getattr(y, "dtype", np.int64)
+        dtype = getattr(y, "dtype", None)  # that of a column need not be numpy's
+        self._y_dtype = dtype if isinstance(dtype, np.dtype) else np.dtype(np.int64)
         self._y_container = sp.csr_array if isinstance(y, sp.sparray) else sp.csr_matrix
         n_docs = X.shape[0] if hasattr(X, "shape") else len(X)
         if n_docs != Y.shape[0]:

@@ -143,7 +143,9 @@ def check_label_texts(label_texts, n_labels):
 
 def check_label_names(label_names, n_labels):
     """Label names as a list of n_labels."""
-    if isinstance(label_names, str) or not hasattr(label_names, "__len__"):
+    unordered = isinstance(label_names, (str, bytes, Set, Mapping))
+    table = getattr(label_names, "ndim", 1) != 1 or hasattr(label_names, "columns")
+    if unordered or table or not hasattr(label_names, "__len__"):
         raise ValueError(
             "label_names must be a sequence, a name for each label; got "
             f"{_describe(label_names)}."

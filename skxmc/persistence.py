@@ -14,6 +14,7 @@ folder is loaded are objects of a fixed set of classes, and no code comes from i
 """
 
 import contextlib
+import copy
 import hashlib
 import importlib
 import json
@@ -22,6 +23,7 @@ import os
 import shutil
 import tempfile
 import warnings
+from inspect import Parameter, signature
 from pathlib import Path
 
 import numpy as np
@@ -91,16 +93,22 @@ def load(folder, *, device="auto", verify=True):
     """
     folder = Path(folder)
     config = _read_config(folder)
-    _check_files(folder, config["files"], verify)
     try:
-        model = _Reader(folder).decode(config["model"])
-    except (KeyError, TypeError, AttributeError, IndexError, StopIteration) as error:
+        _check_files(folder, config["files"], verify)
+        reader = _Reader(folder)
+        model = reader.decode(config["model"])
+        if not isinstance(model, FolderMixin):
+            raise TypeError(f"it holds {type(model).__name__}")
+    except (_DamagedError, FileNotFoundError, ImportError, MemoryError):
+        raise
+    except Exception as error:
         raise ValueError(
             f"{folder / 'config.json'} does not describe a model ({error!r}): it was "
             "changed after it was written. Save the model again."
         ) from error
-    if "device" in model.get_params(deep=False):
-        model.device = device
+    for estimator in reader.estimators:
+        if "device" in estimator.get_params(deep=False):
+            estimator.device = device
     return model
 
 
@@ -131,13 +139,13 @@ class FolderMixin:
             If it cannot be written.
         """
         check_is_fitted(self)
-        folder = Path(folder).absolute()
+        folder = Path(folder).resolve()
         _check_target(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         parent = tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent)
-        part = Path(parent, "model")
-        part.mkdir()  # with the permissions that folders have here
         try:
+            part = Path(parent, "model")
+            part.mkdir()  # with the permissions that folders have here
             _Writer(part).write(self)
             _put(part, folder)
         finally:
@@ -175,34 +183,46 @@ def _check_target(folder):
         return
     if not folder.is_dir():
         raise FileExistsError(f"{folder} is a file. Name a folder.")
-    if any(folder.iterdir()):
-        try:
-            _read_config(folder, any_format=True)
-        except (OSError, ValueError) as error:
-            raise FileExistsError(
-                f"{folder} holds other files than a model of skxmc, which saving would "
-                "remove. Name a new folder."
-            ) from error
+    try:
+        known = {"config.json", *_read_config(folder, any_format=True)["files"]}
+    except (OSError, ValueError):
+        known = set()
+    others = [name for name in _files(folder) if name not in known]
+    if others:
+        raise FileExistsError(
+            f"{folder} holds {others[0]}, which is no part of a model of skxmc, and "
+            "which saving would remove. Name a new folder."
+        )
+
+
+def _files(folder):
+    """Names of all files below a folder."""
+    paths = sorted(path for path in folder.rglob("*") if not path.is_dir())
+    return [path.relative_to(folder).as_posix() for path in paths]
 
 
 def _put(part, folder):
     """Rename a folder to its place; what stood there is kept until it is there."""
-    for path in part.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
+    mode = (part / "config.json").stat().st_mode
+    for name in _files(part):
+        (part / name).chmod(mode)  # safetensors lets nobody else read
+        with (part / name).open("rb") as file:
+            os.fsync(file.fileno())
     if not folder.exists():
         part.rename(folder)
         return
     old = _aside(folder)
     shutil.rmtree(old, ignore_errors=True)
-    folder.rename(old)
     try:
+        folder.rename(old)
         part.rename(folder)
     except BaseException:
-        old.rename(folder)
+        if not folder.exists():
+            old.rename(folder)
         raise
-    shutil.rmtree(old)
+    finally:
+        if folder.exists():
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _aside(folder):
@@ -220,7 +240,8 @@ class _Writer:
     def __init__(self, folder):
         self.folder = folder
         self.tensors, self.texts = {}, {}
-        self.known = {}  # keys of tensors, by where they lie in memory
+        # Keys of tensors by where they lie in memory, and these, so that they stay.
+        self.known, self.kept = {}, []
         self.estimators = []
 
     def write(self, model):
@@ -228,7 +249,6 @@ class _Writer:
         content = self.encode(model, "")
         save_file(self.tensors, self.folder / "model.safetensors")
         _dump(self.texts, self.folder / "labels.json")
-        files = sorted(path for path in self.folder.rglob("*") if path.is_file())
         config = {
             "format": FORMAT,
             "class": type(model).__name__,
@@ -237,11 +257,11 @@ class _Writer:
                 for name in ("skxmc", "sklearn", "torch", "transformers")
             },
             "files": {
-                path.relative_to(self.folder).as_posix(): {
-                    "bytes": path.stat().st_size,
-                    "sha256": _hash(path),
+                name: {
+                    "bytes": (self.folder / name).stat().st_size,
+                    "sha256": _hash(self.folder / name),
                 }
-                for path in files
+                for name in _files(self.folder)
             },
             "model": content,
         }
@@ -257,6 +277,8 @@ class _Writer:
             return self.encode(value.item(), path)
         if isinstance(value, os.PathLike):
             return os.fspath(value)
+        if hasattr(value, "to_list"):  # a column of pandas or polars
+            value = value.to_list()
         if isinstance(value, type) and value in _CONTAINERS.values():
             return {"container": value.__name__}
         if isinstance(value, (type, np.dtype)):
@@ -307,13 +329,15 @@ class _Writer:
         return {kind: {n: self.encode(v, f"{path}.{n}") for n, v in values.items()}}
 
     def _array(self, array, path):
-        if array.dtype.kind in "OU":
+        if array.dtype.kind in "OU" and array.ndim == 1:
             return {
                 "array": self.encode(array.tolist(), path),
                 "dtype": array.dtype.str,
             }
         try:
-            tensor = torch.from_numpy(np.ascontiguousarray(array))
+            array = array.astype(array.dtype.newbyteorder("="), "C", copy=False)
+            array = array if array.flags.writeable else array.copy()
+            tensor = torch.from_numpy(array)
         except TypeError:
             raise TypeError(
                 f"{path} is an array of dtype {array.dtype}, which a model folder "
@@ -327,6 +351,7 @@ class _Writer:
         if tensor.numel() and place in self.known:
             return {"tensor": self.known[place]}
         self.known[place] = path
+        self.kept.append(tensor)
         # Files hold no views, and no two tensors that share memory.
         self.tensors[path] = tensor.cpu().contiguous().clone()
         return {"tensor": path}
@@ -353,6 +378,8 @@ class _Writer:
         tensors = {}
         for group in ("_parameters", "_buffers"):
             for name, tensor in getattr(module, group).items():
+                if name in module._non_persistent_buffers_set:
+                    tensor = None  # made again where it is missing
                 coded = self.encode(tensor, f"{path}.{name}")
                 if group == "_parameters" and tensor is not None:
                     coded["trained"] = tensor.requires_grad
@@ -387,6 +414,12 @@ class _Writer:
 
     def _tokenizer(self, tokenizer, path):
         folder = self._new("tokenizer")
+        tokenizer = copy.deepcopy(tokenizer)
+        # What its last call left behind, and how it was loaded.
+        tokenizer.backend_tokenizer.no_truncation()
+        tokenizer.backend_tokenizer.no_padding()
+        for name in ("local_files_only", "trust_remote_code"):
+            tokenizer.init_kwargs.pop(name, None)
         tokenizer.save_pretrained(self.folder / folder)
         return {"tokenizer": folder}
 
@@ -431,6 +464,11 @@ class _Writer:
                 parameters[key] = self.encode(value, f"{path}{key}")
                 n_known = len(self.estimators)
             except TypeError:
+                if (
+                    signature(type(estimator)).parameters[key].default
+                    is Parameter.empty
+                ):
+                    raise
                 del self.estimators[n_known:]
                 warnings.warn(
                     f"{type(estimator).__name__}.{key} is {type(value).__name__}, "
@@ -472,8 +510,12 @@ def _class(name):
         if short not in _LAYERS:
             raise KeyError(name)
         return getattr(nn, short)
-    kind = getattr(importlib.import_module(f"skxmc.{module}"), short)
-    if not isinstance(kind, type) or not issubclass(kind, (nn.Module, BaseEstimator)):
+    try:
+        kind = getattr(importlib.import_module(f"skxmc.{module}"), short)
+    except ImportError as error:
+        raise KeyError(name) from error
+    ours = isinstance(kind, type) and kind.__module__ == f"skxmc.{module}"
+    if not ours or not issubclass(kind, (nn.Module, FolderMixin)):
         raise KeyError(name)
     return kind
 
@@ -532,7 +574,8 @@ class _Reader:
         return dict(zip(names, self.decode(value["vectors"]), strict=True))
 
     def _array(self, value):
-        return np.array(self.decode(value["array"]), np.dtype(value["dtype"]))
+        values, dtype = self.decode(value["array"]), np.dtype(value["dtype"])
+        return np.fromiter(values, dtype, len(values))
 
     def _numbers(self, value):
         return self.tensors[value["numbers"]].numpy()
@@ -562,7 +605,7 @@ class _Reader:
         return module
 
     def _transformer(self, value):
-        folder = self.folder / value["transformer"]
+        folder = self._part(value["transformer"])
         dtype = getattr(torch, value["dtype"])
         with _quiet(), torch.random.fork_rng(devices=[]):
             model, report = transformers.AutoModel.from_pretrained(
@@ -570,6 +613,7 @@ class _Reader:
                 dtype=dtype,
                 local_files_only=True,
                 trust_remote_code=False,
+                use_safetensors=True,
                 output_loading_info=True,
             )
         missing = [n for n in report["missing_keys"] if not n.startswith("pooler.")]
@@ -581,10 +625,17 @@ class _Reader:
     def _tokenizer(self, value):
         with _quiet():
             return transformers.AutoTokenizer.from_pretrained(
-                self.folder / value["tokenizer"],
+                self._part(value["tokenizer"]),
                 local_files_only=True,
                 trust_remote_code=False,
             )
+
+    def _part(self, name):
+        """Path of a file or folder, which transformers would look for elsewhere."""
+        path = self.folder / name
+        if not path.exists() or self.folder.resolve() not in path.resolve().parents:
+            raise KeyError(name)
+        return path
 
     def _vectorizer(self, value):
         vectorizer = TfidfVectorizer(**self._all(value["vectorizer"]))
@@ -604,7 +655,7 @@ class _Reader:
         import hnswlib
 
         graph = hnswlib.Index("ip", value["dim"])
-        graph.load_index(str(self.folder / value["graph"]))
+        graph.load_index(str(self._part(value["graph"])))
         return graph
 
     def _estimator(self, value):
@@ -643,22 +694,29 @@ def _read_config(folder, *, any_format=False):
     if not path.exists():
         raise FileNotFoundError(_no_model(folder))
     config = _parse(path)
-    if not isinstance(config, dict) or not {"format", "class"} <= set(config):
+    if not isinstance(config, dict) or not _is_ours(config):
         raise ValueError(
             f"{path} was not written by skxmc. Name a folder of save_pretrained."
         )
-    if any_format:
-        return config
-    if config["format"] != FORMAT:
-        versions = config.get("versions", {})
+    if not any_format and config["format"] != FORMAT:
         raise ValueError(
             f"{folder} has format {config['format']} of skxmc "
-            f"{versions.get('skxmc', 'unknown')}; skxmc {_version()} reads format "
-            f"{FORMAT}. Load it with that version, or fit and save it anew."
+            f"{config['versions']['skxmc']}; skxmc {_version()} reads format {FORMAT}. "
+            "Load it with that version, or fit and save it anew."
         )
     if not isinstance(config.get("files"), dict) or "model" not in config:
         raise _damaged(path, "it names no files")
     return config
+
+
+def _is_ours(config):
+    versions = config.get("versions")
+    return (
+        type(config.get("format")) is int
+        and isinstance(config.get("class"), str)
+        and isinstance(versions, dict)
+        and "skxmc" in versions
+    )
 
 
 def _version():
@@ -693,8 +751,12 @@ def _check_files(folder, files, verify):
             raise _damaged(path, "its SHA-256 is not the one in config.json")
 
 
+class _DamagedError(ValueError):
+    pass
+
+
 def _damaged(path, reason):
-    return ValueError(
+    return _DamagedError(
         f"{path} is damaged: {reason}. Copy the folder again, or save the model again."
     )
 

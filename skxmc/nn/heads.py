@@ -209,6 +209,9 @@ class LabelScores(nn.Module):
         return scores if self.words is None else scores + self._words(spelled, ids)
 
     def _all_words(self, docs):
+        if torch.compiler.is_exporting():  # a bag would become a loop
+            every = torch.arange(self.n_labels, device=docs.device)
+            return self._words(docs, every.expand(docs.shape[0], -1))
         # Half precision would lose most of a common word's summed gradient.
         scores = at_least_float32(linear(self.word_vectors, docs))
         padding = len(self.word_vectors) - 1

@@ -39,6 +39,8 @@ def candidate_scores(docs, vectors, ids, touched):
     tensor of shape (n_docs, n_candidates)
         Of the dtype of `vectors`; without a gradient, float32 for bfloat16.
     """
+    if torch.compiler.is_exporting():  # a graph has common operations only
+        return (vectors[ids].to(docs.dtype) @ docs[:, :, None])[:, :, 0]
     if torch.is_grad_enabled():
         return _CandidateScores.apply(docs.to(vectors.dtype), vectors, ids, touched)
     if vectors.dtype == torch.bfloat16:
