@@ -1,9 +1,10 @@
-"""What parts of LightXML, GUDN and TReaderXML are worth: a model a row, on one split.
+"""What parts of the systems are worth: a model a row, on one split.
 
     python benchmarks/ablations.py gudn icd10cm --chapters 1 2 --max-length 24
     python benchmarks/ablations.py treaderxml DIR --documents 8000 --max-length 100
 
-Rows are those of Tables 6 and 7 of GUDN, and of Table 3 of TReaderXML. `--documents`
+Rows are those of Tables 6 and 7 of GUDN, and of Table 3 of TReaderXML; of LightDXML
+with and without its cycle, the last one for the same time as the first. `--documents`
 trains on so many, drawn from the training split; `--held-out 0.15` evaluates on that
 share of it instead of the test split. Every parameter of the classifier can be given.
 """
@@ -16,7 +17,12 @@ import numpy as np
 from _common import parse_parameters, write_json
 from sklearn.model_selection import train_test_split
 
-from skxmc import GUDNClassifier, LightXMLClassifier, TReaderXMLClassifier
+from skxmc import (
+    GUDNClassifier,
+    LightDXMLClassifier,
+    LightXMLClassifier,
+    TReaderXMLClassifier,
+)
 from skxmc.datasets import load_icd10cm, load_xmc_repository
 from skxmc.metrics import propensity, ranking_report
 
@@ -25,6 +31,11 @@ ROWS = {
     "lightxml": {
         "dynamic negatives": {},
         "uniform negatives": dict(negatives="uniform"),
+    },
+    "lightdxml": {
+        "a turn every 2 epochs": {},
+        "one turn": dict(refresh_every=None),
+        "one turn, 13 epochs": dict(refresh_every=None, max_epochs=13),
     },
     "gudn": {
         "no guide": dict(feature_weight=0, link_weight=0),
@@ -49,6 +60,7 @@ ROWS = {
     },
 }
 CLASSES = {
+    "lightdxml": LightDXMLClassifier,
     "lightxml": LightXMLClassifier,
     "gudn": GUDNClassifier,
     "treaderxml": TReaderXMLClassifier,
@@ -86,7 +98,8 @@ def main():
     if options.documents:
         rows = np.random.default_rng(0).permutation(len(texts))[: options.documents]
         texts, Y = [texts[i] for i in rows], Y[rows]
-    given = dict(label_texts=data.label_names, random_state=0) | parameters
+    names = None if options.system == "lightdxml" else data.label_names
+    given = dict(label_texts=names, random_state=0) | parameters
     if options.system == "treaderxml" and data.label_parents is not None:
         given.setdefault("label_parents", data.label_parents)
         given.setdefault("parent_texts", data.get("parent_names"))
