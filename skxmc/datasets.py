@@ -381,6 +381,7 @@ def load_table(path, *, text="text", labels="labels", separator="|", known=None)
     -------
     data : :class:`~sklearn.utils.Bunch`
         texts : list of str of length n_docs
+            Documents, in the order of the rows.
         Y : csr_matrix of shape (n_docs, n_labels)
             Binary, float32, sorted int32 indices.
         label_names : list of str of length n_labels
