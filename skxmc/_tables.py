@@ -19,7 +19,14 @@ def read_rows(path, columns):
             f"{path} is no table that can be read: the name must end in "
             f"{', '.join(readers)}."
         )
-    return readers[kind](path, columns)
+    where = f"{path}, line 1"
+    try:
+        for where, values in readers[kind](path, columns):
+            yield where, values
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{where}, or soon after it, is no UTF-8 ({error}). Save the file as UTF-8."
+        ) from error
 
 
 def _csv(path, columns):
@@ -53,7 +60,7 @@ def parse_line(line, where):
     """The object of a line of JSON."""
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{where} is no JSON: {error}.") from error
     if not isinstance(row, dict):
         raise ValueError(f"{where} must be a JSON object, got {line.strip()[:40]}.")
@@ -67,7 +74,10 @@ def _parquet(path, columns):
         raise ImportError(
             f"{path} needs pyarrow, which is not installed: pip install pyarrow."
         ) from error
-    file = ParquetFile(path)
+    try:
+        file = ParquetFile(path)
+    except ValueError as error:
+        raise ValueError(f"{path} is no Parquet file: {error}") from error
     _check_columns(path, columns, file.schema_arrow.names)
     i = 0
     for batch in file.iter_batches(columns=list(columns)):
@@ -86,7 +96,7 @@ def _check_columns(where, columns, names):
 
 def read_table(path, text, labels, separator, known):
     """Texts, label matrix and names (see `skxmc.datasets.load_table`)."""
-    texts, lists = [], []
+    texts, lists, cells = [], [], []
     for where, (document, names) in read_rows(Path(path), (text, labels)):
         if not isinstance(document, str):
             raise ValueError(
@@ -95,9 +105,11 @@ def read_table(path, text, labels, separator, known):
             )
         texts.append(document)
         lists.append(_names(where, labels, names, separator))
+        if isinstance(names, str):
+            cells.append(lists[-1])
     if not texts:
         raise ValueError(f"{path} holds no documents.")
-    _check_separator(path, lists, separator)
+    _check_separator(path, cells, separator)
     return texts, *_matrix(lists, known)
 
 
@@ -105,21 +117,22 @@ def _names(where, column, names, separator):
     if names is None or names == "":
         return []
     if isinstance(names, str):
-        return [name.strip() for name in names.split(separator) if name.strip()]
+        names = names.split(separator)
     if not isinstance(names, list) or not all(isinstance(n, (str, int)) for n in names):
         raise ValueError(
             f"{where}: {column!r} must be a list of labels, or a text with "
             f"{separator!r} between them; got {names!r:.60}."
         )
-    return [str(name) for name in names]
+    names = [str(name).strip() for name in names]
+    return [name for name in names if name]
 
 
-def _check_separator(path, lists, separator):
+def _check_separator(path, cells, separator):
     """Refuse texts that were to be split at something else."""
-    if max(map(len, lists), default=0) > 1:
+    if max(map(len, cells), default=0) > 1:
         return
     for other in {",", ";", "|", "\t"} - {separator}:
-        if sum(other in names[0] for names in lists if names) > len(lists) / 2:
+        if sum(other in names[0] for names in cells if names) > len(cells) / 2:
             raise ValueError(
                 f"No labels of {path} are separated by {separator!r}, but most hold "
                 f"{other!r}. If that stands between them, say separator={other!r}; if "
@@ -128,12 +141,17 @@ def _check_separator(path, lists, separator):
 
 
 def _matrix(lists, known):
-    """CSR matrix of labels by name: the known ones first, others behind, sorted."""
-    columns = {} if known is None else {name: j for j, name in enumerate(known)}
-    new = {name for names in lists for name in names} - set(columns)
-    columns |= {name: j for j, name in enumerate(sorted(new), start=len(columns))}
+    """CSR matrix of labels by name: the known ones first, others behind, sorted.
+
+    Of known labels with one name, it is the first.
+    """
+    known = [] if known is None else list(known)
+    columns = {str(known[j]): j for j in reversed(range(len(known)))}
+    new = sorted({name for names in lists for name in names} - set(columns))
+    columns |= {name: j for j, name in enumerate(new, start=len(known))}
     rows = [sorted({columns[name] for name in names}) for names in lists]
     indptr = np.cumsum([0, *map(len, rows)])
     indices = np.fromiter((j for row in rows for j in row), np.int32, indptr[-1])
     ones = np.ones(len(indices), np.float32)
-    return csr_matrix((ones, indices, indptr), (len(rows), len(columns))), list(columns)
+    names = known + new
+    return csr_matrix((ones, indices, indptr), (len(rows), len(names))), names

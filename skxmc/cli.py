@@ -1,5 +1,7 @@
 """The command line: train, predict, evaluate, inspect."""
 
+import ast
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -82,6 +84,7 @@ def main():
 def train(data, model, system, settings, label_texts, quiet, text, labels, separator):
     """Fit a classifier to DATA and save it as the folder MODEL."""
     import skxmc
+    from skxmc.persistence import check_target
 
     parameters = {"random_state": 0, "verbose": 0 if quiet else 1}
     parameters |= dict(map(_setting, settings))
@@ -93,6 +96,7 @@ def train(data, model, system, settings, label_texts, quiet, text, labels, separ
                 f"{SYSTEMS[system]} has no parameter {name!r}; there are "
                 f"{', '.join(sorted(known))}."
             )
+    check_target(model)  # before hours of training
     documents = _training_part(data, text, labels, separator)
     given = {"label_names": documents.label_codes or documents.label_names}
     if label_texts and "label_texts" in known and documents.label_names:
@@ -202,10 +206,10 @@ def _setting(text):
     name, found, value = text.partition("=")
     if not found:
         raise click.UsageError(f"--set {text}: write NAME=VALUE.")
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
+    for read in (json.loads, ast.literal_eval):  # false, and False
+        with contextlib.suppress(ValueError, SyntaxError):
+            return name, read(value)
+    return name, value
 
 
 def _training_part(data, *columns):
@@ -264,4 +268,8 @@ def _batches(file, text, size):
 
 
 def _print(content, indent=None):
-    click.echo(json.dumps(content, ensure_ascii=False, indent=indent))
+    for ascii in (False, True):  # half an emoji is no UTF-8, but can be escaped
+        text = json.dumps(content, ensure_ascii=ascii, indent=indent)
+        with contextlib.suppress(UnicodeEncodeError):
+            click.echo(text.encode("utf-8"))
+            return

@@ -375,7 +375,7 @@ def load_table(path, *, text="text", labels="labels", separator="|", known=None)
     separator : str, default="|"
     known : sequence of str or None, default=None
         Names of the first label columns, such as a classifier's `label_names_`.
-        Other names follow.
+        Other names follow. Of several with one name the first is meant.
 
     Returns
     -------

@@ -139,8 +139,7 @@ class FolderMixin:
             If it cannot be written.
         """
         check_is_fitted(self)
-        folder = Path(folder).resolve()
-        _check_target(folder)
+        folder = check_target(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         parent = tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent)
         try:
@@ -177,10 +176,11 @@ class FolderMixin:
         return load(folder, device=device, verify=verify)
 
 
-def _check_target(folder):
-    """Refuse to replace what is no model."""
+def check_target(folder):
+    """Resolve the path of a folder to be saved; refuse to replace what is no model."""
+    folder = Path(folder).resolve()
     if not folder.exists():
-        return
+        return folder
     if not folder.is_dir():
         raise FileExistsError(f"{folder} is a file. Name a folder.")
     try:
@@ -193,6 +193,7 @@ def _check_target(folder):
             f"{folder} holds {others[0]}, which is no part of a model of skxmc, and "
             "which saving would remove. Name a new folder."
         )
+    return folder
 
 
 def _files(folder):
