@@ -8,8 +8,16 @@ except ImportError:
         """Stands for that of scikit-learn 1.9: there is nothing to call."""
 
     def with_callbacks(method):
-        """Return the method as it is."""
         return method
+
+
+def end_callbacks(estimator):
+    """Let callbacks end, after ``fit`` or its failure.
+
+    The decorator does that behind a method; around ``fit`` it would stand between a
+    warning and the line that it is about.
+    """
+    with_callbacks(lambda estimator: None)(estimator)
 
 
 class Epochs:

@@ -14,7 +14,7 @@ from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils import check_random_state
 
-from ._callbacks import CallbackSupportMixin, Epochs, with_callbacks
+from ._callbacks import CallbackSupportMixin, Epochs, end_callbacks
 from ._outputs import RankingClassifier, inside
 from ._validation import check_choice, check_number
 from .metrics import precision_at_k
@@ -63,7 +63,6 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
         'n_shortlist. label_precision="bf16" halves what clustered labels take.'
     )
 
-    @with_callbacks
     def fit(self, X, y):
         """Fit the classifier.
 
@@ -108,6 +107,8 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
                 vars(self).clear()
                 vars(self).update(before | callbacks)
             raise
+        finally:
+            end_callbacks(self)
         return self
 
     def _fit(self, X, y):
@@ -143,17 +144,8 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
                 self.network_.double()
             self.history_ = []
             try:
-                self._train(
-                    docs,
-                    Y,
-                    rows,
-                    held_out,
-                    rng,
-                    device=device,
-                    precision=precision,
-                    checkpoint=checkpoint,
-                    epochs=epochs,
-                )
+                within = device, precision, checkpoint, epochs
+                self._train(docs, Y, rows, held_out, rng, *within)
             except KeyboardInterrupt:
                 self._finish(docs, Y, rows, held_out, rng)
                 raise
@@ -340,7 +332,9 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
         """Peak learning rate of what is pretrained."""
         return self.learning_rate
 
-    def _train(self, docs, Y, rows, held_out, rng, *, device, precision, **options):
+    def _train(
+        self, docs, Y, rows, held_out, rng, device, precision, checkpoint, epochs
+    ):
         k = depth_of(Y)
 
         def evaluate(network):
@@ -378,8 +372,9 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
             tol=self.tol,
             device=device,
             precision=precision,
+            checkpoint=checkpoint,
+            epochs=epochs,
             verbose=self.verbose,
-            **options,
         )
         if not all(p.isfinite().all() for p in self.network_.parameters()):
             raise ValueError(

@@ -116,15 +116,12 @@ def test_without_callbacks_of_scikit_learn(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.callback", None)
     old = importlib.reload(_callbacks)
     try:
-
-        class Plain(old.CallbackSupportMixin):
-            fit = old.with_callbacks(lambda self: self)
-
-        model = Plain()
-        epochs = old.Epochs(model.fit(), None, None)
+        model = old.CallbackSupportMixin()
+        epochs = old.Epochs(model, None, None)
         epochs.begin()
         assert epochs.end() is False
         epochs.finish()
+        old.end_callbacks(model)
     finally:
         monkeypatch.undo()
         importlib.reload(_callbacks)
