@@ -10,7 +10,7 @@ from scipy.special import logit
 from sklearn.pipeline import Pipeline
 
 from ._ranking import METRICS, Ranking, check_ks, check_truth
-from ._validation import check_choice, check_number
+from ._validation import check_choice, check_label_names, check_number
 from .metrics import (
     propensity_from_counts,
     scores_of,
@@ -35,6 +35,18 @@ def _axes(ax):
     if ax is None:
         _, ax = plt.subplots(layout="constrained")
     return ax, ax.figure
+
+
+def _whole_ticks(axis, values):
+    """Let an axis have ticks at whole numbers, but for ticks that it was given."""
+    from matplotlib.ticker import AutoLocator
+
+    if not isinstance(axis.get_major_locator(), AutoLocator):
+        return
+    if len(np.unique(values)) == 1:
+        axis.set_ticks([int(values[0])])
+    else:
+        axis.get_major_locator().set_params(integer=True)
 
 
 def _counts_of(estimator, label_counts):
@@ -415,12 +427,12 @@ class RankingCurveDisplay:
         self.lines_ = []
         for metric, values in self.curves.items():
             label = f"{METRICS[metric][0]}@k"
-            label = f"{self.name}, {label}" if self.name and ax is not None else label
+            label = f"{self.name}, {label}" if self.name else label
             options = {"marker": ".", "label": label} | line_options
             self.lines_ += self.ax_.plot(self.ks, values, **options)
         self.ax_.set_xlabel("k, labels a document")
         self.ax_.set_ylim(0, 1)
-        self.ax_.xaxis.get_major_locator().set_params(integer=True)
+        _whole_ticks(self.ax_.xaxis, self.ks)
         self.ax_.legend()
         if self.name and ax is None:
             self.ax_.set_title(self.name)
@@ -491,20 +503,21 @@ class HistoryDisplay:
         self.ax_, self.figure_ = _axes(ax)
         epochs = [epoch["epoch"] for epoch in self.history]
         losses = [epoch["loss"] for epoch in self.history]
-        options = {"marker": "."} | line_options
-        lines = self.ax_.plot(epochs, losses, color="C0", label="loss", **options)
+        options = {"marker": ".", "color": "C0"} | line_options
+        lines = self.ax_.plot(epochs, losses, label="loss", **options)
         self.ax_.set_xlabel("epoch")
         self.ax_.set_ylabel("loss, nats")
-        self.ax_.xaxis.get_major_locator().set_params(integer=True)
+        _whole_ticks(self.ax_.xaxis, epochs)
         self.score_ax_ = None
         if "score" in self.history[0]:
             self.score_ax_ = self.ax_.twinx()
             scores = [epoch["score"] for epoch in self.history]
+            options = options | {"color": "C1"} | line_options
             lines += self.score_ax_.plot(
-                epochs, scores, color="C1", label="held-out precision", **options
+                epochs, scores, label="held-out precision", **options
             )
             self.score_ax_.set_ylabel("held-out precision")
-        self.ax_.legend(handles=lines)
+        self.ax_.legend(handles=lines, loc="center right")
         if self.name:
             self.ax_.set_title(self.name)
         return self
@@ -567,7 +580,10 @@ class CooccurrenceDisplay:
         ids = ids[counts[ids] > 0]
         part = sp.csc_array(Y)[:, ids].astype(np.float64)
         shares = (part.T @ part).toarray() / counts[ids][:, None]
-        names = ids.tolist() if label_names is None else [label_names[j] for j in ids]
+        names = range(Y.shape[1])
+        if label_names is not None:
+            names = check_label_names(label_names, Y.shape[1])
+        names = [names[j] for j in ids.tolist()]
         return cls(shares=shares, ids=ids, names=names).plot(ax, **image_options)
 
     def plot(self, ax=None, **image_options):
@@ -638,14 +654,12 @@ class ClusterSizesDisplay:
         ClusterSizesDisplay
         """
         last = _last(estimator)
-        for attribute in ("label_groups_", "labels_"):
-            if hasattr(last, attribute):
-                groups = getattr(last, attribute)
-                break
-        else:
+        groups = getattr(last, "label_groups_", getattr(last, "labels_", None))
+        # Where all labels are ranked, each is a group of its own.
+        if groups is None or len(np.unique(groups)) == len(groups):
             raise ValueError(
-                f"{type(last).__name__} has no fitted label_groups_: it clusters no "
-                "labels."
+                f"{type(last).__name__} has no clusters in label_groups_: it is not "
+                "fitted, or clusters no labels."
             )
         name = type(last).__name__ if name is None else name
         return cls.from_groups(groups, name=name, ax=ax, **bar_options)
@@ -688,8 +702,8 @@ class ClusterSizesDisplay:
         self.bars_ = self.ax_.bar(sizes, counts, **bar_options)
         self.ax_.set_xlabel("labels of a cluster")
         self.ax_.set_ylabel("clusters")
-        for axis in (self.ax_.xaxis, self.ax_.yaxis):
-            axis.get_major_locator().set_params(integer=True)
+        _whole_ticks(self.ax_.xaxis, sizes)
+        _whole_ticks(self.ax_.yaxis, [0, *counts])
         title = f"{len(self.sizes)} clusters"
         self.ax_.set_title(f"{self.name}: {title}" if self.name else title)
         return self
@@ -771,7 +785,8 @@ class Explanation:
         places = np.arange(len(shown))
         self.ax_.barh(places, self.weights[shown], **options)
         self.ax_.set_yticks(places, [self.words[i] for i in shown])
-        self.ax_.invert_yaxis()  # in the order of the text
+        if not self.ax_.yaxis_inverted():  # in the order of the text
+            self.ax_.invert_yaxis()
         self.ax_.set_xlabel("log-odds lost without the word")
         self.ax_.set_title(f"{_short(self.label)} ({self.probability:.3f})")
         return self
@@ -836,7 +851,7 @@ def explain(estimator, text, label, *, max_words=512):
             "is nothing to explain."
         )
     found = ids == column
-    last = np.where(ids >= 0, probabilities, 1).min(axis=1)
+    last = np.where(ids >= 0, probabilities, 1).min(axis=1) * (ids >= 0).any(axis=1)
     probability = np.where(
         found.any(axis=1), np.where(found, probabilities, 0).max(axis=1), last
     ).astype(np.float64)
@@ -870,7 +885,8 @@ def _label_of(classifier, label):
             )
         return int(places[0]), label
     check_number("label", label, numbers.Integral, 0, len(names) - 1)
-    return int(label), names[label]
+    name = names[label]
+    return int(label), name.item() if isinstance(name, np.generic) else name
 
 
 def _short(name, width=30):

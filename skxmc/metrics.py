@@ -461,14 +461,16 @@ def truth_for(estimator, y):
 def topk_of(estimator, X, k):
     """``predict_topk`` of a classifier, or of the one at the end of a Pipeline."""
     if isinstance(estimator, Pipeline) and not hasattr(estimator, "predict_topk"):
-        return topk_of(estimator.steps[-1][1], estimator[:-1].transform(X), k)
+        X = estimator[:-1].transform(X) if len(estimator) > 1 else X
+        return topk_of(estimator.steps[-1][1], X, k)
     return estimator.predict_topk(X, k=k)
 
 
 def scores_of(estimator, X, n_labels, max_k):
     """Predict in the cheapest way the estimator offers."""
-    if hasattr(estimator, "predict_topk"):
-        return estimator.predict_topk(X, k=min(max_k, n_labels))[0]
+    last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
+    if hasattr(last, "predict_topk"):
+        return topk_of(estimator, X, min(max_k, n_labels))[0]
     for name in ("decision_function", "predict_proba"):
         if hasattr(estimator, name):
             scores = getattr(estimator, name)(X)
