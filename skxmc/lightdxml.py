@@ -397,8 +397,9 @@ class LabelEncoderTraining(nn.Module):
 
     def loss(self, batch, positives):
         """Distance between documents and the vectors of their labels."""
-        labels = self.encoder(batch["means"])
-        return log_distance_loss(batch["docs"][batch["doc"]], labels[batch["label"]])
+        # Unlike labels[...], whose gradient two threads add up in any order.
+        labels = self.encoder(batch["means"]).index_select(0, batch["label"])
+        return log_distance_loss(batch["docs"][batch["doc"]], labels)
 
 
 class DocumentsAndLabels:

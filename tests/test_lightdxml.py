@@ -18,6 +18,7 @@ from sklearn.pipeline import make_pipeline
 from torch.nn.functional import normalize
 
 from skxmc import LightDXMLClassifier, lightdxml
+from skxmc.datasets import make_xmc
 from skxmc.lightdxml import LabelEncoderTraining, LightDXMLNetwork
 from skxmc.metrics import precision_at_k
 from skxmc.nn.search import has_hnswlib
@@ -823,3 +824,18 @@ def test_documents_in_any_order(features, colours):
     other_ids, others = model.predict_topk(features[order], 5)
     np.testing.assert_array_equal(other_ids, ids[order])
     np.testing.assert_allclose(others, scores[order], rtol=1e-6)
+
+
+def test_same_bits_on_two_threads():
+    # Sums that threads add up in any order differ in their last bits.
+    data = make_xmc(1500, 200, kind="features", n_labels_per_doc=5, random_state=0)
+    before, states = torch.get_num_threads(), []
+    torch.set_num_threads(2)
+    try:
+        for _ in range(2):
+            model = LightDXMLClassifier(label_dim=128, max_epochs=1, random_state=0)
+            states.append(model.fit(data.X, data.Y).network_.state_dict())
+    finally:
+        torch.set_num_threads(before)
+    for name, weight in states[0].items():
+        assert torch.equal(weight, states[1][name]), name
