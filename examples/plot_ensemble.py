@@ -1,0 +1,80 @@
+"""
+Three models as one
+===================
+
+Models that err on different labels are better together. An ensemble averages what its
+members say: here three readers of the same phrases, one by a transformer and two by
+words.
+"""
+
+# %%
+# Diseases of the blood and the immune system.
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from skxmc import EnsembleClassifier, GRankClassifier, LightDXMLClassifier
+from skxmc.datasets import load_icd10cm
+from skxmc.metrics import propensity, ranking_report
+
+data = load_icd10cm(chapters=3)
+members = [
+    (
+        "transformer",
+        GRankClassifier(
+            label_texts=data.label_names, max_length=24, max_epochs=4, random_state=0
+        ),
+    ),
+    ("words", LightDXMLClassifier(label_texts=data.label_names, random_state=0)),
+    (
+        "single words",
+        LightDXMLClassifier(
+            label_texts=data.label_names, ngram_range=(1, 1), min_df=1, random_state=1
+        ),
+    ),
+]
+ensemble = EnsembleClassifier(members, label_names=data.label_names)
+ensemble.fit(data.texts_train, data.Y_train)
+
+# %%
+# Members are fitted classifiers themselves. ``scale`` and ``weights`` may be set anew
+# without another fit: "rank" averages places instead of probabilities.
+
+weights = propensity(data.Y_train)
+rows = {}
+
+
+def measure(name, model):
+    """P@3, P@5 and PSP@5 of the test phrases."""
+    ids, _ = model.predict_topk(data.texts_test, k=5)
+    report = ranking_report(data.Y_test, ids, (3, 5), weights)
+    rows[name] = [report[metric] for metric in ["P@3", "P@5", "PSP@5"]]
+    print(f"{name:22}", *(f"{value:.3f}" for value in rows[name]))
+
+
+for name, member in ensemble.named_estimators_.items():
+    measure(name, member)
+measure("mean of probabilities", ensemble)
+measure("mean of ranks", ensemble.set_params(scale="rank"))
+
+# %%
+# The three disagree where it is hard to tell.
+
+names, scores = ensemble.set_params(scale="probability").predict_topk(
+    ["too much iron in the blood"], k=4, return_names=True
+)
+for label, score in zip(names[0], scores[0], strict=True):
+    print(f"{score:.2f} {label}")
+
+# %%
+figure, ax = plt.subplots(figsize=(7, 4), layout="constrained")
+places = np.arange(3)
+for i, (name, values) in enumerate(rows.items()):
+    colour = "C0" if "mean" in name else "0.75"
+    hatch = {"words": "//", "single words": "\\\\", "mean of ranks": ".."}.get(name)
+    ax.bar(places + 0.17 * (i - 2), values, 0.15, label=name, color=colour, hatch=hatch)
+ax.set_xticks(places, ["P@3", "P@5", "PSP@5"])
+ax.set_ylabel("test phrases")
+ax.legend(frameon=False, ncols=2, loc="upper right")
+ax.set_ylim(0, 1.25)
+ax.spines[["top", "right"]].set_visible(False)

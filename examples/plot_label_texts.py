@@ -1,0 +1,66 @@
+"""
+Labels that have no document yet
+================================
+
+Every label of a long list has a name, even one that was added yesterday and that no
+document carries. With ``label_texts`` a classifier starts from what its encoder makes
+of the names, and such a label can be found.
+"""
+
+# %%
+# Diseases of the blood. One code in eight is new: its phrases are taken away from
+# training, and serve to look whether it is found.
+
+import matplotlib.pyplot as plt
+import numpy as np
+import scipy.sparse as sp
+
+from skxmc import GRankClassifier
+from skxmc.datasets import load_icd10cm
+from skxmc.inspection import RankingCurveDisplay
+from skxmc.metrics import recall_at_k
+
+data = load_icd10cm(chapters=3)
+n_labels = data.Y_train.shape[1]
+is_leaf = np.asarray(data.label_parents.sum(axis=0)).ravel() == 0
+new = np.flatnonzero(is_leaf & (np.arange(n_labels) % 8 == 0))
+carries_new = np.asarray(data.Y_train[:, new].sum(axis=1)).ravel() > 0
+
+texts = np.array(data.texts_train, dtype=object)
+texts_old, texts_new = texts[~carries_new].tolist(), texts[carries_new].tolist()
+Y_old, Y_new = data.Y_train[~carries_new], data.Y_train[carries_new]
+print(
+    f"{len(texts_old)} phrases to train on, {n_labels} labels, {len(new)} of them new"
+)
+print(f"{len(texts_new)} phrases of the new ones")
+
+# %%
+# With names and without, all else alike.
+
+models = {}
+for name, label_texts in [("without names", None), ("with names", data.label_names)]:
+    model = GRankClassifier(
+        label_texts=label_texts, max_length=24, max_epochs=4, random_state=0
+    )
+    models[name] = model.fit(texts_old, Y_old)
+
+# %%
+# Labels that have documents are found either way:
+
+for name, model in models.items():
+    ids, _ = model.predict_topk(data.texts_test, k=5)
+    print(f"{name:14} R@5 of the test phrases {recall_at_k(data.Y_test, ids, 5):.3f}")
+
+# %%
+# New labels are found by their names only. Their old neighbours are ranked first, since
+# the model has seen those and not these.
+
+Y_only_new = (Y_new @ sp.diags_array(np.isin(np.arange(n_labels), new) * 1.0)).tocsr()
+figure, ax = plt.subplots(figsize=(7, 4), layout="constrained")
+for name, model in models.items():
+    ids, _ = model.predict_topk(texts_new, k=50)
+    RankingCurveDisplay.from_predictions(
+        Y_only_new, ids, ks=range(1, 51), metrics=["recall"], name=name, ax=ax
+    )
+ax.set_ylabel("share of the new labels found")
+ax.axhline(0.0, color="0.8", zorder=0)
