@@ -11,7 +11,7 @@ HAVE = $(PYTHON) -c "import ensurepip, os, sysconfig, venv; \
 	assert os.path.exists(sysconfig.get_path('include') + '/Python.h')" && \
 	command -v g++ >/dev/null
 
-.PHONY: quickstart test lint docs clean
+.PHONY: quickstart test test-oldest lint docs site-check clean
 
 quickstart: $(STAMP)
 	$(BIN)/python examples/plot_quickstart.py
@@ -19,13 +19,27 @@ quickstart: $(STAMP)
 test: lint
 	$(BIN)/python -m pytest -n 2 -m "not slow" -q
 
+# The oldest scikit-learn that pyproject.toml allows, where it matters.
+OLDEST := scikit-learn==1.6.1
+test-oldest: $(STAMP)
+	test -d $(VENV)/oldest || $(BIN)/pip install --quiet \
+		--disable-pip-version-check --no-deps --target $(VENV)/oldest $(OLDEST)
+	PYTHONPATH=$(VENV)/oldest $(BIN)/python -m pytest -n 2 -m "not slow" -q \
+		$(addprefix tests/test_,callbacks.py ensemble.py estimator_checks.py \
+		metrics.py model_selection.py)
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 docs: $(STAMP)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[docs]"
-	$(BIN)/sphinx-build -W -b html docs docs/_build/html
+	$(BIN)/sphinx-build -W -b html $(SPHINXOPTS) docs docs/_build/html
+
+# Links, pictures and the width of a phone, in a headless browser.
+site-check: docs
+	command -v chromium >/dev/null || apt-get install -y -qq chromium
+	$(BIN)/python docs/check_site.py docs/_build/html
 
 # torch first: the dependencies would otherwise bring the build of their choice.
 $(STAMP): pyproject.toml

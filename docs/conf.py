@@ -12,12 +12,19 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
+    "sphinx-mathjax-offline",  # formulas without a network
     "numpydoc",
     "sphinx_gallery.gen_gallery",
 ]
 html_theme = "pydata_sphinx_theme"
+html_theme_options = {"header_links_before_dropdown": 6, "show_prev_next": False}
 html_title = "skxmc"
+html_static_path = ["_static"]
+html_css_files = ["narrow.css"]
 exclude_patterns = ["_build"]
+# `GRankClassifier` between single backticks is code, and a link where it is ours.
+default_role = "py:obj"
+rst_prolog = ".. py:currentmodule:: skxmc\n"
 
 autosummary_generate = True
 # Members that come from scikit-learn's own classes are documented there.
