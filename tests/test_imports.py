@@ -17,6 +17,7 @@ TIERS = [
     "cluster _outputs",
     "nn.encoders nn.heads",
     "nn.training _token_vectors _teacher",
+    "_model_values",
     "persistence",
     "base",
     "_clustering",
