@@ -34,37 +34,48 @@ def _csv(path, columns):
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.DictReader(file, delimiter=delimiter)
+        if delimiter == "," and not set(columns) <= set(rows.fieldnames or []):
+            # Spreadsheets write semicolons where numbers have a decimal comma.
+            file.seek(0)
+            others = csv.DictReader(file, delimiter=";")
+            if set(columns) <= set(others.fieldnames or []):
+                rows, delimiter = others, ";"
         _check_columns(path, columns, rows.fieldnames or [])
         for row in rows:
             where = f"{path}, line {rows.line_num}"
             if None in row or None in row.values():
                 raise ValueError(
                     f"{where} has another number of cells than the header. Quote cells "
-                    "that hold the delimiter."
+                    f"that hold {delimiter!r}."
                 )
             yield where, [row[name] for name in columns]
 
 
 def _jsonl(path, columns):
-    with path.open(encoding="utf-8") as file:
-        for i, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            where = f"{path}, line {i}"
-            row = parse_line(line, where)
+    with path.open("rb") as file:
+        for where, row in read_objects(file, f"{path}, line"):
             _check_columns(where, columns, list(row))
             yield where, [row[name] for name in columns]
 
 
-def parse_line(line, where):
-    """The object of a line of JSON."""
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{where} is no JSON: {error}.") from error
-    if not isinstance(row, dict):
-        raise ValueError(f"{where} must be a JSON object, got {line.strip()[:40]}.")
-    return row
+def read_objects(file, prefix):
+    """Yield the JSON objects of a binary file, one a line, with where each stands."""
+    for i, line in enumerate(file, start=1):
+        where = f"{prefix} {i}"
+        try:
+            # Joined files have byte order marks within: each line may start with one.
+            text = line.decode("utf-8-sig").strip()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{where} is no UTF-8 ({error}). Write UTF-8.") from error
+        if not text:
+            continue
+        try:
+            row = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{where} is no JSON: {error}.") from error
+        if not isinstance(row, dict):
+            raise ValueError(f"{where} must be a JSON object, got {text[:40]}.")
+        yield where, row
 
 
 def _parquet(path, columns):
@@ -143,10 +154,10 @@ def _check_separator(path, cells, separator):
 def _matrix(lists, known):
     """CSR matrix of labels by name: the known ones first, others behind, sorted.
 
-    Of known labels with one name, it is the first.
+    Of known labels with one name, it is the first. Names in a file are texts: 1 is "1".
     """
-    known = [] if known is None else list(known)
-    columns = {str(known[j]): j for j in reversed(range(len(known)))}
+    known = [] if known is None else [str(name) for name in known]
+    columns = {known[j]: j for j in reversed(range(len(known)))}
     new = sorted({name for names in lists for name in names} - set(columns))
     columns |= {name: j for j, name in enumerate(new, start=len(known))}
     rows = [sorted({columns[name] for name in names}) for names in lists]

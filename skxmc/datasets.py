@@ -368,14 +368,17 @@ def load_table(path, *, text="text", labels="labels", separator="|", known=None)
     ----------
     path : str or path-like
         A CSV or TSV file with a header, a file of JSON objects a line (``.jsonl``), or
-        a Parquet file, which needs pyarrow. UTF-8.
+        a Parquet file, which needs pyarrow. UTF-8, with or without a byte order mark.
+        Semicolons separate the cells of a CSV file whose header names the columns
+        only so, otherwise commas.
     text, labels : str
         Columns. Labels are lists, or texts with `separator` between them; blanks
         around them do not count.
     separator : str, default="|"
     known : sequence of str or None, default=None
         Names of the first label columns, such as a classifier's `label_names_`.
-        Other names follow. Of several with one name the first is meant.
+        Other names follow. They are compared as texts, 1 as "1". Of several with one
+        name the first is meant.
 
     Returns
     -------
@@ -385,7 +388,7 @@ def load_table(path, *, text="text", labels="labels", separator="|", known=None)
         Y : csr_matrix of shape (n_docs, n_labels)
             Binary, float32, sorted int32 indices.
         label_names : list of str of length n_labels
-            `known`, then all others, sorted.
+            `known`, as texts, then all others, sorted.
         DESCR : str
             Where it comes from.
 

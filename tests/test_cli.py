@@ -144,6 +144,17 @@ def test_help(flag):
     assert listed.stdout == run(code=2).stderr  # what is said without arguments
 
 
+def test_help_shows_an_example_and_every_default():
+    for command in ("", *COMMANDS[:3]):
+        page = " ".join(run(*command.split(), "--help").stdout.split())
+        assert "Example" in page and f"skxmc {command}" in page
+    for command in (main.commands[name] for name in COMMANDS):
+        for option in command.params:
+            if option.param_type_name == "option":
+                assert option.help, (command.name, option.name)
+    assert "[default: 1, 3, 5;" in " ".join(run("evaluate", "-h").stdout.split())
+
+
 def test_version():
     assert run("--version").stdout.rstrip().endswith(version("skxmc"))
 
@@ -219,6 +230,18 @@ def test_train_on_other_columns(tmp_path, rows):
     assert report["documents"] == 60 and report["unknown_labels"] == 0
 
 
+def test_a_tab_between_labels(tmp_path, rows):
+    path = tmp_path / "tickets.csv"
+    lines = ["\t".join(row["labels"]) + "," + row["text"] for row in rows]
+    path.write_text("\n".join(["labels,text", *lines]))
+    # The two characters that a shell passes on for '\t', and a tab itself.
+    for i, tab in enumerate((r"\t", "\t")):
+        found = train(path, tmp_path / f"m{i}", "--separator", tab)
+        assert found["labels"] == 12
+    report = answers(run("evaluate", tmp_path / "m0", path, "--separator", r"\t"))[0]
+    assert report["unknown_labels"] == 0
+
+
 def test_train_on_a_folder(raw, colours):
     _, model, found = raw
     assert (found["documents"], found["labels"]) == (45, 12)
@@ -235,7 +258,7 @@ def test_train_on_a_folder_with_codes(tmp_path, rows, colours):
     # Codes are the names, and names the texts.
     assert loaded.label_names_.tolist() == codes and loaded.label_texts == names
     found = answers(run("predict", tmp_path / "model", input=json_lines(rows[0])))
-    assert set(found[0]["labels"]) <= set(codes)
+    assert set(found[0]["predicted"]) <= set(codes)
     report = answers(run("evaluate", tmp_path / "model", raw, "-k", 1))[0]
     assert report["unknown_labels"] == 0
 
@@ -247,7 +270,7 @@ def test_train_on_a_folder_without_names(tmp_path, rows, colours):
     assert loaded.label_names_.tolist() == list(range(12))
     assert loaded.label_texts is None
     found = answers(run("predict", tmp_path / "model", input=json_lines(rows[0])))
-    assert set(found[0]["labels"]) <= set(range(12))
+    assert set(found[0]["predicted"]) <= set(range(12))
     run("evaluate", tmp_path / "model", raw)
     # In a table the numbers are names.
     lists = [[colours[2].index(name) for name in row["labels"]] for row in rows]
@@ -315,6 +338,10 @@ def test_settings_that_are_refused(tmp_path, table):
     assert "LightDXMLClassifier" in message and "max_epochs" in message
     refused("--set max_epochs: write NAME=VALUE", *start, "--set", "max_epochs", code=2)
     refused("no parameter ''", *start, "--set", "=1", code=2)
+    message = r"--set x={[]: 1}: {[]: 1} is no value (unhashable type: 'list'). Write"
+    refused(message, *start, "--set", "x={[]: 1}", code=2)
+    message = refused("is no value", *start, "--set", "x=" + "[" * 100_000, code=2)
+    assert len(message) < 500
     refused("max_epochs must be", *start, "--set", "max_epochs=few")
     refused("search must be one of", *start, "--set", "search=fast")
     assert not (tmp_path / "model").exists()
@@ -431,8 +458,9 @@ def test_predict(folder, model, classifier, rows):
     for found, row, labels, values in zip(
         answers(result), given, names, scores, strict=True
     ):
-        assert found.pop("labels") == list(labels)
-        np.testing.assert_allclose(found.pop("scores"), values, atol=6e-7, rtol=0)
+        assert found.pop("predicted") == list(labels)
+        given_scores = found.pop("predicted_scores")
+        np.testing.assert_allclose(given_scores, values, atol=6e-7, rtol=0)
         assert found == row and list(found) == list(row)
     for source in ([], ["-"]):
         read = run("predict", model, *source, input=path.read_text(encoding="utf-8"))
@@ -440,21 +468,21 @@ def test_predict(folder, model, classifier, rows):
     for batch in (1, 7):
         parts = answers(run("predict", model, path, "--batch", batch))
         assert [row["id"] for row in parts] == list(range(60))
-        assert [row["labels"] for row in parts] == names.tolist()
+        assert [row["predicted"] for row in parts] == names.tolist()
 
 
 def test_predict_other_field(model, rows):
     content = json_lines({"body": rows[0]["text"], "text": 3})
     (found,) = answers(run("predict", model, "--text", "body", input=content))
     (same,) = answers(run("predict", model, input=json_lines(rows[0])))
-    assert found["labels"] == same["labels"] and found["text"] == 3
+    assert found["predicted"] == same["predicted"] and found["text"] == 3
 
 
 @pytest.mark.parametrize("k", [1, 12, 100])
 def test_predict_k(model, colours, k):
     content = json_lines({"text": "red fox"}, {"text": ""})
     for row in answers(run("predict", model, "-k", k, input=content)):
-        labels, scores = row["labels"], row["scores"]
+        labels, scores = row["predicted"], row["predicted_scores"]
         assert len(labels) == len(set(labels)) == len(scores) == min(k, 12)
         assert set(labels) <= set(colours[2])
         assert scores == sorted(scores, reverse=True)
@@ -486,9 +514,39 @@ def test_predict_names_a_broken_line(model, line, message):
         refused(message, *args, input=content, answered=answered)
 
 
-def test_predict_is_refused_without_a_traceback(model):
-    refused("utf-8", "predict", model, input='{"text": "é"}'.encode("latin-1"))
-    refused("UTF-8 BOM", "predict", model, input='\ufeff{"text": "fox"}')
+def test_predict_keeps_the_labels_of_the_input(model, rows):
+    given = [dict(row, scores="s", predicted=["old"]) for row in rows[:3]]
+    found = answers(run("predict", model, input=json_lines(*given)))
+    for row, answer in zip(given, found, strict=True):
+        assert answer["labels"] == row["labels"] and answer["scores"] == "s"
+        assert "old" not in answer["predicted"] and len(answer["predicted"]) == 5
+
+
+def test_predict_takes_byte_order_marks(tmp_path, model):
+    lines = json_lines({"text": "fox"}, {"text": "tree"})
+    # Windows writes one at the start, and joined files have them within.
+    for content in ("\ufeff" + lines, "\ufeff" + lines.replace("\n", "\n\ufeff")):
+        path = tmp_path / "texts.jsonl"
+        path.write_text(content, encoding="utf-8")
+        for source, input in ((["-"], content), ([path], None)):
+            found = answers(run("predict", model, *source, input=input))
+            assert [row["text"] for row in found] == ["fox", "tree"]
+
+
+def test_predict_names_a_line_that_is_no_utf8(tmp_path, model):
+    content = json_lines({"text": "fox"}).encode() * 2 + b"\n"
+    content += '{"text": "é"}\n'.encode("latin-1") + b'{"text": "fox"}\n'
+    path = tmp_path / "texts.jsonl"
+    path.write_bytes(content)
+    for source, input in ((["-"], content), ([path], None)):
+        args = ("predict", model, *source, "--batch", 1)
+        refused("Line 4 is no UTF-8 ('utf-8' codec", *args, input=input, answered=2)
+    refused(
+        "Line 1 is no UTF-8",
+        "predict",
+        model,
+        input=content.decode("latin-1").encode("utf-16"),
+    )
 
 
 def test_predict_from_brackets(model):
@@ -506,7 +564,7 @@ def test_predict_keeps_what_is_not_ascii(tmp_path, rows):
     result = run("predict", tmp_path / "model", "-k", 12, input=content)
     (found,) = [json.loads(line) for line in result.stdout.rstrip("\n").split("\n")]
     assert found["text"] == "größer 石油 \u2028 \x85" and found["ключ"] == "🦊"
-    assert set(new.values()) <= set(found["labels"])
+    assert set(new.values()) <= set(found["predicted"])
     assert "石油 🦊" in result.stdout and "ключ" in result.stdout
 
 
@@ -600,7 +658,7 @@ def test_predict_into_a_closed_pipe(stream):
 def by_hand(rows, answered, k):
     """P@k and R@k."""
     hits = [
-        len(set(row["labels"]) & set(found["labels"][:k]))
+        len(set(row["labels"]) & set(found["predicted"][:k]))
         for row, found in zip(rows, answered, strict=True)
     ]
     recall = [hit / len(row["labels"]) for hit, row in zip(hits, rows, strict=True)]

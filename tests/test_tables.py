@@ -134,7 +134,19 @@ def test_known_labels_of_the_same_name(tmp_path):
 def test_known_labels_of_a_classifier_without_names(tmp_path):
     # Documented: "such as a classifier's label_names_", here np.arange(3).
     path = write(tmp_path, "csv", "text,labels\nt,0|2\n")
-    assert load_table(path, known=np.arange(3)).Y.shape == (1, 3)
+    for known in (np.arange(3), [0, 1, 2]):
+        data = load_table(path, known=known)
+        assert data.Y.indices.tolist() == [0, 2]
+        assert data.label_names == ["0", "1", "2"]
+        assert all(type(name) is str for name in data.label_names)
+
+
+def test_known_labels_of_the_same_text(tmp_path):
+    # "Of several with one name the first is meant": 1 and "1" are one name here.
+    path = write(tmp_path, "csv", "text,labels\nt,1|a\n")
+    data = load_table(path, known=[0, 1, "1"])
+    assert data.label_names == ["0", "1", "1", "a"]
+    assert data.Y.indices.tolist() == [1, 3]
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -270,6 +282,33 @@ def test_lists_of_single_labels_that_hold_commas(tmp_path, suffix):
 # --------------------------------------------------------------------- CSV, TSV
 
 
+@pytest.mark.parametrize("suffix", SUFFIXES[:3])
+def test_byte_order_mark(tmp_path, suffix):
+    path = write_rows(tmp_path, suffix, ["t", "u"], [["a"], ["b"]])
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    data = load_table(path)
+    assert data.texts == ["t", "u"] and lists_of(data) == [["a"], ["b"]]
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_csv_with_semicolons(tmp_path, mark):
+    content = mark + 'id;"text";labels\r\n1,5;no, none;a|b\r\n2;"x; y\nz";c\r\n'
+    data = load_table(write(tmp_path, "csv", content))
+    assert data.texts == ["no, none", "x; y\nz"]
+    assert lists_of(data) == [["a", "b"], ["c"]]
+
+
+def test_csv_with_semicolons_by_its_header_alone(tmp_path):
+    # The header has both columns either way: commas come first.
+    content = "text,labels,x;text;labels\nt;u,a|b,c\n"
+    data = load_table(write(tmp_path, "csv", content))
+    assert data.texts == ["t;u"] and data.label_names == ["a", "b"]
+    path = write(tmp_path, "csv", "text;tags\nt;a\n")
+    refused(path, f"{path} has no column 'text'; there are text;tags.")
+    path = write(tmp_path, "csv", "text;labels\nt;a;b\n")
+    refused(path, f"{path}, line 2 has another", "Quote cells that hold ';'.")
+
+
 def test_csv_quotes(tmp_path):
     content = (
         "\ufefflabels,id,text\r\n"
@@ -340,7 +379,7 @@ def test_jsonl_blank_lines(tmp_path):
         (json_lines([]) + '{"labels": []}\n', "line 2 has no column 'text'"),
         ('{"text": null, "labels": []}\n', "line 1: 'text' must be a text, got None"),
         ('{"text": 3, "labels": []}\n', "line 1: 'text' must be a text, got int"),
-        ("\ufeff" + json_lines([]), "line 1 is no JSON: Unexpected UTF-8 BOM"),
+        (json_lines([]).encode() + b'{"text": "\xe9"}', "line 2 is no UTF-8 ("),
     ],
 )
 def test_jsonl_broken_lines(tmp_path, content, message):
