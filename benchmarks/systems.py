@@ -42,7 +42,10 @@ ROWS = {
             "-lightxml",
             f"{_ICD} {_LIGHTXML} --max-epochs 4 --n-layers 1",
         ),
-        "GUDNClassifier": ("-gudn", f"{_ICD} {_GUDN} --max-epochs 3"),
+        "GUDNClassifier": (
+            "-gudn",
+            f"{_ICD} {_GUDN} --label-length 16 --max-epochs 3",
+        ),
         "TReaderXMLClassifier": ("-treaderxml", f"{_WORDS} --max-length 32"),
     },
     "tibkat-core-en": {
