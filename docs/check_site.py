@@ -47,7 +47,8 @@ async function visit(page, width) {
     const edge = box.getBoundingClientRect().left + box.scrollWidth - 1;
     const widest = [...box.querySelectorAll("*")]
       .filter(e => e.getBoundingClientRect().right >= edge).pop();
-    found.push([page, `too wide for ${width} pixels: ${widest?.outerHTML.slice(0, 80)}`]);
+    const what = widest?.outerHTML.slice(0, 80);
+    found.push([page, `too wide for ${width} pixels: ${what}`]);
   }
   places[page] = [...inner.querySelectorAll("[id]")].map(e => e.id);
   for (const a of inner.querySelectorAll("a[href]"))
