@@ -255,7 +255,7 @@ class FrequencyBinsDisplay:
         self.ax_.set_xticks(
             places,
             [
-                f"{text}\n{n} labels"
+                f"{text}\n{n} label{'' if n == 1 else 's'}"
                 for text, n in zip(self._ranges(), self.n_labels, strict=True)
             ],
         )
@@ -395,7 +395,7 @@ class RankingCurveDisplay:
         -------
         RankingCurveDisplay
         """
-        ks = check_ks(ks)
+        ks = sorted(check_ks(ks))  # or the line would turn back
         for metric in metrics:
             check_choice("metrics", metric, tuple(METRICS))
             if propensity is None and metric in ("psp", "psndcg"):
@@ -431,6 +431,7 @@ class RankingCurveDisplay:
             options = {"marker": ".", "label": label} | line_options
             self.lines_ += self.ax_.plot(self.ks, values, **options)
         self.ax_.set_xlabel("k, labels a document")
+        self.ax_.set_ylabel("metric at k")
         self.ax_.set_ylim(0, 1)
         _whole_ticks(self.ax_.xaxis, self.ks)
         self.ax_.legend()
@@ -503,8 +504,8 @@ class HistoryDisplay:
         self.ax_, self.figure_ = _axes(ax)
         epochs = [epoch["epoch"] for epoch in self.history]
         losses = [epoch["loss"] for epoch in self.history]
-        options = {"marker": ".", "color": "C0"} | line_options
-        lines = self.ax_.plot(epochs, losses, label="loss", **options)
+        options = {"marker": ".", "color": "C0", "label": "loss"} | line_options
+        lines = self.ax_.plot(epochs, losses, **options)
         self.ax_.set_xlabel("epoch")
         self.ax_.set_ylabel("loss, nats")
         _whole_ticks(self.ax_.xaxis, epochs)
@@ -512,10 +513,8 @@ class HistoryDisplay:
         if "score" in self.history[0]:
             self.score_ax_ = self.ax_.twinx()
             scores = [epoch["score"] for epoch in self.history]
-            options = options | {"color": "C1"} | line_options
-            lines += self.score_ax_.plot(
-                epochs, scores, label="held-out precision", **options
-            )
+            own = {"color": "C1", "label": "held-out precision"}
+            lines += self.score_ax_.plot(epochs, scores, **options | own | line_options)
             self.score_ax_.set_ylabel("held-out precision")
         self.ax_.legend(handles=lines, loc="center right")
         if self.name:

@@ -294,6 +294,11 @@ def test_colour_of_the_history():
     DRAW["history"](color="black")
 
 
+def test_label_of_the_history():
+    display = DRAW["history"](label="mine")
+    assert "mine" in legend_texts(display.ax_)
+
+
 @pytest.mark.parametrize("kind", ["curve", "history", "clusters"])
 @pytest.mark.parametrize("prepare", ["ticks", "log"])
 def test_axes_with_ticks_of_their_own(kind, prepare, ax):
@@ -398,7 +403,10 @@ def test_bins_are_named_by_their_edges(edges, texts):
     )
     found = [text.split("\n") for text in tick_texts(display.ax_.xaxis)]
     assert [text for text, _ in found] == texts
-    assert [n for _, n in found] == [f"{n} labels" for n in display.n_labels]
+    plural = {1: "label"}
+    assert [n for _, n in found] == [
+        f"{n} {plural.get(n, 'labels')}" for n in display.n_labels.tolist()
+    ]
     assert all(type(edge) is int for edge in display.edges)
     assert display.ax_.get_ylabel() == "recall at 2"
     assert display.ax_.get_title() == "x"
@@ -564,6 +572,16 @@ def test_curves_are_the_metrics_at_each_k(metric):
     assert_array_equal(line.get_xdata(), ks)
     assert_array_equal(line.get_ydata(), display.curves[metric])
     assert legend_texts(display.ax_) == [f"{NAMES[metric]}@k"]
+
+
+def test_curves_of_unsorted_ks_do_not_turn_back():
+    rng = np.random.default_rng(0)
+    Y, scores = rng.random((30, 15)) < 0.2, rng.random((30, 15))
+    display = RankingCurveDisplay.from_predictions(Y, scores, ks=[7, 1, 3])
+    assert_array_equal(display.ks, [1, 3, 7])
+    expected = metrics.precision_at_k(Y, scores, [1, 3, 7])
+    assert_array_equal(display.curves["precision"], expected)
+    assert display.ax_.get_ylabel() == "metric at k"
 
 
 def test_curves_together():
