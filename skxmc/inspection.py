@@ -7,11 +7,11 @@ import re
 import numpy as np
 import scipy.sparse as sp
 from scipy.special import logit
-from sklearn.pipeline import Pipeline
 
 from ._ranking import METRICS, Ranking, check_ks, check_truth
 from ._validation import check_choice, check_label_names, check_number
 from .metrics import (
+    innermost,
     propensity_from_counts,
     scores_of,
     topk_of,
@@ -24,8 +24,8 @@ _DEPTH = 1000
 _BLUE, _RED = (31, 119, 180), (214, 39, 40)
 
 
-def _axes(ax):
-    """Axes to draw on, and their figure."""
+def _axes(ax, title=None):
+    """Axes to draw on, with the title if there is one, and their figure."""
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
@@ -34,6 +34,8 @@ def _axes(ax):
         ) from error
     if ax is None:
         _, ax = plt.subplots(layout="constrained")
+    if title:
+        ax.set_title(title)
     return ax, ax.figure
 
 
@@ -246,7 +248,7 @@ class FrequencyBinsDisplay:
         -------
         FrequencyBinsDisplay
         """
-        self.ax_, self.figure_ = _axes(ax)
+        self.ax_, self.figure_ = _axes(ax, self.name)
         places = np.arange(len(self.values))
         self.bars_ = self.ax_.bar(places, np.nan_to_num(self.values), **bar_options)
         self.ax_.bar_label(
@@ -258,12 +260,12 @@ class FrequencyBinsDisplay:
                 f"{text}\n{n} label{'' if n == 1 else 's'}"
                 for text, n in zip(self._ranges(), self.n_labels, strict=True)
             ],
+            # Side by side, four of "1000 or more" fill 4 inches.
+            rotation=0 if len(places) < 4 else 90,
         )
         self.ax_.set_xlabel("training documents of a label")
         self.ax_.set_ylabel(f"{self.metric} at {self.k}")
         self.ax_.set_ylim(0, 1.05)
-        if self.name:
-            self.ax_.set_title(self.name)
         return self
 
     def _ranges(self):
@@ -423,7 +425,7 @@ class RankingCurveDisplay:
         -------
         RankingCurveDisplay
         """
-        self.ax_, self.figure_ = _axes(ax)
+        self.ax_, self.figure_ = _axes(ax, self.name if ax is None else None)
         self.lines_ = []
         for metric, values in self.curves.items():
             label = f"{METRICS[metric][0]}@k"
@@ -435,8 +437,6 @@ class RankingCurveDisplay:
         self.ax_.set_ylim(0, 1)
         _whole_ticks(self.ax_.xaxis, self.ks)
         self.ax_.legend()
-        if self.name and ax is None:
-            self.ax_.set_title(self.name)
         return self
 
 
@@ -469,7 +469,7 @@ class HistoryDisplay:
 
         Parameters
         ----------
-        estimator : fitted classifier with `history_`, or a Pipeline that ends in one
+        estimator : fitted classifier with `history_`, or a Pipeline or search with one
         name : str or None, default=None
         ax : matplotlib Axes or None, default=None
         **line_options
@@ -479,7 +479,7 @@ class HistoryDisplay:
         -------
         HistoryDisplay
         """
-        last = _last(estimator)
+        last = innermost(estimator)
         if not getattr(last, "history_", None):
             raise ValueError(
                 f"{type(last).__name__} has no history_: fit it first, and of an "
@@ -501,7 +501,7 @@ class HistoryDisplay:
         -------
         HistoryDisplay
         """
-        self.ax_, self.figure_ = _axes(ax)
+        self.ax_, self.figure_ = _axes(ax, self.name)
         epochs = [epoch["epoch"] for epoch in self.history]
         losses = [epoch["loss"] for epoch in self.history]
         options = {"marker": ".", "color": "C0", "label": "loss"} | line_options
@@ -517,8 +517,6 @@ class HistoryDisplay:
             lines += self.score_ax_.plot(epochs, scores, **options | own | line_options)
             self.score_ax_.set_ylabel("held-out precision")
         self.ax_.legend(handles=lines, loc="center right")
-        if self.name:
-            self.ax_.set_title(self.name)
         return self
 
 
@@ -601,9 +599,10 @@ class CooccurrenceDisplay:
         self.ax_, self.figure_ = _axes(ax)
         options = {"vmin": 0, "vmax": 1, "cmap": "Blues"} | image_options
         self.image_ = self.ax_.imshow(self.shares, **options)
-        names = [_short(name) for name in self.names]
-        self.ax_.set_xticks(range(len(names)), names, rotation=90)
-        self.ax_.set_yticks(range(len(names)), names)
+        # So that the names of 20 labels leave half of the picture to the shares.
+        names = [_short(name, 20) for name in self.names]
+        self.ax_.set_xticks(range(len(names)), names, rotation=90, fontsize="small")
+        self.ax_.set_yticks(range(len(names)), names, fontsize="small")
         self.ax_.set_xlabel("have this label too")
         self.ax_.set_ylabel("of the documents with this label")
         self.figure_.colorbar(self.image_, ax=self.ax_)
@@ -642,7 +641,7 @@ class ClusterSizesDisplay:
         Parameters
         ----------
         estimator : fitted classifier with `label_groups_`, or BalancedKMeans
-            Or a Pipeline that ends in one.
+            Or a Pipeline or search with one.
         name : str or None, default=None
         ax : matplotlib Axes or None, default=None
         **bar_options
@@ -652,7 +651,7 @@ class ClusterSizesDisplay:
         -------
         ClusterSizesDisplay
         """
-        last = _last(estimator)
+        last = innermost(estimator)
         groups = getattr(last, "label_groups_", getattr(last, "labels_", None))
         # Where all labels are ranked, each is a group of its own.
         if groups is None or len(np.unique(groups)) == len(groups):
@@ -696,15 +695,15 @@ class ClusterSizesDisplay:
         -------
         ClusterSizesDisplay
         """
-        self.ax_, self.figure_ = _axes(ax)
+        title = f"{len(self.sizes)} clusters"
+        title = f"{self.name}: {title}" if self.name else title
+        self.ax_, self.figure_ = _axes(ax, title)
         sizes, counts = np.unique(self.sizes, return_counts=True)
         self.bars_ = self.ax_.bar(sizes, counts, **bar_options)
         self.ax_.set_xlabel("labels of a cluster")
         self.ax_.set_ylabel("clusters")
         _whole_ticks(self.ax_.xaxis, sizes)
         _whole_ticks(self.ax_.yaxis, [0, *counts])
-        title = f"{len(self.sizes)} clusters"
-        self.ax_.set_title(f"{self.name}: {title}" if self.name else title)
         return self
 
 
@@ -777,7 +776,8 @@ class Explanation:
         -------
         Explanation
         """
-        self.ax_, self.figure_ = _axes(ax)
+        title = f"{_short(self.label)} ({self.probability:.3f})"
+        self.ax_, self.figure_ = _axes(ax, title)
         shown = np.sort(np.argsort(-np.abs(self.weights), kind="stable")[:n_words])
         colours = ["C0" if self.weights[i] > 0 else "C3" for i in shown]
         options = {"color": colours} | bar_options
@@ -787,7 +787,6 @@ class Explanation:
         if not self.ax_.yaxis_inverted():  # in the order of the text
             self.ax_.invert_yaxis()
         self.ax_.set_xlabel("log-odds lost without the word")
-        self.ax_.set_title(f"{_short(self.label)} ({self.probability:.3f})")
         return self
 
 
@@ -799,7 +798,7 @@ def explain(estimator, text, label, *, max_words=512):
 
     Parameters
     ----------
-    estimator : fitted classifier on texts, an ensemble, or a Pipeline that ends in one
+    estimator : fitted classifier on texts, an ensemble, or a Pipeline or search of one
     text : str
     label : int or str
         Column of the label, or its name in `label_names_`.
@@ -835,14 +834,14 @@ def explain(estimator, text, label, *, max_words=512):
     if not isinstance(text, str):
         raise ValueError(f"text must be a str, got {type(text).__name__}.")
     check_number("max_words", max_words, numbers.Integral, 1)
-    column, name = _label_of(_last(estimator), label)
+    column, name = _label_of(innermost(estimator), label)
     spans = [match.span() for match in re.finditer(r"\w+", text)]
     if not spans or len(spans) > max_words:
         raise ValueError(
             f"text has {len(spans)} words; it must have 1 to max_words={max_words}."
         )
     without = [text[:start] + text[end:] for start, end in spans]
-    k = min(_DEPTH, _last(estimator).n_labels_)
+    k = min(_DEPTH, innermost(estimator).n_labels_)
     ids, probabilities = topk_of(estimator, [text, *without], k)
     if column not in ids[0]:
         raise ValueError(
@@ -862,10 +861,6 @@ def explain(estimator, text, label, *, max_words=512):
         spans=spans,
         weights=odds[0] - odds[1:],
     )
-
-
-def _last(estimator):
-    return estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
 
 
 def _label_of(classifier, label):

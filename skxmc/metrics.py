@@ -426,6 +426,17 @@ def propensity(Y, *, a=0.55, b=1.5):
 # Scorers
 
 
+def innermost(estimator):
+    """The classifier inside Pipelines and fitted searches, or `estimator` itself."""
+    if hasattr(estimator, "predict_topk"):
+        return estimator
+    if isinstance(estimator, Pipeline):
+        return innermost(estimator.steps[-1][1])
+    if hasattr(estimator, "best_estimator_"):
+        return innermost(estimator.best_estimator_)
+    return estimator
+
+
 def training_counts(estimator):
     """(label_counts_, n_docs_) of a fitted estimator or of the one it wraps."""
     if hasattr(estimator, "label_counts_") and hasattr(estimator, "n_docs_"):
@@ -459,17 +470,20 @@ def truth_for(estimator, y):
 
 
 def topk_of(estimator, X, k):
-    """``predict_topk`` of a classifier, or of the one at the end of a Pipeline."""
-    if isinstance(estimator, Pipeline) and not hasattr(estimator, "predict_topk"):
-        X = estimator[:-1].transform(X) if len(estimator) > 1 else X
-        return topk_of(estimator.steps[-1][1], X, k)
+    """``predict_topk`` of a classifier, or of the one in Pipelines and searches."""
+    if not hasattr(estimator, "predict_topk"):
+        if isinstance(estimator, Pipeline):
+            X = estimator[:-1].transform(X) if len(estimator) > 1 else X
+            return topk_of(estimator.steps[-1][1], X, k)
+        if hasattr(estimator, "best_estimator_"):
+            return topk_of(estimator.best_estimator_, X, k)
     return estimator.predict_topk(X, k=k)
 
 
 def scores_of(estimator, X, n_labels, max_k):
     """Predict in the cheapest way the estimator offers."""
-    last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
-    if hasattr(last, "predict_topk"):
+    # A wrapper's own predict_proba has top_k labels, however many are wanted.
+    if hasattr(innermost(estimator), "predict_topk"):
         return topk_of(estimator, X, min(max_k, n_labels))[0]
     for name in ("decision_function", "predict_proba"):
         if hasattr(estimator, name):
@@ -549,8 +563,9 @@ class _ReportScorer(_Scorer):
 def ranking_scorer(metric, k=5, *, propensity=None, a=0.55, b=1.5):
     """Make a scorer of one metric for ``scoring=`` of scikit-learn's tools.
 
-    It predicts by ``estimator.predict_topk(X, k)``, else ``decision_function``,
-    else ``predict_proba``. A 1-D y is mapped to columns by ``estimator.classes_``.
+    It predicts by ``estimator.predict_topk(X, k)``, found inside Pipelines and fitted
+    searches too, else ``decision_function``, else ``predict_proba``. A 1-D y is mapped
+    to columns by ``estimator.classes_``.
 
     Parameters
     ----------

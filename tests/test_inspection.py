@@ -20,11 +20,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.colors import same_color
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit, logit
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.model_selection import GridSearchCV
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.naive_bayes import BernoulliNB
 from sklearn.pipeline import make_pipeline
@@ -206,6 +208,13 @@ def held_out(colours, features=None):
 
 def tick_texts(axis):
     return [tick.get_text() for tick in axis.get_ticklabels()]
+
+
+def are_apart(axis):
+    """Whether no tick label touches the next one, on a picture that is drawn."""
+    axis.figure.draw_without_rendering()
+    boxes = [tick.get_window_extent() for tick in axis.get_ticklabels()]
+    return not any(map(Bbox.overlaps, boxes, boxes[1:]))
 
 
 def heights(display):
@@ -412,6 +421,18 @@ def test_bins_are_named_by_their_edges(edges, texts):
     assert display.ax_.get_title() == "x"
 
 
+@pytest.mark.parametrize("n_bins", range(2, 9))
+def test_names_of_bins_do_not_overlap(n_bins):
+    edges = (10, 100, 1000, 2000, 3000, 4000, 5000)[: n_bins - 1]
+    figure = Figure(figsize=(4, 3), layout="constrained")
+    display = FrequencyBinsDisplay.from_predictions(
+        np.eye(3), np.eye(3), label_counts=[1] * 3, edges=edges, ax=figure.subplots()
+    )
+    assert are_apart(display.ax_.xaxis)
+    flat = {tick.get_rotation() for tick in display.ax_.get_xticklabels()} == {0}
+    assert flat == (n_bins < 4)
+
+
 @pytest.mark.parametrize(
     "edges", [(), 0, -1, (0, 5), (5, 5), (10, 5), 2.5, (1, 2.5), "10", None, [[1, 2]]]
 )
@@ -537,10 +558,14 @@ def test_bins_of_classes(features, colours):
     assert display.n_pairs[1] == seen.sum()
 
 
+@pytest.mark.parametrize("searched", [False, True])
 @pytest.mark.parametrize("display", [FrequencyBinsDisplay, RankingCurveDisplay])
-def test_top_k_of_a_pipeline_does_not_cut_rankings(display, colours):
+def test_top_k_of_a_wrapped_classifier_does_not_cut_rankings(
+    display, searched, colours
+):
     texts, Y, _ = colours
     model = make_pipeline(TfidfVectorizer(), GRankClassifier(**SHORT, top_k=2))
+    model = GridSearchCV(model, {}, cv=2) if searched else model
     model.fit(texts, Y)
     if display is FrequencyBinsDisplay:
         drawn = display.from_estimator(model, texts, Y, k=12, edges=1)
@@ -548,6 +573,19 @@ def test_top_k_of_a_pipeline_does_not_cut_rankings(display, colours):
     else:
         drawn = display.from_estimator(model, texts, Y, ks=[12], metrics=["recall"])
         assert drawn.curves["recall"] == [1]
+
+
+def test_a_search_is_looked_into(colours):
+    texts, Y, _ = colours
+    params = SMALL | dict(max_leaf_size=3, predict_shortlist=2)
+    pipe = make_pipeline(TfidfVectorizer(), GRankClassifier(**params))
+    search = GridSearchCV(pipe, {}, cv=2).fit(texts, Y)
+    best = search.best_estimator_
+    assert HistoryDisplay.from_estimator(search).history is best[-1].history_
+    assert ClusterSizesDisplay.from_estimator(search).sizes.tolist() == [3, 3, 3, 3]
+    column = best[-1].predict_topk(best[:-1].transform(texts[:1]), 1)[0][0, 0]
+    expected = explain(best, texts[0], column).weights
+    assert_array_equal(explain(search, texts[0], column).weights, expected)
 
 
 # Ranking curves
@@ -786,11 +824,19 @@ def test_rows_and_columns_have_names():
 
 
 def test_long_names_are_cut():
-    names = ["a" * 30, "b" * 31, 12345]
+    names = ["a" * 20, "b" * 21, 12345]
     display = CooccurrenceDisplay.from_labels(np.eye(3), label_names=names)
     assert display.names == names
-    expected = ["a" * 30, "b" * 27 + "...", "12345"]
+    expected = ["a" * 20, "b" * 17 + "...", "12345"]
     assert tick_texts(display.ax_.xaxis) == tick_texts(display.ax_.yaxis) == expected
+
+
+def test_twenty_long_names_leave_room_for_the_shares():
+    display = CooccurrenceDisplay.from_labels(
+        np.eye(20), label_names=["ab cd " * 13] * 20
+    )
+    assert are_apart(display.ax_.xaxis) and are_apart(display.ax_.yaxis)
+    assert display.ax_.get_window_extent().height > 0.6 * display.figure_.bbox.height
 
 
 def test_twenty_labels_are_shown(colours):

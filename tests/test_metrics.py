@@ -25,7 +25,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from skxmc import _ranking, metrics
+from skxmc import LightDXMLClassifier, _ranking, metrics
 from skxmc._ranking import METRICS
 
 PLAIN = {
@@ -580,6 +580,32 @@ def test_counts_are_found_inside_pipeline_and_search():
     search = GridSearchCV(pipe, grid, scoring=metrics.psp_at_5_scorer, cv=2)
     nested = make_pipeline(FunctionTransformer(), search.fit(X, Y))
     assert metrics.psp_at_5_scorer(nested, X, Y) == expected
+
+
+@pytest.mark.parametrize("wrap", [make_pipeline, lambda search: search])
+@pytest.mark.parametrize("inner", [make_pipeline, lambda model: model])
+def test_top_k_does_not_cut_what_a_search_ranks(inner, wrap, colours):
+    texts, Y, _ = colours
+    model = LightDXMLClassifier(
+        top_k=3, label_dim=8, max_epochs=1, validation_fraction=0, random_state=0
+    )
+    search = wrap(GridSearchCV(inner(model), {}, cv=2)).fit(texts, Y)
+    ids, _ = model.fit(texts, Y).predict_topk(texts, k=5)
+    np.testing.assert_array_equal(metrics.scores_of(search, texts, 12, 5), ids)
+    np.testing.assert_array_equal(metrics.topk_of(search, texts, 5)[0], ids)
+    assert metrics.ranking_scorer("recall", 12)(search, texts, Y) == 1
+
+
+def test_predict_topk_of_a_wrapper_comes_first():
+    class Reversed(GridSearchCV):
+        def predict_topk(self, X, k):
+            ids, scores = self.best_estimator_.predict_topk(X, k)
+            return ids[:, ::-1], scores[:, ::-1]
+
+    X, Y = scorer_problem()
+    search = Reversed(TopKRanker(), {}, cv=2, scoring=metrics.ndcg_at_5_scorer)
+    ids, _ = search.fit(X, Y).best_estimator_.predict_topk(X, 5)
+    np.testing.assert_array_equal(metrics.scores_of(search, X, 8, 5), ids[:, ::-1])
 
 
 @pytest.mark.parametrize("kind", SPARSE)
