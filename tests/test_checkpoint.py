@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -67,19 +68,27 @@ def make(case, encoder, names, folder=None, **options):
     return system(checkpoint_dir=folder, **own)
 
 
-def stop_at(monkeypatch, n_steps):
-    """Let the step after `n_steps` others raise; count them."""
+@contextmanager
+def steps(limit=None):
+    """Count optimizer steps; the one after `limit` others raises Killed."""
     done = [0]
     step = training._Descent.step
 
     def counting(self, loss, *, last):
-        if done[0] == n_steps:
+        if done[0] == limit:
             raise Killed
         done[0] += 1
         return step(self, loss, last=last)
 
-    monkeypatch.setattr(training._Descent, "step", counting)
-    return done
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training._Descent, "step", counting)
+        yield done
+
+
+def kill(model, X, Y, n_steps):
+    """Fit, and stop after so many steps."""
+    with steps(n_steps), pytest.raises(Killed):
+        model.fit(X, Y)
 
 
 def assert_same(model, expected, texts):
@@ -98,21 +107,16 @@ def assert_same(model, expected, texts):
 @pytest.mark.parametrize("case", CASES)
 def test_goes_on_to_the_same_bits(case, tiny_encoder, colours, tmp_path, monkeypatch):
     texts, Y, names = colours
-    with monkeypatch.context() as patch:
-        all_steps = stop_at(patch, None)
+    with steps() as all_steps:
         expected = make(case, tiny_encoder, names).fit(texts, Y)
     monkeypatch.setattr(checkpoint, "_EVERY", 0)  # one a step
     for n_steps in (2, 5):
         model = make(case, tiny_encoder, names, tmp_path)
         # Killed three times, the second time soon after the first.
         for n_more in (n_steps, 1, n_steps):
-            with monkeypatch.context() as patch:
-                stop_at(patch, n_more)
-                with pytest.raises(Killed):
-                    model.fit(texts, Y)
+            kill(model, texts, Y, n_more)
             assert len(list(tmp_path.iterdir())) == 1
-        with monkeypatch.context() as patch:
-            done = stop_at(patch, None)
+        with steps() as done:
             model.fit(texts, Y)
         assert 0 < done[0] < all_steps[0]
         assert_same(model, expected, texts)
@@ -123,15 +127,10 @@ def test_goes_on_to_the_same_bits(case, tiny_encoder, colours, tmp_path, monkeyp
 def test_goes_on_after_an_epoch(case, tiny_encoder, colours, tmp_path, monkeypatch):
     texts, Y, names = colours
     model = make(case, tiny_encoder, names, tmp_path)
-    with monkeypatch.context() as patch:
-        all_steps = stop_at(patch, None)
+    with steps() as all_steps:
         expected = make(case, tiny_encoder, names).fit(texts, Y)
-    with monkeypatch.context() as patch:
-        stop_at(patch, all_steps[0] - 1)
-        with pytest.raises(Killed):
-            model.fit(texts, Y)
-    with monkeypatch.context() as patch:
-        done = stop_at(patch, None)
+    kill(model, texts, Y, all_steps[0] - 1)
+    with steps() as done:
         model.fit(texts, Y)
     assert 0 < done[0] < all_steps[0] / 2  # the last epoch
     assert_same(model, expected, texts)
@@ -149,8 +148,7 @@ def test_interrupted_after_the_last_epoch(tiny_encoder, colours, tmp_path, monke
         patch.setattr(skxmc.GRankClassifier, "_finish", stop)
         with pytest.raises(Killed):
             model.fit(texts, Y)
-    with monkeypatch.context() as patch:
-        stop_at(patch, 0)  # nothing is left to be trained
+    with steps(0):  # nothing is left to be trained
         model.fit(texts, Y)
     assert_same(model, expected, texts)
 
@@ -163,12 +161,8 @@ def test_features_and_a_ready_encoder(
     monkeypatch.setattr(checkpoint, "_EVERY", 0)
     for documents in (texts, X):
         model = make("X-GRank", (tiny_model, tiny_tokenizer), names, tmp_path)
-        with monkeypatch.context() as patch:
-            stop_at(patch, 3)
-            with pytest.raises(Killed):
-                model.fit(documents, Y)
-        with monkeypatch.context() as patch:
-            done = stop_at(patch, None)
+        kill(model, documents, Y, 3)
+        with steps() as done:
             model.fit(documents, Y)
             n_more = done[0]
             expected = make("X-GRank", model.encoder, names).fit(documents, Y)
@@ -180,10 +174,7 @@ def test_other_fits_are_not_mixed_up(tiny_encoder, colours, tmp_path, monkeypatc
     texts, Y, names = colours
     monkeypatch.setattr(checkpoint, "_EVERY", 0)
     model = make("X-GRank", tiny_encoder, names, tmp_path)
-    with monkeypatch.context() as patch:
-        stop_at(patch, 3)
-        with pytest.raises(Killed):
-            model.fit(texts, Y)
+    kill(model, texts, Y, 3)
     assert len(list(tmp_path.iterdir())) == 1
     changed = Y.copy()
     changed.data[0] = 0
@@ -195,15 +186,13 @@ def test_other_fits_are_not_mixed_up(tiny_encoder, colours, tmp_path, monkeypatc
         (model, texts[::-1], Y),
         (model, texts, changed),
     ):
-        with monkeypatch.context() as patch, pytest.warns(UserWarning, match="none of"):
-            done = stop_at(patch, None)
+        with steps() as done, pytest.warns(UserWarning, match="none of"):
             other.fit(X, y)
         assert done[0] == N_EPOCHS * 4
         assert len(list(tmp_path.iterdir())) == 1
     # What training does not depend on may change.
     model.set_params(verbose=0, top_k=3, label_names=names)
-    with monkeypatch.context() as patch:
-        done = stop_at(patch, None)
+    with steps() as done:
         model.fit(texts, Y)
     assert done[0] == N_EPOCHS * 4 - 3
 
@@ -212,12 +201,8 @@ def test_resume_false_starts_anew(tiny_encoder, colours, tmp_path, monkeypatch):
     texts, Y, names = colours
     model = make("X-GRank", tiny_encoder, names, tmp_path)
     monkeypatch.setattr(checkpoint, "_EVERY", 0)
-    with monkeypatch.context() as patch:
-        stop_at(patch, 3)
-        with pytest.raises(Killed):
-            model.fit(texts, Y)
-    with monkeypatch.context() as patch:
-        done = stop_at(patch, None)
+    kill(model, texts, Y, 3)
+    with steps() as done:
         model.set_params(resume=False).fit(texts, Y)
     assert done[0] == N_EPOCHS * 4 and not list(tmp_path.iterdir())
 
@@ -226,10 +211,7 @@ def test_a_damaged_checkpoint_is_named(tiny_encoder, colours, tmp_path, monkeypa
     texts, Y, names = colours
     model = make("X-GRank", tiny_encoder, names, tmp_path)
     monkeypatch.setattr(checkpoint, "_EVERY", 0)
-    with monkeypatch.context() as patch:
-        stop_at(patch, 3)
-        with pytest.raises(Killed):
-            model.fit(texts, Y)
+    kill(model, texts, Y, 3)
     (path,) = tmp_path.iterdir()
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ValueError, match=f"{path.name} is damaged.*Remove it"):
