@@ -194,7 +194,7 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
         elif texts is not None:
             given = check_label_texts(texts, self.n_labels_)
         else:
-            return self.classes_
+            return self.classes_.copy()
         names = np.empty(len(given), object)
         names[:] = given
         return names

@@ -3,14 +3,18 @@
 import csv
 import json
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
 
-def read_rows(path, columns):
-    """Yield the values of columns, row by row, with where each row stands."""
+def read_rows(path, columns, *, others=False):
+    """Yield rows as dicts that hold `columns`, with where each stands.
+
+    Without `others` a Parquet file's other columns are not read.
+    """
     kind = path.suffix.lower()
     readers = {".csv": _csv, ".tsv": _csv, ".jsonl": _jsonl, ".ndjson": _jsonl}
     readers[".parquet"] = _parquet
@@ -21,15 +25,15 @@ def read_rows(path, columns):
         )
     where = f"{path}, line 1"
     try:
-        for where, values in readers[kind](path, columns):
-            yield where, values
+        for where, row in readers[kind](path, columns, others):
+            yield where, row
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{where}, or soon after it, is no UTF-8 ({error}). Save the file as UTF-8."
         ) from error
 
 
-def _csv(path, columns):
+def _csv(path, columns, others):
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # texts are longer than 128 KiB
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     with path.open(newline="", encoding="utf-8-sig") as file:
@@ -37,10 +41,15 @@ def _csv(path, columns):
         if delimiter == "," and not set(columns) <= set(rows.fieldnames or []):
             # Spreadsheets write semicolons where numbers have a decimal comma.
             file.seek(0)
-            others = csv.DictReader(file, delimiter=";")
-            if set(columns) <= set(others.fieldnames or []):
-                rows, delimiter = others, ";"
-        _check_columns(path, columns, rows.fieldnames or [])
+            again = csv.DictReader(file, delimiter=";")
+            if set(columns) <= set(again.fieldnames or []):
+                rows, delimiter = again, ";"
+        if rows.fieldnames is None:
+            raise ValueError(
+                f"{path} is empty: its first line must name the columns, such as "
+                f"{delimiter.join(columns)}."
+            )
+        _check_columns(path, columns, rows.fieldnames)
         for row in rows:
             where = f"{path}, line {rows.line_num}"
             if None in row or None in row.values():
@@ -48,14 +57,14 @@ def _csv(path, columns):
                     f"{where} has another number of cells than the header. Quote cells "
                     f"that hold {delimiter!r}."
                 )
-            yield where, [row[name] for name in columns]
+            yield where, row
 
 
-def _jsonl(path, columns):
+def _jsonl(path, columns, others):
     with path.open("rb") as file:
         for where, row in read_objects(file, f"{path}, line"):
             _check_columns(where, columns, list(row))
-            yield where, [row[name] for name in columns]
+            yield where, row
 
 
 def read_objects(file, prefix):
@@ -72,13 +81,16 @@ def read_objects(file, prefix):
         try:
             row = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"{where} is no JSON: {error}.") from error
+            raise ValueError(
+                f"{where} is no JSON: {error}. Each line must be an object, such as "
+                '{"text": "no sound"}.'
+            ) from error
         if not isinstance(row, dict):
             raise ValueError(f"{where} must be a JSON object, got {text[:40]}.")
         yield where, row
 
 
-def _parquet(path, columns):
+def _parquet(path, columns, others):
     try:
         from pyarrow.parquet import ParquetFile
     except ImportError as error:
@@ -91,10 +103,10 @@ def _parquet(path, columns):
         raise ValueError(f"{path} is no Parquet file: {error}") from error
     _check_columns(path, columns, file.schema_arrow.names)
     i = 0
-    for batch in file.iter_batches(columns=list(columns)):
-        for row in zip(*(batch[name].to_pylist() for name in columns), strict=True):
+    for batch in file.iter_batches(columns=None if others else list(columns)):
+        for row in batch.to_pylist():
             i += 1
-            yield f"{path}, row {i}", list(row)
+            yield f"{path}, row {i}", row
 
 
 def _check_columns(where, columns, names):
@@ -108,7 +120,8 @@ def _check_columns(where, columns, names):
 def read_table(path, text, labels, separator, known):
     """Texts, label matrix and names (see `skxmc.datasets.load_table`)."""
     texts, lists, cells = [], [], []
-    for where, (document, names) in read_rows(Path(path), (text, labels)):
+    for where, row in read_rows(Path(path), (text, labels)):
+        document, names = row[text], row[labels]
         if not isinstance(document, str):
             raise ValueError(
                 f"{where}: {text!r} must be a text, got {type(document).__name__}. "
@@ -139,15 +152,25 @@ def _names(where, column, names, separator):
 
 
 def _check_separator(path, cells, separator):
-    """Refuse texts that were to be split at something else."""
+    """Refuse texts that were to be split at something else, or warn."""
     if max(map(len, cells), default=0) > 1:
         return
-    for other in {",", ";", "|", "\t"} - {separator}:
-        if sum(other in names[0] for names in cells if names) > len(cells) / 2:
+    for other in (",", ";", "|", "\t"):
+        found = sum(other in names[0] for names in cells if names)
+        if other == separator or not found:
+            continue
+        if found > len(cells) / 2:
             raise ValueError(
                 f"No labels of {path} are separated by {separator!r}, but most hold "
                 f"{other!r}. If that stands between them, say separator={other!r}; if "
                 "each text is one label, write them as lists, in JSONL."
+            )
+        if other != ",":  # a name may well have a comma
+            warnings.warn(
+                f"No labels of {path} are separated by {separator!r}, but {found} of "
+                f"{len(cells)} cells hold {other!r}. If that stands between them, say "
+                f"separator={other!r}.",
+                stacklevel=4,
             )
 
 

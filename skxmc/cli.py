@@ -4,6 +4,7 @@ import ast
 import contextlib
 import json
 import sys
+import warnings
 from pathlib import Path
 
 import click
@@ -43,8 +44,13 @@ class _Commands(click.Group):
     """Commands whose errors are messages: 1 is the exit code, of usage 2."""
 
     def invoke(self, context):
+        def show(message, *where, **_):
+            click.echo(f"Warning: {message}", err=True)
+
         try:
-            return super().invoke(context)
+            with warnings.catch_warnings():
+                warnings.showwarning = show
+                return super().invoke(context)
         except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
             if isinstance(error, BrokenPipeError):
                 raise
@@ -161,7 +167,11 @@ def train(data, model, system, settings, label_texts, quiet, text, labels, separ
 
 @main.command(epilog="Example: skxmc predict model texts.jsonl -k 3 > predicted.jsonl")
 @click.argument("model", type=click.Path(exists=True, path_type=Path))
-@click.argument("texts", type=click.File("rb"), default="-")
+@click.argument(
+    "texts",
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
+    default="-",
+)
 @click.option(
     "-k",
     type=click.IntRange(1),
@@ -180,10 +190,11 @@ def train(data, model, system, settings, label_texts, quiet, text, labels, separ
 def predict(model, texts, k, text, batch):
     """Rank the labels of texts, line by line.
 
-    TEXTS is a file of JSON objects, one a line, or standard input. Each comes back on
-    standard output, in the order of the input, with all its fields, and best first with
-    the fields predicted and predicted_scores, which replace those of that name. Memory
-    does not grow with the length of the input.
+    TEXTS is a file of JSON objects, one a line, or standard input, or a table (.csv,
+    .tsv, .parquet). Each row comes back on standard output as a JSON object, in the
+    order of the input, with all its fields, and best first with the fields predicted
+    and predicted_scores, which replace those of that name. Memory does not grow with
+    the length of the input. What stands before a line that cannot be read is answered.
     """
     import skxmc
 
@@ -282,6 +293,8 @@ def _training_part(data, *columns):
 
     if data.is_file():
         documents = load_table(data, **_named(columns))
+        if not documents.label_names:
+            raise ValueError(f"{data} has no labels in its column {columns[1]!r}.")
         documents.label_codes = None
         return documents
     return _texts_of(load_xmc_repository(data), data, "train")
@@ -314,24 +327,38 @@ def _texts_of(data, path, part):
     return data
 
 
-def _batches(file, text, size):
-    from skxmc._tables import read_objects
-
+def _batches(path, text, size):
     rows = []
-    for where, row in read_objects(file, "Line"):
-        if not isinstance(row.get(text), str):
-            raise ValueError(f"{where} has no text in its field {text!r}.")
-        rows.append(row)
-        if len(rows) == size:
+    try:
+        for where, row in _rows(path, text):
+            if not isinstance(row.get(text), str):
+                raise ValueError(f"{where} has no text in its field {text!r}.")
+            rows.append(row)
+            if len(rows) == size:
+                yield rows
+                rows = []
+    except ValueError:
+        if rows:
             yield rows
-            rows = []
+        raise
     if rows:
         yield rows
 
 
+def _rows(path, text):
+    from skxmc._tables import read_objects, read_rows
+
+    if path.suffix.lower() in (".csv", ".tsv", ".parquet"):
+        yield from read_rows(path, (text,), others=True)
+        return
+    with click.open_file(path, "rb") as file:
+        yield from read_objects(file, "Line")
+
+
 def _print(content, indent=None):
     for ascii in (False, True):  # half an emoji is no UTF-8, but can be escaped
-        text = json.dumps(content, ensure_ascii=ascii, indent=indent)
+        # The dates of a Parquet file become texts.
+        text = json.dumps(content, ensure_ascii=ascii, indent=indent, default=str)
         with contextlib.suppress(UnicodeEncodeError):
             click.echo(text.encode("utf-8"))
             return

@@ -150,7 +150,7 @@ def _icd_path():
     if spec is None:
         raise ImportError(
             "load_icd10cm reads the package simple-icd-10-cm, which is not "
-            'installed. Run: pip install "skxmc[offline]"'
+            "installed. Run: pip install simple-icd-10-cm==1.5.0"
         )
     path = Path(spec.origin).parent / "data" / _ICD_FILE
     if not path.exists():

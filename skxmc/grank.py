@@ -308,6 +308,8 @@ class GRankClassifier(ClusteringXMCClassifier):
         Class of each column: its number, or its value in a 1-D `y`.
     n_labels_, n_docs_ : int
         Of the `y` seen in `fit`.
+    label_names_ : ndarray of shape (n_labels,)
+        `label_names`, or else `label_texts`, or else `classes_`.
     label_counts_ : int ndarray of shape (n_labels,)
         Documents of each label in `fit`: what propensities are computed from.
     label_groups_ : int ndarray of shape (n_labels,)

@@ -702,6 +702,8 @@ class LightDXMLClassifier(BaseXMCClassifier):
         Class of each column: its number, or its value in a 1-D `y`.
     n_labels_, n_docs_ : int
         Of the `y` seen in `fit`.
+    label_names_ : ndarray of shape (n_labels,)
+        `label_names`, or else `label_texts`, or else `classes_`.
     label_counts_ : int ndarray of shape (n_labels,)
         Documents of each label in `fit`.
     history_ : list of dict

@@ -423,6 +423,8 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
         Class labels of a 1-D `y`; otherwise the label columns.
     n_labels_, n_docs_ : int
         Seen in `fit`.
+    label_names_ : ndarray of shape (n_labels,)
+        `label_names`, or else `label_texts`, or else `classes_`.
     label_counts_ : int ndarray of shape (n_labels,)
         Documents of each label.
     label_groups_ : int ndarray of shape (n_labels,)

@@ -1,5 +1,6 @@
-"""The command line, in this process but for three times."""
+"""The command line, in this process but for four times."""
 
+import datetime
 import json
 import os
 import shutil
@@ -133,6 +134,12 @@ def test_entry_point():
     assert point.load() is main
 
 
+def test_as_a_module(model, classifier):
+    command = [sys.executable, "-m", "skxmc", "inspect", str(model)]
+    done = subprocess.run(command, capture_output=True, check=True)
+    assert json.loads(done.stdout)["labels"] == classifier.n_labels_
+
+
 @pytest.mark.parametrize("flag", ["-h", "--help"])
 def test_help(flag):
     listed = run(flag)
@@ -170,8 +177,8 @@ def test_usage(model, table, tmp_path):
         data = [table] if command == "evaluate" else []
         refused("does not exist", command, tmp_path / "no", *data, code=2)
     refused("does not exist", "evaluate", model, tmp_path / "no.csv", code=2)
-    refused("No such file", "predict", model, tmp_path / "no.jsonl", code=2)
-    refused("Is a directory", "predict", model, tmp_path, code=2)
+    refused("does not exist", "predict", model, tmp_path / "no.jsonl", code=2)
+    refused("is a directory", "predict", model, tmp_path, code=2)
     refused("not in the range", "predict", model, "-k", 0, code=2)
     refused("not in the range", "predict", model, "--batch", 0, code=2)
     refused("not in the range", "evaluate", model, table, "-k", 0, code=2)
@@ -364,7 +371,8 @@ def test_unknown_settings_are_refused_before_the_data_are_read(tmp_path, table):
     "name, content, message",
     [
         ("bad.csv", "text,labels\nt\n", "bad.csv, line 2 has another number of cells"),
-        ("bad.csv", "", "bad.csv has no column 'text'"),
+        ("bad.csv", "", "bad.csv is empty: its first line must name the columns, such"),
+        ("bad.csv", "text,labels\nt,\nu,|\n", "bad.csv has no labels in its column"),
         ("bad.csv", "text,labels\n", "bad.csv holds no documents"),
         ("bad.csv", "text,labels\nred,a\nfox,a\n", "y has 1 label columns"),
         ("bad.jsonl", "text", "bad.jsonl, line 1 is no JSON"),
@@ -376,6 +384,16 @@ def test_train_on_bad_data(tmp_path, name, content, message):
     (tmp_path / name).write_text(content)
     refused(message, "train", tmp_path / name, tmp_path / "model", *QUICK)
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_warnings_are_messages(tmp_path):
+    table = tmp_path / "few.csv"
+    table.write_text("text,labels\n" + "red,a\nfox,b\ncat,c;d\n")
+    error = run("train", table, tmp_path / "m", *QUICK, "--quiet").stderr
+    lines = error.splitlines()
+    assert all(line.startswith("Warning: ") for line in lines)
+    assert "1 of 3 cells hold ';'" in lines[0]
+    assert "validation_fraction" in lines[-1]
 
 
 def test_train_on_bad_folders(tmp_path):
@@ -471,6 +489,35 @@ def test_predict(folder, model, classifier, rows):
         assert [row["predicted"] for row in parts] == names.tolist()
 
 
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "parquet", "jsonl"])
+def test_predict_reads_tables(tmp_path, model, rows, suffix):
+    some = [dict(rows[i], labels=["old"]) for i in range(7)]
+    path = write_table(tmp_path / f"new.{suffix}", some)
+    found = answers(run("predict", model, path, "--batch", 3))
+    as_lines = answers(run("predict", model, "--batch", 3, input=json_lines(*some)))
+    for row, expected in zip(found, as_lines, strict=True):
+        assert row.pop("labels") in ("old", ["old"])
+        expected.pop("labels")
+        assert row == expected
+
+
+def test_predict_keeps_the_dates_of_a_table(tmp_path, model):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "new.parquet"
+    days = [datetime.date(2026, 1, day) for day in (1, 2)]
+    parquet.write_table(pyarrow.table({"text": ["fox", "cat"], "day": days}), path)
+    found = answers(run("predict", model, path))
+    assert [row["day"] for row in found] == ["2026-01-01", "2026-01-02"]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_predict_names_what_a_table_lacks(tmp_path, model, suffix):
+    path = write_table(tmp_path / f"new.{suffix}", [dict(text="t", labels=["a"])])
+    message = f"{path} has no column 'body'; there are text, labels."
+    refused(message, "predict", model, path, "--text", "body")
+
+
 def test_predict_other_field(model, rows):
     content = json_lines({"body": rows[0]["text"], "text": 3})
     (found,) = answers(run("predict", model, "--text", "body", input=content))
@@ -508,10 +555,9 @@ def test_predict_nothing(model):
 )
 def test_predict_names_a_broken_line(model, line, message):
     content = '{"text": "fox"}\n\n{"text": "cat"}\n' + line + "\n"
-    # Lines before it are answered, but for those of the same batch.
-    for batch, answered in ((1, 2), (2, 2), (3, 0)):
+    for batch in (1, 2, 3):  # lines before it are answered
         args = ("predict", model, "--batch", batch)
-        refused(message, *args, input=content, answered=answered)
+        refused(message, *args, input=content, answered=2)
 
 
 def test_predict_keeps_the_labels_of_the_input(model, rows):

