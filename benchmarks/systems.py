@@ -19,6 +19,7 @@ import sys
 from pathlib import Path
 
 import _common
+from ablations import ROWS as PARTS
 
 TABLES = Path(__file__).parents[1] / "docs" / "tables"
 COLUMNS = ("P@1", "P@3", "P@5", "nDCG@5", "PSP@1", "PSP@5", "R@10")
@@ -146,12 +147,21 @@ def costs(name):
 
 def ablations(path):
     """Rows of the table of a file of `ablations.py`, the header first."""
-    rows = json.loads(path.read_text())["rows"]
+    result = json.loads(path.read_text())
+    rows, changes = result["rows"], PARTS[result["system"]]
     columns = list(next(iter(rows.values())))[:-1]  # the last one is time
     lines = [
-        [title, *(f"{row[c]:.1f}" for c in columns)] for title, row in rows.items()
+        [title, _settings(changes[title]), *(f"{row[c]:.1f}" for c in columns)]
+        for title, row in rows.items()
     ]
-    return [["", *columns], *lines]
+    return [["", "parameters", *columns], *lines]
+
+
+def _settings(changed):
+    """Parameters of a row as literals of reStructuredText."""
+    if not changed:
+        return "defaults"
+    return ", ".join(f"``{name}={value!r}``" for name, value in changed.items())
 
 
 def _write(name, lines):

@@ -4,7 +4,7 @@ Reading a hierarchy of labels
 
 `TReaderXMLClassifier` reads a text beside the labels of its nearest training texts, and
 the parents of these labels. Here labels are the three-character categories of
-ICD-10-CM, and ``label_parents`` tells the blocks and chapters above them.
+ICD-10-CM, and ``label_parents`` tells the block above each.
 """
 
 # %%

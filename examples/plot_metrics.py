@@ -2,8 +2,8 @@
 Reading P@k, nDCG@k and PSP@k
 =============================
 
-Three rankers that say the same in one metric, and differ in others: why a table of
-extreme classification has more than one column.
+Three rankers, each of them the best by some metric: why a table of extreme
+classification has more than one column.
 """
 
 # %%
