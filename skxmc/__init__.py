@@ -1,6 +1,6 @@
 """Extreme multi-label text classification with scikit-learn's manners."""
 
-from . import cluster, datasets, metrics, model_selection
+from . import cluster, datasets, inspection, metrics, model_selection
 from .cluster import BalancedKMeans
 from .ensemble import EnsembleClassifier
 from .grank import GRankClassifier
@@ -20,6 +20,7 @@ __all__ = [
     "TReaderXMLClassifier",
     "cluster",
     "datasets",
+    "inspection",
     "load",
     "metrics",
     "model_selection",
