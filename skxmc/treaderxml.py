@@ -21,14 +21,18 @@ from ._token_vectors import fit_words, is_lsa, latent_vectors, read_token_vector
 from ._validation import check_choice, check_number
 from .cluster import BalancedKMeans
 from .lightxml import LightXMLNetwork, RecallingXMCClassifier
+from .nn.devices import choose_device, choose_precision
 from .nn.encoders import FeatureVectors
 from .nn.labels import label_centroids
 from .nn.losses import at_least_float32
 from .nn.search import has_hnswlib
 from .nn.text import padded_features
+from .nn.training import in_batches
 
 # Root mean square of the coordinates that word vectors start with.
 _SIZE = 0.5
+# Training documents that tell the mean and the spread of what the bottleneck gets.
+_N_READ = 2000
 # Training documents up to which nearest ones are searched exactly.
 _EXACT = 200_000
 # Labels whose clusters stand for parents, at most.
@@ -158,6 +162,13 @@ class TReaderEncoder(nn.Module):
     positional : {"none", "sinusoidal"}
     pooling : {"mean", "max", "first"}
     trains_vectors : bool
+
+    Attributes
+    ----------
+    center : tensor of shape (dim,)
+        Taken from what goes into the bottleneck.
+    scale : tensor of shape ()
+        What that is multiplied by then.
     """
 
     pretrained = True  # trained at the encoder's learning rate
@@ -199,9 +210,34 @@ class TReaderEncoder(nn.Module):
         nn.init.orthogonal_(self.bottleneck.weight)
         nn.init.zeros_(self.bottleneck.bias)
         self.hidden_size = self.width = hidden_size
+        self.register_buffer("center", torch.zeros(dim))
+        self.register_buffer("scale", torch.ones(()))
 
     def forward(self, batch):
         """Encode a batch of `TaughtDocuments`: the same tensor twice."""
+        pooled = (self.pooled(batch) - self.center) * self.scale
+        docs = at_least_float32(self.bottleneck(pooled).relu())
+        return docs, docs
+
+    def standardize(self, pooled):
+        """Give what goes into the bottleneck the mean 0 and the variance 1.
+
+        Parameters
+        ----------
+        pooled : tensor of shape (n_docs, dim)
+            Of training documents.
+        """
+        self.center.copy_(pooled.mean(dim=0))
+        size = (pooled - self.center).square().mean().sqrt()
+        self.scale.fill_(1 / size if size > 1e-6 else 1)
+
+    def pooled(self, batch):
+        """Read a batch of `TaughtDocuments`, before the bottleneck.
+
+        Returns
+        -------
+        tensor of shape (n_docs, dim)
+        """
         ids, weights = batch["words"], batch["weights"]
         real = ids < len(self.words.table) - 1
         # Each word is a bag of its own: what stands at a place is trained by row.
@@ -211,8 +247,7 @@ class TReaderEncoder(nn.Module):
             taught, known = self._teacher(batch)
             states, real = torch.cat([taught, states], 1), torch.cat([known, real], 1)
         states = self.interact(states, real)
-        docs = at_least_float32(self.bottleneck(self._pooled(states, real)).relu())
-        return docs, docs
+        return self._pooled(states, real)
 
     def _teacher(self, batch):
         """The teacher's sequence, read, and which of its places there are."""
@@ -322,7 +357,7 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
 
     Beyond the paper, label vectors may start from what the untrained network makes of
     the labels' documents (``label_init``): attention starts so that it passes on what
-    it sees.
+    it sees, and what goes into the bottleneck is standardized.
 
     Parameters
     ----------
@@ -389,7 +424,7 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
     label_init : {"documents", "random"}, default="documents"
         Where the vectors that score labels start: at the mean of the labels' documents
         as the untrained network reads them, which are then read as vectors of length
-        20; or at random, as in the paper.
+        20, and standardized before the bottleneck; or at random, as in the paper.
     label_dim : int or None, default=None
         Width of the bottleneck. None: as `word_dim`.
     dropout : float, default=0.1
@@ -743,6 +778,8 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
         if self.use_teacher:
             self._employ_teacher(docs, X, Y, rng)
         del self._parents, self._parent_names
+        if self.label_init == "documents":
+            self._standardize(encoder, docs, rng)
         readings = self._prepare_labels(encoder, docs, X, Y, rng)
         read = SameVectors(encoder.hidden_size) if readings is None else None
         return TReaderXMLNetwork(
@@ -750,6 +787,20 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
             output_activation=self.output_activation,
             **self._recall_and_rank(encoder, readings, read),
         )
+
+    def _standardize(self, encoder, docs, rng):
+        device = choose_device(self.device)
+        (pooled,) = in_batches(
+            encoder.to(device),
+            lambda batch: (encoder.pooled(batch),),
+            docs,
+            rng.permutation(len(docs))[:_N_READ],
+            batch_size=self.batch_size,
+            device=device,
+            precision=choose_precision(self.precision, device),
+            verbose=0,
+        )
+        encoder.cpu().standardize(pooled.float())
 
     def _employ_teacher(self, docs, X, Y, rng):
         """Set ``teacher_``, and what it knows about each document."""

