@@ -121,7 +121,8 @@ def table(name):
                 minutes = math.ceil(one["fit_s"] * result["threads"] / 60)
                 rows[title] = one["metrics"], f"< {minutes}" if minutes else "0"
     best = {c: max(metrics[c] for metrics, _ in rows.values()) for c in COLUMNS}
-    lines = [["", *COLUMNS, "training"]]
+    # Sphinx takes R@10 for an address.
+    lines = [["", *(c.replace("@", r"\@") for c in COLUMNS), "training"]]
     for title, (metrics, minutes) in rows.items():
         cells = [
             f"**{metrics[c]:.1f}**" if metrics[c] == best[c] else f"{metrics[c]:.1f}"

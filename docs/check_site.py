@@ -4,7 +4,8 @@
 
 Every page is opened by a headless Chromium in a frame as wide as a phone and in one as
 wide as a screen. Reported are pictures that do not load, formulas that are not set,
-links into the site that lead nowhere, page or place, and texts wider than their frame.
+links into the site that lead nowhere, page or place, metrics such as R@10 that became
+mail addresses, and texts wider than their frame.
 Links to other sites are not followed. The exit code is 1 if anything is wrong.
 """
 
@@ -52,7 +53,8 @@ async function visit(page, width) {
   }
   places[page] = [...inner.querySelectorAll("[id]")].map(e => e.id);
   for (const a of inner.querySelectorAll("a[href]"))
-    if (a.origin === location.origin) links.push([page, a.pathname, a.hash]);
+    if (a.protocol === "mailto:") found.push([page, `R@10 as an address: ${a.href}`]);
+    else if (a.origin === location.origin) links.push([page, a.pathname, a.hash]);
   frame.remove();
 }
 (async () => {
