@@ -22,6 +22,7 @@ import _common
 from ablations import ROWS as PARTS
 
 TABLES = Path(__file__).parents[1] / "docs" / "tables"
+_OF_ABLATIONS = ("P@1", "P@5", "PSP@5")
 COLUMNS = ("P@1", "P@3", "P@5", "nDCG@5", "PSP@1", "PSP@5", "R@10")
 
 # Of each data set, by name: row, suffix of its file, parameters.
@@ -146,16 +147,20 @@ def costs(name):
     return lines
 
 
-def ablations(path):
-    """Rows of the table of a file of `ablations.py`, the header first."""
-    result = json.loads(path.read_text())
-    rows, changes = result["rows"], PARTS[result["system"]]
-    columns = list(next(iter(rows.values())))[:-1]  # the last one is time
-    lines = [
-        [title, _settings(changes[title]), *(f"{row[c]:.1f}" for c in columns)]
-        for title, row in rows.items()
-    ]
-    return [["", "parameters", *columns], *lines]
+def ablations(system):
+    """Rows of the table of a system's files of `ablations.py`, the header first."""
+    paths = sorted(_common.RESULTS.glob(f"ablations-{system}-*.json"))
+    files = [json.loads(path.read_text()) for path in paths]
+    lines = [["", "parameters"]]
+    lines[0] += [f"{file['data']} {c}" for file in files for c in _OF_ABLATIONS]
+    for title, changed in PARTS[system].items():
+        measured = [file["rows"].get(title) for file in files]
+        cells = [
+            f"{row[c]:.1f}" if row else "" for row in measured for c in _OF_ABLATIONS
+        ]
+        if any(cells):
+            lines.append([title, _settings(changed), *cells])
+    return lines
 
 
 def _settings(changed):
@@ -173,8 +178,8 @@ def _write(name, lines):
 def write_tables():
     """Write a CSV file for each data set and each ablation that has results."""
     TABLES.mkdir(exist_ok=True)
-    for path in sorted(_common.RESULTS.glob("ablations-*.json")):
-        _write(path.stem, ablations(path))
+    for system in PARTS:
+        _write(f"ablations-{system}", ablations(system))
     for name in ROWS:
         lines = table(name)
         _write(name, lines)
