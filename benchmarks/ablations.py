@@ -44,6 +44,10 @@ ROWS = {
         "both guides": {},
         "both, label columns": dict(label_branch="multi-hot"),
         "both, names once": dict(label_reinforcement=None),
+        "random start, no guide": dict(
+            label_init="random", feature_weight=0, link_weight=0
+        ),
+        "random start, both guides": dict(label_init="random"),
     },
     # "-" of the paper's Reading is no attention in the branches.
     "treaderxml": {
