@@ -7,14 +7,17 @@ Rows are those of Tables 6 and 7 of GUDN, and of Table 3 of TReaderXML; of Light
 with and without its cycle, the last one for the same time as the first. `--documents`
 trains on so many, drawn from the training split; `--held-out 0.15` evaluates on that
 share of it instead of the test split. Every parameter of the classifier can be given.
+The file is written after each row; rows that it has are not trained again, unless
+`--rows` names them.
 """
 
 import argparse
+import json
 import time
 from pathlib import Path
 
 import numpy as np
-from _common import parse_parameters, write_json
+from _common import RESULTS, parse_parameters, write_json
 from sklearn.model_selection import train_test_split
 
 from skxmc import (
@@ -108,37 +111,51 @@ def main():
         given.setdefault("label_parents", data.label_parents)
         given.setdefault("parent_texts", data.get("parent_names"))
 
-    results = {}
-    for name in options.rows or ROWS[options.system]:
+    data_name = Path(options.data).name
+    about = {
+        "system": options.system,
+        "data": data_name,
+        "chapters": options.chapters,
+        "training_documents": len(texts),
+        "labels": Y.shape[1],
+        "split": split,
+        "test_documents": len(test_texts),
+        "parameters": {
+            key: value
+            for key, value in given.items()
+            if key not in ("label_texts", "label_parents", "parent_texts")
+        },
+    }
+    file = options.name or f"ablations-{options.system}-{data_name}"
+    rows = measured(file, about)
+    wanted = options.rows or [r for r in ROWS[options.system] if r not in rows]
+    for name in wanted:
         model = CLASSES[options.system](**given | ROWS[options.system][name])
         start = time.process_time()
         model.fit(texts, Y)
-        seconds = time.process_time() - start
+        minutes = round((time.process_time() - start) / 60, 1)
         ids, _ = model.predict_topk(test_texts, 5)
         report = ranking_report(Y_test, ids, (1, 3, 5), propensity(Y))
         row = {metric: round(100 * float(report[metric]), 2) for metric in METRICS}
-        results[name] = row | {"fit_core_minutes": round(seconds / 60, 1)}
-        print(f"{name:<34}", *row.values(), f"{seconds / 60:.1f} core-min", flush=True)
-    data_name = Path(options.data).name
-    shown = {
-        key: value
-        for key, value in given.items()
-        if key not in ("label_texts", "label_parents", "parent_texts")
-    }
-    write_json(
-        options.name or f"ablations-{options.system}-{data_name}",
-        {
-            "system": options.system,
-            "data": data_name,
-            "chapters": options.chapters,
-            "training_documents": len(texts),
-            "labels": Y.shape[1],
-            "split": split,
-            "test_documents": len(test_texts),
-            "parameters": shown,
-            "rows": results,
-        },
-    )
+        rows[name] = row | {"fit_core_minutes": minutes}
+        print(f"{name:<34}", *row.values(), f"{minutes} core-min", flush=True)
+        ordered = {r: rows[r] for r in ROWS[options.system] if r in rows}
+        write_json(file, {**about, "rows": ordered})
+
+
+def measured(file, about):
+    """Rows that a file of the same settings has; one of others is not touched."""
+    path = RESULTS / f"{file}.json"
+    if not path.exists():
+        return {}
+    there = json.loads(path.read_text())
+    for key, value in about.items():
+        if there[key] != value:
+            raise SystemExit(
+                f"{path} was measured with {key}={there[key]}, not {value}: remove it, "
+                "or give this run another --name."
+            )
+    return there["rows"]
 
 
 if __name__ == "__main__":
