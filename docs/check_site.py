@@ -5,8 +5,8 @@
 Every page is opened by a headless Chromium in a frame as wide as a phone and in one as
 wide as a screen. Reported are pictures that do not load, formulas that are not set,
 links into the site that lead nowhere, page or place, metrics such as R@10 that became
-mail addresses, and texts wider than their frame.
-Links to other sites are not followed. The exit code is 1 if anything is wrong.
+mail addresses, and texts wider than their frame. Links to other sites are not
+followed. The exit code is 1 if anything is wrong.
 """
 
 import argparse
