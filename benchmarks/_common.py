@@ -37,15 +37,21 @@ def _literal(text):
 
 
 def machine():
-    """Describe the machine: processor, cores, memory in GiB, system."""
+    """Describe the machine: processor, cores, memory in GiB, system.
+
+    "bf16" is whether the processor has instructions for it, so that models of
+    precision="auto" compute in it.
+    """
+    about = Path("/proc/cpuinfo").read_text()
     cpu = platform.processor() or "unknown"
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
+    for line in about.splitlines():
         if line.startswith("model name"):
             cpu = line.split(":", 1)[1].strip()
             break
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return {
         "cpu": cpu,
+        "bf16": "avx512_bf16" in about,
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(memory, 1),
         "system": platform.platform(),

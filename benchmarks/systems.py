@@ -57,13 +57,19 @@ ROWS = {
             f"{_TIBKAT} {_CLUSTERED} --n-shortlist 16 --head-learning-rate 2e-4",
         ),
         "LightXMLClassifier": ("-lightxml", f"{_TIBKAT} {_LIGHTXML}"),
-        "GUDNClassifier": ("-gudn", f"{_TIBKAT} {_GUDN} --max-epochs 2"),
+        "GUDNClassifier": (
+            "-gudn",
+            f"{_TIBKAT} {_GUDN} --label-length 16 --max-epochs 2",
+        ),
         "TReaderXMLClassifier": ("-treaderxml", f"{_WORDS} --max-length 100"),
     },
     "biotools-edam": {
         "GRankClassifier": ("", _BIOTOOLS),
         "LightXMLClassifier": ("-lightxml", f"{_BIOTOOLS} {_LIGHTXML}"),
-        "GUDNClassifier": ("-gudn", f"{_BIOTOOLS} {_GUDN} --max-epochs 3"),
+        "GUDNClassifier": (
+            "-gudn",
+            f"{_BIOTOOLS} {_GUDN} --label-length 32 --max-epochs 3",
+        ),
         "TReaderXMLClassifier": ("-treaderxml", f"{_WORDS} --max-length 200"),
     },
 }
@@ -112,7 +118,10 @@ def table(name):
         path = _path(f"quality-{name}{suffix}")
         if path.exists():
             result = json.loads(path.read_text())
-            rows[row] = result["metrics"], f"{result['fit_core_minutes']:.0f}"
+            minutes = f"{result['fit_core_minutes']:.0f}"
+            if result["machine"].get("bf16"):
+                minutes += " (bf16)"
+            rows[row] = result["metrics"], minutes
     path = _path(f"peers-{name}")
     if path.exists():
         result = json.loads(path.read_text())

@@ -49,7 +49,8 @@ def export_onnx(model, path, *, k=10):
     int64 of shape (n_docs, n_tokens), are what the model's tokenizer makes of texts,
     cut to its `max_length` and padded; any number of documents and tokens. The outputs
     are those of ``predict_topk``: ``ids``, int64, and ``probabilities``, float32, both
-    of shape (n_docs, k), padded with -1 and 0.
+    of shape (n_docs, k), padded with -1 and 0. They are computed in float32, while a
+    model that computes in bfloat16 or float16 (`precision`) gives fewer digits.
 
     Parameters
     ----------

@@ -15,7 +15,12 @@ from skxmc import (
 from skxmc.onnx import export_onnx
 
 TEXTS = dict(
-    max_length=16, n_layers=2, max_epochs=1, validation_fraction=0.1, random_state=0
+    max_length=16,
+    n_layers=2,
+    max_epochs=1,
+    validation_fraction=0.1,
+    precision="fp32",  # that of ONNX files, whatever this processor is good at
+    random_state=0,
 )
 FEW = dict(max_leaf_size=3, n_shortlist=2, predict_shortlist=2)
 

@@ -29,8 +29,9 @@ def elsewhere(systems, monkeypatch, tmp_path):
     return tmp_path
 
 
-def write_quality(folder, name, figure):
+def write_quality(folder, name, figure, **machine):
     content = {
+        "machine": machine,
         "metrics": dict.fromkeys(("P@1", "P@3", "P@5", "nDCG@5"), figure)
         | dict.fromkeys(("PSP@1", "PSP@5", "R@10"), 1.0),
         "fit_core_minutes": 7.4,
@@ -82,12 +83,12 @@ def test_ablations_are_those_of_the_results(systems, system):
 
 def test_the_best_is_bold(systems, elsewhere):
     write_quality(elsewhere, "quality-icd10cm", 50.04)
-    write_quality(elsewhere, "quality-icd10cm-gudn", 49.96)
+    write_quality(elsewhere, "quality-icd10cm-gudn", 49.96, bf16=True)
     header, first, second = systems.table("icd10cm")
     columns = [name.replace("\\", "") for name in header]
     assert columns == ["", *systems.COLUMNS, "training"]
     assert first == ["GRankClassifier", *["**50.0**"] * 4, *["**1.0**"] * 3, "7"]
-    assert second == ["GUDNClassifier", *["50.0"] * 4, *["**1.0**"] * 3, "7"]
+    assert second == ["GUDNClassifier", *["50.0"] * 4, *["**1.0**"] * 3, "7 (bf16)"]
 
 
 def test_only_what_is_missing_is_trained(systems, elsewhere):
