@@ -46,7 +46,7 @@ ROWS = {
         ),
         "GUDNClassifier": (
             "-gudn",
-            f"{_ICD} {_GUDN} --label-length 16 --max-epochs 3",
+            f"{_ICD} {_GUDN} --label-length 16 --max-epochs 3 --n-layers 1",
         ),
         "TReaderXMLClassifier": ("-treaderxml", f"{_WORDS} --max-length 32"),
     },

@@ -7,7 +7,7 @@ A folder holds
 - ``model.safetensors``: all tensors and arrays but those of the transformer;
 - ``labels.json``: lists of texts, such as label names and the words of a vectorizer;
 - ``encoder/`` and ``tokenizer/``, as transformers writes and reads them;
-- ``index.bin``, a graph of hnswlib, where label vectors are searched by one.
+- ``index.bin``, a graph of hnswlib, where labels or documents are searched by one.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from ._model_values import DamagedError, Reader, Writer, damaged
 
 # Of the folder. One that a version writes, it reads, and all later versions do or
 # say why not.
-FORMAT = 1
+FORMAT = 2
 
 
 def load(folder, *, device="auto", verify=True):
