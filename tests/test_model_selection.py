@@ -2,7 +2,10 @@
 
 import inspect
 import itertools
+import subprocess
+import sys
 import tracemalloc
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
@@ -26,6 +29,8 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.naive_bayes import BernoulliNB
 from sklearn.neighbors import KernelDensity, KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline, make_union
+from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils.validation import _num_samples
 
 from skxmc import GRankClassifier, LightDXMLClassifier
 from skxmc import model_selection as ours
@@ -68,15 +73,15 @@ class Frequent(ClassifierMixin, BaseEstimator):
 
     def predict_topk(self, X, k=5):
         each = self.best_[:k], self.shares_[:k].astype(np.float32)
-        return tuple(np.tile(row, (len(X), 1)) for row in each)
+        return tuple(np.tile(row, (_num_samples(X), 1)) for row in each)
 
     def predict_proba(self, X):
         ids, shares = self.predict_topk(X, self.n_best)
-        indptr = np.arange(len(X) + 1) * ids.shape[1]
-        shape = (len(X), len(self.classes_))
+        indptr = np.arange(len(ids) + 1) * ids.shape[1]
+        shape = (len(ids), len(self.classes_))
         return sp.csr_array((shares.ravel(), ids.ravel(), indptr), shape)
 
-    def score(self, X, y):
+    def score(self, X, y, sample_weight=None):
         return precision_at_k(y, self.predict_topk(X, 1)[0], 1)
 
 
@@ -914,7 +919,43 @@ def test_frozen_estimator(colours):
     assert np.isfinite(scores).all()
 
 
-def test_metadata_routing(colours):
+def test_sample_weight_is_routed_to_score(colours):
+    texts, Y, _ = colours
+    weights = np.arange(60) % 7
+    cv = MultilabelKFold(3)
+    expected, plain = [], []
+    for train, test in cv.split(texts, Y):
+        fitted = quick().fit(rows_of(texts, train), Y[train])
+        part = rows_of(texts, test), Y[test]
+        expected.append(fitted.score(*part, sample_weight=weights[test]))
+        plain.append(fitted.score(*part))
+    assert expected != plain
+    with sklearn.config_context(enable_metadata_routing=True):
+        for model in (quick(), make_pipeline(FunctionTransformer(), quick())):
+            last = model[-1] if isinstance(model, Pipeline) else model
+            last.set_score_request(sample_weight=True)
+            got = ours.cross_val_score(
+                model, texts, Y, cv=cv, params=dict(sample_weight=weights)
+            )
+            assert_array_equal(got, expected)
+            name = "lightdxmlclassifier__beta" if last is not model else "beta"
+            search = GridSearchCV(model, {name: [0.5]}, cv=cv, error_score="raise")
+            search.fit(texts, Y, sample_weight=weights)
+            got = [search.cv_results_[f"split{i}_test_score"][0] for i in range(3)]
+            assert_array_equal(got, expected)
+        # fit takes none, and a scorer that does not ask for them is not given any.
+        for scoring in (None, ranking_scorer("psp", 3)):
+            with pytest.raises((TypeError, ValueError), match="sample_weight"):
+                ours.cross_val_score(
+                    quick(),
+                    texts,
+                    Y,
+                    scoring=scoring,
+                    params=dict(sample_weight=weights),
+                )
+
+
+def test_metadata_routing_changes_nothing_else(colours):
     texts, Y, _ = colours
     scorer = ranking_report_scorer(ks=(1, 3))
     model = make_pipeline(TfidfVectorizer(), quick())
@@ -968,7 +1009,7 @@ def test_groups_are_routed(colours):
 def wide():
     """3,000 documents for 100,000 labels: 300 MB at a byte a score."""
     Y = make_xmc(3000, 100_000, kind="features", words_per_doc=1, random_state=0).Y
-    return [""] * 3000, Y
+    return ["text"] * 3000, Y
 
 
 def search_wide(texts, Y):
@@ -983,10 +1024,62 @@ def search_wide(texts, Y):
     return search.fit(texts, Y).predict_proba(texts)
 
 
+def letters():
+    return TfidfVectorizer(analyzer="char")
+
+
+def search_halving(X, Y):
+    search = sk.HalvingGridSearchCV(
+        Frequent(),
+        {"n_best": [5, 6, 7]},
+        min_resources=500,
+        cv=MultilabelKFold(2),
+        error_score="raise",
+    )
+    return search.fit(X, Y).predict_proba(X)
+
+
+def search_randomly(X, Y):
+    search = RandomizedSearchCV(
+        Frequent(), {"n_best": randint(5, 9)}, n_iter=2, cv=MultilabelKFold(2)
+    )
+    return search.fit(X, Y).predict_proba(X)
+
+
+def score_cached(X, Y):
+    with TemporaryDirectory() as folder:
+        model = make_pipeline(letters(), Frequent(), memory=folder)
+        return ours.cross_val_score(model, X, Y, cv=3)
+
+
+def score_column(X, Y):
+    column = ColumnTransformer([("letters", letters(), "text")])
+    table = pd.DataFrame({"text": X})
+    return ours.cross_val_score(make_pipeline(column, Frequent()), table, Y, cv=3)
+
+
+def score_union(X, Y):
+    model = make_pipeline(make_union(letters(), letters()), Frequent())
+    return ours.cross_val_score(model, X, Y, cv=3)
+
+
+def score_weighted(X, Y):
+    with sklearn.config_context(enable_metadata_routing=True):
+        model = Frequent().set_score_request(sample_weight=True)
+        params = dict(sample_weight=np.ones(len(X)))
+        return ours.cross_val_score(model, X, Y, cv=3, params=params)
+
+
 @pytest.mark.parametrize(
     "call",
     [
         search_wide,
+        search_randomly,
+        search_halving,
+        score_cached,
+        score_column,
+        score_union,
+        score_weighted,
         lambda X, Y: ours.cross_validate(
             Frequent(),
             X,
@@ -1001,11 +1094,31 @@ def search_wide(texts, Y):
         lambda X, Y: ours.cross_val_predict(
             Frequent(), X, Y, cv=3, method="predict_topk"
         ),
+        lambda X, Y: ours.cross_val_predict(
+            FrozenEstimator(Frequent().fit(X, Y)), X, Y, cv=3, method="predict_proba"
+        ),
         lambda X, Y: ours.learning_curve(
             Frequent(), X, Y, cv=3, train_sizes=[0.5, 1.0], error_score="raise"
         ),
+        lambda X, Y: ours.validation_curve(
+            Frequent(), X, Y, cv=3, param_name="n_best", param_range=[5, 9]
+        ),
     ],
-    ids=["grid search", "cross_validate", "predict_proba", "predict_topk", "curve"],
+    ids=[
+        "grid search",
+        "randomized search",
+        "halving search",
+        "pipeline",
+        "column",
+        "union",
+        "sample_weight",
+        "cross_validate",
+        "predict_proba",
+        "predict_topk",
+        "frozen",
+        "learning curve",
+        "validation curve",
+    ],
 )
 def test_no_dense_array(call, wide):
     tracemalloc.start()
@@ -1017,23 +1130,58 @@ def test_no_dense_array(call, wide):
     assert peak < 100e6
 
 
-def test_no_dense_array_of_a_classifier(wide):
-    X = sp.csr_array(np.random.default_rng(0).random((3000, 8)))
-    model = GRankClassifier(
-        label_dim=4,
-        max_epochs=1,
-        batch_size=256,
-        max_leaf_size=100,
-        n_shortlist=2,
-        predict_shortlist=2,
-        validation_fraction=0,
-        random_state=0,
+# tracemalloc does not see what torch holds.
+WIDE_SEARCH = """
+import resource, sys
+import numpy as np, scipy.sparse as sp, torch
+from sklearn.model_selection import GridSearchCV
+from skxmc import GRankClassifier
+from skxmc.datasets import make_xmc
+from skxmc.metrics import ranking_report_scorer
+from skxmc.model_selection import MultilabelKFold, cross_val_predict
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+
+torch.set_num_threads(1)
+X = sp.csr_array(np.random.default_rng(0).random((3000, 8)))
+Y = make_xmc(3000, 100_000, kind="features", words_per_doc=1, random_state=0).Y
+model = GRankClassifier(
+    label_dim=4,
+    max_epochs=1,
+    batch_size=256,
+    max_leaf_size=100,
+    n_shortlist=2,
+    predict_shortlist=2,
+    validation_fraction=0,
+    random_state=0,
+)
+model.fit(X, Y).predict_topk(X[:9])
+before = peak()
+if sys.argv[1] == "dense":
+    torch.ones(3000, 100_000, dtype=torch.bool)
+search = GridSearchCV(
+    model,
+    {"head_learning_rate": [1e-3, 1e-2]},
+    cv=MultilabelKFold(2),
+    scoring=ranking_report_scorer(),
+    refit="PSP@5",
+    error_score="raise",
+)
+search.fit(X, Y)
+proba = cross_val_predict(model, X, Y, cv=2, method="predict_proba")
+assert proba.shape == (3000, 100_000) and proba.nnz == 3000 * model.top_k
+print(peak() - before)
+"""
+
+
+@pytest.mark.parametrize("kind", ["sparse", "dense"])
+def test_memory_of_a_search(kind):
+    pytest.importorskip("resource")
+    done = subprocess.run(
+        [sys.executable, "-c", WIDE_SEARCH, kind],
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    tracemalloc.start()
-    try:
-        proba = ours.cross_val_predict(model, X, wide[1], cv=2, method="predict_proba")
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert proba.shape == (3000, 100_000) and proba.nnz == 3000 * model.top_k
-    assert peak < 100e6
+    assert (float(done.stdout) < 200) == (kind == "sparse")
