@@ -72,6 +72,10 @@ def main():
 
     report = ranking_report(Y_test, ids, (1, 3, 5), propensity(Y))
     report |= ranking_report(Y_test, ids, (10, 100))
+    # Nearest documents, and memory of any kind, know what they have seen.
+    known = set(texts)
+    new = np.array([text not in known for text in test_texts])
+    report_new = ranking_report(Y_test[new], ids[new], (1, 5), propensity(Y))
     kept = ["P@1", "P@3", "P@5", "nDCG@3", "nDCG@5", "PSP@1", "PSP@3", "PSP@5"]
     kept += ["R@10", "R@100"]
     for name in about:
@@ -84,6 +88,11 @@ def main():
         "label_texts": not options.no_label_texts,
         "parameters": parameters,
         "metrics": {name: round(100 * float(report[name]), 2) for name in kept},
+        "repeated_test_documents": int((~new).sum()),
+        "metrics_without_repeated": {
+            name: round(100 * float(report_new[name]), 2)
+            for name in ("P@1", "P@5", "PSP@1", "PSP@5")
+        },
         "held_out_P@5_by_epoch": [e.get("score") for e in model.history_],
         "fit_s": round(fitted - start, 1),
         "fit_core_minutes": round((fitted_cpu - start_cpu) / 60, 1),
