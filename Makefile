@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DOCS_STAMP := $(VENV)/.installed-docs
 # Without an NVIDIA GPU the CPU build of torch will do; it is 3 GB smaller.
 TORCH ?= $(if $(shell command -v nvidia-smi),torch,torch==2.13.0)
 # Debian's python3 comes without venv, and hnswlib is compiled on install.
@@ -32,13 +33,13 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-docs: $(STAMP)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[docs]"
+docs: $(DOCS_STAMP)
 	$(BIN)/sphinx-build -W -b html $(SPHINXOPTS) docs docs/_build/html
 
 # Links, pictures and the width of a phone, in a headless browser.
 site-check: docs
-	command -v chromium >/dev/null || apt-get install -y -qq chromium
+	command -v chromium >/dev/null || \
+		{ apt-get update -qq && apt-get install -y -qq chromium; }
 	$(BIN)/python docs/check_site.py docs/_build/html
 
 # torch first: the dependencies would otherwise bring the build of their choice.
@@ -50,6 +51,10 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -c "import torch" 2>/dev/null || \
 		$(BIN)/pip install --quiet --disable-pip-version-check $(TORCH)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[test]"
+	touch $@
+
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[docs]"
 	touch $@
 
 clean:
