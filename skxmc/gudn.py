@@ -6,12 +6,11 @@ import warnings
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.functional import mse_loss
 
 from ._validation import check_choice, check_number
 from .lightxml import LightXMLNetwork, RecallingXMCClassifier
 from .nn.encoders import FeatureVectors
-from .nn.losses import at_least_float32
+from .nn.losses import feature_loss
 from .nn.text import Tokens, tokenize
 
 
@@ -244,42 +243,6 @@ class GUDNNetwork(LightXMLNetwork):
         if self.guide is None:
             return total
         return total + super().floats_per_document(self.label_length)
-
-
-def feature_loss(texts, labels, *, reduction="mean"):
-    r"""Squared distance of texts and label names: Eq. 3 of GUDN [1]_.
-
-    .. math:: \frac{1}{2n} \sum_i \lVert E_{t,i} - E_{l,i} \rVert^2
-
-    Parameters
-    ----------
-    texts, labels : tensors of shape (n_docs, dim)
-    reduction : {"mean", "sum"}, default="mean"
-        Mean of the squares over documents and dimensions, as the released code has
-        it, or the equation.
-
-    Returns
-    -------
-    tensor of shape (), float32 (float64 for float64 vectors)
-
-    References
-    ----------
-    .. [1] Wang et al., GUDN: A Novel Guide Network with Label Reinforcement Strategy
-       for Extreme Multi-label Text Classification, 2022.
-
-    Examples
-    --------
-    >>> import torch
-    >>> feature_loss(torch.zeros(1, 4), torch.ones(1, 4), reduction="sum")
-    tensor(2.)
-    """
-    texts, labels = (
-        at_least_float32(texts),
-        at_least_float32(labels),
-    )  # squares overflow
-    if reduction == "mean":
-        return mse_loss(texts, labels)
-    return (texts - labels).square().sum() / (2 * max(len(texts), 1))
 
 
 class LabelNames:

@@ -13,6 +13,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from skxmc.nn.losses import (
     bce_loss,
     bce_loss_all,
+    feature_loss,
     grank_loss,
     grank_loss_all,
     log_distance_loss,
@@ -504,3 +505,35 @@ def test_log_distance_of_no_pairs_is_nothing():
     loss = log_distance_loss(docs, torch.ones(0, 3))
     loss.backward()
     assert loss == 0
+
+
+@pytest.mark.parametrize("n_docs, dim", [(1, 1), (3, 5), (8, 2)])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_feature_loss_and_its_gradient(n_docs, dim, reduction):
+    torch.manual_seed(0)
+    texts, labels = torch.randn(2, n_docs, dim, dtype=torch.float64).unbind()
+    pairs = zip(texts.flatten().tolist(), labels.flatten().tolist(), strict=True)
+    total = sum((one - two) ** 2 for one, two in pairs)
+    texts.requires_grad_()
+    labels.requires_grad_()
+    loss = feature_loss(texts, labels, reduction=reduction)
+    assert loss.dtype == torch.float64
+    divisor = n_docs * dim if reduction == "mean" else 2 * n_docs
+    assert loss.item() == pytest.approx(total / divisor)
+    loss.backward()
+    gap = (texts - labels).detach()
+    expected = 2 * gap / (n_docs * dim) if reduction == "mean" else gap / n_docs
+    torch.testing.assert_close(texts.grad, expected)
+    torch.testing.assert_close(labels.grad, -expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("reduction, expected", [("mean", 4.0e8), ("sum", 3.2e9)])
+def test_feature_loss_of_large_half_precision(dtype, reduction, expected):
+    # Squares pass 65504, where float16 ends.
+    texts = torch.full((2, 16), 1e4, dtype=dtype, requires_grad=True)
+    loss = feature_loss(texts, -texts.detach(), reduction=reduction)
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(expected, rel=0.01)
+    loss.backward()
+    assert texts.grad.isfinite().all() and (texts.grad != 0).all()

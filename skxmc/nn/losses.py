@@ -1,7 +1,7 @@
 """Losses, each with its equation number."""
 
 import torch
-from torch.nn.functional import softplus
+from torch.nn.functional import mse_loss, softplus
 
 # Stands for minus infinity: exp of it is 0, and unlike -inf it leaves the
 # gradient of an empty group 0 rather than NaN.
@@ -239,3 +239,37 @@ def log_distance_loss(docs, labels):
     """
     gaps = at_least_float32(docs) - at_least_float32(labels)
     return gaps.square().sum(dim=1).log1p().sum() / max(len(gaps), 1)
+
+
+def feature_loss(texts, labels, *, reduction="mean"):
+    r"""Squared distance of texts and label names: Eq. 3 of GUDN [1]_.
+
+    .. math:: \frac{1}{2n} \sum_i \lVert E_{t,i} - E_{l,i} \rVert^2
+
+    Parameters
+    ----------
+    texts, labels : tensors of shape (n_docs, dim)
+    reduction : {"mean", "sum"}, default="mean"
+        Mean of the squares over documents and dimensions, as the released code has
+        it, or the equation.
+
+    Returns
+    -------
+    tensor of shape (), float32 (float64 for float64 vectors)
+
+    References
+    ----------
+    .. [1] Wang et al., GUDN: A Novel Guide Network with Label Reinforcement Strategy
+       for Extreme Multi-label Text Classification, 2022.
+
+    Examples
+    --------
+    >>> import torch
+    >>> feature_loss(torch.zeros(1, 4), torch.ones(1, 4), reduction="sum")
+    tensor(2.)
+    """
+    # Squares of half precision overflow.
+    texts, labels = at_least_float32(texts), at_least_float32(labels)
+    if reduction == "mean":
+        return mse_loss(texts, labels)
+    return (texts - labels).square().sum() / (2 * max(len(texts), 1))
