@@ -4,20 +4,22 @@ import csv
 import json
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
 
-def read_rows(path, columns, *, others=False):
+def read_rows(path, columns, *, others=False, n_rows=4096):
     """Yield rows as dicts that hold `columns`, with where each stands.
 
-    Without `others` a Parquet file's other columns are not read.
+    Without `others` a Parquet file's other columns are not read; `n_rows` of it are
+    in memory at once, of other files one.
     """
     kind = path.suffix.lower()
     readers = {".csv": _csv, ".tsv": _csv, ".jsonl": _jsonl, ".ndjson": _jsonl}
-    readers[".parquet"] = _parquet
+    readers[".parquet"] = partial(_parquet, others=others, n_rows=n_rows)
     if kind not in readers:
         raise ValueError(
             f"{path} is no table that can be read: the name must end in "
@@ -25,7 +27,7 @@ def read_rows(path, columns, *, others=False):
         )
     where = f"{path}, line 1"
     try:
-        for where, row in readers[kind](path, columns, others):
+        for where, row in readers[kind](path, columns):
             yield where, row
     except UnicodeDecodeError as error:
         raise ValueError(
@@ -33,7 +35,7 @@ def read_rows(path, columns, *, others=False):
         ) from error
 
 
-def _csv(path, columns, others):
+def _csv(path, columns):
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # texts are longer than 128 KiB
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     with path.open(newline="", encoding="utf-8-sig") as file:
@@ -60,7 +62,7 @@ def _csv(path, columns, others):
             yield where, row
 
 
-def _jsonl(path, columns, others):
+def _jsonl(path, columns):
     with path.open("rb") as file:
         for where, row in read_objects(file, f"{path}, line"):
             _check_columns(where, columns, list(row))
@@ -90,7 +92,7 @@ def read_objects(file, prefix):
         yield where, row
 
 
-def _parquet(path, columns, others):
+def _parquet(path, columns, others, n_rows):
     try:
         from pyarrow.parquet import ParquetFile
     except ImportError as error:
@@ -98,12 +100,14 @@ def _parquet(path, columns, others):
             f"{path} needs pyarrow, which is not installed: pip install pyarrow."
         ) from error
     try:
-        file = ParquetFile(path)
+        # Otherwise a row group is in memory as a whole, and that may be the file.
+        file = ParquetFile(path, buffer_size=2**16, pre_buffer=False)
     except ValueError as error:
         raise ValueError(f"{path} is no Parquet file: {error}") from error
     _check_columns(path, columns, file.schema_arrow.names)
     i = 0
-    for batch in file.iter_batches(columns=None if others else list(columns)):
+    columns = None if others else list(columns)
+    for batch in file.iter_batches(n_rows, columns=columns):
         for row in batch.to_pylist():
             i += 1
             yield f"{path}, row {i}", row

@@ -3,12 +3,14 @@
 import ast
 import contextlib
 import json
+import math
 import sys
 import warnings
 from pathlib import Path
 
 import click
 import numpy as np
+from tqdm import tqdm
 
 SYSTEMS = {
     "grank": "GRankClassifier",
@@ -17,6 +19,10 @@ SYSTEMS = {
     "lightxml": "LightXMLClassifier",
     "treaderxml": "TReaderXMLClassifier",
 }
+# Documents between two steps of evaluate's progress; several batches of any system.
+_EVALUATED_AT_ONCE = 1024
+# Longer lists are shown by their length.
+_SHORT = 10
 
 _columns = (
     click.option("--text", default="text", show_default=True, help="Column of texts."),
@@ -40,6 +46,10 @@ def _with_columns(command):
     return command
 
 
+# RuntimeError is what libraries say: hnswlib, torch, pyarrow (NotImplementedError).
+_WRONG = ValueError, TypeError, OSError, ImportError, MemoryError, RuntimeError
+
+
 class _Commands(click.Group):
     """Commands whose errors are messages: 1 is the exit code, of usage 2."""
 
@@ -51,10 +61,10 @@ class _Commands(click.Group):
             with warnings.catch_warnings():
                 warnings.showwarning = show
                 return super().invoke(context)
-        except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
-            if isinstance(error, BrokenPipeError):
-                raise
-            raise click.ClickException(str(error)) from error
+        except (BrokenPipeError, click.Abort, click.exceptions.Exit):
+            raise
+        except _WRONG as error:
+            raise click.ClickException(str(error) or repr(error)) from error
 
 
 _EXAMPLE = """\b
@@ -117,7 +127,8 @@ def main():
     "--label-texts/--no-label-texts",
     default=True,
     show_default=True,
-    help="Let the classifier read the names of labels, where it can.",
+    help="Let the classifier read the names of labels, and the hierarchy above them, "
+    "where it can.",
 )
 @click.option("--quiet", is_flag=True, help="No progress on standard error.")
 @_with_columns
@@ -145,8 +156,9 @@ def train(data, model, system, settings, label_texts, quiet, text, labels, separ
     check_target(model)  # before hours of training
     documents = _training_part(data, text, labels, separator)
     given = {"label_names": documents.label_codes or documents.label_names}
-    if label_texts and "label_texts" in known and documents.label_names:
-        given["label_texts"] = documents.label_names
+    if label_texts:
+        about = _about_labels(documents, parameters)
+        given |= {name: value for name, value in about.items() if name in known}
     classifier = kind(**given | parameters)
     classifier.fit(documents.texts, documents.Y)
     classifier.save_pretrained(model)
@@ -199,16 +211,19 @@ def predict(model, texts, k, text, batch):
     import skxmc
 
     classifier = skxmc.load(model)
-    for rows in _batches(texts, text, batch):
-        documents = [row[text] for row in rows]
-        names, scores = classifier.predict_topk(documents, k=k, return_names=True)
-        for row, labels, values in zip(rows, names, scores, strict=True):
-            kept = [label is not None for label in labels]
-            # Not "labels": there the truth may stand.
-            row["predicted"] = labels[kept].tolist()
-            row["predicted_scores"] = [round(float(x), 6) for x in values[kept]]
-            _print(row)
-        sys.stdout.flush()
+    # Answers on a terminal are progress themselves, and a line would stand in them.
+    with _progress("predicting", hidden=sys.stdout.isatty()) as bar:
+        for rows in _batches(texts, text, batch):
+            documents = [row[text] for row in rows]
+            names, scores = classifier.predict_topk(documents, k=k, return_names=True)
+            for row, labels, values in zip(rows, names, scores, strict=True):
+                kept = [label is not None for label in labels]
+                # Not "labels": there the truth may stand.
+                row["predicted"] = labels[kept].tolist()
+                row["predicted_scores"] = [round(float(x), 6) for x in values[kept]]
+                _print(row)
+            sys.stdout.flush()
+            bar.update(len(rows))
 
 
 @main.command(epilog="Example: skxmc evaluate model later-tickets.csv -k 1 -k 10")
@@ -237,7 +252,7 @@ def evaluate(model, data, ks, text, labels, separator):
     classifier = skxmc.load(model)
     known = [str(name) for name in classifier.label_names_]
     documents = _test_part(data, text, labels, separator, known)
-    ids, _ = classifier.predict_topk(documents.texts, k=max(ks))
+    ids = _best_labels(classifier, documents.texts, max(ks))
     n_new = documents.Y.shape[1] - len(known)
     counts = np.append(classifier.label_counts_, np.zeros(n_new, np.int64))
     weights = propensity_from_counts(counts, classifier.n_docs_)
@@ -254,8 +269,7 @@ def inspect(model):
 
     classifier = skxmc.load(model)
     config = json.loads((model / "config.json").read_text(encoding="utf-8"))
-    parameters = classifier.get_params(deep=False)
-    short = {n: v for n, v in parameters.items() if isinstance(v, (int, float, str))}
+    parameters = classifier.get_params(deep=False).items()
     _print(
         {
             "class": type(classifier).__name__,
@@ -264,7 +278,7 @@ def inspect(model):
             "labels": classifier.n_labels_,
             "labels_without_documents": int((classifier.label_counts_ == 0).sum()),
             "bytes": sum(file["bytes"] for file in config["files"].values()),
-            "parameters": short,
+            "parameters": {name: _shown(value) for name, value in parameters},
             "history": getattr(classifier, "history_", None),
         },
         indent=1,
@@ -286,6 +300,18 @@ def _setting(text):
                 "NAME=VALUE, the value as JSON or a word."
             ) from error
     return name, value
+
+
+def _about_labels(documents, parameters):
+    """What a system may know of labels; `parameters` come first."""
+    about = {}
+    if documents.label_names:
+        about["label_texts"] = documents.label_names
+    # Their names belong to this hierarchy, not to one that --set gives.
+    if documents.get("parent_names") and "label_parents" not in parameters:
+        about["label_parents"] = documents.label_parents
+        about["parent_texts"] = documents.parent_names
+    return about
 
 
 def _training_part(data, *columns):
@@ -327,10 +353,38 @@ def _texts_of(data, path, part):
     return data
 
 
+def _progress(title, total=None, hidden=False):
+    """A line on standard error if that is a terminal."""
+    disable = hidden or None  # None looks whether it is
+    return tqdm(desc=title, total=total, unit="doc", disable=disable)
+
+
+def _best_labels(classifier, texts, k):
+    parts = []
+    with _progress("evaluating", len(texts)) as bar:
+        for start in range(0, len(texts) or 1, _EVALUATED_AT_ONCE):
+            some = texts[start : start + _EVALUATED_AT_ONCE]
+            parts.append(classifier.predict_topk(some, k=k)[0])
+            bar.update(len(some))
+    return np.concatenate(parts)
+
+
+def _shown(value):
+    """A parameter as JSON that fits a screen."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    kind = type(value).__name__
+    if hasattr(value, "shape"):
+        return f"{kind} of shape {value.shape}"
+    if isinstance(value, (list, tuple)) and len(value) <= _SHORT:
+        return [_shown(part) for part in value]
+    return f"{kind} of length {len(value)}" if hasattr(value, "__len__") else kind
+
+
 def _batches(path, text, size):
     rows = []
     try:
-        for where, row in _rows(path, text):
+        for where, row in _rows(path, text, size):
             if not isinstance(row.get(text), str):
                 raise ValueError(f"{where} has no text in its field {text!r}.")
             rows.append(row)
@@ -345,11 +399,11 @@ def _batches(path, text, size):
         yield rows
 
 
-def _rows(path, text):
+def _rows(path, text, size):
     from skxmc._tables import read_objects, read_rows
 
     if path.suffix.lower() in (".csv", ".tsv", ".parquet"):
-        yield from read_rows(path, (text,), others=True)
+        yield from read_rows(path, (text,), others=True, n_rows=size)
         return
     with click.open_file(path, "rb") as file:
         yield from read_objects(file, "Line")
@@ -357,8 +411,26 @@ def _rows(path, text):
 
 def _print(content, indent=None):
     for ascii in (False, True):  # half an emoji is no UTF-8, but can be escaped
-        # The dates of a Parquet file become texts.
-        text = json.dumps(content, ensure_ascii=ascii, indent=indent, default=str)
+        text = _json(content, ensure_ascii=ascii, indent=indent)
         with contextlib.suppress(UnicodeEncodeError):
             click.echo(text.encode("utf-8"))
             return
+
+
+def _json(content, **options):
+    options["default"] = str  # the dates of a Parquet file
+    try:
+        return json.dumps(content, allow_nan=False, **options)
+    except ValueError:
+        return json.dumps(_finite(content), allow_nan=False, **options)
+
+
+def _finite(content):
+    """The same with null for NaN and infinities, which JSON does not have."""
+    if isinstance(content, dict):
+        return {name: _finite(value) for name, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return list(map(_finite, content))
+    if isinstance(content, float) and not math.isfinite(content):
+        return None
+    return content

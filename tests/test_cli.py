@@ -1,7 +1,10 @@
-"""The command line, in this process but for four times."""
+"""The command line, in this process but for six times."""
 
+import contextlib
 import datetime
+import io
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -10,6 +13,7 @@ import threading
 from importlib.metadata import entry_points, version
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -339,6 +343,46 @@ def test_label_texts(tmp_path, table, colours):
     assert loaded.label_names_.tolist() == sorted(colours[2])
 
 
+PARENTS = dict(
+    label_parents=["0"] * 6 + ["1 0"] + ["1"] * 5,
+    parent_names=["colour", "animal"],
+    parent_parents=["", ""],
+)
+
+
+@pytest.mark.parametrize(
+    "args, parents, texts",
+    [
+        ((), [[1, 0]] * 6 + [[1, 1]] + [[0, 1]] * 5, ["colour", "animal"]),
+        (("--no-label-texts",), "clusters", None),
+        (("--set=label_parents=null",), None, None),
+        (
+            ("--set=parent_texts=['a', 'b']",),
+            [[1, 0]] * 6 + [[1, 1]] + 5 * [[0, 1]],
+            "ab",
+        ),
+    ],
+)
+def test_hierarchy_of_a_folder(tmp_path, rows, colours, args, parents, texts):
+    names = colours[2]
+    raw = write_folder(tmp_path / "raw", rows, names, label_names=names, **PARENTS)
+    small = ("max_epochs=1", "word_dim=8", "n_heads=2", "label_dim=8")
+    args = ["--system", "treaderxml", *(f"--set={name}" for name in small), *args]
+    run("train", raw, tmp_path / "model", *args, "--quiet")
+    loaded = skxmc.load(tmp_path / "model")
+    found = loaded.label_parents
+    assert (found.toarray().tolist() if sp.issparse(found) else found) == parents
+    assert loaded.parent_texts == (texts and list(texts))
+    n_parents = len(texts) if texts else {None: 0, "clusters": 1}[parents]
+    assert loaded.teacher_.knowledge.shape[1] == 12 + n_parents
+
+
+def test_hierarchy_is_for_whom_it_is_known(tmp_path, rows, colours):
+    names = colours[2]
+    raw = write_folder(tmp_path / "raw", rows, names, label_names=names, **PARENTS)
+    assert train(raw, tmp_path / "model")["labels"] == 12  # LightDXML has none
+
+
 def test_settings_that_are_refused(tmp_path, table):
     start = ("train", table, tmp_path / "model", *QUICK)
     message = refused("has no parameter 'colour'", *start, "--set", "colour=1", code=2)
@@ -355,10 +399,12 @@ def test_settings_that_are_refused(tmp_path, table):
 
 
 def test_python_words_as_settings(tmp_path, table):
-    args = ("train", table, tmp_path / "model", *QUICK, "--set", "early_stopping=False")
-    result = CliRunner().invoke(main, list(map(str, args)))
-    # Understood or refused.
-    assert result.exit_code or not skxmc.load(tmp_path / "model").early_stopping
+    # run demands exit code 0.
+    words = ("early_stopping=False", "resume=False", "clip_norm=None")
+    train(table, tmp_path / "model", *(f"--set={word}" for word in words))
+    loaded = skxmc.load(tmp_path / "model")
+    assert loaded.early_stopping is False and loaded.resume is False
+    assert loaded.clip_norm is None
 
 
 def test_unknown_settings_are_refused_before_the_data_are_read(tmp_path, table):
@@ -509,6 +555,24 @@ def test_predict_keeps_the_dates_of_a_table(tmp_path, model):
     parquet.write_table(pyarrow.table({"text": ["fox", "cat"], "day": days}), path)
     found = answers(run("predict", model, path))
     assert [row["day"] for row in found] == ["2026-01-01", "2026-01-02"]
+
+
+def test_predict_writes_null_for_what_json_lacks(tmp_path, model):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "new.parquet"
+    more = [{"x": [1.5, math.nan]}, {"x": [-math.inf]}]
+    columns = {"text": ["fox", "石油"], "price": [math.nan, 2.5], "more": more}
+    parquet.write_table(pyarrow.table(columns), path)
+    lines = '{"text": "fox", "price": NaN}\n{"text": "cat", "price": 1e999}\n'
+    of_table = run("predict", model, path)
+    for result in (of_table, run("predict", model, input=lines)):
+        for word in ("NaN", "Infinity"):
+            assert word not in result.stdout
+        assert answers(result)[0]["price"] is None
+    found = answers(of_table)
+    assert found[1]["price"] == 2.5 and found[1]["text"] == "石油"
+    assert [row["more"] for row in found] == [{"x": [1.5, None]}, {"x": [None]}]
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
@@ -698,6 +762,115 @@ def test_predict_into_a_closed_pipe(stream):
     assert stream["errors"] == "" and stream["code"] == 1
 
 
+MEASURED = """
+import sys
+from pathlib import Path
+from skxmc.cli import main
+_, model, *tables = sys.argv
+for table in tables:
+    main(["predict", model, table, "--batch", "100"], standalone_mode=False)
+    lines = Path("/proc/self/status").read_text().splitlines()
+    peak = next(line.split()[1] for line in lines if line.startswith("VmHWM"))
+    print(int(peak) / 1024, file=sys.stderr)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_predict_needs_no_more_memory_for_more_rows(tmp_path, model, suffix):
+    # 50 MB that do not shrink: random texts, in Parquet in one row group.
+    rows = [dict(text="fox", labels=[os.urandom(1000).hex()]) for _ in range(25_000)]
+    tables = [write_table(tmp_path / f"{n}.{suffix}", rows[:n]) for n in (500, 25_000)]
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED, str(model), *map(str, tables)],
+        capture_output=True,
+        timeout=120,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    before, after = map(float, done.stderr.split())
+    assert len(done.stdout.splitlines()) == 25_500
+    assert after - before < 25
+
+
+class Terminal(io.TextIOWrapper):
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def on_a_terminal():
+    """What a command writes on standard error, and out, where they are terminals."""
+
+    def run(*args, output=io.TextIOWrapper):
+        out, err = output(io.BytesIO(), "utf-8"), Terminal(io.BytesIO(), "utf-8")
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            main(list(map(str, args)), standalone_mode=False)
+        for stream in (out, err):
+            stream.flush()
+        return [stream.buffer.getvalue().decode() for stream in (out, err)]
+
+    return run
+
+
+def test_progress_of_predict(model, table, on_a_terminal):
+    answered, shown = on_a_terminal("predict", model, table, "--batch", 7)
+    assert answered == run("predict", model, table, "--batch", 7).stdout
+    assert "predicting: 60doc" in shown.split("\r")[-1]
+    # Answers on a terminal are not written over.
+    same, shown = on_a_terminal("predict", model, table, output=Terminal)
+    assert len(same.splitlines()) == 60 and shown == ""
+
+
+def test_progress_of_evaluate(model, table, on_a_terminal, monkeypatch):
+    for n in (60, 25, 1):  # the same in parts of any size
+        monkeypatch.setattr("skxmc.cli._EVALUATED_AT_ONCE", n)
+        printed, shown = on_a_terminal("evaluate", model, table)
+        assert printed == run("evaluate", model, table).stdout
+        assert "evaluating: 100%" in shown and "60/60" in shown
+        assert "evaluating:   0%" in shown
+
+
+# --------------------------------------------- what libraries say of bad input
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, NotImplementedError, RecursionError])
+def test_errors_of_libraries(model, table, classifier, monkeypatch, kind):
+    def failed(self, X, k, **_):
+        raise kind("Cannot return the results in a contiguous 2D array")
+
+    monkeypatch.setattr(type(classifier), "predict_topk", failed)
+    refused("Error: Cannot return the results", "predict", model, table)
+    refused("Error: Cannot return the results", "evaluate", model, table)
+    # Who looks for a bug has the traceback.
+    with pytest.raises(click.ClickException) as caught:
+        main(["predict", str(model), str(table)], standalone_mode=False)
+    assert type(caught.value.__cause__) is kind
+    assert caught.traceback[-1].name == "invoke"
+
+
+def test_errors_without_a_message(model, table, classifier, monkeypatch):
+    def failed(self, X, k, **_):
+        raise MemoryError
+
+    monkeypatch.setattr(type(classifier), "predict_topk", failed)
+    refused("Error: MemoryError()", "predict", model, table)
+
+
+def test_parquet_that_pyarrow_cannot_read(tmp_path, model, rows, monkeypatch):
+    path = write_table(tmp_path / "new.parquet", rows)
+    pyarrow = pytest.importorskip("pyarrow")
+
+    def failed(*_, **__):
+        raise pyarrow.ArrowNotImplementedError("Support for codec 'lzo' not built")
+        yield
+
+    parquet = pytest.importorskip("pyarrow.parquet")
+    monkeypatch.setattr(parquet.ParquetFile, "iter_batches", failed)
+    refused("codec 'lzo' not built", "predict", model, path)
+    refused("codec 'lzo' not built", "evaluate", model, path)
+    refused("codec 'lzo' not built", "train", path, tmp_path / "new", *QUICK)
+
+
 # --------------------------------------------------------------------- evaluate
 
 
@@ -847,9 +1020,50 @@ def test_inspect(model, classifier):
     assert found["bytes"] == sum(sizes.values()) - sizes["config.json"]
     assert found["history"] == classifier.history_
     expected = classifier.get_params()
+    assert list(found["parameters"]) == list(expected)
     assert found["parameters"]["max_epochs"] == 2
     for name, value in found["parameters"].items():
-        assert expected[name] == value
+        if name in ("label_names", "label_texts"):
+            assert value == "list of length 12"
+        else:
+            # A tuple is a list in JSON.
+            assert json.loads(json.dumps(expected[name])) == value
+
+
+def test_inspect_shows_every_parameter(tmp_path, colours):
+    small = dict(max_epochs=1, word_dim=8, n_heads=2, random_state=0)
+    names = colours[2]
+    given = dict(
+        label_parents=sp.csr_matrix(np.ones((12, 2))),
+        parent_texts=["colour", "animal"],
+        label_names=np.array(names),
+        token_vectors={name: np.ones(8) for name in names},
+        label_texts=None,
+        swa_start=0.5,
+        early_stopping=False,
+    )
+    classifier = skxmc.TReaderXMLClassifier(**small | given)
+    classifier.fit(colours[0], colours[1]).save_pretrained(tmp_path / "model")
+    found = json.loads(run("inspect", tmp_path / "model").stdout)["parameters"]
+    assert list(found) == list(classifier.get_params())
+    assert {name: found[name] for name in given} == {
+        "label_parents": "csr_matrix of shape (12, 2)",
+        "parent_texts": ["colour", "animal"],
+        "label_names": "ndarray of shape (12,)",
+        "token_vectors": "dict of length 12",
+        "label_texts": None,
+        "swa_start": 0.5,
+        "early_stopping": False,
+    }
+
+
+def test_inspect_of_an_ensemble(tmp_path, colours):
+    one = skxmc.LightDXMLClassifier(max_epochs=1, label_dim=8, random_state=0)
+    ensemble = skxmc.EnsembleClassifier([("a", one), ("b", one)])
+    ensemble.fit(colours[0], colours[1]).save_pretrained(tmp_path / "model")
+    found = json.loads(run("inspect", tmp_path / "model").stdout)["parameters"]
+    members = [[name, "LightDXMLClassifier"] for name in "ab"]
+    assert found["estimators"] == members and found["weights"] is None
 
 
 def test_inspect_labels_without_documents(tmp_path, rows, colours):
