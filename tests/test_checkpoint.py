@@ -252,20 +252,37 @@ SCRIPT = """
     texts, Y = {texts!r}, np.array({Y!r})
     import scipy.sparse as sp
     checkpoint._EVERY = 0
-    step, done = training._Descent.step, [0]
+    step, write, done = training._Descent.step, torch.save, [0]
     def counting(self, loss, *, last):
         if done[0] == {n_steps}:
             os.kill(os.getpid(), signal.SIGKILL)
         done[0] += 1
         return step(self, loss, last=last)
+    def writing(state, file):
+        if done[0] + 1 == {n_steps} and {in_write}:
+            file.write(b"half of a state")
+            file.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+        write(state, file)
     training._Descent.step = counting
+    torch.save = writing
     model = test_checkpoint.make({case!r}, {encoder!r}, {names!r}, {folder!r})
     model.fit(texts, sp.csr_array(Y.astype(float)))
 """
 
 
-@pytest.mark.parametrize("case", ["X-GRank, clustered", "LightDXML"])
-def test_a_real_kill(case, tiny_encoder, colours, tmp_path):
+@pytest.mark.parametrize(
+    "case, n_steps, in_write",
+    [
+        ("X-GRank, clustered", 6, False),
+        ("LightXML", 3, False),
+        ("LightDXML", 6, False),
+        ("LightDXML", 5, True),
+        ("TReaderXML", 4, True),
+        ("GUDN", 5, False),
+    ],
+)
+def test_a_real_kill(case, n_steps, in_write, tiny_encoder, colours, tmp_path):
     texts, Y, names = colours
     script = textwrap.dedent(SCRIPT).format(
         tests=str(__file__).rpartition("/")[0],
@@ -275,11 +292,17 @@ def test_a_real_kill(case, tiny_encoder, colours, tmp_path):
         case=case,
         encoder=tiny_encoder,
         folder=str(tmp_path),
-        n_steps=6,
+        n_steps=n_steps,
+        in_write=in_write,
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     assert len(list(tmp_path.glob("*.checkpoint"))) == 1
-    model = make(case, tiny_encoder, names, str(tmp_path)).fit(texts, Y)
+    assert len(list(tmp_path.glob("*.part"))) == in_write
+    with steps() as n_done:
+        model = make(case, tiny_encoder, names, str(tmp_path)).fit(texts, Y)
     assert not list(tmp_path.iterdir())
-    assert_same(model, make(case, tiny_encoder, names).fit(texts, Y), texts)
+    with steps() as n_all:
+        expected = make(case, tiny_encoder, names).fit(texts, Y)
+    assert 0 < n_done[0] < n_all[0]
+    assert_same(model, expected, texts)

@@ -12,6 +12,7 @@ from sklearn.base import clone
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.pipeline import make_pipeline
 
+import skxmc
 from skxmc import GUDNClassifier, LightXMLClassifier
 from skxmc._checking import assert_fit_refused, assert_same, at_step
 from skxmc.gudn import LabelNames, SharedGuide
@@ -388,7 +389,9 @@ def long_models(tiny_tokenizer):
 
 @pytest.mark.parametrize("limit", [199, 200])
 @pytest.mark.parametrize("params", [{}, PAPER])
-def test_texts_beyond_64_tokens(limit, params, long_models, tiny_tokenizer, colours):
+def test_texts_beyond_64_tokens(
+    limit, params, long_models, tiny_tokenizer, colours, tmp_path
+):
     encoder = long_models[limit].eval(), tiny_tokenizer
     texts, Y, names = colours
     texts = [" ".join([text] * 25) for text in texts]
@@ -397,6 +400,14 @@ def test_texts_beyond_64_tokens(limit, params, long_models, tiny_tokenizer, colo
     ids, scores = bits(model, texts)
     assert (np.sort(ids) == np.arange(12)).all() and np.isfinite(scores).all()
     assert_same(bits(pickle.loads(pickle.dumps(model)), texts), (ids, scores))
+    folder = tmp_path / "model"
+    with pytest.warns(UserWarning, match=r"GUDNClassifier\.encoder is tuple"):
+        model.save_pretrained(folder)
+    assert_same(bits(skxmc.load(folder, device="cpu"), texts), (ids, scores))
+    # What stands beyond 64 tokens is read too.
+    words = texts[0].split()
+    other = " ".join([*words[:90], "ten", *words[91:]])
+    assert np.abs(bits(model, [other])[1] - bits(model, texts[:1])[1]).max() > 0
     for name in ("max_length", "label_length"):
         message = f"{name}={limit + 1} passes the {limit} .*lower it to {limit}"
         refused = clone(model).set_params(**dict(max_length=64) | {name: limit + 1})

@@ -170,6 +170,41 @@ def test_parameter_changes_scores(changed, fit, base, colours):
     assert not np.array_equal(scores, base)
 
 
+def test_the_most_frequent_words_are_kept(fit, colours):
+    texts = colours[0][:N_TRAIN]
+    vectorizer = TfidfVectorizer(token_pattern=r"\w+", max_features=5).fit(texts)
+    model = fit(max_features=5)
+    kept = set(model.vectorizer_.get_feature_names_out())
+    assert kept == set(vectorizer.get_feature_names_out())
+    assert len(model.network_.encoder.words.table) == 6  # and padding
+
+
+def test_memory_is_checked_before_training(fit, monkeypatch):
+    monkeypatch.setattr("skxmc.nn.devices._free_memory", lambda device: 1000)
+    with pytest.raises(MemoryError, match=r"GiB.*Lower batch_size or max_length"):
+        fit()
+
+
+@pytest.mark.parametrize("length", [10, 60])
+@pytest.mark.parametrize("more", [{}, NO_TEACHER, dict(reading="none")], ids=str)
+def test_estimate_of_activations(length, more, fit, colours):
+    texts = [" ".join((WORDS[:12] * 5)[:length])] * 8
+    model = fit(max_length=60, dropout=0.1, **more)
+    encoder, docs = model.network_.encoder.train(), model._read(texts)
+    kept = {}
+
+    def keep(tensor):
+        if tensor.is_floating_point():
+            kept[tensor.data_ptr()] = tensor.untyped_storage().nbytes() // 4
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        encoder(docs.batch(np.arange(8)))
+    weights = sum(p.numel() for p in encoder.parameters())
+    measured = (sum(kept.values()) - weights) / len(texts)
+    assert encoder.floats_per_document(length) == pytest.approx(measured, rel=0.4)
+
+
 @pytest.mark.parametrize(
     "params, message",
     [
@@ -178,6 +213,7 @@ def test_parameter_changes_scores(changed, fit, base, colours):
         (dict(n_heads=0), "n_heads must be an int, at least 1"),
         (dict(min_df=0), "min_df must be an int, at least 1"),
         (dict(word_dim=1.5), "word_dim must be an int"),
+        (dict(max_features=0), "max_features must be an int, at least 1"),
         (dict(reading="x"), "reading must be one of .*'masked-full'.*'x'"),
         (dict(mask="x"), "mask must be one of .*'causal'.*'x'"),
         (dict(positional="x"), "positional must be one of"),
