@@ -109,7 +109,26 @@ def test_scores_by_epoch_and_nested_bars(data, callbacks, capsys):
     search = GridSearchCV(pipe, {"lightdxmlclassifier__dropout": [0.1, 0.2]}, cv=2)
     search.set_callbacks(callbacks.ProgressBar(max_propagation_depth=None))
     search.fit(data.X, data.Y)
-    assert "LightDXMLClassifier - fit" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert shown.count("LightDXMLClassifier - fit") == 5  # four in the search, the best
+    assert shown.count("candidate-split-evaluation") == 4
+
+
+def test_callbacks_stop_training_in_a_search(data, callbacks):
+    class Stop(Watch):
+        def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
+            return context.task_name == "epoch" and context.task_id == 0
+
+    model = make(LightDXMLClassifier).set_callbacks(Stop())
+    search = GridSearchCV(model, {"dropout": [0.1, 0.2]}, cv=2, error_score="raise")
+    assert search.fit(data.X, data.Y).best_estimator_.n_iter_ == 1
+
+
+def test_early_stopping_in_a_search(data):
+    options = dict(early_stopping=True, n_iter_no_change=1, tol=1.0)
+    grid = {"early_stopping": [True], "dropout": [0.1, 0.2]}
+    search = GridSearchCV(make(LightDXMLClassifier, **options), grid, cv=2)
+    assert search.fit(data.X, data.Y).best_estimator_.n_iter_ == 2
 
 
 def test_without_callbacks_of_scikit_learn(monkeypatch):
