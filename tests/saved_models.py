@@ -32,14 +32,14 @@ def main():
     X, Y = documents()
     for system in SYSTEMS:
         kind = getattr(skxmc, f"{system}Classifier")
-        small = {"TReaderXML": dict(word_dim=8), "LightDXML": dict(label_dim=8)}
+        width = "word_dim" if system == "TReaderXML" else "label_dim"
         model = kind(
             max_epochs=2,
             validation_fraction=0,
             precision="fp32",
             device="cpu",
             random_state=0,
-            **small.get(system, dict(label_dim=8)),
+            **{width: 8},
         )
         model.fit(X, Y).save_pretrained(FOLDER / system)
         ids, scores = model.predict_topk(X, 3)
