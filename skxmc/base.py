@@ -121,7 +121,6 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
             check_random_state(self.random_state).randint(2**31)
         )
         checkpoint = self._checkpoint(X, Y)
-        dtype = torch.float64 if precision == "fp64" else torch.float32
         with _seeded(rng, device):
             encoder, docs = self._read_first(X)
             held_out = self._hold_out(Y, rng)
@@ -136,7 +135,7 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
                 averages=self.swa_start is not None,
                 keeps_best=len(held_out) > 0,
                 accumulate=self.accumulate,
-                number_bytes=dtype.itemsize,
+                precision=precision,
                 advice=self._saves_memory,
             )
             self.network_ = network.to(device)

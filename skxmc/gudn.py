@@ -242,7 +242,15 @@ class GUDNNetwork(LightXMLNetwork):
         total = super().floats_per_document(length)
         if self.guide is None:
             return total
-        return total + super().floats_per_document(self.label_length)
+        if self.label_encoder is None:
+            total += self.encoder.floats_per_document(self.label_length)
+        return total + 4 * self.recall.out_features
+
+    @property
+    def n_candidates(self):
+        """Labels a document that are ranked in training, by text and by names."""
+        links = self.guide is not None and self.link_weight > 0
+        return super().n_candidates * (1 + links)
 
 
 class LabelNames:
@@ -506,6 +514,10 @@ class GUDNClassifier(RecallingXMCClassifier):
     [[0], [1], [2]]
     """
 
+    _saves_memory = RecallingXMCClassifier._saves_memory.replace(
+        "batch_size or max_length", "batch_size, max_length or label_length"
+    )
+
     def __init__(
         self,
         encoder="all-MiniLM-L6-v2",
@@ -663,6 +675,15 @@ class GUDNClassifier(RecallingXMCClassifier):
                 stacklevel=4,
             )
         self._reads_names = not missing and self.label_branch != "multi-hot"
+        alone = not self._reads_names and not self.feature_weight
+        if alone and self.variant == "paper" and self._ranks_all():
+            warnings.warn(
+                'The link guide shares nothing with the texts where variant="paper" '
+                "reads label columns, so feature_weight=0 trains as if there were no "
+                "guide. Give label_texts, or a feature_weight above 0.",
+                UserWarning,
+                stacklevel=4,
+            )
         return X, Y
 
     def _guides(self):
@@ -673,7 +694,7 @@ class GUDNClassifier(RecallingXMCClassifier):
 
     def _layers_read(self):
         label_layers = self._label_layers()
-        if label_layers > self.n_layers and self._guides():
+        if label_layers > self.n_layers and self._reads_names:
             name = "label_layers" if self.label_layers else "label_layers=n_layers+2"
             return name, label_layers
         return super()._layers_read()
@@ -687,8 +708,9 @@ class GUDNClassifier(RecallingXMCClassifier):
             self._check_length("label_length", length, model)
         n_special = self.tokenizer_.num_special_tokens_to_add()
         if self._reads_names and length <= n_special:
+            given = "label_length" if self.label_length else "label_length=max_length"
             raise ValueError(
-                f"label_length={length} has no room for names beside the {n_special} "
+                f"{given}={length} has no room for names beside the {n_special} "
                 f"special tokens of the tokenizer; use at least {n_special + 1}."
             )
         pooler = getattr(model, "pooler", None)
@@ -747,8 +769,15 @@ class GUDNClassifier(RecallingXMCClassifier):
         # With a blank, as names stand between others.
         names = [f" {name.strip()}".rstrip() for name in self._label_names()]
         length = self.label_length or self.max_length
+        tokens = tokenize(names, self.tokenizer_, length, special=False)
+        if not tokens.lengths.any():
+            raise ValueError(
+                "The tokenizer finds no token in any of label_texts, the first of "
+                f"which is {names[0].strip()!r}. Give names of its language, or say "
+                'label_branch="multi-hot".'
+            )
         return LabelNames(
-            tokenize(names, self.tokenizer_, length, special=False),
+            tokens,
             Y,
             length=length,
             special=special_tokens(self.tokenizer_),

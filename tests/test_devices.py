@@ -88,14 +88,20 @@ def test_nothing_is_moved_on_the_cpu():
     assert moved["x"] is x and moved["more"]["x"] is x
 
 
-@pytest.mark.parametrize("number_bytes", [4, 8])
-@pytest.mark.parametrize("device, n_sets", [("cpu", 5), ("cuda", 5)])
-def test_memory_that_suffices_to_the_byte(monkeypatch, device, n_sets, number_bytes):
+@pytest.mark.parametrize(
+    "precision, a_weight, an_activation",
+    # In 16 bits weights are cast, and activations are kept in either size.
+    [("fp32", 4 * 5, 4), ("fp64", 8 * 5, 8), ("bf16", 4 * 5 + 2, 3)],
+)
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_memory_that_suffices_to_the_byte(
+    monkeypatch, device, precision, a_weight, an_activation
+):
     # Gradients, two moments, an average and, on a GPU, the weights, otherwise the best
-    # ones: 100 numbers each.
+    # ones: 5 sets of 100 numbers.
     # 8 documents of 1000 floats a token.
-    need = number_bytes * (n_sets * 100 + 8 * 1000 * 50)
-    options = dict(averages=True, keeps_best=True, number_bytes=number_bytes)
+    need = a_weight * 100 + an_activation * 8 * 1000 * 50
+    options = dict(averages=True, keeps_best=True, precision=precision)
     for free in (need, None):
         monkeypatch.setattr(devices, "_free_memory", lambda device, free=free: free)
         check_memory(Network(), 50, 8, device, **options)

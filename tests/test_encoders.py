@@ -14,6 +14,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 from skxmc.nn import encoders
+from skxmc.nn.devices import autocast
 from skxmc.nn.encoders import (
     BagEncoder,
     FeatureVectors,
@@ -87,10 +88,9 @@ def model_and_tokenizer(request):
     return random_model(request.param, tokenizer), tokenizer
 
 
-def encoder_of(model, tokenizer, n_layers=2):
-    return TransformerEncoder(
-        copy.deepcopy(model), n_layers=n_layers, cls_last=cls_is_last(tokenizer)
-    ).eval()
+def encoder_of(model, tokenizer, n_layers=2, **options):
+    options["cls_last"] = cls_is_last(tokenizer)
+    return TransformerEncoder(copy.deepcopy(model), n_layers=n_layers, **options).eval()
 
 
 def states_of(model, tokenizer, one):
@@ -228,11 +228,59 @@ def test_position_limit(kind):
             run(limit + 1)
 
 
-def test_longer_documents_need_more_memory(model_and_tokenizer):
-    encoder = encoder_of(*model_and_tokenizer)
-    short, long = map(encoder.floats_per_document, (64, 128))
-    assert short > 3 * 64 * 16  # at least a state a layer and token
-    assert long > 2 * short  # attention grows with the square
+def kept_by(encoder, length, n_docs, precision):
+    """Bytes that autograd keeps of padded documents, but for weights."""
+    ids = torch.full((n_docs, length), 7)
+    mask = torch.ones_like(ids)
+    mask[0, length // 2 :] = 0
+    kept = []  # of every tensor, that its place is not used again
+    with (
+        autocast("cpu", precision),
+        torch.autograd.graph.saved_tensors_hooks(
+            lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor
+        ),
+    ):
+        encoder.train()({"input_ids": ids, "attention_mask": mask})
+    places = {t.untyped_storage().data_ptr(): t.untyped_storage() for t in kept}
+    own = {p.untyped_storage().data_ptr() for p in encoder.parameters()}
+    return sum(s.nbytes() for place, s in places.items() if place not in own)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+@pytest.mark.parametrize("length", [3, 18])
+def test_memory_of_documents(model_and_tokenizer, length, dropout):
+    encoder = encoder_of(*model_and_tokenizer, dropout=dropout).eval()
+    state = torch.get_rng_state()
+    estimate = encoder.floats_per_document(length)
+    assert torch.equal(torch.get_rng_state(), state) and not encoder.training
+    # Of batches: what there is but once, such as of positions, drops out.
+    for precision, size in {"fp32": 4, "bf16": 3}.items():
+        more, few = (kept_by(encoder, length, n_docs, precision) for n_docs in (24, 8))
+        assert 0.8 < size * estimate / ((more - few) / 16) < 1.6
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+@pytest.mark.parametrize("kind", ["Bert", "ModernBert", "Longformer"])
+def test_memory_of_long_documents(kind, dropout, monkeypatch):
+    # Their attention: all in all, by windows and all in all, by windows.
+    sizes = dict(hidden_size=16, num_attention_heads=2, intermediate_size=32)
+    sizes |= dict(vocab_size=20, max_position_embeddings=600, num_hidden_layers=3)
+    sizes |= dict(pad_token_id=0, bos_token_id=1, eos_token_id=2)
+    if kind == "ModernBert":
+        sizes |= dict(local_attention=8, cls_token_id=1, sep_token_id=2)
+    if kind == "Longformer":
+        sizes |= dict(attention_window=[8] * 3)
+    config = getattr(transformers, f"{kind}Config")(**sizes)
+    model = getattr(transformers, f"{kind}Model")(config)
+    encoder = TransformerEncoder(model, n_layers=2, dropout=dropout)
+    direct = encoder.floats_per_document(512)
+    monkeypatch.setattr("skxmc.nn.encoders._WEIGHED", 128)
+    assert encoder.floats_per_document(512) == pytest.approx(direct, rel=0.1)
+    grows = direct / encoder.floats_per_document(64) / 8
+    if kind == "Bert":  # whose attention is written out only where it has dropout
+        assert grows > 2 if dropout else grows < 1.1
+    if kind == "Longformer":
+        assert grows < 1.1
 
 
 # --- where encoders come from -----------------------------------------------

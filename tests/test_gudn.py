@@ -1,5 +1,6 @@
 """GUDNClassifier through its public interface."""
 
+import copy
 import pickle
 import warnings
 
@@ -11,6 +12,7 @@ from conftest import WORDS
 from sklearn.base import clone
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.pipeline import make_pipeline
+from tokenizers import normalizers
 
 import skxmc
 from skxmc import GUDNClassifier, LightXMLClassifier
@@ -168,6 +170,7 @@ def test_training_options(params, branch, fit, colours):
         (dict(n_layers=4), "n_layers=4, but the encoder has 3 layers"),
         (dict(label_length=65), "label_length=65 passes the 64 .* lower it to 64"),
         (dict(label_length=2), "label_length=2 has no room .* 2 special .* least 3"),
+        (dict(max_length=2), "label_length=max_length=2 has no room .* least 3"),
         (dict(label_texts=["red"]), "label_texts has 1 texts and y 12"),
     ],
 )
@@ -178,6 +181,34 @@ def test_bad_parameter_is_refused(params, message, tiny_encoder, colours):
 
 
 # Label names
+
+
+def test_names_without_tokens_are_refused(tiny_model, tiny_tokenizer, colours):
+    texts, Y, _ = colours
+    tokenizer = copy.deepcopy(tiny_tokenizer)
+    tokenizer.backend_tokenizer.normalizer = normalizers.Replace("\u200b", "")
+    names = ["\u200b"] * 12  # is no white space
+    model = GUDNClassifier((tiny_model, tokenizer), **SHORT | dict(label_texts=names))
+    assert_fit_refused(model, texts, Y, "no token in any of label_texts, the first of")
+
+
+def test_columns_need_no_layers_of_their_own(fit):
+    model = fit(SHORT | PAPER | COLUMNS, n_layers=3)  # all that there are
+    assert model.network_.encoder.n_layers == 3
+
+
+@pytest.mark.parametrize("more, warns", [({}, True), (CLUSTERS, False)])
+def test_link_guide_that_cannot_guide(more, warns, tiny_encoder, colours):
+    texts, Y, _ = colours
+    params = SHORT | PAPER | COLUMNS | more | dict(feature_weight=0)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        guided = GUDNClassifier(tiny_encoder, **params).fit(texts, Y)
+    told = [w.filename for w in caught if "shares nothing" in str(w.message)]
+    assert told == [__file__] * warns
+    params["link_weight"] = 0
+    alone = GUDNClassifier(tiny_encoder, **params).fit(texts, Y)
+    assert np.array_equal(bits(guided, texts)[1], bits(alone, texts)[1]) == warns
 
 
 MISSING = [

@@ -392,5 +392,16 @@ def test_memory_counts_the_label_branch(case):
     both = network.floats_per_document(10)
     network.label_length = 24
     longer = network.floats_per_document(10)
+    names = [network.encoder.floats_per_document(length) for length in (24, 12)]
+    assert longer - both == names[0] - names[1]
     network.guide = None
-    assert longer > both > network.floats_per_document(10)
+    alone = network.floats_per_document(10)
+    assert both - alone == names[1] + 4 * network.recall.out_features
+
+
+@pytest.mark.parametrize("more, times", [({}, 2), (dict(link_weight=0), 1)])
+def test_memory_counts_what_names_rank(more, times, case):
+    network, _ = case("code", groups=GROUPS, **more)
+    ranked = network.n_candidates
+    network.guide = None
+    assert ranked == times * network.n_candidates > 0

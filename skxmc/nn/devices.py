@@ -65,7 +65,7 @@ def check_memory(
     averages=False,
     keeps_best=False,
     accumulate=1,
-    number_bytes=4,
+    precision="fp32",
     advice="",
 ):
     """Refuse a training that cannot fit, before its network is on the device.
@@ -85,8 +85,7 @@ def check_memory(
         The best weights are kept, on the CPU.
     accumulate : int, default=1
         Batches a step.
-    number_bytes : int, default=4
-        Bytes of a weight.
+    precision : {"fp32", "fp64", "bf16", "fp16"}, default="fp32"
     advice : str, default=""
         What to turn, for the message.
 
@@ -97,6 +96,8 @@ def check_memory(
     """
     here = device == "cpu"  # the weights themselves are there already
     n_copies = (not here) + (keeps_best and here)
+    number_bytes = 8 if precision == "fp64" else 4
+    casts = precision in ("bf16", "fp16")
     weights = states = 0
     tables = [m.table for m in network.modules() if getattr(m, "row_wise", False)]
     for parameter in network.parameters():
@@ -108,8 +109,10 @@ def check_memory(
         if averages:  # a table's moves, at least float32, and in the end their mean
             own += size + (max(4, each) * parameter.numel() if by_row else 0)
         weights += size
-        states += own + n_copies * size
-    step = number_bytes * batch_size * network.floats_per_document(length)
+        states += own + n_copies * size + (casts and not by_row) * size // 2
+    # Of what is kept in 16 bits, some is kept in 32.
+    step_bytes = 3 if casts else number_bytes
+    step = step_bytes * batch_size * network.floats_per_document(length)
     if not here:  # where the rows of a step are updated in one block
         n_docs = batch_size * accumulate
         read = {id(parameter) for parameter in network.encoder.parameters()}

