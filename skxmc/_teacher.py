@@ -1,6 +1,9 @@
 """Teacher knowledge of TReaderXML: what similar documents are about, and its words."""
 
 import numbers
+import reprlib
+from collections import Counter
+from collections.abc import Set
 
 import numpy as np
 import scipy.sparse as sp
@@ -227,7 +230,7 @@ def with_largest(X, n):
     return sp.csr_matrix((X.data[kept], X.indices[kept], indptr), X.shape)
 
 
-def check_label_parents(label_parents, parent_texts, n_labels):
+def check_label_parents(label_parents, parent_texts, n_labels, label_texts=None):
     """Parents of labels as a matrix, and the texts of those that are no labels.
 
     Parameters
@@ -235,6 +238,8 @@ def check_label_parents(label_parents, parent_texts, n_labels):
     label_parents, parent_texts
         As of `TReaderXMLClassifier`, but for "clusters" and None.
     n_labels : int
+    label_texts : list of n_labels str or None, default=None
+        A name that one label alone has is that label.
 
     Returns
     -------
@@ -262,39 +267,46 @@ def check_label_parents(label_parents, parent_texts, n_labels):
             labels = sp.csr_matrix((n_labels, n_labels), dtype=np.float32)
             parents = sp.hstack([labels, parents])
     else:
-        parents, texts = _listed_parents(label_parents, texts, n_labels)
+        nodes = [None] * n_labels if label_texts is None else list(label_texts)
+        parents, texts = _listed_parents(label_parents, nodes, texts)
     parents = _binary(parents)
     _check_acyclic(parents[:, :n_labels])
     return parents, texts
 
 
-def _listed_parents(label_parents, texts, n_labels):
+def _listed_parents(label_parents, labels, texts):
+    n_labels, n_nodes = len(labels), len(labels) + len(texts)
     listed = isinstance(label_parents, (list, tuple))
     listed = listed or getattr(label_parents, "ndim", 0) == 1
     if not listed or len(label_parents) != n_labels:
-        what = f"{len(label_parents)} entries" if listed else repr(label_parents)
+        cut = reprlib.repr(label_parents)
+        what = f"{len(label_parents)} entries" if listed else cut
         raise ValueError(
             f"label_parents must be a sparse matrix or a list with the parents of each "
             f"of the {n_labels} labels; got {what}."
         )
-    n_nodes = n_labels + len(texts)
+    counts = Counter([*labels, *texts])
+    known = {name: i for i, name in enumerate([*labels, *texts]) if counts[name] == 1}
     named, rows, columns = {}, [], []
     for label, parents in enumerate(label_parents):
         if parents is None:
             continue
         if isinstance(parents, str) or not hasattr(parents, "__iter__"):
             parents = [parents]
+        if isinstance(parents, Set):  # whose order is chance
+            parents = sorted(parents, key=str)
         for parent in parents:
             if isinstance(parent, str):
-                column = named.setdefault(parent, n_nodes + len(named))
+                column = known.get(parent)
+                if column is None:
+                    column = named.setdefault(parent, n_nodes + len(named))
             elif _is_column(parent, n_nodes):
                 column = int(parent)
             else:
                 raise ValueError(
                     f"label_parents[{label}] names the parent {parent!r}; parents are "
                     f"columns from 0 to {n_nodes - 1} ({n_labels} labels and "
-                    f"{len(texts)} parent_texts), or names of parents that are no "
-                    "labels."
+                    f"{len(texts)} parent_texts), or names."
                 )
             rows.append(label)
             columns.append(column)
@@ -314,8 +326,11 @@ def _check_acyclic(parents):
     if n_parts == parents.shape[0] and not len(own):
         return
     part = parts[own[0]] if len(own) else np.bincount(parts).argmax()
-    labels = np.flatnonzero(parts == part)[:5].tolist()
+    labels = np.flatnonzero(parts == part).tolist()
+    few = (
+        str(labels) if len(labels) <= 5 else f"{labels[:5]} and {len(labels) - 5} more"
+    )
     raise ValueError(
-        f"label_parents has a cycle among the labels {labels}: each is its own "
+        f"label_parents has a cycle among the labels {few}: each is its own "
         "ancestor. Remove one of the links between them."
     )

@@ -31,7 +31,7 @@ from .nn.training import in_batches
 
 # Root mean square of the coordinates that word vectors start with.
 _SIZE = 0.5
-# Training documents that tell the mean and the spread of what the bottleneck gets.
+# Documents that tell the mean and the spread of what the bottleneck gets.
 _N_READ = 2000
 # Training documents up to which nearest ones are searched exactly.
 _EXACT = 200_000
@@ -368,12 +368,14 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
     label_parents : list, sparse matrix, "clusters" or None, default="clusters"
         Parents of each label. A list holds, for each label, None, a parent, or a list
         of parents; a parent is a column of `y`, a column past the labels for one of
-        `parent_texts`, or the name of a parent that is no label. A sparse matrix
-        has shape (n_labels, n_labels), or with `parent_texts` (n_labels, n_parents) or
+        `parent_texts`, or a name: that of a label, if one of `label_texts` alone is
+        so, or of a parent that is no label. A sparse matrix has shape
+        (n_labels, n_labels), or with `parent_texts` (n_labels, n_parents) or
         (n_labels, n_labels + n_parents). "clusters": clusters of up to 16 labels stand
         for parents, described by their top terms. None: labels alone.
     parent_texts : sequence of str or None, default=None
-        Names of parents that are no labels.
+        Names of parents that are no labels. A name of unknown words gives way to
+        the top terms of the documents below it.
     token_vectors : "lsa", None, mapping, (matrix, words), path or str, default="lsa"
         Where the vectors of words start; as in `LightDXMLClassifier`, but of single
         words and without signs. The paper has GloVe and word2vec.
@@ -396,8 +398,9 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
     n_neighbors : int, default=10
         Nearest documents that teach.
     neighbor_weights : {"idf", "none"}, default="idf"
-        Of words in the document vectors that neighbours are found by; "none" is the
-        mean of Eq. 1. Word vectors are of one length there, as they start.
+        Of words in the document vectors that neighbours are found by, where word
+        vectors stand as they start, with "idf" at length one; "none" is the mean of
+        Eq. 1.
     strict_algorithm1 : bool, default=False
         Pass over labels without a parent, as Algorithm 1 does.
     search : {"auto", "exact", "hnsw"}, default="auto"
@@ -428,7 +431,7 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
     label_dim : int or None, default=None
         Width of the bottleneck. None: as `word_dim`.
     dropout : float, default=0.1
-        On word vectors and on what attention adds.
+        On word vectors, on what attention adds, and before the labels' scores.
     label_precision, max_leaf_size, n_shortlist, predict_shortlist
         As in `LightXMLClassifier`: large label sets are ranked by clusters.
     cluster_features : "tfidf" or matrix, default="tfidf"
@@ -639,6 +642,12 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
             check_choice(name, getattr(self, name), values)
         if self.mask is not None:
             check_choice("mask", self.mask, ("causal", "upper"))
+        if self.pooling == "first" and self.mask == "causal":
+            raise ValueError(
+                'pooling="first" takes the first place, which sees itself alone with '
+                'mask="causal", and not the text: use pooling="mean" or "max", or '
+                'mask="upper" or None.'
+            )
         if isinstance(self.cluster_features, str):
             check_choice("cluster_features", self.cluster_features, ("tfidf",))
 
@@ -652,10 +661,18 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
         self._parents, self._parent_names = None, []
         if self._has_parents():
             self._parents, self._parent_names = check_label_parents(
-                self.label_parents, self.parent_texts, Y.shape[1]
+                self.label_parents,
+                self.parent_texts,
+                Y.shape[1],
+                None if self.label_texts is None else self._label_names(),
             )
         elif self.parent_texts is not None:
             raise ValueError("parent_texts are given, but not the label_parents.")
+        if self.strict_algorithm1 and self.use_teacher and self.label_parents is None:
+            raise ValueError(
+                "strict_algorithm1=True passes over labels without a parent, and with "
+                "label_parents=None that is all of them: give parents, or leave it out."
+            )
         given = self.token_vectors is not None and not is_lsa(self.token_vectors)
         for name, value in (
             ("label_texts", self.label_texts is not None),
@@ -698,7 +715,8 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
         vectors = self._first_vectors(features)
         lengths = vectors.norm(dim=1, keepdim=True).clamp(min=1e-12)
         size = vectors.square().mean().sqrt().clamp(min=1e-12)
-        self._neighbor_vectors = (vectors / lengths).numpy()
+        alike = vectors / lengths if self.neighbor_weights == "idf" else vectors
+        self._neighbor_vectors = alike.numpy()
         encoder = TReaderEncoder(
             vectors * (_SIZE / size),
             label_length=self.label_length if self.use_teacher else 0,
@@ -830,22 +848,16 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
 
     def _described(self, centroids, rng):
         """Parents of labels, and the words that describe labels and parents."""
-        length, n_words = self.label_length, centroids.shape[1]
-        n_labels = self.n_labels_
-        terms = largest(centroids, length)
-        descriptions = [terms]
-        if self.label_texts is not None:
-            given = self._padded_words(self._label_names())
-            blank = (given == n_words).all(axis=1, keepdims=True)
-            descriptions = [np.where(blank, terms, given)]
+        length, n_labels = self.label_length, self.n_labels_
+        names = None if self.label_texts is None else self._label_names()
+        descriptions = [self._words_or_terms(names, centroids)]
         if self.label_parents is None:
             parents = sp.csr_matrix((n_labels, n_labels), dtype=np.float32)
         elif self._has_parents():
             parents, names = self._parents, self._parent_names
-            if names and self._texts:
-                descriptions.append(self._padded_words(names))
-            elif names:
-                descriptions.append(np.full((len(names), length), n_words, np.int32))
+            if names:
+                centroids = (parents[:, n_labels:].T @ centroids).tocsr()
+                descriptions.append(self._words_or_terms(names, centroids))
         else:
             model = BalancedKMeans(
                 _PSEUDO_PARENT_SIZE,
@@ -859,13 +871,16 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
         parents = parents.tocsr().astype(np.float32)
         return parents, np.concatenate(descriptions).astype(np.int32)
 
-    def _padded_words(self, texts):
-        words = self._words(texts, self.label_length)
+    def _words_or_terms(self, texts, centroids):
+        """Known words of texts, and top terms where a text has none, padded."""
+        length, n_words = self.label_length, centroids.shape[1]
+        terms = largest(centroids, length)
+        if texts is None or not self._texts:
+            return terms
+        words = self._words(texts, length)
         padded, _ = padded_features(words, np.arange(len(texts)))
-        padded = pad(
-            padded, (0, self.label_length - padded.shape[1]), value=words.shape[1]
-        )
-        return padded.numpy()
+        given = pad(padded, (0, length - padded.shape[1]), value=n_words).numpy()
+        return np.where((given == n_words).all(axis=1, keepdims=True), terms, given)
 
     def _searches_exactly(self, n_docs):
         if self.search != "auto":

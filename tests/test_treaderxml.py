@@ -13,7 +13,6 @@ import torch
 from conftest import WORDS
 from sklearn.base import clone
 from sklearn.feature_extraction.text import TfidfVectorizer
-from torch.nn.functional import normalize
 
 from skxmc import TReaderXMLClassifier, treaderxml
 from skxmc._checking import assert_fit_refused, assert_same, at_step
@@ -132,7 +131,8 @@ def test_the_bottleneck_starts_standardized(more, fit, seen):
     [
         *[dict(reading=name) for name in READINGS if name != "masked-full"],
         *[dict(mask=mask) for mask in (None, "upper")],
-        *[dict(pooling=name) for name in ("max", "first")],
+        dict(pooling="max"),
+        dict(pooling="first", mask="upper"),
         dict(residual=False),
         dict(n_heads=8),
         dict(positional="sinusoidal"),
@@ -151,13 +151,11 @@ def test_the_bottleneck_starts_standardized(more, fit, seen):
         dict(neighbor_weights="none"),
         dict(label_parents=None),
         dict(label_parents=IN_A_RING),
-        dict(label_parents=IN_A_RING, strict_algorithm1=True),
         dict(label_parents=12 * [12], parent_texts=["red fox"]),
         dict(label_texts=12 * ["red fox"]),
         dict(loss_reduction="sum", learning_rate=1e-3),
         NO_TEACHER,
         CLUSTERS,
-        CLUSTERS | dict(predict_shortlist=1, label_precision="bf16"),
         dict(precision="bf16"),
         dict(random_state=1),
     ],
@@ -168,6 +166,23 @@ def test_parameter_changes_scores(changed, fit, base, colours):
     ids, scores = model.predict_topk(colours[0], 12)
     assert np.isfinite(scores).all() and (ids[:, 0] >= 0).all()
     assert not np.array_equal(scores, base)
+
+
+@pytest.mark.parametrize(
+    "params, changed",
+    [
+        (dict(label_parents=IN_A_RING), dict(strict_algorithm1=True)),
+        (CLUSTERS, dict(predict_shortlist=1)),
+        (CLUSTERS, dict(label_precision="bf16")),
+    ],
+    ids=["strict", "shortlist", "bf16"],
+)
+def test_parameter_changes_scores_of_others(params, changed, fit, colours):
+    one, two = (
+        fit(**each).predict_topk(colours[0], 12)[1]
+        for each in (params, params | changed)
+    )
+    assert not np.array_equal(one, two)
 
 
 def test_the_most_frequent_words_are_kept(fit, colours):
@@ -224,6 +239,11 @@ def test_estimate_of_activations(length, more, fit, colours):
         (dict(cluster_features="documents"), "cluster_features must be one of"),
         (dict(label_init="texts"), "label_init must be one of .*'texts'"),
         (CLUSTERS | dict(output_activation="softmax"), 'softmax" is over all labels'),
+        (dict(pooling="first"), 'pooling="first" takes .* sees itself alone'),
+        (
+            dict(strict_algorithm1=True, label_parents=None),
+            "strict_algorithm1=True passes over labels .* all of them",
+        ),
         (dict(parent_texts=["a"]), "parent_texts are given, but not the label_parents"),
         (dict(label_parents="cluster"), "label_parents must be .*'cluster'"),
         (dict(label_parents=[1, 0, *10 * [None]]), r"cycle among the labels \[0, 1\]"),
@@ -286,17 +306,25 @@ def test_a_document_learns_from_others_alone(
 
 
 @pytest.mark.parametrize("weights", ["idf", "none"])
-def test_neighbours_are_found_by_word_vectors_of_one_length(
-    weights, fit, seen, colours
-):
-    params = dict(neighbor_weights=weights, token_vectors=None, train_vectors=False)
-    model = fit(**params)
+@pytest.mark.parametrize("given", [False, True])
+def test_neighbours_are_found_by_word_vectors(weights, given, fit, seen, colours):
+    vectors, more = None, {}
+    if given:  # of several lengths, of which Eq. 1 takes the mean
+        rng = np.random.default_rng(0)
+        vectors = {word: (rng.normal(size=8) * 2.0**i) for i, word in enumerate(WORDS)}
+        more = dict(word_dim=8)
+    params = dict(neighbor_weights=weights, token_vectors=vectors, train_vectors=False)
+    model = fit(**params, **more)
     ((docs, *_),) = seen
-    unit = normalize(model.network_.encoder.words.table[:-1], dim=1).numpy()
-    idf = model.vectorizer_.idf_ if weights == "idf" else np.ones(12)
+    table, idf = model.network_.encoder.words.table[:-1].numpy(), np.ones(12)
+    if weights == "idf":
+        table = table / np.linalg.norm(table, axis=1, keepdims=True)
+        idf = model.vectorizer_.idf_
     for text, found in zip(colours[0][:N_TRAIN], docs.vectors, strict=True):
         own = [model.vectorizer_.vocabulary_[word] for word in text.split()]
-        np.testing.assert_allclose(found, idf[own] @ unit[own], rtol=1e-4, atol=1e-5)
+        expected = idf[own] @ table[own]  # up to its length: cosines are compared
+        found, expected = (v / np.linalg.norm(v) for v in (found, expected))
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
 
 
 def test_repeated_texts_do_not_tell_each_other(colours, seen):
@@ -367,12 +395,23 @@ def test_descriptions(fit):
     terms = fit(label_length=2, label_parents=None)
     assert described(given, 0) == ["red", "zebra", "zebra", "fox"]
     assert described(given, 3) == described(given, 11) == ["new"]
-    assert described(given, 12) == ["old", "one"] and described(given, 13) == []
+    assert described(given, 12) == ["old", "one"]
+    child = described(terms, 11)  # that of "-", which no word describes
+    assert described(given, 13)[:2] == child
     for label in range(12):  # top terms: the word that a label stands for comes first
         assert described(terms, label)[0] == WORDS[label]
         assert len(described(terms, label)) == 2
         if label in (1, 2):
             assert described(given, label)[:2] == described(terms, label)
+
+
+def test_named_parents_of_features_are_described_by_their_documents(fit):
+    named = [f"parent {label // 2}" for label in range(12)]
+    model = fit(on_features=True, label_parents=named)
+    columns = [sorted(WORDS[:12]).index(word) for word in WORDS[:12]]
+    for parent in range(6):
+        words = {w[12 + parent].indices[0] for w in model.teacher_.words[:2]}
+        assert words == {columns[2 * parent], columns[2 * parent + 1]}
 
 
 @pytest.mark.parametrize("kind", [list, tuple, np.array])
@@ -452,7 +491,8 @@ def test_min_df_beyond_all_words_is_1(fit, base, colours):
 @pytest.mark.parametrize("params", [{}, NO_TEACHER, dict(precision="bf16")], ids=str)
 @pytest.mark.parametrize("pooling", ["mean", "max", "first"])
 def test_texts_without_known_words(pooling, params, fit):
-    model = fit(pooling=pooling, **params)
+    mask = "upper" if pooling == "first" else "causal"
+    model = fit(pooling=pooling, mask=mask, **params)
     ids, scores = model.predict_topk(["", "?!", "zebra", "\ud800 lion", "red"], 12)
     assert (ids >= 0).all() and ((scores > 0) & (scores < 1)).all()
     assert (scores[:4] == scores[0]).all() and (scores[4] != scores[0]).any()

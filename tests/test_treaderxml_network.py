@@ -538,6 +538,33 @@ def test_listed_parents(given, texts, links, more):
     assert (parents.data == 1).all()
 
 
+def test_parents_named_as_labels_or_texts_are_these():
+    labels, texts = ["red", "old", "red", "new"], ["x", "y", "y"]
+    given = ["new", "x", ["red", "old"], "y"]  # "red" and "y" are two each
+    parents, names = check_label_parents(given, texts, 4, labels)
+    assert names == ["x", "y", "y", "red", "y"]
+    links = set(zip(*parents.nonzero(), strict=True))
+    assert links == {(0, 3), (1, 4), (2, 7), (2, 1), (3, 8)}
+    with pytest.raises(ValueError, match=r"cycle among the labels \[1, 3\]"):
+        check_label_parents([None, "new", None, "old"], None, 4, labels)
+
+
+def test_sets_of_parents_have_an_order():
+    columns = [f"p{i}" for i in range(40)]
+    _, names = check_label_parents([set(columns), set(columns[::-1])], None, 2)
+    assert names == sorted(columns)
+
+
+def test_errors_stay_short():
+    long = {label: label // 2 for label in range(9999)}
+    with pytest.raises(ValueError) as caught:
+        check_label_parents(long, None, 9999)
+    assert len(str(caught.value)) < 300
+    ring = [(label + 1) % 99 for label in range(99)]
+    with pytest.raises(ValueError, match=r"labels \[0, 1, 2, 3, 4\] and 94 more: each"):
+        check_label_parents(ring, None, 99)
+
+
 @pytest.mark.parametrize("kind", [sp.csr_matrix, sp.csr_array, sp.coo_array])
 @pytest.mark.parametrize("dtype", [bool, np.int64, np.float32])
 @pytest.mark.parametrize(
