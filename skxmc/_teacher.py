@@ -267,26 +267,27 @@ def check_label_parents(label_parents, parent_texts, n_labels, label_texts=None)
             labels = sp.csr_matrix((n_labels, n_labels), dtype=np.float32)
             parents = sp.hstack([labels, parents])
     else:
-        nodes = [None] * n_labels if label_texts is None else list(label_texts)
-        parents, texts = _listed_parents(label_parents, nodes, texts)
+        names = [None] * n_labels if label_texts is None else list(label_texts)
+        parents, texts = _listed_parents(label_parents, names, texts)
     parents = _binary(parents)
     _check_acyclic(parents[:, :n_labels])
     return parents, texts
 
 
-def _listed_parents(label_parents, labels, texts):
-    n_labels, n_nodes = len(labels), len(labels) + len(texts)
+def _listed_parents(label_parents, label_texts, texts):
+    nodes = [*label_texts, *texts]
+    n_labels, n_nodes = len(label_texts), len(nodes)
     listed = isinstance(label_parents, (list, tuple))
     listed = listed or getattr(label_parents, "ndim", 0) == 1
     if not listed or len(label_parents) != n_labels:
-        cut = reprlib.repr(label_parents)
-        what = f"{len(label_parents)} entries" if listed else cut
+        short = reprlib.repr(label_parents)
+        what = f"{len(label_parents)} entries" if listed else short
         raise ValueError(
             f"label_parents must be a sparse matrix or a list with the parents of each "
             f"of the {n_labels} labels; got {what}."
         )
-    counts = Counter([*labels, *texts])
-    known = {name: i for i, name in enumerate([*labels, *texts]) if counts[name] == 1}
+    counts = Counter(nodes)
+    known = {name: node for node, name in enumerate(nodes) if counts[name] == 1}
     named, rows, columns = {}, [], []
     for label, parents in enumerate(label_parents):
         if parents is None:
@@ -327,10 +328,8 @@ def _check_acyclic(parents):
         return
     part = parts[own[0]] if len(own) else np.bincount(parts).argmax()
     labels = np.flatnonzero(parts == part).tolist()
-    few = (
-        str(labels) if len(labels) <= 5 else f"{labels[:5]} and {len(labels) - 5} more"
-    )
+    more = f" and {len(labels) - 5} more" if len(labels) > 5 else ""
     raise ValueError(
-        f"label_parents has a cycle among the labels {few}: each is its own "
-        "ancestor. Remove one of the links between them."
+        f"label_parents has a cycle among the labels {labels[:5]}{more}: each is its "
+        "own ancestor. Remove one of the links between them."
     )

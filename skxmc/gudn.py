@@ -231,7 +231,7 @@ class GUDNNetwork(LightXMLNetwork):
             loss = loss + self.feature_weight * feature_loss(
                 compared, features, reduction=self.feature_reduction
             )
-        if self.link_weight:
+        if self._links:
             recall = self.guide.recall or self.recall
             linking = self._classifying(recall, *vectors, positives)
             loss = loss + self.link_weight * linking
@@ -244,13 +244,17 @@ class GUDNNetwork(LightXMLNetwork):
             return total
         if self.label_encoder is None:
             total += self.encoder.floats_per_document(self.label_length)
-        return total + 4 * self.recall.out_features
+        return total + 4 * self._links * self.recall.out_features
 
     @property
     def n_candidates(self):
         """Labels a document that are ranked in training, by text and by names."""
-        links = self.guide is not None and self.link_weight > 0
-        return super().n_candidates * (1 + links)
+        return super().n_candidates * (1 + self._links)
+
+    @property
+    def _links(self):
+        """Whether names are classified too."""
+        return self.guide is not None and self.link_weight > 0
 
 
 class LabelNames:
@@ -702,8 +706,11 @@ class GUDNClassifier(RecallingXMCClassifier):
     def _label_layers(self):
         return self.label_layers or self.n_layers + 2 * (self.variant == "paper")
 
+    def _names_length(self):
+        return self.label_length or self.max_length
+
     def _encoder_of(self, model):
-        length = self.label_length or self.max_length
+        length = self._names_length()
         if self._reads_names:
             self._check_length("label_length", length, model)
         n_special = self.tokenizer_.num_special_tokens_to_add()
@@ -758,7 +765,7 @@ class GUDNClassifier(RecallingXMCClassifier):
             link_weight=self.link_weight,
             feature_reduction=self.feature_reduction,
             stop_gradient_labels=self.stop_gradient_labels,
-            label_length=self._reads_names and (self.label_length or self.max_length),
+            label_length=self._reads_names and self._names_length(),
             **parts,
         )
 
@@ -768,7 +775,7 @@ class GUDNClassifier(RecallingXMCClassifier):
     def _sequences(self, Y, rng):
         # With a blank, as names stand between others.
         names = [f" {name.strip()}".rstrip() for name in self._label_names()]
-        length = self.label_length or self.max_length
+        length = self._names_length()
         tokens = tokenize(names, self.tokenizer_, length, special=False)
         if not tokens.lengths.any():
             raise ValueError(

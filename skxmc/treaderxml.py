@@ -287,10 +287,10 @@ class TReaderEncoder(nn.Module):
     def floats_per_document(self, length):
         """Activations kept for the gradient, in floats, at `length` words."""
         dim = self.words.table.shape[1]
-        heads = self.interact.layers[0].n_heads
         n_layers = len(self.read_text.layers) + 1
         length = length + self.label_length
-        return n_layers * length * (8 * dim + heads * length)
+        # Fused attention keeps no weights; what a place may see takes a byte a place.
+        return n_layers * length * (8 * dim + length // 4)
 
 
 def _waves(states):

@@ -77,6 +77,18 @@ def colours():
     return texts, Y, WORDS[:12]
 
 
+def kept_for_gradient(encoder, batch):
+    """Bytes that autograd keeps of a batch, but for weights."""
+    kept = []  # of every tensor, that its place is not used again
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor
+    ):
+        encoder.train()(batch)
+    places = {t.untyped_storage().data_ptr(): t.untyped_storage() for t in kept}
+    own = {p.untyped_storage().data_ptr() for p in encoder.parameters()}
+    return sum(s.nbytes() for place, s in places.items() if place not in own)
+
+
 def encode_densely(encoder, batch):
     """What a bag of features returns, by operations that torch differentiates."""
     each = encoder.features.table[batch["features"]]

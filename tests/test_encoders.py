@@ -9,7 +9,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 import transformers
-from conftest import WORDS, encode_densely
+from conftest import WORDS, encode_densely, kept_for_gradient
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
@@ -233,17 +233,8 @@ def kept_by(encoder, length, n_docs, precision):
     ids = torch.full((n_docs, length), 7)
     mask = torch.ones_like(ids)
     mask[0, length // 2 :] = 0
-    kept = []  # of every tensor, that its place is not used again
-    with (
-        autocast("cpu", precision),
-        torch.autograd.graph.saved_tensors_hooks(
-            lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor
-        ),
-    ):
-        encoder.train()({"input_ids": ids, "attention_mask": mask})
-    places = {t.untyped_storage().data_ptr(): t.untyped_storage() for t in kept}
-    own = {p.untyped_storage().data_ptr() for p in encoder.parameters()}
-    return sum(s.nbytes() for place, s in places.items() if place not in own)
+    with autocast("cpu", precision):
+        return kept_for_gradient(encoder, {"input_ids": ids, "attention_mask": mask})
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.1])

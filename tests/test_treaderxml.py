@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from conftest import WORDS
+from conftest import WORDS, kept_for_gradient
 from sklearn.base import clone
 from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -205,19 +205,10 @@ def test_memory_is_checked_before_training(fit, monkeypatch):
 def test_estimate_of_activations(length, more, fit, colours):
     texts = [" ".join((WORDS[:12] * 5)[:length])] * 8
     model = fit(max_length=60, dropout=0.1, **more)
-    encoder, docs = model.network_.encoder.train(), model._read(texts)
-    kept = {}
-
-    def keep(tensor):
-        if tensor.is_floating_point():
-            kept[tensor.data_ptr()] = tensor.untyped_storage().nbytes() // 4
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        encoder(docs.batch(np.arange(8)))
-    weights = sum(p.numel() for p in encoder.parameters())
-    measured = (sum(kept.values()) - weights) / len(texts)
-    assert encoder.floats_per_document(length) == pytest.approx(measured, rel=0.4)
+    encoder, docs = model.network_.encoder, model._read(texts)
+    batch = docs.batch(np.arange(len(texts)))
+    measured = kept_for_gradient(encoder, batch) / 4 / len(texts)
+    assert encoder.floats_per_document(length) == pytest.approx(measured, rel=0.2)
 
 
 @pytest.mark.parametrize(
