@@ -396,6 +396,8 @@ class Reader:
             module.register_buffer(name, tensor, persistent=persistent)
         for name, child in self._all(value["modules"]).items():
             module.add_module(name, child)
+        if hasattr(module, "upgrade"):  # what an earlier version wrote
+            module.upgrade()
         return module
 
     def _transformer(self, value):

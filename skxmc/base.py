@@ -18,7 +18,7 @@ from ._callbacks import CallbackSupportMixin, Epochs, end_callbacks
 from ._outputs import RankingClassifier, inside
 from ._validation import check_choice, check_number
 from .metrics import precision_at_k
-from .nn.checkpoint import Checkpoint
+from .nn.checkpoint import STATE_FORMAT, Checkpoint
 from .nn.devices import check_memory, choose_device, choose_precision
 from .nn.encoders import (
     BagEncoder,
@@ -168,7 +168,7 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
             encoder = {name: weight.numpy(force=True) for name, weight in weights}
             parameters["encoder"] = encoder
         data = [_canonical(part) for part in (X, Y)]
-        name = joblib.hash((type(self).__name__, parameters, data))
+        name = joblib.hash((STATE_FORMAT, type(self).__name__, parameters, data))
         folder = Path(self.checkpoint_dir)
         checkpoint = Checkpoint(folder / f"{name}.checkpoint")
         if not self.resume:

@@ -2,7 +2,6 @@
 
 import numbers
 
-import numpy as np
 import torch
 from sklearn.feature_extraction.text import CountVectorizer
 from torch import nn
@@ -24,10 +23,6 @@ from .nn.heads import (
 )
 from .nn.losses import grank_loss, grank_loss_all
 from .nn.shortlist import LabelClusters, best_labels
-from .nn.text import padded_columns
-
-# Words of a label's text that enter its vector.
-_MAX_LABEL_WORDS = 32
 
 
 class GRankNetwork(nn.Module):
@@ -149,8 +144,11 @@ class GRankNetwork(nn.Module):
     def floats_per_document(self, length):
         """Activations kept for the gradient, in floats, at `length` tokens."""
         n_scores = 0 if self.retriever is None else self.retriever.out_features
-        n_scores += self.n_candidates or self.ranker.n_labels
-        return self.encoder.floats_per_document(length) + 4 * n_scores
+        n_ranked = self.n_candidates or self.ranker.n_labels
+        # Of each candidate's word a score, its share, and where both are.
+        n_words = 6 * self.ranker.most_words(n_ranked) if self.n_candidates else 0
+        n_scores += n_ranked
+        return self.encoder.floats_per_document(length) + 4 * n_scores + n_words
 
     @property
     def n_candidates(self):
@@ -486,8 +484,6 @@ class GRankClassifier(ClusteringXMCClassifier):
             return (random_vectors(self.n_labels_, dim, dim),)
         texts = check_label_texts(self.label_texts, self.n_labels_)
         counts = count_words(CountVectorizer(token_pattern=r"\w+"), texts)
-        rows = np.arange(self.n_labels_)
-        words = padded_columns(counts, rows, _MAX_LABEL_WORDS)
-        vectors = random_vectors(counts.shape[1] + 1, dim // 2, dim)
+        vectors = random_vectors(counts.shape[1], dim // 2, dim)
         identity = random_vectors(self.n_labels_, dim - dim // 2, dim)
-        return identity, words.int(), vectors
+        return identity, counts, vectors

@@ -19,6 +19,11 @@ FOLDER = Path(__file__).parent / "saved" / str(FORMAT)
 SYSTEMS = ("GRank", "GUDN", "LightDXML", "LightXML", "TReaderXML")
 
 
+def written():
+    """Folders of all formats: models of `main`, and others that once were different."""
+    return sorted(path.with_suffix("") for path in FOLDER.parent.glob("*/*.json"))
+
+
 def documents():
     """24 documents of 12 words, and 8 labels: each is one of the first words."""
     rows, columns = np.divmod(np.arange(24 * 12), 12)

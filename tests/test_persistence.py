@@ -833,12 +833,13 @@ def test_other_config(content, copied):
         assert str(folder / "config.json") in str(error.value)
 
 
-@pytest.mark.parametrize("system", saved_models.SYSTEMS)
-def test_format_is_still_read(system):
-    folder = saved_models.FOLDER
-    model = skxmc.load(folder / system, device="cpu")
+@pytest.mark.parametrize(
+    "folder", saved_models.written(), ids=lambda folder: "/".join(folder.parts[-2:])
+)
+def test_format_is_still_read(folder):
+    model = skxmc.load(folder, device="cpu")
     ids, scores = model.predict_topk(saved_models.documents()[0], 3)
-    expected = json.loads((folder / f"{system}.json").read_text())
+    expected = json.loads(folder.with_suffix(".json").read_text())
     assert_allclose(scores, expected["scores"], rtol=1e-4)
     apart = np.abs(np.diff(expected["scores"], axis=1)).min(axis=1) > 1e-4
     assert apart.any()

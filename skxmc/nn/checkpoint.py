@@ -6,6 +6,9 @@ from pathlib import Path
 
 import torch
 
+# Of the states of `Run` and its parts: another number where an older state would be
+# taken for what it is not.
+STATE_FORMAT = 2
 # Seconds between two checkpoints inside an epoch; each epoch ends with one.
 _EVERY = 600.0
 

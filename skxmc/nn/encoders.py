@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.functional import pad
 
-from .rowwise import weighted_bag
+from .rowwise import TrainedByRow, weighted_bag
 
 # Names of the small encoder; its weights lie in the offline package, or on the hub.
 _MINI_LM = ("all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2")
@@ -246,7 +246,7 @@ def _with_dropout(model, dropout):
     return model
 
 
-class FeatureVectors(nn.Module):
+class FeatureVectors(TrainedByRow):
     """Weighted sum of a document's feature vectors, which are trained by row.
 
     Parameters
@@ -258,8 +258,6 @@ class FeatureVectors(nn.Module):
     ----------
     table : Parameter of shape (n_features + 1, dim)
         The last row is padding.
-    touched : list
-        Factors of its gradient (see `skxmc.nn.rowwise`).
     """
 
     row_wise = True
@@ -267,10 +265,10 @@ class FeatureVectors(nn.Module):
     def __init__(self, vectors):
         super().__init__()
         self.table = nn.Parameter(pad(vectors, (0, 0, 0, 1)), requires_grad=False)
-        self.touched = []
 
     def forward(self, batch):
         """Sum up a batch of `Features`: a tensor of shape (n_docs, dim)."""
+        self.read(batch["features"])
         return weighted_bag(
             batch["features"], batch["weights"], self.table, self.touched
         )

@@ -1,11 +1,13 @@
 """What heads read of a document, and scores of labels for it."""
 
+import numpy as np
 import torch
+from scipy.sparse import csr_array
 from torch import nn
 from torch.nn.functional import embedding_bag, linear, normalize, pad
 
 from .losses import at_least_float32
-from .rowwise import candidate_scores
+from .rowwise import TrainedByRow, candidate_scores
 
 # Length of the document vector where label vectors start as unit vectors: scores
 # then span what a softmax over tens of thousands of labels needs.
@@ -120,7 +122,7 @@ def first_offset(vectors, scale):
     return -scale * float(cosines.mean() + 3 * cosines.std())
 
 
-class LabelScores(nn.Module):
+class LabelScores(TrainedByRow):
     """Dot products of document vectors with label vectors.
 
     A label's vector is the concatenation of an identity embedding and, where
@@ -132,10 +134,10 @@ class LabelScores(nn.Module):
     ----------
     identity : tensor of shape (n_labels, identity_dim)
         Where the identity embedding starts.
-    words : int tensor of shape (n_labels, n_words_a_label) or None, default=None
-        Word ids of each label, padded with n_words.
-    word_vectors : tensor of shape (n_words + 1, word_dim) or None, default=None
-        Where the word embeddings start; the last row is padding.
+    words : csr_array or csr_matrix of shape (n_labels, n_words) or None, default=None
+        How often each word stands in each label's text.
+    word_vectors : tensor of shape (n_words, word_dim) or None, default=None
+        Where the word embeddings start.
     row_wise : bool, default=False
         Score candidates, and train their identity embeddings alone (see
         `skxmc.nn.rowwise`). The parameter then has a last row of padding, and
@@ -151,17 +153,16 @@ class LabelScores(nn.Module):
         Width of the document vectors: identity_dim + word_dim.
     table : Parameter
         The identity embeddings.
-    touched : list
-        Factors of the gradient of identity embeddings that are trained by row, as
-        `candidate_scores` leaves them.
     """
+
+    _most_words = None  # made when it is asked for
 
     def __init__(
         self, identity, words=None, word_vectors=None, *, row_wise=False, order=None
     ):
         super().__init__()
         self.n_labels, self.identity_dim = identity.shape
-        self.row_wise, self.touched = row_wise, []
+        self.row_wise = row_wise
         rows = None if order is None else pad(order.argsort(), (0, 1), value=len(order))
         self.register_buffer("rows", rows)  # of labels, and of the padding
         if row_wise:
@@ -172,10 +173,37 @@ class LabelScores(nn.Module):
             identity = table
         self.identity = nn.Parameter(identity, requires_grad=not row_wise)
         self.dim = self.identity_dim
-        self.register_buffer("words", words)
+        self._set_words(words)
         if words is not None:
             self.word_vectors = nn.Parameter(word_vectors)
             self.dim += word_vectors.shape[1]
+
+    def _set_words(self, counts):
+        """Lay the words of all labels end to end, with their shares of the text."""
+        words = shares = starts = None
+        if counts is not None:
+            counts = counts.tocsr()
+            totals = np.asarray(counts.sum(axis=1)).ravel()
+            totals = totals.repeat(np.diff(counts.indptr))
+            words = torch.from_numpy(counts.indices.astype(np.int32))
+            shares = torch.from_numpy((counts.data / totals).astype(np.float32))
+            # The padding is a label that has no words.
+            starts = np.append(counts.indptr, counts.nnz).astype(np.int32)
+            starts = torch.from_numpy(starts)
+        self.register_buffer("words", words)
+        self.register_buffer("word_shares", shares)
+        self.register_buffer("word_starts", starts)
+
+    def upgrade(self):
+        """Turn the padded rows of words that earlier versions saved into bags."""
+        if self.words is None or self.words.ndim == 1:
+            return
+        rows = self.words.numpy()
+        # The last of the word vectors was the padding's, and stays unused.
+        places, columns = np.nonzero(rows < len(self.word_vectors) - 1)
+        ones = np.ones(len(places), np.int64)
+        shape = len(rows), len(self.word_vectors)
+        self._set_words(csr_array((ones, (places, rows[places, columns])), shape))
 
     @property
     def table(self):
@@ -189,8 +217,8 @@ class LabelScores(nn.Module):
         ----------
         docs : tensor of shape (n_docs, dim)
         ids : int64 tensor of shape (n_docs, n_candidates) or None
-            Label columns padded with n_labels, where `row_wise`; None scores all
-            labels.
+            Label columns padded with n_labels, where `row_wise`, no label twice for a
+            document; None scores all labels.
 
         Returns
         -------
@@ -205,21 +233,83 @@ class LabelScores(nn.Module):
         if not self.row_wise:
             raise ValueError("candidates are scored with row_wise=True only")
         rows = ids if self.rows is None else self.rows[ids]
+        self.read(rows)
         scores = candidate_scores(own, self.identity, rows, self.touched)
         return scores if self.words is None else scores + self._words(spelled, ids)
 
+    def most_words(self, n_labels):
+        """Words that so many labels have at most, each counted once a label."""
+        if self.words is None:
+            return 0
+        if self._most_words is None:
+            counts = self.word_starts.diff().sort(descending=True).values
+            self._most_words = pad(counts.cumsum(0), (1, 0)).tolist()
+        return self._most_words[min(n_labels, self.n_labels)]
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        state.pop("_most_words", None)
+        return state
+
     def _all_words(self, docs):
         if torch.compiler.is_exporting():  # a bag would become a loop
-            every = torch.arange(self.n_labels, device=docs.device)
-            return self._words(docs, every.expand(docs.shape[0], -1))
+            return linear(docs, self._text_vectors().to(docs.dtype))
         # Half precision would lose most of a common word's summed gradient.
         scores = at_least_float32(linear(self.word_vectors, docs))
-        padding = len(self.word_vectors) - 1
-        return embedding_bag(self.words, scores, mode="mean", padding_idx=padding).T
+        return embedding_bag(
+            self.words,
+            scores,
+            self.word_starts[:-1],
+            mode="sum",
+            per_sample_weights=self.word_shares.to(scores.dtype),
+            include_last_offset=True,
+        ).T
 
     def _words(self, docs, ids):
+        if torch.compiler.is_exporting():  # how many words there are depends on ids
+            vectors = pad(self._text_vectors(), (0, 0, 0, 1)).to(docs.dtype)
+            return (vectors[ids] @ docs[:, :, None])[:, :, 0]
         scores = at_least_float32(linear(docs, self.word_vectors))
-        words = self.words[ids.clamp(max=self.n_labels - 1)]
-        real = words < len(self.word_vectors) - 1
-        each = scores.gather(1, words.flatten(1).long()).view(words.shape)
-        return (each * real).sum(dim=2) / real.sum(dim=2).clamp(min=1)
+        pairs, places = self._words_of(ids)
+        # What fills up to a known number is of no document: any will do.
+        docs = (pairs // ids.shape[1]).clamp(max=len(ids) - 1)
+        each = docs * scores.shape[1] + self.words[places]
+        each = scores.flatten().index_select(0, each)
+        each = each * self.word_shares[places].to(each.dtype)
+        sums = each.new_zeros(ids.numel() + 1).index_add(0, pairs, each)
+        return sums[:-1].view(ids.shape)
+
+    def _words_of(self, ids):
+        """The words of candidates, end to end.
+
+        Returns
+        -------
+        pairs : int64 tensor of shape (n,)
+            Which of the flattened `ids` has each word.
+        places : int64 tensor of shape (n,)
+            Where the word stands among the words of all labels.
+        """
+        starts = self.word_starts[ids.flatten()].long()
+        counts = self.word_starts[ids.flatten() + 1] - starts
+        total = counts.sum()
+        if self._can_count(ids):
+            n = int(total)
+        else:  # it would wait for the device: as many as there can be
+            n = len(ids) * self.most_words(ids.shape[1])
+        starts, counts = pad(starts, (0, 1)), torch.cat([counts, (n - total)[None]])
+        every = torch.arange(len(counts), device=ids.device)
+        pairs = every.repeat_interleave(counts, output_size=n)
+        places = torch.arange(n, device=ids.device) - (counts.cumsum(0) - counts)[pairs]
+        return pairs, (starts[pairs] + places).clamp(max=len(self.words) - 1)
+
+    @staticmethod
+    def _can_count(ids):
+        return not ids.is_cuda
+
+    def _text_vectors(self):
+        """The text part of all labels' vectors, of shape (n_labels, word_dim)."""
+        counts = self.word_starts.diff()[:-1]
+        labels = torch.arange(self.n_labels, device=counts.device)
+        owners = labels.repeat_interleave(counts, output_size=len(self.words))
+        each = self.word_vectors[self.words] * self.word_shares[:, None]
+        return each.new_zeros(self.n_labels, each.shape[1]).index_add(0, owners, each)

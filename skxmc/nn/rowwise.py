@@ -10,12 +10,20 @@ gradients, weighted by the feature's weights.
 """
 
 import torch
-from torch.nn.functional import embedding_bag
+from torch import nn
+from torch.nn.functional import embedding_bag, pad
 
 # Rows updated at once on a CPU: 4 buffers of 2048 x 400 floats stay in its cache.
 _ROWS_AT_ONCE = 2048
 # Rows times documents for an entry, beyond which no matrix of them is made.
 _FEW = 256
+# What is written down of a call of `RowwiseAdamW.step`: the steps that applied until
+# then (one that overflowed in half precision does not), and of a row that has not been
+# touched since: the share of its vector that weight decay has left, the multiple of its
+# last move that momentum has added, and sums of both over the snapshots since.
+_PAST = _APPLIED, _KEPT, _TAIL, _DECAYED, _TAILS = range(5)
+# Calls after which nothing is left of a move: a factor of 1e-46 for the usual betas.
+_FORGOTTEN = 1000
 # Numbers of bfloat16 vectors that are brought to float32 at once for exact scores.
 _GATHERED = 1 << 24
 
@@ -132,13 +140,49 @@ class _WeightedBag(torch.autograd.Function):
         return None, None, None, None, None
 
 
-class RowwiseAdamW:
-    """AdamW on the rows that a step touched, each on a clock of its own.
+class TrainedByRow(nn.Module):
+    """Base of modules with a table of vectors that a step trains some rows of.
 
-    A row that was touched n times stands where dense AdamW [1]_ would have brought
-    it in the n steps of its gradients: moments, their bias correction and the
-    weight decay count the steps of the row. A step costs what the touched rows
-    cost.
+    A subclass has the table as `table`, and calls `read` with the rows that it is
+    about to read for a gradient.
+
+    Attributes
+    ----------
+    touched : list
+        Receives the factors of the table's gradient.
+    catch_up : callable or None
+        While the table is trained: what brings rows up to date (see
+        `RowwiseAdamW.catch_up`).
+    """
+
+    catch_up = None
+
+    def __init__(self):
+        super().__init__()
+        self.touched = []
+
+    def read(self, rows):
+        """Bring rows up to date, where training has left them behind."""
+        if self.catch_up is not None and torch.is_grad_enabled():
+            self.catch_up(rows)
+
+    def __getstate__(self):
+        state = dict(super().__getstate__())
+        state.pop("catch_up", None)  # a copy is not what is being trained
+        return state
+
+
+class RowwiseAdamW:
+    """AdamW on the rows that steps touch: rows stand where dense AdamW has them.
+
+    Dense AdamW [1]_ moves every row in every step: a row without a gradient goes on
+    by its momentum, and decays. Here such a row is left alone until it is read again.
+    `catch_up` then makes up for all steps in between in one move: their sum is a
+    geometric series, weighted by the steps' rates, and two numbers for each past step,
+    which all rows share, tell it. So a step costs what the rows cost that it touches.
+
+    A row's missed moves all take the `eps` of its last gradient, scaled down with the
+    second moment. Otherwise they are dense AdamW's, to rounding.
 
     Parameters
     ----------
@@ -168,8 +212,14 @@ class RowwiseAdamW:
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
         self.first = torch.zeros_like(vectors)
         self.second = torch.zeros_like(vectors)
-        n_rows = len(vectors)
-        self.n_steps = torch.zeros(n_rows, dtype=torch.int32, device=vectors.device)
+        # The call of `step` after which a row's vector and its moments are those of
+        # dense AdamW.
+        clock = torch.zeros(len(vectors), dtype=torch.int32, device=vectors.device)
+        self.vector_clock, self.moment_clock = clock, clock.clone()
+        self.n_calls = 0
+        # A column for each call of `step`, and one for the time before the first.
+        self.past = clock.new_zeros(len(_PAST), 1, dtype=torch.float64)
+        self.past[_KEPT] = 1
         # As many rows as entries: to count them would be to wait for the device.
         self.in_one_block = vectors.is_cuda
         self.n_snapshots, self.moved = 0, None
@@ -177,8 +227,8 @@ class RowwiseAdamW:
 
     def state_dict(self):
         """Moments, clocks and what an average needs, between two steps."""
-        names = ("first", "second", "n_steps", "n_snapshots", "moved")
-        return {name: getattr(self, name) for name in names}
+        names = "first second vector_clock moment_clock n_calls past n_snapshots moved"
+        return {name: getattr(self, name) for name in names.split()}
 
     def load_state_dict(self, state):
         """Go on from a state."""
@@ -186,11 +236,89 @@ class RowwiseAdamW:
             is_tensor = isinstance(value, torch.Tensor)
             setattr(self, name, value.to(self.vectors.device) if is_tensor else value)
 
+    @torch.no_grad()
+    def catch_up(self, rows=None):
+        """Bring vectors to where dense AdamW has them after the last step.
+
+        Parameters
+        ----------
+        rows : int64 tensor of any shape or None, default=None
+            Rows that are about to be read, in any order, also repeatedly; None is all.
+        """
+        for some in self._behind(rows):
+            read = self.vector_clock[some]
+            applied, kept, tail, decayed, tails = self.past[:, read]
+            n_steps = self.past[_APPLIED, self.moment_clock[some]]
+            first, second = (
+                self._read(table, some) for table in (self.first, self.second)
+            )
+
+            def column(values):
+                return values[:, None].to(first.dtype)  # noqa: B023
+
+            # A row that was never touched has moments of 0, and must not become NaN.
+            correction = (1 - self.betas[1] ** n_steps.clamp(min=1)).sqrt()
+            size = second.sqrt_().add_(column(self.eps * correction))
+            direction = first.div_(size).mul_(
+                column(self._ratio ** (applied - n_steps))
+            )
+            old = self._read(self.vectors, some)
+            new = (old * column(kept)).addcmul_(direction, column(tail), value=-1)
+            new = self._write(self.vectors, some, new)
+            self.vector_clock[some] = self.n_calls
+            if self.n_snapshots:
+                # Less what had not been moved yet when snapshots were taken.
+                moved = (new - old).mul_(self.n_snapshots)
+                moved.addcmul_(old, column(decayed)).addcmul_(direction, column(tails))
+                self.moved.index_add_(0, some, moved)
+
+    def _behind(self, rows):
+        """Blocks of the rows that are to be brought up to date, each row once."""
+        if self.in_one_block and rows is not None:
+            rows = rows.flatten().sort().values
+            places = (rows.diff(prepend=rows[:1]) != 0).cumsum(0)
+            padding = torch.full_like(rows, len(self.vectors) - 1)
+            return [padding.scatter_(0, places, rows)]
+        behind = self.vector_clock < self.n_calls
+        if rows is not None:
+            behind &= torch.zeros_like(behind).index_fill_(0, rows.flatten(), True)
+        rows = behind.nonzero()[:, 0]
+        return rows.split(_ROWS_AT_ONCE) if len(rows) else ()
+
+    @property
+    def _ratio(self):
+        """What a step without a gradient leaves of a row's move."""
+        return self.betas[0] / self.betas[1] ** 0.5
+
+    def _count(self, rate, applies):
+        """Write down what a step does to rows that it does not touch."""
+        n = self.n_calls + 1
+        if n >= self.past.shape[1]:
+            self.past = pad(self.past, (0, 2 * n))
+        applied = self.past[_APPLIED]
+        applied[n] = applied[n - 1] + (1 if applies is None else applies)
+        beta1, beta2 = self.betas
+        kept = applied.new_full((), 1 - rate * self.weight_decay)
+        weight = rate * (1 - beta2 ** applied[n]).sqrt() / (1 - beta1 ** applied[n])
+        if applies is not None:
+            kept = torch.where(applies, kept, applied.new_ones(()))
+            weight = torch.where(applies, weight, torch.zeros_like(weight))
+        self.past[_KEPT : _TAIL + 1, :n] *= kept
+        recent = slice(max(0, n - _FORGOTTEN), n)
+        self.past[_TAIL, recent] += weight * self._ratio ** (
+            applied[n] - applied[recent]
+        )
+        self.past[_KEPT, n] = 1
+        self.n_calls = n
+
     def snapshot(self):
         """Count the rows as they stand into their average."""
         if self.moved is None:
             dtype = torch.promote_types(self.vectors.dtype, torch.float32)
             self.moved = torch.zeros_like(self.vectors, dtype=dtype)
+        past = self.past[:, : self.n_calls + 1]
+        past[_DECAYED] += 1 - past[_KEPT]
+        past[_TAILS] += past[_TAIL]
         self.n_snapshots += 1
 
     @torch.no_grad()
@@ -200,6 +328,7 @@ class RowwiseAdamW:
         The rows of a snapshot are those of today less what they moved since, so
         that each move, weighted by the snapshots before it, is all to be kept.
         """
+        self.catch_up()
         means = torch.empty_like(self.vectors)
         parts = (
             table.split(_ROWS_AT_ONCE) for table in (means, self.vectors, self.moved)
@@ -218,7 +347,7 @@ class RowwiseAdamW:
 
     @torch.no_grad()
     def step(self, rate, *, scale=None, applies=None):
-        """Update the touched rows, and forget the gradient.
+        """Update the touched rows, which are up to date, and forget the gradient.
 
         Parameters
         ----------
@@ -229,28 +358,36 @@ class RowwiseAdamW:
         applies : bool tensor of shape () or None, default=None
             Where False, the step changes nothing: an overflow of half precision.
         """
+        self._count(rate, applies)
         beta1, beta2 = self.betas
+        n_steps = self.past[_APPLIED, self.n_calls]
+        bias1, bias2 = 1 - beta1**n_steps, 1 - beta2**n_steps
 
         def chosen(new, old):
             return new if applies is None else torch.where(applies, new, old)
 
         for rows, gradient in self._gradients():
             gradient = gradient if scale is None else gradient.mul_(scale)
-            before = self.n_steps[rows]
-            self.n_steps[rows] = chosen(before + 1, before)
-            n_steps = (before + 1)[:, None].to(gradient.dtype)
+            clock = self.moment_clock[rows]
+            gaps = (n_steps - self.past[_APPLIED, clock])[:, None]
             old_first = self._read(self.first, rows)
             old_second = self._read(self.second, rows)
-            first = old_first.lerp(gradient, 1 - beta1)
-            second = (old_second * beta2).addcmul_(gradient, gradient, value=1 - beta2)
+            first = old_first * (beta1**gaps).to(gradient.dtype)
+            first.add_(gradient, alpha=1 - beta1)
+            second = old_second * (beta2**gaps).to(gradient.dtype)
+            second.addcmul_(gradient, gradient, value=1 - beta2)
             self._write(self.first, rows, chosen(first, old_first))
             self._write(self.second, rows, chosen(second, old_second))
+            self.moment_clock[rows] = chosen(
+                torch.full_like(clock, self.n_calls), clock
+            )
 
-            size = second.sqrt_().div_((1 - beta2**n_steps).sqrt_()).add_(self.eps)
-            step = first.mul_(rate / (1 - beta1**n_steps))
+            size = second.sqrt_().div_(bias2.sqrt()).add_(self.eps)
+            step = first.mul_(rate / bias1)
             old = self._read(self.vectors, rows)
             new = (old * (1 - rate * self.weight_decay)).addcdiv_(step, size, value=-1)
             new = self._write(self.vectors, rows, chosen(new, old))
+            self.vector_clock[rows] = self.n_calls
             if self.n_snapshots:
                 self.moved.index_add_(0, rows, new - old, alpha=self.n_snapshots)
         self.forget()
@@ -321,7 +458,8 @@ class RowwiseAdamW:
         """Put rows into a table; return them as they stand there."""
         if table.dtype == torch.bfloat16:
             part = self._round_stochastically(part)
-        table.index_copy_(0, rows, part.to(table.dtype))
+        # Past autograd: what it keeps of the table are rows that stay as they are.
+        table.data.index_copy_(0, rows, part.to(table.dtype))
         return part
 
     def _round_stochastically(self, part):

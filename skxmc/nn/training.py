@@ -143,6 +143,7 @@ def train(
                 if stepped:
                     average.update(last=i == n_batches)
                     run.end_step(i)
+            descent.catch_up()
             history.append({"epoch": epoch, "loss": run.total.item() / n_batches})
             if evaluate is not None:
                 with average.in_place():
@@ -157,7 +158,7 @@ def train(
                 break
     finally:
         bar.close()
-        descent.forget()
+        descent.end()
         if best.weights is not None:
             network.load_state_dict(best.weights)
         else:
@@ -194,6 +195,9 @@ class _Descent:
             RowwiseAdamW(m.table, m.touched, weight_decay=weight_decay) for m in by_row
         ]
         self.table_rates = [_rate(network, *rates)(m.table) for m in by_row]
+        self.by_row = by_row
+        for module, table in zip(by_row, self.tables, strict=True):
+            module.catch_up = table.catch_up
         self.n_steps, self.n_done = n_steps, 0
         self.clip_norm = clip_norm
         self.scaler = scaler
@@ -237,11 +241,18 @@ class _Descent:
         for table, part in zip(self.tables, state["tables"], strict=True):
             table.load_state_dict(part)
 
-    def forget(self):
-        """Drop a gradient that made no step: training was interrupted."""
-        self.optimizer.zero_grad(set_to_none=True)
+    def catch_up(self):
+        """Bring the rows that no step has read lately up to date."""
         for table in self.tables:
+            table.catch_up()
+
+    def end(self):
+        """Bring all rows up to date, and drop a gradient that made no step."""
+        self.optimizer.zero_grad(set_to_none=True)
+        for module, table in zip(self.by_row, self.tables, strict=True):
             table.forget()
+            table.catch_up()
+            module.catch_up = None
 
     def _unscale(self, device):
         """Undo the scaling of half precision, without a look at the device.
