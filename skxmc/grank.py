@@ -103,10 +103,9 @@ class GRankNetwork(nn.Module):
             retrieving = grank_loss_all(found, positives)
             ranking = grank_loss_all(self.ranker(docs), positives)
         else:
-            targets = self.clusters.targets(positives)
-            retrieving = grank_loss_all(found, targets)
+            retrieving = grank_loss_all(found, self.clusters.targets(positives))
             ids, is_positive = self.clusters.candidates(
-                found, positives, targets, self.n_shortlist
+                found, positives, self.n_shortlist
             )
             mask = ids < self.ranker.n_labels
             ranking = grank_loss(self.ranker(docs, ids), is_positive, mask)
@@ -223,8 +222,8 @@ class GRankClassifier(ClusteringXMCClassifier):
         When all labels are ranked: "dual" trains the retriever beside the ranker,
         one label a cluster, as Table II implies; "rank_only" the ranker alone.
     n_shortlist : int, default=32
-        Clusters whose labels are ranked in training, a document (K_c in Table II).
-        This and the next five parameters do nothing where all labels are ranked by
+        Best clusters of a document whose labels are ranked in training, beside its
+        own labels (K_c in Table II). This and the next five parameters do nothing where all labels are ranked by
         the ranker alone.
     predict_shortlist : int, default=128
         Clusters whose labels are ranked at prediction. More find more right labels,

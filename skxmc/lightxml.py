@@ -102,9 +102,7 @@ class LightXMLNetwork(nn.Module):
         drawn = found
         if self.negatives == "uniform":
             drawn = torch.rand(found.shape, device=found.device)  # bf16 would tie
-        ids, is_positive = self.clusters.candidates(
-            drawn, positives, targets, self.n_shortlist
-        )
+        ids, is_positive = self.clusters.candidates(drawn, positives, self.n_shortlist)
         mask = ids < self.ranker.n_labels
         recalling = bce_loss_all(found, targets, reduction=reduction)
         ranked = self._rank_scores(for_labels, ids)
@@ -266,8 +264,8 @@ class LightXMLClassifier(RecallingXMCClassifier):
         is all; "auto" is 1 up to 50,000 labels, and 100 beyond. The next five
         parameters and `label_precision` do nothing where recall is all.
     n_shortlist : int, default=75
-        Clusters whose labels are ranked in training, a document (released code: 75
-        for Amazon-670K, 32 for Wiki-500K).
+        Best clusters of a document whose labels are ranked in training, beside its
+        own labels (released code: 75 for Amazon-670K, 32 for Wiki-500K).
     predict_shortlist : int, default=75
         Clusters whose labels are ranked at prediction; as many as there are rank
         every label.

@@ -653,3 +653,40 @@ def test_blank_label_texts_say_nothing(tiny_encoder, colours):
     vectors = model.fit(texts, Y).network_.ranker.identity.detach()
     assert vectors[12] @ vectors[13] < 0.9
     assert torch.allclose(vectors.norm(dim=1), torch.ones(14), atol=1e-5)
+
+
+@pytest.mark.parametrize("max_leaf_size", [1, 2])
+def test_words_that_tell_labels_apart_count_behind_many_common_ones(max_leaf_size):
+    # More common words than any cap would leave, and repeats as they stand.
+    common = " ".join(f"of{i}" for i in range(60))
+    texts = [f"{common} {own}" for own in ("zebra", "yak", "wolf", "wolf wolf", "wolf")]
+    Y = sp.csr_array(np.eye(5, dtype=int)[np.arange(10) % 5])
+    model = GRankClassifier(
+        label_texts=texts,
+        label_init="random",
+        label_dim=64,
+        max_leaf_size=max_leaf_size,
+        max_epochs=1,
+        validation_fraction=0,
+        random_state=0,
+    )
+    ranker = model.fit(Y, Y).network_.ranker
+    # A document without an identity part is scored by the labels' words alone.
+    docs = torch.zeros(1, ranker.dim)
+    docs[0, ranker.identity_dim :] = torch.randn(ranker.dim - ranker.identity_dim)
+    ids = torch.arange(5)[None] if max_leaf_size > 1 else None
+    with torch.no_grad():
+        scores = ranker.double()(docs.double(), ids)[0]
+        vectors = {
+            word: vector @ docs[0, ranker.identity_dim :].double()
+            for word, vector in zip(
+                sorted({word for text in texts for word in text.split()}),
+                ranker.word_vectors,
+                strict=True,
+            )
+        }
+    for score, text in zip(scores, texts, strict=True):
+        words = text.split()
+        expected = sum(vectors[word] for word in words) / len(words)
+        torch.testing.assert_close(score, expected, rtol=1e-6, atol=1e-6)
+    assert scores[2] == scores[4] and len(scores.unique()) == 4

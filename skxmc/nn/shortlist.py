@@ -78,11 +78,11 @@ class LabelClusters(nn.Module):
         """Score of each label's cluster, of shape (n_docs, n_labels)."""
         return cluster_scores[:, self.groups[:-1]]
 
-    def candidates(self, cluster_scores, positives, targets, k):
-        """Labels to rank in training: top clusters united with the true ones.
+    def candidates(self, cluster_scores, positives, k):
+        """Labels to rank in training: those of the top clusters, and all positives.
 
-        True clusters come first, then the best of the others, k together;
-        positives whose cluster found no place are added one by one. So every
+        Positives whose cluster is not among the k best are added one by one, so
+        that they take no place from the others (Algorithm 1 of LightXML). Every
         positive is there exactly once, and no label is there twice.
 
         Parameters
@@ -90,8 +90,6 @@ class LabelClusters(nn.Module):
         cluster_scores : tensor of shape (n_docs, n_clusters)
         positives : int64 tensor of shape (n_docs, n_positives)
             Label columns padded with n_labels.
-        targets : int64 tensor
-            The clusters of the positives, as `targets` returns them.
         k : int
             Clusters a document.
 
@@ -102,9 +100,7 @@ class LabelClusters(nn.Module):
             the mask.
         is_positive : bool tensor of the same shape
         """
-        forced = pad(cluster_scores.detach(), (0, 1))
-        forced = forced.scatter(1, targets, torch.inf)[:, :-1]
-        clusters = forced.topk(k, dim=1).indices
+        clusters = cluster_scores.topk(k, dim=1).indices
         ids = self.members[clusters].flatten(1)
 
         n_docs, n_found = ids.shape
