@@ -223,8 +223,8 @@ class GRankClassifier(ClusteringXMCClassifier):
         one label a cluster, as Table II implies; "rank_only" the ranker alone.
     n_shortlist : int, default=32
         Best clusters of a document whose labels are ranked in training, beside its
-        own labels (K_c in Table II). This and the next five parameters do nothing where all labels are ranked by
-        the ranker alone.
+        own labels (K_c in Table II). This and the next five parameters do nothing
+        where all labels are ranked by the ranker alone.
     predict_shortlist : int, default=128
         Clusters whose labels are ranked at prediction. More find more right labels,
         rare ones above all; as many as there are rank every label.

@@ -137,7 +137,7 @@ def rare_step(seed):
 
 
 @pytest.mark.parametrize("backward", [backward, bag_backward])
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(
     seed=st.integers(0, 2**31),
     n_batches=st.integers(1, 3),

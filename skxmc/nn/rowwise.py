@@ -259,18 +259,17 @@ class RowwiseAdamW:
             # A row that was never touched has moments of 0, and must not become NaN.
             correction = (1 - self.betas[1] ** n_steps.clamp(min=1)).sqrt()
             size = second.sqrt_().add_(column(self.eps * correction))
-            direction = first.div_(size).mul_(
-                column(self._ratio ** (applied - n_steps))
-            )
+            ratio = self._ratio ** (applied - n_steps)
             old = self._read(self.vectors, some)
-            new = (old * column(kept)).addcmul_(direction, column(tail), value=-1)
+            if self.n_snapshots:  # less what had not moved yet when they were taken
+                moved = old.mul(column(decayed) - self.n_snapshots)
+                moved.addcdiv_(first * column(ratio * tails), size)
+            step = first.mul_(column(ratio * tail))
+            new = old.mul_(column(kept)).addcdiv_(step, size, value=-1)
             new = self._write(self.vectors, some, new)
             self.vector_clock[some] = self.n_calls
             if self.n_snapshots:
-                # Less what had not been moved yet when snapshots were taken.
-                moved = (new - old).mul_(self.n_snapshots)
-                moved.addcmul_(old, column(decayed)).addcmul_(direction, column(tails))
-                self.moved.index_add_(0, some, moved)
+                self.moved.index_add_(0, some, moved.add_(new, alpha=self.n_snapshots))
 
     def _behind(self, rows):
         """Blocks of the rows that are to be brought up to date, each row once."""
