@@ -1,8 +1,8 @@
 """Documents and their labels from CSV, JSONL and Parquet files."""
 
-import csv
+import codecs
 import json
-import sys
+import re
 import warnings
 from functools import partial
 from pathlib import Path
@@ -10,15 +10,34 @@ from pathlib import Path
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from ._delimited import read_delimited
+from ._label_cells import begins_list, read_list
 
-def read_rows(path, columns, *, others=False, n_rows=4096):
+_AS_JSON = 'Write it as JSON, such as ["audio", "driver"].'
+_MULTI_HOT = (
+    " If these say of each label whether the document has it, write the names or the "
+    "numbers of those that it has, such as [0, 2] for [1, 0, 1]; in Python, the rows "
+    "are a label matrix for fit: numpy.array(rows)."
+)
+
+# Letters of 0, 1, 0., True and False, and of lists of them.
+_NUMBERS = frozenset("01.TrueFals ,[](){}\n")
+
+
+class Repeated(list):
+    """Values of columns, or of keys of an object, that have one name."""
+
+
+def read_rows(path, columns, *, others=False, quoted=True, n_rows=4096):
     """Yield rows as dicts that hold `columns`, with where each stands.
 
-    Without `others` a Parquet file's other columns are not read; `n_rows` of it are
-    in memory at once, of other files one.
+    The first of `columns` is that of texts. The values of columns of one name are
+    `Repeated`. Without `others` a Parquet file's other columns are not read; `n_rows`
+    of it are in memory at once, of other files one.
     """
     kind = path.suffix.lower()
-    readers = {".csv": _csv, ".tsv": _csv, ".jsonl": _jsonl, ".ndjson": _jsonl}
+    csv = partial(_csv, quoted=quoted)
+    readers = {".csv": csv, ".tsv": csv, ".jsonl": _jsonl, ".ndjson": _jsonl}
     readers[".parquet"] = partial(_parquet, others=others, n_rows=n_rows)
     if kind not in readers:
         raise ValueError(
@@ -31,35 +50,40 @@ def read_rows(path, columns, *, others=False, n_rows=4096):
             yield where, row
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"{where}, or soon after it, is no UTF-8 ({error}). Save the file as UTF-8."
+            f"{where}, or soon after it, is no UTF-8 ({error}).{_utf16(path)} Save the "
+            "file as UTF-8."
         ) from error
 
 
-def _csv(path, columns):
-    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # texts are longer than 128 KiB
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file, delimiter=delimiter)
-        if delimiter == "," and not set(columns) <= set(rows.fieldnames or []):
-            # Spreadsheets write semicolons where numbers have a decimal comma.
-            file.seek(0)
-            again = csv.DictReader(file, delimiter=";")
-            if set(columns) <= set(again.fieldnames or []):
-                rows, delimiter = again, ";"
-        if rows.fieldnames is None:
-            raise ValueError(
-                f"{path} is empty: its first line must name the columns, such as "
-                f"{delimiter.join(columns)}."
-            )
-        _check_columns(path, columns, rows.fieldnames)
-        for row in rows:
-            where = f"{path}, line {rows.line_num}"
-            if None in row or None in row.values():
-                raise ValueError(
-                    f"{where} has another number of cells than the header. Quote cells "
-                    f"that hold {delimiter!r}."
-                )
-            yield where, row
+def _utf16(path):
+    with path.open("rb") as file:
+        marks = codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE
+        return " It is UTF-16." if file.read(2) in marks else ""
+
+
+def _csv(path, columns, quoted):
+    rows = read_delimited(path, columns, quoted)
+    _, names = next(rows)
+    if any("\0" in name for name in names):
+        raise ValueError(
+            f"{path}, line 1 holds NUL characters, as UTF-16 does. Save the file as "
+            "UTF-8."
+        )
+    _check_header(path, columns, names)
+    for where, cells in rows:
+        yield where, _as_row(zip(names, cells, strict=True))
+
+
+def _as_row(pairs):
+    """A dict; values of one name are gathered."""
+    pairs = list(pairs)
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        gathered = {name: [] for name in row}
+        for name, value in pairs:
+            gathered[name].append(value)
+        row = {n: v[0] if len(v) == 1 else Repeated(v) for n, v in gathered.items()}
+    return row
 
 
 def _jsonl(path, columns):
@@ -81,7 +105,7 @@ def read_objects(file, prefix):
         if not text:
             continue
         try:
-            row = json.loads(text)
+            row = json.loads(text, object_pairs_hook=_as_row)
         except (ValueError, RecursionError) as error:
             raise ValueError(
                 f"{where} is no JSON: {error}. Each line must be an object, such as "
@@ -104,63 +128,166 @@ def _parquet(path, columns, others, n_rows):
         file = ParquetFile(path, buffer_size=2**16, pre_buffer=False)
     except ValueError as error:
         raise ValueError(f"{path} is no Parquet file: {error}") from error
-    _check_columns(path, columns, file.schema_arrow.names)
+    _check_header(path, columns, file.schema_arrow.names)
     i = 0
     columns = None if others else list(columns)
     for batch in file.iter_batches(n_rows, columns=columns):
-        for row in batch.to_pylist():
+        names = batch.schema.names
+        values = [column.to_pylist() for column in batch.columns]
+        for row in zip(*values, strict=True):
             i += 1
-            yield f"{path}, row {i}", row
+            yield f"{path}, row {i}", _as_row(zip(names, row, strict=True))
 
 
 def _check_columns(where, columns, names):
     for name in columns:
         if name not in names:
             raise ValueError(
-                f"{where} has no column {name!r}; there are {', '.join(names)}."
+                f"{where} has no column {name!r}; there are {_listed(names)}."
+            )
+    places = [str(i) for i, name in enumerate(names, start=1) if name == columns[0]]
+    if len(places) > 1:
+        raise ValueError(
+            f"{where} has several columns {columns[0]!r}, in the places "
+            f"{', '.join(places)}. Rename all but that of the texts."
+        )
+
+
+def _listed(names):
+    """Names, or so many as fit a line or two: without a header they may be texts."""
+    text = ", ".join(names)
+    return text if len(text) <= 200 else f"{text[:200]}... ({len(names)} in all)"
+
+
+def _check_header(path, columns, names):
+    _check_columns(path, columns, names)
+    for labels in columns[1:]:
+        # Libraries number the columns of one name.
+        pattern = re.compile(re.escape(labels) + r"(\.|_duplicated_)\d+")
+        numbered = [name for name in names if pattern.fullmatch(name)]
+        if numbered:
+            warnings.warn(
+                f"{path} has the columns {_listed(numbered)} besides {labels!r}; they "
+                "are not read. Call them all the same, and their labels are joined.",
+                stacklevel=6,
             )
 
 
-def read_table(path, text, labels, separator, known):
+def check_once(where, row, column):
+    """Refuse a row that has several texts."""
+    if isinstance(row.get(column), Repeated):
+        raise ValueError(
+            f"{where} has {column!r} {len(row[column])} times. Keep the one of the "
+            "text."
+        )
+
+
+def read_table(path, text, labels, separator, known, quoted):
     """Texts, label matrix and names (see `skxmc.datasets.load_table`)."""
-    texts, lists, cells = [], [], []
-    for where, row in read_rows(Path(path), (text, labels)):
-        document, names = row[text], row[labels]
+    texts, lists, split = [], [], []
+    for where, row in read_rows(Path(path), (text, labels), quoted=quoted):
+        check_once(where, row, text)
+        document, cells = row[text], row[labels]
         if not isinstance(document, str):
             raise ValueError(
                 f"{where}: {text!r} must be a text, got {type(document).__name__}. "
                 "Replace missing texts by ''."
             )
         texts.append(document)
-        lists.append(_names(where, labels, names, separator))
-        if isinstance(names, str):
-            cells.append(lists[-1])
+        lists.append([])
+        for cell in cells if isinstance(cells, Repeated) else [cells]:
+            names, is_split = _names(where, labels, cell, separator)
+            lists[-1] += names
+            if is_split:
+                split.append(names)
     if not texts:
         raise ValueError(f"{path} holds no documents.")
-    _check_separator(path, cells, separator)
+    _check_separator(path, split, separator)
+    _check_multi_hot(path, labels, lists, known)
     return texts, *_matrix(lists, known)
 
 
-def _names(where, column, names, separator):
-    if names is None or names == "":
-        return []
-    if isinstance(names, str):
-        names = names.split(separator)
-    if not isinstance(names, list) or not all(isinstance(n, (str, int)) for n in names):
+def _names(where, column, cell, separator):
+    """Names of the labels of a cell, and whether `separator` splits them."""
+    if cell is None:
+        return [], False
+    form = f"a list of labels, or a text with {separator!r} between them"
+    try:
+        names = read_list(cell) if isinstance(cell, str) else cell
+    except ValueError as error:
         raise ValueError(
-            f"{where}: {column!r} must be a list of labels, or a text with "
-            f"{separator!r} between them; got {names!r:.60}."
+            f"{where}: {column!r} holds {cell!r:.60}: {error}. Write {form}."
+            f"{_MULTI_HOT if _NUMBERS.issuperset(cell) else ''}"
+        ) from error
+    is_split = names is None
+    if is_split:
+        names = cell.split(separator)
+    if not isinstance(names, list) or not all(map(_is_name, names)):
+        raise ValueError(
+            f"{where}: {column!r} must be {form}; got {cell!r:.60}."
+            f"{_MULTI_HOT if _is_multi_hot(names) else ''}"
         )
     names = [str(name).strip() for name in names]
-    return [name for name in names if name]
+    names = [name for name in names if name]
+    if any(map(begins_list, names)) or is_split and _is_torn(names):
+        raise ValueError(
+            f"{where}: {column!r} holds a list that cannot be read, {cell!r:.60}. "
+            f"{_AS_JSON}"
+        )
+    return names, is_split
+
+
+def _is_name(name):
+    return isinstance(name, (str, int)) and not isinstance(name, bool)
+
+
+def _is_torn(names):
+    """Whether a bracket opens in the first name and closes in the last."""
+    return len(names) > 1 and any(
+        names[0][0] == opening
+        and closing not in names[0]
+        and names[-1][-1] == closing
+        and opening not in names[-1]
+        for opening, closing in ("[]", "()", "{}")
+    )
+
+
+def _is_multi_hot(values):
+    """Whether all are 0 or 1, as numbers."""
+    numbers = (bool, int, float)
+    return isinstance(values, list) and all(
+        isinstance(value, numbers) and value in (0, 1) for value in values
+    )
+
+
+def _check_multi_hot(path, column, lists, known):
+    """Refuse rows that say 0 or 1 of each label: "0" and "1" would be the labels."""
+    if known is not None and {"0", "1"} <= set(map(str, known)):
+        return
+    width = max(map(len, lists))
+    rows = (names for names in lists if names)
+    flags = all(len(row) == width and {"0", "1"}.issuperset(row) for row in rows)
+    # Two labels that are called so would stand in one order, and each of them once.
+    if flags and width > 1 and any(row not in ([], ["0", "1"]) for row in lists):
+        row = ", ".join(next(filter(None, lists)))
+        raise ValueError(
+            f"{path}: {column!r} holds 0 and 1 alone, as many in each row, such as "
+            f"{row:.60}.{_MULTI_HOT}"
+        )
 
 
 def _check_separator(path, cells, separator):
     """Refuse texts that were to be split at something else, or warn."""
     if max(map(len, cells), default=0) > 1:
         return
+    single = [names[0] for names in cells if names]
+    if any("," in name for name in single) and all(map(_in_brackets, single)):
+        raise ValueError(
+            f"The labels of {path} are lists that cannot be read, such as "
+            f"{single[0]!r:.60}. {_AS_JSON}"
+        )
     for other in (",", ";", "|", "\t"):
-        found = sum(other in names[0] for names in cells if names)
+        found = sum(other in name for name in single)
         if other == separator or not found:
             continue
         if found > len(cells) / 2:
@@ -176,6 +303,10 @@ def _check_separator(path, cells, separator):
                 f"separator={other!r}.",
                 stacklevel=4,
             )
+
+
+def _in_brackets(name):
+    return name[0] + name[-1] in ("[]", "()", "{}")
 
 
 def _matrix(lists, known):

@@ -77,8 +77,21 @@ def _lines(path):
             raise _error((path, number + 1), message) from None
 
 
+def _name_lines(path):
+    """Lines of a file of names; a line is blank where a name is, but at the end."""
+    names = [line for _, line in _lines(path)]
+    while names and not names[-1].strip():
+        names.pop()
+    return names
+
+
 def _error(where, message):
     return ValueError(f"{where[0]}, line {where[1]}: {message}")
+
+
+def _shown(text):
+    """A part of a line that fits a message."""
+    return repr(text) if len(text) <= 60 else f"{text[:60]!r}..."
 
 
 def _ids(tokens, n_ids, what, where):
@@ -86,8 +99,8 @@ def _ids(tokens, n_ids, what, where):
     for token in tokens:
         if not (token.isdecimal() and int(token) < n_ids):
             message = (
-                f"{what} {token!r} is no integer from 0 to {n_ids - 1}. Correct it, "
-                "or what sets the bound: the header or the number of names."
+                f"{what} {_shown(token)} is no integer from 0 to {n_ids - 1}. Correct "
+                "it, or what sets the bound: the header or the number of names."
             )
             raise _error(where, message)
     return map(int, tokens)
@@ -100,7 +113,7 @@ def _floats(tokens, where):
         except ValueError:
             value = np.nan
         if not abs(value) <= _MAX_FLOAT32:  # true for NaN as well
-            message = f"value {token!r} is no finite float32. Write feature:value."
+            message = f"value {_shown(token)} is no finite float32. Correct it."
             raise _error(where, message)
         yield value
 
@@ -132,13 +145,15 @@ def _read_features(path):
                 continue
             message = f"the header has {n_docs} documents only. Correct either."
             raise _error(where, message)
-        head, _, tail = line.partition(" ")
-        if ":" in head:  # no labels, and no space in their place
-            head, tail = "", line
-        tokens = head.split(",") if head else []
-        labels.extend(_ids(tokens, n_labels, "label", where))
+        tokens = line.split()
+        # No labels, with blanks in their place or without.
+        none = not tokens or line[0].isspace() or ":" in tokens[0]
+        names = [] if none else tokens.pop(0).split(",")
+        labels.extend(_ids(names, n_labels, "label", where))
         label_ends.append(len(labels))
-        pairs = [token.partition(":") for token in tail.split()]
+        if line.count(":") < len(tokens):
+            raise _no_pair(tokens, where)
+        pairs = [token.partition(":") for token in tokens]
         columns.extend(_ids([pair[0] for pair in pairs], n_features, "feature", where))
         values.extend(_floats([pair[2] for pair in pairs], where))
         ends.append(len(columns))
@@ -150,6 +165,12 @@ def _read_features(path):
         raise _error((path, 1), message)
     X = csr_rows(columns, ends, n_features, values)
     return X, csr_rows(labels, label_ends, n_labels)
+
+
+def _no_pair(tokens, where):
+    token = next(token for token in tokens if ":" not in token)
+    message = f"{_shown(token)} is no feature:value. Write: label,label f:v f:v."
+    return _error(where, message)
 
 
 def _read_header(path, lines):
@@ -166,11 +187,12 @@ def load_raw_text(data, folder):
         ("label_names", "label_names.txt"),
         ("label_codes", "label_ids.txt"),
         ("parent_names", "parent_names.txt"),
-        ("texts_train", "train_texts.txt"),
-        ("texts_test", "test_texts.txt"),
     ]:
         path = find_file(folder, name)
-        data[field] = path and [line for _, line in _lines(path)]
+        data[field] = path and _name_lines(path)
+    for split in ("train", "test"):
+        path = find_file(folder, f"{split}_texts.txt")
+        data[f"texts_{split}"] = path and [line for _, line in _lines(path)]
 
     n_labels = MAX_ID if data.label_names is None else len(data.label_names)
     id_of = _name_ids(data, folder)
@@ -206,7 +228,7 @@ def _name_ids(data, folder):
         before = id_of.setdefault(name.strip(), i)
         if before != i:
             where = find_file(folder, "label_names.txt"), i + 1
-            message = f"{name!r} is on line {before + 1} too. Give labels as ids."
+            message = f"{_shown(name)} is on line {before + 1} too. Give labels as ids."
             raise _error(where, message)
     return id_of
 
@@ -215,6 +237,8 @@ def _read_rows(path, n_rows, n_ids, id_of=None):
     """Binary matrix of a file with a line of ids (or names) for each row."""
     indices, indptr = array("i"), array("q", [0])
     for where, line in _lines(path):
+        if len(indptr) > n_rows and not line.strip():
+            continue  # blank lines at the end
         if id_of is None:
             indices.extend(_ids(line.split(), n_ids, "id", where))
         else:
@@ -231,8 +255,8 @@ def _ids_of_names(names, id_of, where):
     for name in map(str.strip, names):
         if name and name not in id_of:
             message = (
-                f"label {name!r} is not in label_names.txt. Separate names by tabs, "
-                "or start with a line of ids if labels are ids."
+                f"label {_shown(name)} is not in label_names.txt. Separate names by "
+                "tabs, or start with a line of ids if labels are ids."
             )
             raise _error(where, message)
     return [id_of[name.strip()] for name in names if name.strip()]
@@ -273,7 +297,8 @@ def _read_json(path, n_labels):
         texts.append(f"{row['title']} {row['content']}".strip())
         ids = row.get("target_ind")
         if not isinstance(ids, list):
-            raise _error(where, f"target_ind is {ids!r}. Give a list of label ids.")
+            message = f"target_ind is {ids!r:.60}. Give a list of label ids."
+            raise _error(where, message)
         # As strings, JSON's 1.0 and true are not mistaken for ids.
         indices.extend(_ids([str(i) for i in ids], n_labels, "label", where))
         indptr.append(len(indices))
@@ -282,14 +307,23 @@ def _read_json(path, n_labels):
 
 def _json_row(where, line):
     try:
-        row = json.loads(line)
-    except ValueError as error:
+        row = json.loads(line, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
         raise _error(where, f"no JSON ({error}). Write an object a line.") from None
     if isinstance(row, dict):
         row["content"] = row.get("content") or ""  # title-only sets have none
         if isinstance(row.get("title"), str) and isinstance(row["content"], str):
             return row
     raise _error(where, "no object with title and content. Give both as strings.")
+
+
+def _unique(pairs):
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {_shown(twice)} stands there twice")
+    return row
 
 
 def read_filter(folder, split, Y):
@@ -299,6 +333,8 @@ def read_filter(folder, split, Y):
     pairs = array("q")
     for where, line in _lines(path):
         tokens = line.split()
+        if not tokens:
+            continue
         if len(tokens) != 2:
             raise _error(where, f"{line[:40]!r} is no pair. Write: document label.")
         pairs.extend(_ids(tokens[:1], Y.shape[0], "document", where))

@@ -24,6 +24,13 @@ _EVALUATED_AT_ONCE = 1024
 # Longer lists are shown by their length.
 _SHORT = 10
 
+_unquoted = click.option(
+    "--unquoted",
+    "quoted",
+    flag_value=False,
+    default=True,
+    help="Quotes in a .csv or .tsv file are part of its texts: they enclose no cells.",
+)
 _columns = (
     click.option("--text", default="text", show_default=True, help="Column of texts."),
     click.option(
@@ -37,6 +44,7 @@ _columns = (
         callback=lambda context, option, value: "\t" if value == r"\t" else value,
         help=r"What stands between the labels of a cell; \t is a tab.",
     ),
+    _unquoted,
 )
 
 
@@ -132,7 +140,7 @@ def main():
 )
 @click.option("--quiet", is_flag=True, help="No progress on standard error.")
 @_with_columns
-def train(data, model, system, settings, label_texts, quiet, text, labels, separator):
+def train(data, model, system, settings, label_texts, quiet, **table):
     """Fit a classifier to DATA and save it as the folder MODEL.
 
     A model that is there is replaced; a folder with other files is refused. Of a folder
@@ -154,7 +162,7 @@ def train(data, model, system, settings, label_texts, quiet, text, labels, separ
                 f"{', '.join(sorted(known))}."
             )
     check_target(model)  # before hours of training
-    documents = _training_part(data, text, labels, separator)
+    documents = _training_part(data, table)
     given = {"label_names": documents.label_codes or documents.label_names}
     if label_texts:
         about = _about_labels(documents, parameters)
@@ -199,13 +207,15 @@ def train(data, model, system, settings, label_texts, quiet, text, labels, separ
     show_default=True,
     help="Documents read and answered at once.",
 )
-def predict(model, texts, k, text, batch):
+@_unquoted
+def predict(model, texts, k, text, batch, quoted):
     """Rank the labels of texts, line by line.
 
     TEXTS is a file of JSON objects, one a line, or standard input, or a table (.csv,
     .tsv, .parquet). Each row comes back on standard output as a JSON object, in the
     order of the input, with all its fields, and best first with the fields predicted
-    and predicted_scores, which replace those of that name. Memory does not grow with
+    and predicted_scores, which replace those of that name. Fields of one name become
+    one with a list. Memory does not grow with
     the length of the input. What stands before a line that cannot be read is answered.
     """
     import skxmc
@@ -213,7 +223,7 @@ def predict(model, texts, k, text, batch):
     classifier = skxmc.load(model)
     # Answers on a terminal are progress themselves, and a line would stand in them.
     with _progress("predicting", hidden=sys.stdout.isatty()) as bar:
-        for rows in _batches(texts, text, batch):
+        for rows in _batches(texts, text, batch, quoted):
             documents = [row[text] for row in rows]
             names, scores = classifier.predict_topk(documents, k=k, return_names=True)
             for row, labels, values in zip(rows, names, scores, strict=True):
@@ -239,7 +249,7 @@ def predict(model, texts, k, text, batch):
     help="The k of P@k and the others. Repeatable.",
 )
 @_with_columns
-def evaluate(model, data, ks, text, labels, separator):
+def evaluate(model, data, ks, **table):
     """Print ranking metrics of MODEL on DATA.
 
     Of a folder DATA the test part is read. What is printed is a line of JSON. PSP takes
@@ -251,7 +261,7 @@ def evaluate(model, data, ks, text, labels, separator):
 
     classifier = skxmc.load(model)
     known = [str(name) for name in classifier.label_names_]
-    documents = _test_part(data, text, labels, separator, known)
+    documents = _test_part(data, table, known)
     ids = _best_labels(classifier, documents.texts, max(ks))
     n_new = documents.Y.shape[1] - len(known)
     counts = np.append(classifier.label_counts_, np.zeros(n_new, np.int64))
@@ -314,23 +324,23 @@ def _about_labels(documents, parameters):
     return about
 
 
-def _training_part(data, *columns):
+def _training_part(data, table):
     from skxmc.datasets import load_table, load_xmc_repository
 
     if data.is_file():
-        documents = load_table(data, **_named(columns))
+        documents = load_table(data, **table)
         if not documents.label_names:
-            raise ValueError(f"{data} has no labels in its column {columns[1]!r}.")
+            raise ValueError(f"{data} has no labels in its column {table['labels']!r}.")
         documents.label_codes = None
         return documents
     return _texts_of(load_xmc_repository(data), data, "train")
 
 
-def _test_part(data, text, labels, separator, known):
+def _test_part(data, table, known):
     from skxmc.datasets import load_table, load_xmc_repository
 
     if data.is_file():
-        return load_table(data, **_named((text, labels, separator)), known=known)
+        return load_table(data, **table, known=known)
     documents = _texts_of(load_xmc_repository(data), data, "test")
     names = documents.label_codes or documents.label_names
     names = list(map(str, names or range(documents.Y.shape[1])))
@@ -340,10 +350,6 @@ def _test_part(data, text, labels, separator, known):
             "order. Evaluate on the folder that it was trained on, or on a table."
         )
     return documents
-
-
-def _named(columns):
-    return dict(zip(("text", "labels", "separator"), columns, strict=True))
 
 
 def _texts_of(data, path, part):
@@ -381,10 +387,13 @@ def _shown(value):
     return f"{kind} of length {len(value)}" if hasattr(value, "__len__") else kind
 
 
-def _batches(path, text, size):
+def _batches(path, text, size, quoted):
+    from skxmc._tables import check_once
+
     rows = []
     try:
-        for where, row in _rows(path, text, size):
+        for where, row in _rows(path, text, size, quoted):
+            check_once(where, row, text)
             if not isinstance(row.get(text), str):
                 raise ValueError(f"{where} has no text in its field {text!r}.")
             rows.append(row)
@@ -399,11 +408,11 @@ def _batches(path, text, size):
         yield rows
 
 
-def _rows(path, text, size):
+def _rows(path, text, size, quoted):
     from skxmc._tables import read_objects, read_rows
 
     if path.suffix.lower() in (".csv", ".tsv", ".parquet"):
-        yield from read_rows(path, (text,), others=True, n_rows=size)
+        yield from read_rows(path, (text,), others=True, quoted=quoted, n_rows=size)
         return
     with click.open_file(path, "rb") as file:
         yield from read_objects(file, "Line")

@@ -361,7 +361,9 @@ def load_xmc_repository(path):
     return data
 
 
-def load_table(path, *, text="text", labels="labels", separator="|", known=None):
+def load_table(
+    path, *, text="text", labels="labels", separator="|", known=None, quoted=True
+):
     r"""Load documents and their labels from a table.
 
     Parameters
@@ -373,12 +375,21 @@ def load_table(path, *, text="text", labels="labels", separator="|", known=None)
         only so, otherwise commas.
     text, labels : str
         Columns. Labels are lists, or texts with `separator` between them; blanks
-        around them do not count.
+        around them do not count. A text that is a list in JSON, of Python or of NumPy,
+        such as ``['a', 'b']``, is one. The labels of several columns of the name
+        `labels` are joined; of texts there must be one column.
     separator : str, default="|"
     known : sequence of str or None, default=None
         Names of the first label columns, such as a classifier's `label_names_`.
         Other names follow. They are compared as texts, 1 as "1". Of several with one
         name the first is meant.
+    quoted : bool, default=True
+        Whether cells of a CSV or TSV file that hold separators, quotes or line ends
+        stand in double quotes, and quotes within them twice. A quote behind the
+        beginning of a cell is part of it; one at the beginning that is not closed at
+        the end of the cell is an error. With False all quotes are part of the texts,
+        as databases write TSV files, and each line is a row. Blank lines are passed
+        over, but that one between the rows of a single column is an empty cell.
 
     Returns
     -------
@@ -397,7 +408,14 @@ def load_table(path, *, text="text", labels="labels", separator="|", known=None)
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is malformed: the message names the line and the column.
+        If it is malformed, or its labels are rows of 0 and 1 for all labels: the
+        message names the line and the column.
+
+    Warns
+    -----
+    UserWarning
+        If labels seem to be separated by something else, quotes seem to swallow rows,
+        or columns named as `labels` and numbered are not read.
 
     Examples
     --------
@@ -413,7 +431,7 @@ def load_table(path, *, text="text", labels="labels", separator="|", known=None)
     >>> data.Y.toarray().tolist()
     [[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
     """
-    texts, Y, names = read_table(path, text, labels, separator, known)
+    texts, Y, names = read_table(path, text, labels, separator, known, quoted)
     return Bunch(texts=texts, Y=Y, label_names=names, DESCR=f"Table: {path}")
 
 

@@ -547,6 +547,42 @@ def test_predict_reads_tables(tmp_path, model, rows, suffix):
         assert row == expected
 
 
+def test_quotes_that_are_part_of_texts(tmp_path, rows):
+    lines = [f'"{row["text"]} old\t{"|".join(row["labels"])}' for row in rows]
+    path = tmp_path / "tickets.tsv"
+    path.write_text("\n".join(["text\tlabels", *lines]))
+    for command in (
+        ("train", path, tmp_path / "model", *QUICK),
+        ("evaluate", tmp_path / "model", path),
+        ("predict", tmp_path / "model", path),
+    ):
+        if command[0] != "train":
+            refused("read the table with quoted=False (--unquoted)", *command)
+        found = answers(run(*command, "--unquoted"))
+        assert len(found) == 60 or found[0]["documents"] == 60
+    assert [row["text"] for row in found] == [line.split("\t")[0] for line in lines]
+
+
+def test_predict_keeps_fields_of_one_name(tmp_path, model):
+    path = tmp_path / "new.csv"
+    path.write_text("id,text,tag,tag\n1,fox,a,b\n2,cat,,c\n")
+    found = answers(run("predict", model, path))
+    assert [row["tag"] for row in found] == [["a", "b"], ["", "c"]]
+    lines = '{"text": "fox", "more": {"x": 1, "x": [2]}, "tag": 1, "tag": null}\n'
+    (row,) = answers(run("predict", model, input=lines))
+    assert row["tag"] == [1, None] and row["more"] == {"x": [1, [2]]}
+    message = "Line 2 has 'text' 2 times."
+    twice = '{"text": "fox", "text": "cat"}\n'
+    refused(message, "predict", model, input=lines + twice, answered=1)
+
+
+def test_predict_answers_a_line_for_each_line_of_a_single_column(tmp_path, model):
+    path = tmp_path / "new.csv"
+    path.write_text("text\nfox\n\ncat\n\n")
+    found = answers(run("predict", model, path, "--unquoted"))
+    assert [row["text"] for row in found] == ["fox", "", "cat"]
+
+
 def test_predict_keeps_the_dates_of_a_table(tmp_path, model):
     pyarrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")

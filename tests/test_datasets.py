@@ -230,6 +230,15 @@ def test_features_lenient_lines(tmp_path):
     assert data.X_train.has_sorted_indices and data.Y_train.nnz == 2
 
 
+@pytest.mark.parametrize("between", [" ", "\t", "  ", " \t", "\u00a0"])
+def test_features_with_other_blanks(tmp_path, between):
+    lines = ["2 3 2", "0,1 0:1 2:2", " 1:4", ""]
+    content = "\r\n".join(line.replace(" ", between) for line in lines)
+    data = load_xmc_repository(write(tmp_path, train_txt=content))
+    assert_array_equal(data.X_train.toarray(), [[1, 0, 2], [0, 4, 0]])
+    assert_array_equal(data.Y_train.toarray(), [[1, 1], [0, 0]])
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     shape=st.tuples(st.integers(0, 6), st.integers(0, 5), st.integers(0, 5)),
@@ -266,7 +275,11 @@ def test_features_round_trip(tmp_path_factory, shape, seed, packed):
         ("1 3 2\n-1 0:1\n", 2, "label '-1'"),
         ("1 3 2\n0 3:1\n", 2, "feature '3' is no integer from 0 to 2"),
         ("1 3 2\n0 a:1\n", 2, "feature 'a'"),
-        ("1 3 2\n0 1 2:1\n", 2, "value '' is no finite float32"),
+        ("1 3 2\n0 1: 2:1\n", 2, "value '' is no finite float32"),
+        ("1 3 2\n0 1 2:1\n", 2, "'1' is no feature:value"),
+        ("1 3 2\n0, 1 2:1\n", 2, "label '' is no integer"),
+        ("1 3 2\n 0,1 2:1\n", 2, "'0,1' is no feature:value"),
+        ("1 3 2\n0\t1\t2:1\n", 2, "'1' is no feature:value"),
         ("1 3 2\n0 1:x\n", 2, "value 'x'"),
         ("1 3 2\n0 1:2:3\n", 2, "value '2:3'"),
         ("1 3 2\n0 1:nan\n", 2, "value 'nan'"),
@@ -353,9 +366,64 @@ def test_raw_text_hierarchy(tmp_path):
     assert_array_equal(data.parent_parents.toarray(), [[0, 0], [1, 0]])
 
 
+def test_blank_lines_at_the_end(tmp_path):
+    codes = {"label_ids_txt": "a\nr\nn\n"}
+    plain = load_xmc_repository(write(tmp_path, **TEXTS | codes))
+    # Texts stay: an empty one is a document, which has its line of labels.
+    longer = {
+        name: content + ("" if "texts" in name else "\n \r\n")
+        for name, content in (TEXTS | codes).items()
+    }
+    longer["filter_labels_train_txt"] = "0 0\n\n"
+    data = load_xmc_repository(write(tmp_path, **longer))
+    assert data.label_names == plain.label_names == ["apple", "red thing", "42"]
+    assert data.label_codes == ["a", "r", "n"]
+    assert (data.Y_train != plain.Y_train).nnz == 0
+    assert data.texts_train == plain.texts_train
+    assert_array_equal(data.filter_train, [[0, 0]])
+
+
+def test_blank_names_and_texts_between_others_keep_their_places(tmp_path):
+    files = {
+        "train_texts_txt": "a\n\nb\n\n",
+        "train_labels_txt": "0\n1\n2\n\n",
+        "label_names_txt": "x\n\nz\n\n",
+    }
+    data = load_xmc_repository(write(tmp_path, **files))
+    assert data.texts_train == ["a", "", "b", ""]
+    assert data.label_names == ["x", "", "z"]
+    assert_array_equal(data.Y_train.indices, [0, 1, 2])
+    assert data.Y_train.shape == (4, 3)
+
+
+def test_gzip_of_several_members(tmp_path):
+    parts = [gzip.compress(part.encode()) for part in ("red ", "fox\ncat\n")]
+    write(tmp_path, train_labels_txt="0\n1\n")
+    (tmp_path / "train_texts.txt.gz").write_bytes(b"".join(parts))
+    assert load_xmc_repository(tmp_path).texts_train == ["red fox", "cat"]
+
+
+def test_messages_stay_short(tmp_path):
+    long = "x" * 100_000
+    for changed in (
+        {"train_labels_txt": f"apple\n{long}\n42\n"},
+        {"train_labels_txt": f"0\n{long}\n2\n"},
+        {"label_names_txt": f"{long}\n{long}\n", "train_labels_txt": "a\n\n\n"},
+    ):
+        with pytest.raises(ValueError, match=r"'x{60}'\.\.\.") as error:
+            load_xmc_repository(write(tmp_path, **TEXTS | changed))
+        assert len(str(error.value)) < 500
+    for line in (f"0 {long}:1", f"0 1:{long}", f"{long} 1:1", f"0 1:1 {long}"):
+        path = write(tmp_path, one_txt=f"1 3 2\n{line}\n") / "one.txt"
+        with pytest.raises(ValueError) as error:
+            load_xmc_repository(path)
+        assert len(str(error.value)) < 500
+
+
 @pytest.mark.parametrize(
     "changed, where, message",
     [
+        ({"train_labels_txt": "1\n0\n\n2\n"}, "train_labels.txt, line 4", "4 lines"),
         ({"train_labels_txt": "1\n0\n"}, "train_labels.txt, line 3", "2 lines for 3"),
         ({"test_labels_txt": "1\n0\n"}, "test_labels.txt, line 2", "2 lines for 1"),
         ({"train_labels_txt": "1\n3\n0\n"}, "train_labels.txt, line 2", "id '3'"),
@@ -441,6 +509,11 @@ GOOD = '{"title": "a", "target_ind": [0]}\n'
     "changed, where, message",
     [
         ({"trn_json": GOOD + "{"}, "trn.json, line 2", "no JSON"),
+        (
+            {"trn_json": '{"title": "a", "target_ind": [0], "target_ind": [1]}'},
+            "trn.json, line 1",
+            "the key 'target_ind' stands there twice",
+        ),
         ({"trn_json": GOOD + "\n"}, "trn.json, line 2", "no JSON"),
         ({"trn_json": GOOD + "[1]\n"}, "trn.json, line 2", "no object with title"),
         ({"tst_json": '{"title": 3}'}, "tst.json, line 1", "no object with title"),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from scipy import sparse
 
+from skxmc._tables import read_rows
 from skxmc.datasets import load_table
 
 SUFFIXES = ("csv", "tsv", "jsonl", "parquet")
@@ -49,6 +50,29 @@ def write_rows(folder, suffix, texts, lists, lists_as_texts=False):
         for row in zip(*columns.values(), strict=True):
             line = json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False)
             file.write(line + "\n")
+    return path
+
+
+def write_columns(folder, suffix, names, rows):
+    """Texts under these names, some of which may be the same."""
+    path = folder / f"columns.{suffix}"
+    if suffix in ("csv", "tsv"):
+        with path.open("w", newline="") as file:
+            writer = csv.writer(file, delimiter="\t" if suffix == "tsv" else ",")
+            writer.writerows([names, *rows])
+    elif suffix == "jsonl":
+        pairs = [
+            ", ".join(
+                f'"{n}": {json.dumps(v)}' for n, v in zip(names, row, strict=True)
+            )
+            for row in rows
+        ]
+        path.write_text("".join(f"{{{pair}}}\n" for pair in pairs))
+    else:
+        pyarrow = pytest.importorskip("pyarrow")
+        parquet = pytest.importorskip("pyarrow.parquet")
+        columns = [pyarrow.array(column) for column in zip(*rows, strict=True)]
+        parquet.write_table(pyarrow.Table.from_arrays(columns, names), path)
     return path
 
 
@@ -91,8 +115,9 @@ def test_formats_agree(tmp_path, suffix, lists_as_texts):
 
 
 LETTERS = st.characters(exclude_categories=["Cs"])
+# In brackets a text may be a list of labels: see test_label_cells.py.
 NAMES = st.text(LETTERS, min_size=1, max_size=4).filter(
-    lambda name: name == name.strip() and "|" not in name
+    lambda name: name == name.strip() and "|" not in name and name[0] not in "[({"
 )
 
 
@@ -220,14 +245,22 @@ def test_suffixes_in_capitals_and_ndjson(tmp_path):
     [
         ("csv", "text,labels\nt,a\né,b\n".encode("latin-1")),
         ("csv", "text,labels\nt,a\n".encode("utf-16")),
+        ("csv", "text,labels\nt,a\n".encode("utf-16-le")),
         ("jsonl", '{"text": "é", "labels": []}\n'.encode("latin-1")),
     ],
-    ids=["csv", "utf-16", "jsonl"],
+    ids=["csv", "utf-16", "utf-16-le", "jsonl"],
 )
 def test_not_utf8(tmp_path, suffix, content):
     # UnicodeDecodeError is a ValueError, whose message is to name the line.
     path = write(tmp_path, suffix, content)
     refused(path, str(path), "line")
+
+
+@pytest.mark.parametrize("code", ["utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("suffix", ["csv", "tsv"])
+def test_utf16_is_named(tmp_path, suffix, code):
+    content = "text,labels\nt,a\n".replace(",", "," if suffix == "csv" else "\t")
+    refused(write(tmp_path, suffix, content.encode(code)), "line 1", "UTF-16")
 
 
 def test_not_utf8_is_a_value_error(tmp_path):
@@ -351,7 +384,7 @@ def test_tsv_keeps_commas(tmp_path):
 def test_long_texts(tmp_path, suffix):
     before = csv.field_size_limit(128 * 1024)  # what Python starts with
     try:
-        texts = ["fox, tree\n" * 30_000, "t"]
+        texts = ["fox, tree, sea\n" * 30_000, "t"]
         path = write_rows(tmp_path, suffix, texts, [["a"], ["b"]])
         assert load_table(path).texts == texts
     finally:
@@ -366,7 +399,6 @@ def test_long_texts(tmp_path, suffix):
         ("text,labels\n\n\nu,b,c\n", 4),
         ('text,labels\n"t\nt\nt",a\nu,b,\n', 5),
         ("text,labels,id\nt,a,1\nu,a\n", 3),
-        ('text,labels\n"never closed,a\nu,b\n', 3),  # where the file ends
     ],
 )
 def test_ragged_rows(tmp_path, content, line):
@@ -374,6 +406,74 @@ def test_ragged_rows(tmp_path, content, line):
     refused(path, f"{path}, line {line} has another number of cells than the header")
     path = write(tmp_path, "tsv", content.replace(",", "\t"))
     refused(path, f"{path}, line {line} has another number of cells than the header")
+
+
+# ------------------------------------------------------------- repeated columns
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_labels_of_repeated_columns_are_joined(tmp_path, suffix):
+    names = ["labels", "text", "labels", "labels"]
+    rows = [["b", "t", "a|c", ""], ["", "u", "", ""], ["d", "v", "", "b"]]
+    data = load_table(write_columns(tmp_path, suffix, names, rows))
+    assert data.texts == ["t", "u", "v"]
+    assert lists_of(data) == [["a", "b", "c"], [], ["b", "d"]]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_repeated_column_of_texts(tmp_path, suffix):
+    names = ["text", "id", "text", "labels"]
+    path = write_columns(tmp_path, suffix, names, [["t", "1", "u", "a"]])
+    if suffix == "jsonl":
+        refused(path, f"{path}, line 1 has 'text' 2 times")
+    else:
+        refused(path, f"{path} has several columns 'text', in the places 1, 3.")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_other_columns_may_be_repeated(tmp_path, suffix):
+    names = ["", "text", "", "labels", "x", "x"]
+    rows = [["1", "t", "2", "a", "3", "4"]]
+    path = write_columns(tmp_path, suffix, names, rows)
+    assert load_table(path).label_names == ["a"]
+    ((_, row),) = read_rows(path, ("text",), others=True)
+    assert row == {"": ["1", "2"], "text": "t", "labels": "a", "x": ["3", "4"]}
+
+
+def test_lists_of_repeated_keys(tmp_path):
+    lines = (
+        '{"text": "t", "labels": ["a"], "labels": null, "labels": ["b", 3]}\n'
+        '{"labels": ["a"], "labels": 3, "text": "t"}\n'
+    )
+    path = write(tmp_path, "jsonl", lines)
+    refused(path, "line 2: 'labels' must be a list", "got 3.")
+    path = write(tmp_path, "jsonl", lines.splitlines()[0])
+    assert load_table(path).label_names == ["3", "a", "b"]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "parquet"])
+@pytest.mark.parametrize("pattern", ["{}.{}", "{}_duplicated_{}"])
+def test_columns_that_a_library_numbered(tmp_path, suffix, pattern):
+    numbered = [pattern.format("labels", i) for i in (1, 2)]
+    names = ["text", "labels", *numbered, "labels.x"]
+    path = write_columns(tmp_path, suffix, names, [["t", "a", "b", "c", "d"]])
+    with pytest.warns(UserWarning, match="same, and their labels are joined") as caught:
+        data = load_table(path)
+    assert f"columns {', '.join(numbered)} besides" in str(caught[0].message)
+    assert caught[0].filename == __file__
+    assert data.label_names == ["a"]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_messages_name_some_columns_only(tmp_path, suffix):
+    # Without a header the first line is a document.
+    for names in (["x" * 95_000, "b"], [f"{i:05d}" for i in range(9_000)]):
+        path = write_columns(tmp_path, suffix, names, [["c"] * len(names)])
+        with pytest.raises(
+            ValueError, match=f"no column.*{len(names)} in all"
+        ) as error:
+            load_table(path)
+        assert len(str(error.value)) < 500
 
 
 # ------------------------------------------------------------------------ JSONL
