@@ -132,14 +132,11 @@ def _checked(path, rows, width, delimiter, quoted):
 
 def _check_blanks(where, cells, lines, delimiter):
     """Refuse a quote behind blanks: it may open the cell or be part of it."""
-    blank = (" ", "\t")
-    if not any(c[:1] in blank and c.lstrip(" \t")[:1] == '"' for c in cells):
+    if not [cell for cell in cells if cell.startswith((" ", "\t"))]:
         return
     # In a quoted cell the blanks stand behind the quote that opens it.
-    written = re.findall(
-        rf'(?:^|{delimiter})("(?:[^"]|"")*"|[^{delimiter}]*)', "".join(lines)
-    )
-    for cell in written:
+    pattern = f'(?:^|{delimiter})("(?:[^"]|"")*"|[^{delimiter}]*)'
+    for cell in re.findall(pattern, "".join(lines)):
         if cell.lstrip(" \t")[:1] == '"' != cell[0]:
             raise ValueError(
                 f"{where}: a quote stands behind blanks in the cell "

@@ -31,7 +31,7 @@ def read_list(text):
         If it is a list that cannot be read, or holds what is no name.
     """
     text = text.strip()
-    wrapped = _WRAPPED.fullmatch(text)
+    wrapped = text[-1:] == ")" and _WRAPPED.fullmatch(text)
     if wrapped and wrapped[1].strip()[:1] in _CLOSING | {"": ""}:
         text = wrapped[1].strip() or "[]"
     if text[:1] not in _CLOSING:
@@ -53,9 +53,25 @@ def read_list(text):
 
 def begins_list(text):
     """Whether a text begins as a list of texts does; in () it has to end so too."""
+    if text[:1] not in _CLOSING:
+        return False
     if re.match(r"[\[{]+\s*['\"]", text):
         return True
     return bool(re.fullmatch(r"\(+\s*['\"].*['\"]\s*,?\s*\)+", text, re.DOTALL))
+
+
+def is_torn(names):
+    """Whether a bracket opens in the first of several names and closes in the last."""
+    if len(names) < 2 or names[0][0] not in _CLOSING:
+        return False
+    opening, closing = names[0][0], _CLOSING[names[0][0]]
+    closed = names[-1].endswith(closing)
+    return closed and closing not in names[0] and opening not in names[-1]
+
+
+def in_brackets(name):
+    """Whether brackets enclose a name."""
+    return _CLOSING.get(name[0]) == name[-1]
 
 
 def _read_items(inner):

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from ._delimited import read_delimited
-from ._label_cells import begins_list, read_list
+from ._label_cells import begins_list, in_brackets, is_torn, read_list
 
 _AS_JSON = 'Write it as JSON, such as ["audio", "driver"].'
 _MULTI_HOT = (
@@ -71,12 +71,11 @@ def _csv(path, columns, quoted):
         )
     _check_header(path, columns, names)
     for where, cells in rows:
-        yield where, _as_row(zip(names, cells, strict=True))
+        yield where, _as_row(list(zip(names, cells, strict=True)))
 
 
 def _as_row(pairs):
     """A dict; values of one name are gathered."""
-    pairs = list(pairs)
     row = dict(pairs)
     if len(row) < len(pairs):
         gathered = {name: [] for name in row}
@@ -136,7 +135,7 @@ def _parquet(path, columns, others, n_rows):
         values = [column.to_pylist() for column in batch.columns]
         for row in zip(*values, strict=True):
             i += 1
-            yield f"{path}, row {i}", _as_row(zip(names, row, strict=True))
+            yield f"{path}, row {i}", _as_row(list(zip(names, row, strict=True)))
 
 
 def _check_columns(where, columns, names):
@@ -229,7 +228,7 @@ def _names(where, column, cell, separator):
         )
     names = [str(name).strip() for name in names]
     names = [name for name in names if name]
-    if any(map(begins_list, names)) or is_split and _is_torn(names):
+    if any(map(begins_list, names)) or is_split and is_torn(names):
         raise ValueError(
             f"{where}: {column!r} holds a list that cannot be read, {cell!r:.60}. "
             f"{_AS_JSON}"
@@ -239,17 +238,6 @@ def _names(where, column, cell, separator):
 
 def _is_name(name):
     return isinstance(name, (str, int)) and not isinstance(name, bool)
-
-
-def _is_torn(names):
-    """Whether a bracket opens in the first name and closes in the last."""
-    return len(names) > 1 and any(
-        names[0][0] == opening
-        and closing not in names[0]
-        and names[-1][-1] == closing
-        and opening not in names[-1]
-        for opening, closing in ("[]", "()", "{}")
-    )
 
 
 def _is_multi_hot(values):
@@ -281,7 +269,7 @@ def _check_separator(path, cells, separator):
     if max(map(len, cells), default=0) > 1:
         return
     single = [names[0] for names in cells if names]
-    if any("," in name for name in single) and all(map(_in_brackets, single)):
+    if any("," in name for name in single) and all(map(in_brackets, single)):
         raise ValueError(
             f"The labels of {path} are lists that cannot be read, such as "
             f"{single[0]!r:.60}. {_AS_JSON}"
@@ -303,10 +291,6 @@ def _check_separator(path, cells, separator):
                 f"separator={other!r}.",
                 stacklevel=4,
             )
-
-
-def _in_brackets(name):
-    return name[0] + name[-1] in ("[]", "()", "{}")
 
 
 def _matrix(lists, known):
