@@ -12,6 +12,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from ._ranking import check_truth
 from ._validation import (
     check_label_names,
     check_label_texts,
@@ -21,6 +22,7 @@ from ._validation import (
     check_texts,
     encode_labels,
     holds_texts,
+    label_array,
 )
 from .metrics import precision_at_k
 
@@ -87,7 +89,7 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
             If `Y` has another number of columns than there are labels.
         """
         check_is_fitted(self)
-        Y = Y if sp.issparse(Y) else np.asarray(Y)
+        Y = label_array(Y, "Y")
         if Y.shape[1:] != (self.n_labels_,):
             raise ValueError(
                 f"Y must have shape (n_docs, {self.n_labels_}), got {Y.shape}. For ids "
@@ -155,7 +157,7 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self)
         best = self._rank(X, 1)[0]
-        Y = encode_labels(y, self.classes_, self._y_kind)
+        Y = check_truth(encode_labels(y, self.classes_, self._y_kind), "y")
         check_consistent_length(best, Y, sample_weight)
         if sample_weight is None:
             return precision_at_k(Y, best, 1)

@@ -7,6 +7,8 @@ import numpy as np
 from scipy.sparse import csr_array, issparse
 from sklearn.exceptions import UndefinedMetricWarning
 
+from ._validation import check_ones, label_array
+
 # Entries sorted at once: the temporaries of a chunk stay below 100 MB.
 _CHUNK = 1_000_000
 
@@ -28,7 +30,7 @@ def check_ks(k):
 
 def check_truth(y, name="y_true"):
     """Return a canonical CSR copy of a 0/1 matrix, explicit zeros eliminated."""
-    y = y if issparse(y) else np.asarray(y)
+    y = label_array(y, name)
     if y.ndim != 2 or 0 in y.shape:
         raise ValueError(
             f"{name} must be 2-D with at least one row and one label, got shape "
@@ -44,12 +46,7 @@ def check_truth(y, name="y_true"):
     truth = csr_array(y, copy=True)
     truth.sum_duplicates()
     truth.eliminate_zeros()
-    wrong = truth.data[truth.data != 1]
-    if wrong.size:
-        raise ValueError(
-            f"{name} must hold only 0 and 1, got {wrong[0]}. "
-            "Binarize it first, for example (Y > 0).astype(int)."
-        )
+    check_ones(truth, name)
     return truth
 
 

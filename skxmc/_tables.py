@@ -19,7 +19,6 @@ _MULTI_HOT = (
     "numbers of those that it has, such as [0, 2] for [1, 0, 1]; in Python, the rows "
     "are a label matrix for fit: numpy.array(rows)."
 )
-
 # Letters of 0, 1, 0., True and False, and of lists of them.
 _NUMBERS = frozenset("01.TrueFals ,[](){}\n")
 
@@ -144,12 +143,6 @@ def _check_columns(where, columns, names):
             raise ValueError(
                 f"{where} has no column {name!r}; there are {_listed(names)}."
             )
-    places = [str(i) for i, name in enumerate(names, start=1) if name == columns[0]]
-    if len(places) > 1:
-        raise ValueError(
-            f"{where} has several columns {columns[0]!r}, in the places "
-            f"{', '.join(places)}. Rename all but that of the texts."
-        )
 
 
 def _listed(names):
@@ -160,6 +153,12 @@ def _listed(names):
 
 def _check_header(path, columns, names):
     _check_columns(path, columns, names)
+    places = [str(i) for i, name in enumerate(names, start=1) if name == columns[0]]
+    if len(places) > 1:
+        raise ValueError(
+            f"{path} has several columns {columns[0]!r}, in the places "
+            f"{', '.join(places)}. Rename all but that of the texts."
+        )
     for labels in columns[1:]:
         # Libraries number the columns of one name.
         pattern = re.compile(re.escape(labels) + r"(\.|_duplicated_)\d+")

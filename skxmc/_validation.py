@@ -86,6 +86,7 @@ def check_labels(y):
             "This classifier requires y to be passed, but the target y is None: give "
             "a sparse label matrix of shape (n_docs, n_labels)."
         )
+    y = label_array(y)
     if sp.issparse(y):
         if y.ndim != 2:
             raise ValueError(
@@ -93,21 +94,16 @@ def check_labels(y):
                 "(n_docs, n_labels)."
             )
         return *_check_sparse(y), "sparse"
-    if _is_label_lists(y):
-        raise ValueError(
-            "y holds a list of labels for each document. Turn it into a sparse matrix "
-            "first: sklearn.preprocessing.MultiLabelBinarizer(sparse_output=True)"
-            ".fit_transform(y)."
-        )
-    y = np.asarray(y)
     if y.ndim == 2 and y.shape[1] != 1:
         _check_dense(y)
         return *_check_sparse(sp.csr_matrix(y.astype(np.float32))), "dense"
     y = column_or_1d(y, warn=True)
-    if y.dtype.kind == "f" and not np.isfinite(y).all():
-        raise ValueError("Input y contains NaN or infinity.")
+    if y.dtype.kind == "f":
+        _check_finite(y)
     check_classification_targets(y)
     classes, codes = np.unique(y, return_inverse=True)
+    if len(classes) == 0:
+        raise ValueError("y is empty: at least two documents are needed.")
     if len(classes) < 2:
         raise ValueError(f"y holds one class only ({classes[0]}); two are needed.")
     ones = np.ones(len(y), np.float32)
@@ -117,17 +113,81 @@ def check_labels(y):
 
 def encode_labels(y, classes, kind):
     """Label matrix of y, for an estimator that was fitted on labels like it."""
-    if kind != "single" or sp.issparse(y) or np.ndim(y) == 2 and np.shape(y)[1] > 1:
-        Y = y.tocsr() if sp.issparse(y) else sp.csr_matrix(np.asarray(y))
-        if Y.shape[1] != len(classes):
-            raise ValueError(
-                f"y has {Y.shape[1]} label columns, and fit saw {len(classes)}."
-            )
-        return Y
+    y = label_array(y)
+    if kind != "single" or sp.issparse(y) or y.ndim == 2 and y.shape[1] > 1:
+        if y.ndim != 2 or y.shape[1] != len(classes):
+            got = f"{y.shape[1]} label columns" if y.ndim == 2 else f"shape {y.shape}"
+            raise ValueError(f"y has {got}, and fit saw {len(classes)} label columns.")
+        return y.tocsr() if sp.issparse(y) else sp.csr_matrix(y)
     y = column_or_1d(y)
-    codes = np.searchsorted(classes, y).clip(max=len(classes) - 1)
-    hit = (classes[codes] == y).astype(np.float32)  # a new class is never predicted
-    return sp.csr_matrix((hit, codes, np.arange(len(y) + 1)), (len(y), len(classes)))
+    ids, known = class_ids(y, classes)
+    hit = known.astype(np.float32)  # a new class is never predicted
+    return sp.csr_matrix((hit, ids, np.arange(len(y) + 1)), (len(y), len(classes)))
+
+
+def class_ids(y, classes):
+    """Place of each value of a 1-D y among `classes`, and whether it is there."""
+    classes = np.asarray(classes)
+    if y.dtype.kind == "f":
+        _check_finite(y)
+    if len(y) and isinstance(y[0], str) != isinstance(classes[0], str):
+        raise ValueError(
+            f"y holds classes of dtype {y.dtype}, such as {y[0]!s:.40}; fit saw "
+            f"{classes.dtype}, such as {classes[0]!s:.40}. Give y as it was there."
+        )
+    order = np.argsort(classes)
+    places = np.searchsorted(classes, y, sorter=order).clip(max=len(classes) - 1)
+    return order[places], classes[order[places]] == y
+
+
+def label_array(y, name="y"):
+    """Labels of any container as a sparse matrix, or an array of a dtype of numpy's.
+
+    Tables and columns of pandas, polars and pyarrow are taken, nullable ones and those
+    of mixed types too. A pandas table with sparse columns becomes a sparse matrix.
+    Values are not looked at, but for what is missing.
+
+    Raises
+    ------
+    ValueError
+        If no array can be made of it, or a value is missing, whose place is named.
+    """
+    if sp.issparse(y):
+        return y
+    if isinstance(y, (list, tuple)) and _is_label_lists(y):
+        raise _label_lists(name)
+    if hasattr(y, "iloc") and hasattr(y, "dtypes") and np.ndim(y) == 2:
+        array = _array_of_pandas(y, name)
+    else:
+        try:
+            array = np.asarray(y)
+        except ValueError as error:  # rows of several lengths
+            raise _label_lists(name) from error
+    if sp.issparse(array):
+        return array
+    if array.ndim == 0:
+        raise ValueError(
+            f"{name} must be an array, a table or a sparse matrix of shape (n_docs, "
+            f"n_labels); got {type(y).__name__}. "
+            f"{'Call its collect().' if hasattr(y, 'collect') else 'Convert it.'}"
+        )
+    if isinstance(y, np.ma.MaskedArray):
+        _check_present(np.ma.getmaskarray(y), name)
+    if array.dtype.kind in "mM":
+        _check_present(np.isnat(array), name)
+    if array.dtype.kind in "US" and isinstance(y, (list, tuple)):
+        # numpy has written NaN out as a text.
+        _check_present(_each(_is_missing, np.array(y, dtype=object)), name)
+    if array.dtype.kind == "T":
+        array = array.astype(object)
+    return _array_of_objects(array, name) if array.dtype == object else array
+
+
+def check_ones(Y, name):
+    """Refuse entries of a CSR matrix that are not 1."""
+    wrong = Y.data != 1  # NaN too
+    if wrong.any():
+        raise _not_binary(name, Y.data[wrong.argmax()], _place_in_rows(Y, wrong))
 
 
 def check_label_texts(label_texts, n_labels):
@@ -180,14 +240,95 @@ def check_choice(name, value, choices):
         raise ValueError(f"{name} must be one of {choices}, got {value!r}.")
 
 
+def _array_of_pandas(table, name):
+    """Sparse matrix of a table with sparse columns, else an array."""
+    dtypes = set(table.dtypes)
+    if table.shape[1] == 1:
+        return np.asarray(table.iloc[:, 0])
+    if any(hasattr(dtype, "fill_value") for dtype in dtypes):
+        from pandas import SparseDtype
+
+        return table.astype(SparseDtype(np.float64, 0)).sparse.to_coo()
+    if all(isinstance(dtype, np.dtype) for dtype in dtypes) and len(dtypes) == 1:
+        return np.asarray(table)
+    if any(dtype.kind not in "biuf" for dtype in dtypes):
+        return np.asarray(table, dtype=object)
+    # Python's numbers in an array of objects would take several times as much.
+    array = table.to_numpy(dtype=np.float64, na_value=np.nan)
+    _check_present(np.isnan(array), name)
+    return array
+
+
+def _array_of_objects(array, name):
+    """Numbers, and rows of numbers, as an array of them; all else as it is."""
+    _check_present(_each(_is_missing, array), name)
+    is_number = _each(lambda value: isinstance(value, (numbers.Real, np.bool_)), array)
+    if is_number.all():
+        return np.array(array.tolist()).reshape(array.shape)
+    if array.ndim == 2 and array.shape[1] > 1:
+        value = array[~is_number][0]
+        raise _not_binary(name, value, _place(~is_number))
+    rows = array.ravel().tolist()
+    if rows and hasattr(rows[0], "__len__") and not isinstance(rows[0], (str, bytes)):
+        rows = [row if isinstance(row, Set) else list(row) for row in rows]
+        return label_array(rows, name)
+    is_text = _each(lambda value: isinstance(value, str), array)
+    if is_text.any() and not is_text.all():
+        raise ValueError(
+            f"{name} holds {array[~is_text][0]!r:.40} in {_place(~is_text)} and a text "
+            f"in {_place(is_text)}. Make all classes texts, by str."
+        )
+    return array
+
+
+def _each(test, array):
+    return np.frompyfunc(test, 1, 1)(array).astype(bool)
+
+
+def _is_missing(value):
+    is_nan = isinstance(value, (float, np.floating)) and value != value
+    return is_nan or value is None or type(value).__name__ in ("NAType", "NaTType")
+
+
+def _check_present(missing, name):
+    if missing.any():
+        raise ValueError(
+            f"Input {name} contains NaN or another missing value in {_place(missing)}. "
+            "Leave the document out, or say what its label is."
+        )
+
+
+def _check_finite(y):
+    wrong = ~np.isfinite(y)
+    if wrong.any():
+        raise ValueError(f"Input y contains NaN or infinity in {_place(wrong)}.")
+
+
+def _place(mask):
+    """Where the first True of a mask stands, counted from 0."""
+    places = np.unravel_index(mask.argmax(), mask.shape)
+    return ", ".join(
+        f"{x} {i}" for x, i in zip(("row", "column"), places, strict=False)
+    )
+
+
+def _place_in_rows(Y, mask):
+    """Where the first True of a mask of a CSR matrix's entries stands."""
+    entry = mask.argmax()
+    row = np.searchsorted(Y.indptr, entry, side="right") - 1
+    return f"row {row}, column {Y.indices[entry]}"
+
+
 def _check_sparse(y):
     Y = y.tocsr(copy=True)
     Y.sum_duplicates()
     Y = Y.astype(np.float32)
-    if not np.isfinite(Y.data).all():
-        raise ValueError("Input y contains NaN or infinity.")
+    finite = np.isfinite(Y.data)
+    if not finite.all():
+        place = _place_in_rows(Y, ~finite)
+        raise ValueError(f"Input y contains NaN or infinity in {place}.")
     Y.eliminate_zeros()
-    _check_ones(Y.data)
+    check_ones(Y, "y")
     if Y.shape[1] < 2:
         raise ValueError(f"y has {Y.shape[1]} label columns; at least 2 are needed.")
     if Y.nnz == 0:
@@ -203,28 +344,35 @@ def _check_dense(y):
         raise ValueError(
             f"y is a 2-D array of dtype {y.dtype}; it must hold 0 and 1 only."
         )
-    if not np.isfinite(y).all():
-        raise ValueError("Input y contains NaN or infinity.")
-    _check_ones(y[y != 0])
-
-
-def _check_ones(values):
-    wrong = values != 1
+    _check_finite(y)
+    wrong = (y != 0) & (y != 1)
     if wrong.any():
-        raise ValueError(
-            f"y must hold 0 and 1 only, got {values[wrong][0]:g} among its values. "
-            "Use (y > 0) if every stored value marks a label."
-        )
+        raise _not_binary("y", y[wrong][0], _place(wrong))
+
+
+def _not_binary(name, value, place):
+    advice = f"Use ({name} > 0) if every value but 0 marks a label."
+    if isinstance(value, str):
+        advice = "Encode names of labels with MultiLabelBinarizer(sparse_output=True)."
+    return ValueError(
+        f"{name} must hold 0 and 1 only, got {value!s:.40} in {place}. {advice}"
+    )
+
+
+def _label_lists(name):
+    return ValueError(
+        f"{name} holds a list of labels for each document. Turn it into a sparse "
+        "matrix first: sklearn.preprocessing.MultiLabelBinarizer(sparse_output=True)"
+        ".fit_transform(y)."
+    )
 
 
 def _is_label_lists(y):
-    if isinstance(y, np.ndarray) and y.dtype != object:
+    """Whether the rows are labels, in sets or lists, rather than 0 and 1 for all."""
+    if not len(y) or not isinstance(y[0], (list, tuple, Set)):
         return False
-    first = next(iter(y), None) if hasattr(y, "__iter__") else None
-    if isinstance(first, (set, frozenset)):
+    if any(isinstance(row, Set) or not hasattr(row, "__len__") for row in y):
         return True
-    if not isinstance(first, (list, tuple)) or isinstance(y, np.ndarray):
-        return isinstance(first, (list, tuple, set))
     return len({len(row) for row in y}) > 1 or any(
         isinstance(value, str) for row in y for value in row
     )

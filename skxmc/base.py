@@ -75,10 +75,12 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
             as the tokenizer reads them, and what passes `max_length` is not read.
             Repeated documents count as often as they stand there.
         y : sparse matrix of shape (n_docs, n_labels), or array
-            0 and 1. A dense array of that shape, or a 1-D array of class labels,
-            is taken too; predictions come as `y` came. Documents without labels
-            teach nothing. Labels without documents stay where their vectors
-            started, but for being negatives of every document.
+            0 and 1. A dense array or a table of that shape (pandas, polars, pyarrow),
+            or a 1-D array or column of class labels, is taken too. Predictions come
+            as `y` came, but as arrays where it is a table; sparse where this is a
+            pandas table of sparse columns. Documents without labels teach nothing.
+            Labels without documents stay where their vectors started, but for being
+            negatives of every document.
 
         Returns
         -------

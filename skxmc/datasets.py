@@ -273,7 +273,9 @@ def load_xmc_repository(path):
       is ``label_names.txt`` (a name a line) and the first line with labels in
       ``train_labels.txt`` is not all integers, they are names separated by tabs.
       Optional: ``label_ids.txt`` (codes), and a hierarchy ``label_parents.txt``,
-      ``parent_names.txt``, ``parent_parents.txt``, ids separated by spaces.
+      ``parent_names.txt``, ``parent_parents.txt``, ids separated by spaces. Blank
+      lines are empty texts, names or rows of ids, but not at the end of a file of
+      names or of ids.
     - Features [1]_: ``train.txt`` and ``test.txt``, or one ``*_train.txt`` and one
       ``*_test.txt``: a header "n_docs n_features n_labels", then a line
       "label,label feature:value feature:value" for each document.
@@ -372,7 +374,7 @@ def load_table(
         A CSV or TSV file with a header, a file of JSON objects a line (``.jsonl``), or
         a Parquet file, which needs pyarrow. UTF-8, with or without a byte order mark.
         Semicolons separate the cells of a CSV file whose header names the columns
-        only so, otherwise commas.
+        only so, otherwise commas. Blank lines are passed over.
     text, labels : str
         Columns. Labels are lists, or texts with `separator` between them; blanks
         around them do not count. A text that is a list in JSON, of Python or of NumPy,
@@ -388,8 +390,7 @@ def load_table(
         stand in double quotes, and quotes within them twice. A quote behind the
         beginning of a cell is part of it; one at the beginning that is not closed at
         the end of the cell is an error. With False all quotes are part of the texts,
-        as databases write TSV files, and each line is a row. Blank lines are passed
-        over, but that one between the rows of a single column is an empty cell.
+        as databases write TSV files, and each line is a row.
 
     Returns
     -------

@@ -181,8 +181,10 @@ class EnsembleClassifier(
             Texts as a list, an array, or a pandas or polars column; or features,
             dense or sparse.
         y : sparse matrix of shape (n_docs, n_labels), or array
-            0 and 1. A dense array of that shape, or a 1-D array of class labels,
-            is taken too; predictions come as `y` came.
+            0 and 1. A dense array or a table of that shape (pandas, polars, pyarrow),
+            or a 1-D array or column of class labels, is taken too. Predictions come
+            as `y` came, but as arrays where it is a table; sparse where this is a
+            pandas table of sparse columns.
 
         Returns
         -------

@@ -1,7 +1,7 @@
 """Ranking metrics of extreme classification, and scorers for scikit-learn.
 
-Every metric takes ``y_true``, sparse or dense, of shape (n_docs, n_labels) with
-values 0 and 1, and ``y_score``, which is one of
+Every metric takes ``y_true``, sparse, dense or a table, of shape (n_docs, n_labels)
+with values 0 and 1, and ``y_score``, which is one of
 
 - a scipy sparse matrix or array of scores, shape (n_docs, n_labels): stored
   entries, negative ones too, are predictions; absent ones and zeros are not;
@@ -31,13 +31,14 @@ from ._ranking import (
     evaluate,
     report,
 )
+from ._validation import class_ids, label_array
 
 # Public metrics
 
 
 _INPUTS = """
 y_true : {array-like, sparse} of shape (n_docs, n_labels)
-    Truth, 0 or 1.
+    Truth, 0 or 1; a table of pandas, polars or pyarrow too.
 y_score : {array-like, sparse} of shape (n_docs, n_labels) or (n_docs, m)
     Float scores, or integer label ids, best first, padded with -1.
 k : int or sequence of int, default=5
@@ -450,7 +451,7 @@ def training_counts(estimator):
 
 def truth_for(estimator, y):
     """Return y, a 1-D y as CSR whose columns follow ``estimator.classes_``."""
-    y = y if issparse(y) else np.asarray(y)
+    y = label_array(y)
     if y.ndim != 1:
         return y
     if not hasattr(estimator, "classes_"):
@@ -458,15 +459,10 @@ def truth_for(estimator, y):
             f"y is 1-D, but {type(estimator).__name__} has no classes_ to map it to "
             "columns. Pass y of shape (n_docs, n_labels)."
         )
-    classes = np.asarray(estimator.classes_)
-    order = np.argsort(classes)
-    places = np.searchsorted(classes, y, sorter=order)
-    ids = order[places.clip(max=classes.size - 1)]
-    seen = classes[ids] == y  # a class unseen in training is a row of misses
-    rows = np.flatnonzero(seen)
-    return csr_array(
-        (np.ones(rows.size), (rows, ids[seen])), shape=(y.size, classes.size)
-    )
+    ids, seen = class_ids(y, estimator.classes_)
+    rows = np.flatnonzero(seen)  # a class unseen in training is a row of misses
+    shape = (y.size, len(estimator.classes_))
+    return csr_array((np.ones(rows.size), (rows, ids[seen])), shape=shape)
 
 
 def topk_of(estimator, X, k):

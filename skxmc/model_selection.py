@@ -17,7 +17,7 @@ from sklearn.model_selection import (
 from sklearn.utils import check_random_state, get_tags
 
 from ._ranking import check_truth
-from ._validation import check_number
+from ._validation import check_number, label_array
 from .metrics import topk_of
 
 # Exchanges of documents, a part, that share out labels.
@@ -39,6 +39,7 @@ def _like(original):
 
 def _call(original, estimator, X, y, options):
     """Call a function of scikit-learn without its check, which refuses a sparse y."""
+    y = None if y is None else label_array(y)
     options["cv"] = _splitter(options.get("cv"), y, estimator)
     return inspect.unwrap(original)(estimator, X, y, **options)
 
@@ -160,6 +161,7 @@ def cross_val_predict(
     (60, 2)
     """
     top = method == "predict_topk"
+    y = None if y is None else label_array(y)
     options = dict(
         groups=groups,
         cv=_splitter(cv, y, estimator),
@@ -170,7 +172,7 @@ def cross_val_predict(
     )
     if top:
         check_number("k", k, numbers.Integral, 1)
-        if y is None or np.ndim(y) == 1 and not sp.issparse(y):
+        if y is None or y.ndim == 1:
             raise ValueError(
                 'method="predict_topk" needs y of shape (n_docs, n_labels): of a 1-D y '
                 "each fold has columns of its own. Use predict or predict_proba."
@@ -406,7 +408,7 @@ def _seed(random_state):
 
 
 def _label_matrix(y):
-    y = y if sp.issparse(y) else np.asarray(y)
+    y = label_array(y)
     if y.ndim != 2:
         raise ValueError(
             f"y must be a matrix of shape (n_docs, n_labels), got shape {y.shape}. "

@@ -850,7 +850,7 @@ def test_twenty_labels_are_shown(colours):
     [
         (np.eye(3), 0, "n_labels must be an int, at least 1"),
         (np.eye(3), 2.0, "n_labels must be an int"),
-        (2 * np.eye(3), 2, "Y must hold only 0 and 1"),
+        (2 * np.eye(3), 2, "Y must hold 0 and 1 only"),
         (np.ones(3), 2, "Y must be 2-D"),
     ],
 )

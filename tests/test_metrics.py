@@ -389,10 +389,11 @@ def test_propensity_of_tiny_data_is_1(n_docs):
         ([1, 0], [[0.1, 0.2]], "y_true must be 2-D.*got shape (2,)"),
         (np.empty((0, 3)), np.empty((0, 3)), "at least one row.*got shape (0, 3)"),
         (np.empty((3, 0)), np.empty((3, 0)), "one label, got shape (3, 0)"),
-        ([["a", "b"]], [[0.1, 0.2]], "numbers 0 and 1, got dtype <U1"),
-        ([[2, 0]], [[0.1, 0.2]], "only 0 and 1, got 2"),
-        ([[-1.0, 0]], [[0.1, 0.2]], "only 0 and 1, got -1.0"),
-        ([[np.nan, 0]], [[0.1, 0.2]], "only 0 and 1, got nan"),
+        ([["a", "b"]], [[0.1, 0.2]], "list of labels for each document"),
+        (np.array([["a", "b"]]), [[0.1, 0.2]], "numbers 0 and 1, got dtype <U1"),
+        ([[2, 0]], [[0.1, 0.2]], "0 and 1 only, got 2"),
+        ([[-1.0, 0]], [[0.1, 0.2]], "0 and 1 only, got -1.0"),
+        ([[np.nan, 0]], [[0.1, 0.2]], "0 and 1 only, got nan"),
         ([[1, 0]], [[0.1, np.nan]], "y_score holds NaN in row 0"),
         ([[1, 0]] * 3, sp.csr_array([[0, 1], [0, np.nan], [0, 1]]), "NaN in row 1"),
         ([[1, 0]], [[0.1, 0.2, 0.3]], "scores of shape (1, 3).*shape (1, 2)"),
@@ -417,7 +418,7 @@ def test_malformed_input(y_true, y_score, message):
 @pytest.mark.parametrize("kind", SPARSE)
 def test_truth_with_a_repeated_entry_is_refused(kind):
     Y = kind((np.ones(2), np.zeros(2, int), np.array([0, 2])), shape=(1, 2))
-    with pytest.raises(ValueError, match="only 0 and 1, got 2.0"):
+    with pytest.raises(ValueError, match="0 and 1 only, got 2.0"):
         metrics.precision_at_k(Y, [[0.1, 0.2]], 1)
 
 
@@ -446,7 +447,7 @@ def test_bad_propensity(metric, propensity, message):
 
 
 def test_bad_input_of_propensity():
-    with pytest.raises(ValueError, match="Y must hold only 0 and 1, got 3"):
+    with pytest.raises(ValueError, match="Y must hold 0 and 1 only, got 3"):
         metrics.propensity([[3]])
     for a, b in [(-1, 1.5), (0.55, 0), (np.nan, 1.5)]:
         with pytest.raises(ValueError, match="a >= 0 and b > 0, got a="):

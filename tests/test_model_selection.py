@@ -699,9 +699,9 @@ def test_without_shuffle_folds_are_the_same_each_time():
     "y, message",
     [
         (np.array([0, 1, 0, 1, 1]), r"shape \(5,\).*StratifiedKFold"),
-        (np.full((5, 2), 2), "0 and 1, got 2"),
-        (sp.csr_array(np.full((5, 2), 0.5)), "0 and 1, got 0.5"),
-        (np.full((5, 2), np.nan), "0 and 1, got nan"),
+        (np.full((5, 2), 2), "0 and 1 only, got 2"),
+        (sp.csr_array(np.full((5, 2), 0.5)), "0 and 1 only, got 0.5"),
+        (np.full((5, 2), np.nan), "0 and 1 only, got nan"),
         (np.full((5, 2), "a"), "numbers 0 and 1"),
         (sp.csr_array((5, 0)), "at least one"),
     ],
