@@ -19,6 +19,7 @@ _MULTI_HOT = (
     "numbers of those that it has, such as [0, 2] for [1, 0, 1]; in Python, the rows "
     "are a label matrix for fit: numpy.array(rows)."
 )
+_FLAGS = re.compile(r"[01](?:[\s,;|]+[01])+")
 # Letters of 0, 1, 0., True and False, and of lists of them.
 _NUMBERS = frozenset("01.TrueFals ,[](){}\n")
 
@@ -147,7 +148,7 @@ def _check_columns(where, columns, names):
 
 def _listed(names):
     """Names, or so many as fit a line or two: without a header they may be texts."""
-    text = ", ".join(names)
+    text = ", ".join(n if n and n == n.strip() else repr(n) for n in names)
     return text if len(text) <= 200 else f"{text[:200]}... ({len(names)} in all)"
 
 
@@ -200,8 +201,8 @@ def read_table(path, text, labels, separator, known, quoted):
                 split.append(names)
     if not texts:
         raise ValueError(f"{path} holds no documents.")
-    _check_separator(path, split, separator)
     _check_multi_hot(path, labels, lists, known)
+    _check_separator(path, split, separator)
     return texts, *_matrix(lists, known)
 
 
@@ -251,15 +252,18 @@ def _check_multi_hot(path, column, lists, known):
     """Refuse rows that say 0 or 1 of each label: "0" and "1" would be the labels."""
     if known is not None and {"0", "1"} <= set(map(str, known)):
         return
-    width = max(map(len, lists))
-    rows = (names for names in lists if names)
-    flags = all(len(row) == width and {"0", "1"}.issuperset(row) for row in rows)
-    # Two labels that are called so would stand in one order, and each of them once.
-    if flags and width > 1 and any(row not in ([], ["0", "1"]) for row in lists):
-        row = ", ".join(next(filter(None, lists)))
+    rows = [names for names in lists if names]
+    width = max(map(len, rows), default=0)
+    if width == 1:  # not split: they would be labels such as "1 0 1"
+        flags = all(_FLAGS.fullmatch(row[0]) for row in rows)
+    else:
+        flags = all(len(row) == width and {"0", "1"}.issuperset(row) for row in rows)
+        # Two labels that are called so stand in one order, and each of them once.
+        flags = flags and any(row != ["0", "1"] for row in rows)
+    if flags:
         raise ValueError(
             f"{path}: {column!r} holds 0 and 1 alone, as many in each row, such as "
-            f"{row:.60}.{_MULTI_HOT}"
+            f"{', '.join(rows[0]):.60}.{_MULTI_HOT}"
         )
 
 

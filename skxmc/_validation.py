@@ -243,8 +243,8 @@ def check_choice(name, value, choices):
 def _array_of_pandas(table, name):
     """Sparse matrix of a table with sparse columns, else an array."""
     dtypes = set(table.dtypes)
-    if table.shape[1] == 1:
-        return np.asarray(table.iloc[:, 0])
+    if table.shape[1] == 1:  # of its own type: perhaps of classes
+        return np.asarray(table.iloc[:, 0]).reshape(-1, 1)
     if any(hasattr(dtype, "fill_value") for dtype in dtypes):
         from pandas import SparseDtype
 

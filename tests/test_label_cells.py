@@ -191,6 +191,14 @@ def test_rows_of_0_and_1_as_texts(tmp_path, form, rows):
     refused(path, "'labels' holds 0 and 1 alone", "[0, 2]", separator=separator)
 
 
+@pytest.mark.parametrize("between", [" ", ",", ", ", ";", "\t", "|"])
+@pytest.mark.parametrize("separator", ["|", ",", "/"])
+def test_rows_of_0_and_1_that_are_not_split(tmp_path, between, separator):
+    cells = [between.join(map(str, row)) for row in MULTI_HOT]
+    message = "'labels' holds 0 and 1 alone"
+    refused(write_cells(tmp_path, *cells, ""), message, separator=separator)
+
+
 @pytest.mark.parametrize("kind", [int, str])
 def test_rows_of_0_and_1_as_lists(tmp_path, kind):
     lists = [list(map(kind, row)) for row in MULTI_HOT]

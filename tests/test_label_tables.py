@@ -170,6 +170,21 @@ def test_tables_in_searches(params):
     assert ensemble.score(X, y) == model.fit(X, DENSE).score(X, DENSE)
 
 
+def test_tables_in_searches_of_scikit_learn(params):
+    model = GRankClassifier(**params)
+    expected = GridSearchCV(model, {"label_dim": [8]}, cv=2).fit(X, DENSE)
+    for form in ("Int64", "two levels", "many types", "polars bool", "pyarrow"):
+        y = TABLES[form](FRAME)
+        search = GridSearchCV(model, {"label_dim": [8]}, cv=2).fit(X, y)
+        assert search.best_score_ == expected.best_score_
+
+
+def test_metrics_of_one_label():
+    column = FRAME[["a"]].astype("Int64")
+    ids = np.zeros((40, 1), int)
+    assert precision_at_k(column, ids, 1) == DENSE[:, 0].mean()
+
+
 # ------------------------------------------------------------ what is missing
 
 

@@ -476,6 +476,11 @@ def test_messages_name_some_columns_only(tmp_path, suffix):
         assert len(str(error.value)) < 500
 
 
+def test_blanks_and_quotes_in_a_header_are_shown(tmp_path):
+    path = write(tmp_path, "csv", 'text, "labels",\nt,a,\n')
+    refused(path, f"{path} has no column 'labels'; there are text, ' \"labels\"', ''.")
+
+
 # ------------------------------------------------------------------------ JSONL
 
 
