@@ -53,11 +53,10 @@ def read_list(text):
 
 def begins_list(text):
     """Whether a text begins as a list of texts does; in () it has to end so too."""
-    if text[:1] not in _CLOSING:
-        return False
-    if re.match(r"[\[{]+\s*['\"]", text):
-        return True
-    return bool(re.fullmatch(r"\(+\s*['\"].*['\"]\s*,?\s*\)+", text, re.DOTALL))
+    if text[:1] == "(" and text[-1:] == ")":
+        ends = text.lstrip("( \n")[:1], text.rstrip("), \n")[-1:]
+        return all(end in ("'", '"') for end in ends)
+    return text[:1] in ("[", "{") and text.lstrip("[{ \n")[:1] in ("'", '"')
 
 
 def is_torn(names):

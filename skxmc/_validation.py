@@ -145,7 +145,7 @@ def label_array(y, name="y"):
 
     Tables and columns of pandas, polars and pyarrow are taken, nullable ones and those
     of mixed types too. A pandas table with sparse columns becomes a sparse matrix.
-    Values are not looked at, but for what is missing.
+    Of values only those of Python's types are looked at, and what is missing.
 
     Raises
     ------
@@ -270,7 +270,7 @@ def _array_of_objects(array, name):
         raise _not_binary(name, value, _place(~is_number))
     rows = array.ravel().tolist()
     if rows and hasattr(rows[0], "__len__") and not isinstance(rows[0], (str, bytes)):
-        rows = [row if isinstance(row, Set) else list(row) for row in rows]
+        rows = [row if isinstance(row, Set) else np.ravel(row).tolist() for row in rows]
         return label_array(rows, name)
     is_text = _each(lambda value: isinstance(value, str), array)
     if is_text.any() and not is_text.all():

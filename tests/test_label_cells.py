@@ -114,6 +114,7 @@ def test_names_that_are_no_lists(tmp_path, cell, names):
         ("x|['a']", "holds a list that cannot be read"),
         ("[" * 100_000 + "'a'" + "]" * 100_000, "looks like a list"),
         ("['" + "a" * 100_000, "looks like a list"),
+        ("('a'" + " " * 100_000 + "'b' c 'd')", "looks like a list"),
     ],
 )
 def test_lists_that_are_refused(tmp_path, cell, message):

@@ -361,6 +361,7 @@ def test_classes_of_several_types():
         (pd.Series([["a"], ["b", "c"]]), "list of labels for each document"),
         (pd.Series([{"a"}, {"b"}]), "list of labels for each document"),
         (pd.Series([np.array(["a"]), np.array(["b", "c"])]), "list of labels for"),
+        (pd.Series([["a"], 3, "b"]), "list of labels for each document"),
         (pl.Series([["a"], ["b", "c"]]), "list of labels for each document"),
         ([np.array([1]), np.array([2, 3])], "list of labels for each document"),
     ],
