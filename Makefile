@@ -8,6 +8,8 @@ DOCS_STAMP := $(VENV)/.installed-docs
 TORCH ?= $(if $(shell command -v nvidia-smi),torch,torch==2.13.0)
 # Debian's python3 comes without venv, and hnswlib is compiled on install.
 NEEDS := python3-venv python3-dev g++
+# Threads that wait do not take the processor from those that work.
+export OMP_WAIT_POLICY ?= PASSIVE
 HAVE = $(PYTHON) -c "import ensurepip, os, sysconfig, venv; \
 	assert os.path.exists(sysconfig.get_path('include') + '/Python.h')" && \
 	command -v g++ >/dev/null

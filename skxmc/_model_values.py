@@ -22,6 +22,7 @@ from torch import nn
 
 from ._teacher import Teacher
 from .nn.encoders import TransformerEncoder
+from .nn.process import alone
 from .nn.search import NearestVectors
 
 # Modules of torch that networks consist of, beside those of this package.
@@ -189,7 +190,7 @@ class Writer:
 
     def _transformer(self, encoder, path):
         model, folder = encoder.model, self._new("encoder")
-        with torch.device("meta"):
+        with alone(), torch.device("meta"):
             again = transformers.AutoModel.from_config(model.config)
         if type(again) is not type(model):
             raise TypeError(
@@ -403,7 +404,7 @@ class Reader:
     def _transformer(self, value):
         folder = self._part(value["transformer"])
         dtype = getattr(torch, value["dtype"])
-        with _quiet(), torch.random.fork_rng(devices=[]):
+        with _quiet():
             model, report = transformers.AutoModel.from_pretrained(
                 folder,
                 dtype=dtype,
@@ -488,12 +489,13 @@ def _quiet():
     """Keep transformers from talking about what is meant to be so."""
     from transformers.utils import logging
 
-    level, shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if shown:
-            logging.enable_progress_bar()
+    with alone():  # these are settings of the whole process
+        level, shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+        try:
+            yield
+        finally:
+            logging.set_verbosity(level)
+            if shown:
+                logging.enable_progress_bar()

@@ -1,6 +1,5 @@
 """What the five systems share: fit, prediction, calibration."""
 
-import contextlib
 import copy
 import numbers
 import warnings
@@ -27,6 +26,7 @@ from .nn.encoders import (
     load_encoder,
     position_limit,
 )
+from .nn.process import alone, brief_lock, default_modes, seed
 from .nn.text import Features, tokenize
 from .nn.training import rank, train
 from .persistence import FolderMixin
@@ -45,6 +45,8 @@ _MEANS_NOTHING_TO_TRAINING = (
 _CALIBRATION_DEPTH = 50
 # Training documents that calibrate where nothing is held out.
 _CALIBRATION_DOCS = 2000
+# Held while a network goes to another device.
+_moving = brief_lock()
 
 
 class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
@@ -123,7 +125,8 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
             check_random_state(self.random_state).randint(2**31)
         )
         checkpoint = self._checkpoint(X, Y)
-        with _seeded(rng, device):
+        with alone(device):
+            seed(int(rng.integers(2**31)), device)
             encoder, docs = self._read_first(X)
             held_out = self._hold_out(Y, rng)
             self._check_held_out(held_out)
@@ -398,14 +401,16 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
         self.calibration_ = _platt(Y[held_out], ids, scores)
 
     def _rank_checked(self, X, k):
-        docs = self._read(X)
-        return self._rank_docs(docs, k, np.arange(len(docs)))
+        with default_modes():
+            docs = self._read(X)
+            return self._rank_docs(docs, k, np.arange(len(docs)))
 
     def _rank_docs(self, docs, k, rows):
         device = choose_device(self.device)
-        now = next(self.network_.parameters()).device
-        if now != torch.empty(0, device=device).device:  # to ask all takes longer
-            self.network_.to(device)
+        with _moving:  # the first weight is there before the last one
+            now = next(self.network_.parameters()).device
+            if now != torch.empty(0, device=device).device:  # to ask all takes longer
+                self.network_.to(device)
         ids, scores = rank(
             self.network_,
             docs,
@@ -489,12 +494,3 @@ def _platt(Y, ids, scores):
     if slope <= 0:
         return 1.0, float(logit(hits.mean()) - scores[real].mean())
     return slope, offset
-
-
-@contextlib.contextmanager
-def _seeded(rng, device):
-    """Seed torch inside, and leave its random state as it was."""
-    devices = [device] if device.startswith("cuda") else []
-    with torch.random.fork_rng(devices):
-        torch.manual_seed(int(rng.integers(2**31)))
-        yield

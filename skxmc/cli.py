@@ -4,6 +4,7 @@ import ast
 import contextlib
 import json
 import math
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -106,6 +107,9 @@ def main():
     The exit code is 0 when all went well, 1 where data or a model is wrong, 2 for a
     wrong call.
     """
+    # Read when torch is loaded, as the commands do. Threads that wait actively slow a
+    # fit several times over where others are at work on the machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @main.command(

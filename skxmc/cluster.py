@@ -13,6 +13,7 @@ from sklearn.utils import TransformerTags, check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .nn.devices import choose_device
+from .nn.process import default_modes
 
 # Non-zeros handled at once on the CPU: a block of 8 MB stays in the cache and
 # still shares the fixed cost of a NumPy call among hundreds of small nodes.
@@ -148,14 +149,15 @@ class BalancedKMeans(ClusterMixin, BaseEstimator):
         """
         X = validate_data(self, X, accept_sparse="csr", dtype=np.float32)
         self._check_params(X.shape[0])
-        order, sizes, self.n_iter_ = _grow_tree(
-            _root(normalize(X), self.device),
-            self.max_leaf_size,
-            self.n_clusters,
-            self.max_iter,
-            self.tol,
-            check_random_state(self.random_state),
-        )
+        with default_modes():
+            order, sizes, self.n_iter_ = _grow_tree(
+                _root(normalize(X), self.device),
+                self.max_leaf_size,
+                self.n_clusters,
+                self.max_iter,
+                self.tol,
+                check_random_state(self.random_state),
+            )
         self.n_clusters_ = len(sizes)
         self.labels_ = np.empty(X.shape[0], dtype=np.int32)
         self.labels_[order] = np.repeat(np.arange(len(sizes)), sizes)

@@ -11,7 +11,7 @@ from ._validation import check_choice, check_number
 from .lightxml import LightXMLNetwork, RecallingXMCClassifier
 from .nn.encoders import FeatureVectors
 from .nn.losses import feature_loss
-from .nn.text import Tokens, tokenize
+from .nn.text import Tokens, tokenize, tokenizing
 
 
 class ExtractedVectors(nn.Module):
@@ -377,8 +377,9 @@ class NamedTokens(Tokens):
 
 def special_tokens(tokenizer):
     """Special tokens that a tokenizer puts before and after a text."""
-    whole = tokenizer(" a")["input_ids"]
-    bare = tokenizer(" a", add_special_tokens=False)["input_ids"]
+    with tokenizing:
+        whole = tokenizer(" a")["input_ids"]
+        bare = tokenizer(" a", add_special_tokens=False)["input_ids"]
     n = len(bare)
     start = next(i for i in range(len(whole)) if whole[i : i + n] == bare)
     return whole[:start], whole[start + n :]

@@ -86,10 +86,11 @@ class SpectralBlock(nn.Module):
         if self.training or torch.is_grad_enabled():
             self.folded = None
             return self.normalised()
-        if self.folded is None:
+        folded = self.folded  # other threads may read and write it meanwhile
+        if folded is None:
             with torch.inference_mode(False), torch.no_grad():
-                self.folded = self.normalised()
-        return self.folded
+                folded = self.folded = self.normalised()
+        return folded
 
     def normalised(self):
         """The weight over its largest singular value, by power iteration."""
@@ -322,13 +323,14 @@ class LightDXMLNetwork(nn.Module):
         serves until the next turn: a graph is built where it pays.
         """
         turn = int(self.n_turns)
-        if self.index is None or self.index_turn != turn:
+        index = self.index  # which another thread may make meanwhile, but not drop
+        if index is None or self.index_turn != turn:
             vectors = self.label_vectors[len(self.frequent) :]
             in_batches = in_batches or self.cycle is not None
             exact = self.exact or in_batches and len(vectors) <= _EXACT_IN_BATCHES
-            self.index = NearestVectors(vectors, exact=exact, seed=self.seed)
-            self.index_turn = turn
-        return self.index
+            index = NearestVectors(vectors, exact=exact, seed=self.seed)
+            self.index, self.index_turn = index, turn
+        return index
 
     @torch.no_grad()
     def start_classifier(self, scale, length):

@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from sklearn.utils.validation import check_is_fitted
 
 from ._model_values import DamagedError, Reader, Writer, damaged
+from .nn.process import alone
 
 # Of the folder. One that a version writes, it reads, and all later versions do or
 # say why not.
@@ -72,7 +73,8 @@ def load(folder, *, device="auto", verify=True):
         _check_files(folder, config["files"], verify)
         tensors = _load_tensors(folder / "model.safetensors")
         reader = Reader(folder, tensors, _parse(folder / "labels.json"))
-        model = reader.decode(config["model"])
+        with alone():
+            model = reader.decode(config["model"])
         if not isinstance(model, FolderMixin):
             raise TypeError(f"it holds {type(model).__name__}")
     except (DamagedError, FileNotFoundError, ImportError, MemoryError):

@@ -12,6 +12,7 @@ FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
 # A module imports from lower tiers only; those of one tier do not know each other.
 # Private helpers lie below all, and whatever is not named here above all.
 TIERS = [
+    "nn.process",
     "nn.checkpoint nn.devices nn.text nn.labels nn.losses nn.rowwise nn.search "
     "nn.shortlist metrics datasets",
     "cluster _outputs",
@@ -59,7 +60,7 @@ def own_modules(file):
 def test_imports_are_read():
     assert {"nn.text", "nn.losses", "_clustering"} <= own_modules("grank.py")
     assert own_modules("nn/training.py") == {
-        *("nn.checkpoint", "nn.devices", "nn.rowwise", "nn.text")
+        *("nn.checkpoint", "nn.devices", "nn.process", "nn.rowwise", "nn.text")
     }
     assert any(name.startswith("sklearn") for name in imports("base.py"))
 

@@ -121,7 +121,7 @@ class Run:
             "history": self.history,
             "rng": self.rng.bit_generator.state,
             "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state_all() if self._on_gpu() else [],
+            "cuda": self._gpu_state(),
             "network": self.network.state_dict(),
             "numbers": _numbers(self.network),
             "docs": self.docs.state() if hasattr(self.docs, "state") else None,
@@ -137,8 +137,8 @@ class Run:
         self.history[:] = state["history"]
         self.rng.bit_generator.state = state["rng"]
         torch.set_rng_state(state["torch"])
-        if self._on_gpu():
-            torch.cuda.set_rng_state_all(state["cuda"])
+        if device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda"], device)
         self.network.load_state_dict(state["network"])
         vars(self.network).update(state["numbers"])
         if state["docs"] is not None:
@@ -146,8 +146,10 @@ class Run:
         for name, part in self.parts.items():
             part.load_state_dict(state["parts"][name])
 
-    def _on_gpu(self):
-        return next(self.network.parameters()).is_cuda
+    def _gpu_state(self):
+        """State of the generator of the GPU that is trained on, if it is one."""
+        device = next(self.network.parameters()).device
+        return torch.cuda.get_rng_state(device) if device.type == "cuda" else None
 
 
 def _numbers(network):

@@ -1,9 +1,11 @@
 """Devices: which one, at what precision, and how much memory it has."""
 
 import contextlib
+import functools
 import os
 
 import torch
+from threadpoolctl import ThreadpoolController
 
 
 def choose_device(device):
@@ -39,12 +41,19 @@ def choose_precision(precision, device):
     return "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"
 
 
+@contextlib.contextmanager
 def autocast(device, precision):
     """Context in which a network of float32 (fp64: float64) weights computes."""
     if precision in ("fp32", "fp64"):
-        return contextlib.nullcontext()
+        yield
+        return
     dtype = torch.bfloat16 if precision == "bf16" else torch.float16
-    return torch.autocast(device.partition(":")[0], dtype=dtype)
+    with torch.autocast(device.partition(":")[0], dtype=dtype):
+        try:
+            yield
+        finally:
+            # Within a caller's autocast, weights would be read as they were cast once.
+            torch.clear_autocast_cache()
 
 
 def to_device(batch, device):
@@ -181,14 +190,17 @@ def one_thread(wanted=True):
     """Let torch use one thread of the CPU inside, where `wanted`.
 
     For operations so small that they last no longer than a second thread takes to
-    wake: on a busy machine that is milliseconds.
+    wake: on a busy machine that is milliseconds. OpenMP keeps that number for each
+    thread that calls it, so that others are not concerned.
     """
-    n_threads = torch.get_num_threads()
-    if not wanted or n_threads == 1:
+    # Asked first: a new thread takes torch's number over when it first needs it.
+    if torch.get_num_threads() == 1 or not wanted:
         yield
         return
-    torch.set_num_threads(1)
-    try:
+    with _openmp().limit(limits=1):
         yield
-    finally:
-        torch.set_num_threads(n_threads)
+
+
+@functools.cache
+def _openmp():
+    return ThreadpoolController().select(user_api="openmp")

@@ -9,7 +9,9 @@ import torch
 from torch import nn
 from torch.nn.functional import pad
 
+from .process import alone
 from .rowwise import TrainedByRow, weighted_bag
+from .text import tokenizing
 
 # Names of the small encoder; its weights lie in the offline package, or on the hub.
 _MINI_LM = ("all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2")
@@ -99,7 +101,8 @@ def position_limit(model):
 
 def cls_is_last(tokenizer):
     """Whether the tokenizer puts its classification token at the end (XLNet)."""
-    ids = tokenizer("a")["input_ids"]
+    with tokenizing:
+        ids = tokenizer("a")["input_ids"]
     cls = tokenizer.cls_token_id
     return cls is not None and ids[0] != cls and ids[-1] == cls
 
@@ -188,7 +191,7 @@ class TransformerEncoder(nn.Module):
     def __setstate__(self, state):
         kind, config, weights, training = state.pop("_model")
         super().__setstate__(state)
-        with torch.random.fork_rng(devices=[]):
+        with alone():  # weights are drawn that are not used
             model = _with_dropout(_without_pooler(kind(config)), self.dropout)
         # A copy of a model in float64, or on a GPU, is so too.
         model.to(next(w for w in weights.values() if w.is_floating_point()))
@@ -222,7 +225,7 @@ class TransformerEncoder(nn.Module):
 
         trains = self.training
         with (
-            torch.random.fork_rng(devices=[]),
+            alone(),
             torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
         ):
             self.train()({"input_ids": ids, "attention_mask": torch.ones_like(ids)})

@@ -4,11 +4,15 @@ import numpy as np
 import torch
 from torch.nn.functional import normalize
 
+from .process import brief_lock
+
 # Scores made at once by exact search: some 64 MB.
 _SCORES_AT_ONCE = 1 << 24
 # Links of a vector, and candidates looked at where it is linked.
 _N_LINKS = 32
 _BUILD_WIDTH = 200
+# Held while graphs are searched, one search at a time.
+_searching = brief_lock()
 
 
 class NearestVectors:
@@ -97,9 +101,10 @@ class NearestVectors:
         rows = queries.cpu().float().numpy()
         width = 2 * k
         while True:
-            self.graph.set_ef(max(width, 100))  # forgotten when it is loaded
             try:
-                ids, distances = self.graph.knn_query(rows, k)
+                with _searching:  # the graph has one width for all threads
+                    self.graph.set_ef(max(width, 100))  # forgotten when it is loaded
+                    ids, distances = self.graph.knn_query(rows, k)
                 break
             except RuntimeError:  # fewer than k were met on the way
                 if width > 2 * self.n_vectors:  # equal vectors, which nothing links

@@ -3,11 +3,16 @@
 import numpy as np
 import torch
 
+from .process import brief_lock
+
 # Texts handed to the tokenizer at a time: its Python lists stay small.
 _CHUNK = 4096
 # Batches sorted by length together: enough to leave little padding, few enough
 # to keep batches random.
 _BUCKET = 64
+# Held while a tokenizer is called: a call sets the length to truncate to, and fails
+# where another thread is reading with the same tokenizer.
+tokenizing = brief_lock()
 
 
 class Tokens:
@@ -138,14 +143,15 @@ def tokenize(texts, tokenizer, max_length, *, special=True):
             text.encode("utf-8", "replace").decode()
             for text in texts[start : start + _CHUNK]
         ]
-        rows = tokenizer(
-            chunk,
-            max_length=max_length,
-            truncation=True,
-            add_special_tokens=special,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-        )["input_ids"]
+        with tokenizing:
+            rows = tokenizer(
+                chunk,
+                max_length=max_length,
+                truncation=True,
+                add_special_tokens=special,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+            )["input_ids"]
         lengths.append(np.fromiter(map(len, rows), np.int64, len(rows)))
         parts.append(np.concatenate([np.asarray(row, dtype) for row in rows]))
     offsets = np.concatenate([[0], *lengths]).cumsum()

@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 
 from .checkpoint import Run
 from .devices import autocast, names_batch_size, to_device
+from .process import handed_back
 from .rowwise import RowwiseAdamW
 from .text import padded_columns, shuffled_batches, sorted_batches
 
@@ -120,7 +121,8 @@ def train(
     try:
         for epoch in range(run.epoch, max_epochs + 1):
             if epochs is not None:
-                epochs.begin()
+                with handed_back():
+                    epochs.begin()
             network.train()
             if run.batches is None:
                 network.start_epoch(epoch, max_epochs, n_batches)
@@ -152,7 +154,8 @@ def train(
                 bar.set_postfix(epoch=epoch, held_out=f"{score:.4f}")
             stops = best.n_waited == patience
             if epochs is not None:
-                stops = epochs.end() or stops
+                with handed_back():
+                    stops = epochs.end() or stops
             run.end_epoch(stop_at=max_epochs + 1 if stops else None)
             if stops:
                 break
