@@ -133,6 +133,21 @@ def at_step(number, error):
         yield
 
 
+@contextlib.contextmanager
+def reseeded(seed):
+    """Seed the global random generators inside; put them back after."""
+    numpy_state, state = np.random.get_state(), random.getstate()  # noqa: NPY002
+    with torch.random.fork_rng(devices=[]):
+        np.random.seed(seed)  # noqa: NPY002
+        torch.default_generator.manual_seed(seed)
+        random.seed(seed)
+        try:
+            yield
+        finally:
+            np.random.set_state(numpy_state)  # noqa: NPY002
+            random.setstate(state)
+
+
 def generators():
     """States of the global random generators."""
     numpy_state = np.random.get_state()  # noqa: NPY002

@@ -103,7 +103,8 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
         for name in [name for name in before if name.endswith("_")]:
             delattr(self, name)
         try:
-            self._fit(X, y)
+            with default_modes():
+                self._fit(X, y)
         except BaseException as error:
             trained = isinstance(error, KeyboardInterrupt) and hasattr(self, "network_")
             if not trained:  # nothing is lost: neither parameters nor an earlier fit

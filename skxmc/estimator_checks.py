@@ -3,13 +3,11 @@
 import io
 import itertools
 import pickle
-import random
 import re
 
 import joblib
 import numpy as np
 import scipy.sparse as sp
-import torch
 from scipy.special import logit
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -33,6 +31,7 @@ from ._checking import (
     fitted,
     generators,
     make_data,
+    reseeded,
     seeded,
     text_containers,
     text_features,
@@ -254,12 +253,10 @@ def check_random_state(estimator):
     texts, Y = make_data()
     expected = answers(fitted(estimator, texts, Y), texts)
     for seed in (20_241, 20_242):
-        np.random.seed(seed)  # noqa: NPY002, the global generator must not matter
-        torch.manual_seed(seed)
-        random.seed(seed)
-        before = generators()
-        got = answers(fitted(estimator, texts, Y), texts)
-        assert generators() == before, "a global random generator was moved"
+        with reseeded(seed):
+            before = generators()
+            got = answers(fitted(estimator, texts, Y), texts)
+            assert generators() == before, "a global random generator was moved"
         assert_same(got, expected, "a second fit")
     state = np.random.RandomState(0)
     got = answers(fitted(estimator, texts, Y, random_state=state), texts)

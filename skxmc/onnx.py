@@ -13,6 +13,7 @@ from torch import nn
 
 from ._validation import check_number
 from .nn.encoders import TransformerEncoder
+from .nn.process import alone
 
 # Documents and tokens of the example that is traced: neither 0 nor 1, which stand
 # for themselves in a graph.
@@ -82,14 +83,13 @@ def export_onnx(model, path, *, k=10):
         raise ImportError(
             "ONNX export needs onnx and onnxscript: pip install onnx onnxscript."
         ) from error
-    traced = _Predictions(model, k)
-    # Two tensors: of one the exporter would make one input.
-    example = tuple(torch.ones(_EXAMPLE, dtype=torch.int64) for _ in range(2))
     n_tokens = torch.export.Dim("n_tokens", max=model.max_length)
     sizes = {0: torch.export.Dim("n_docs"), 1: n_tokens}
-    with _quiet(), torch.no_grad():
+    with alone(), _quiet(), torch.no_grad():
+        # Two tensors: of one the exporter would make one input.
+        example = tuple(torch.ones(_EXAMPLE, dtype=torch.int64) for _ in range(2))
         torch.onnx.export(
-            traced.eval(),
+            _Predictions(model, k).eval(),
             example,
             str(Path(path)),
             input_names=["input_ids", "attention_mask"],

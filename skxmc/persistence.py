@@ -71,9 +71,9 @@ def load(folder, *, device="auto", verify=True):
     config = _read_config(folder)
     try:
         _check_files(folder, config["files"], verify)
-        tensors = _load_tensors(folder / "model.safetensors")
-        reader = Reader(folder, tensors, _parse(folder / "labels.json"))
         with alone():
+            tensors = _load_tensors(folder / "model.safetensors")
+            reader = Reader(folder, tensors, _parse(folder / "labels.json"))
             model = reader.decode(config["model"])
         if not isinstance(model, FolderMixin):
             raise TypeError(f"it holds {type(model).__name__}")

@@ -296,8 +296,9 @@ class TReaderEncoder(nn.Module):
 def _waves(states):
     """Sines and cosines of the places, of shape (length, dim)."""
     length, dim = states.shape[1:]
-    place = torch.arange(length, device=states.device)[:, None]
-    half = torch.arange((dim + 1) // 2, device=states.device)
+    options = dict(dtype=torch.float32, device=states.device)
+    place = torch.arange(length, **options)[:, None]
+    half = torch.arange((dim + 1) // 2, **options)
     angle = place / 10_000 ** (2 * half / dim)
     waves = torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)
     return waves[:, :dim].to(states.dtype)

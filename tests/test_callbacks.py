@@ -2,8 +2,10 @@
 
 import importlib
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -59,6 +61,18 @@ class Watch:
         assert 0 < score < 1
         self.told.append(f"end {context.task_name} {context.task_id}")
         return context.task_name == "epoch" and context.task_id + 1 == self.stop_after
+
+
+class Nested(Watch):
+    """Fits in another thread after each epoch, waits for it, and draws numbers."""
+
+    def __init__(self, fit):
+        self.fit, self.models, self.drawn, self.told = fit, [], [], []
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
+        with ThreadPoolExecutor(1) as pool:
+            self.models.append(pool.submit(self.fit).result(60))
+        self.drawn.append(torch.rand(()).item())
 
 
 @pytest.fixture
@@ -150,3 +164,16 @@ def test_a_clone_keeps_callbacks(callbacks):
     watch = Watch()
     model = clone(make(GRankClassifier).set_callbacks(watch))
     assert len(model._skl_callbacks) == 1
+
+
+def test_callbacks_may_fit_in_threads_and_draw(data, callbacks):
+    model = make(GRankClassifier, dropout=0.3, label_dim=8)
+    expected = clone(model).fit(data.X, data.Y).predict_topk(data.X)[1]
+    torch.manual_seed(5)
+    drawn = [torch.rand(()).item() for _ in range(4)]
+    torch.manual_seed(5)
+    nested = Nested(lambda: clone(model).fit(data.X, data.Y))
+    got = clone(model).set_callbacks(nested).fit(data.X, data.Y)
+    assert nested.drawn == drawn  # three epochs, and the fit
+    for each in [got, *nested.models]:
+        assert (each.predict_topk(data.X)[1] == expected).all()

@@ -1153,3 +1153,30 @@ def test_inspect_of_a_changed_config(tmp_path, model):
         less = {n: value for n, value in config.items() if n != name}
         (copy / "config.json").write_text(json.dumps(less))
         refused("config.json", "inspect", copy)
+
+
+@pytest.mark.parametrize("given", [None, "ACTIVE"])
+@pytest.mark.parametrize("start", ["console script", "module"])
+def test_waiting_threads_are_passive_from_the_first(start, given, tmp_path):
+    # Settings of OpenMP count that stand when torch is loaded.
+    script = f"""
+import os, runpy, sys
+
+class Spy:
+    def find_spec(self, name, path, target=None):
+        if name == "torch":
+            sys.exit(f"torch is loaded under {{os.environ.get('OMP_WAIT_POLICY')}}")
+
+sys.meta_path.insert(0, Spy())
+sys.argv = ["skxmc", "inspect", {str(tmp_path)!r}]
+if {start!r} == "module":
+    runpy.run_module("skxmc", run_name="__main__", alter_sys=True)
+else:
+    from skxmc.cli import main
+    sys.exit(main())
+"""
+    env = {n: value for n, value in os.environ.items() if n != "OMP_WAIT_POLICY"}
+    env |= {} if given is None else {"OMP_WAIT_POLICY": given}
+    call = [sys.executable, "-c", script]
+    done = subprocess.run(call, env=env, capture_output=True, text=True)
+    assert done.stderr == f"torch is loaded under {given or 'PASSIVE'}\n"

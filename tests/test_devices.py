@@ -1,5 +1,7 @@
 """Devices, precisions and the memory that training needs."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch import nn
@@ -217,6 +219,8 @@ def test_one_thread_inside_and_as_many_as_before_outside():
             assert torch.get_num_threads() == 2
         with one_thread(), one_thread():
             assert torch.get_num_threads() == 1
+            with ThreadPoolExecutor(1) as pool:
+                assert pool.submit(torch.get_num_threads).result() == 2
         assert torch.get_num_threads() == 2
         with pytest.raises(KeyError), one_thread():
             raise KeyError

@@ -19,7 +19,8 @@ from skxmc import (
     LightXMLClassifier,
     TReaderXMLClassifier,
 )
-from skxmc.estimator_checks import CHECKS, check_xmc_estimator
+from skxmc._checking import generators
+from skxmc.estimator_checks import CHECKS, check_random_state, check_xmc_estimator
 from skxmc.nn.search import has_hnswlib
 
 TINY = dict(
@@ -363,3 +364,9 @@ def test_sklearn_suite_on_texts(classifier, params, row_encoder):
 def test_sklearn_suite_of_lightdxml_on_texts(params):
     model = LightDXMLOnRows(label_dim=32, **SUITE | FAST_LIGHT | params)
     assert_passes_whole_suite(model)
+
+
+def test_checks_leave_the_random_generators_alone():
+    before = generators()
+    check_random_state(LightDXMLClassifier(**TINY_LIGHT))
+    assert generators() == before

@@ -3,6 +3,7 @@
 import copy
 import pickle
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -237,3 +238,21 @@ def test_hnswlib_missing(monkeypatch):
         NearestVectors(torch.eye(3), exact=False)
     index = NearestVectors(torch.eye(3))
     assert index.search(torch.eye(3), 1)[0].tolist() == [[0], [1], [2]]
+
+
+def test_searches_of_a_graph_in_threads_are_those_of_one():
+    hnswlib = pytest.importorskip("hnswlib")
+    assert hnswlib
+    vectors = torch.randn(4000, 32, generator=torch.Generator().manual_seed(0))
+    index = NearestVectors(vectors, exact=False)
+    queries = vectors[:200].flip(1)
+    # The more neighbours are asked for, the more of the graph is looked at.
+    expected = {k: index.search(queries, k) for k in (1, 300)}
+
+    def ask(k):
+        for _ in range(10):
+            for got, of_one in zip(index.search(queries, k), expected[k], strict=True):
+                assert torch.equal(got, of_one)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(ask, [1, 300, 1, 300]))

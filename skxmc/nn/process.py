@@ -89,24 +89,25 @@ def handed_back():
     try:
         yield
     finally:
-        _take_again(len(mine))
+        interrupt = None
+        for _ in mine:
+            interrupt = _acquire() or interrupt
         mine[0] = _State(mine[0].device)
         _found = mine
         ours.put_back()
+        if interrupt is not None:
+            raise interrupt
 
 
-def _take_again(n_times):
-    """Take the lock; an interrupt while waiting is raised when it is held."""
+def _acquire():
+    """Wait for the lock, come what may; return the interrupt that came, or None."""
     interrupt = None
-    for _ in range(n_times):
-        while True:
-            try:
-                _lock.acquire()
-                break
-            except KeyboardInterrupt as error:
-                interrupt = error
-    if interrupt is not None:
-        raise interrupt
+    while True:
+        try:
+            _lock.acquire()
+            return interrupt
+        except KeyboardInterrupt as error:
+            interrupt = error
 
 
 def _is_mine():
