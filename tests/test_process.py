@@ -225,6 +225,28 @@ def test_an_ensemble_fitted_in_threads_is_that_of_one(data, tiny_encoder):
         assert_same(got, expected)
 
 
+def test_predictions_do_not_disturb_the_fit_of_another_thread(data, tiny_encoder):
+    # GUDN's encoder reads twice in a step, documents and names.
+    X, Y = data[0]["texts"], data[1]
+    reader = make("gudn", "texts", tiny_encoder).set_params(precision="bf16")
+    reader.set_params(max_epochs=1).fit(X, Y)
+    model = clone(reader).set_params(max_epochs=3)
+    expected = answers(clone(model).fit(X, Y), X)
+    over = threading.Event()
+
+    def predict(_):
+        while not over.is_set():
+            reader.predict_topk(X, 5)
+
+    def fit(_):
+        try:
+            assert_same(answers(clone(model).fit(X, Y), X), expected)
+        finally:
+            over.set()
+
+    in_threads(lambda call: call(None), [fit, predict, predict])
+
+
 def test_seeds_of_none_differ_in_threads(data):
     model = GRankClassifier(max_epochs=1, label_dim=8, dropout=0.3, device="cpu")
     X, Y = data[0]["features"], data[1]

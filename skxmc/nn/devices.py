@@ -41,19 +41,15 @@ def choose_precision(precision, device):
     return "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"
 
 
-@contextlib.contextmanager
 def autocast(device, precision):
     """Context in which a network of float32 (fp64: float64) weights computes."""
     if precision in ("fp32", "fp64"):
-        yield
-        return
+        return contextlib.nullcontext()
     dtype = torch.bfloat16 if precision == "bf16" else torch.float16
-    with torch.autocast(device.partition(":")[0], dtype=dtype):
-        try:
-            yield
-        finally:
-            # Within a caller's autocast, weights would be read as they were cast once.
-            torch.clear_autocast_cache()
+    # Weights that were cast once would be kept in a place that all threads share: one
+    # that predicts would drop them in the midst of another's step, and a caller's own
+    # autocast would keep them from step to step.
+    return torch.autocast(device.partition(":")[0], dtype=dtype, cache_enabled=False)
 
 
 def to_device(batch, device):
