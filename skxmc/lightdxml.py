@@ -200,6 +200,8 @@ class LightDXMLNetwork(nn.Module):
         What trains the label encoder, and shortlists; None but in training.
     """
 
+    rows_rest = True  # the released code has SparseAdam
+
     def __init__(
         self,
         encoder,

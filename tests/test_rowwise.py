@@ -170,6 +170,32 @@ def test_rows_are_where_dense_adamw_has_them(backward, seed, n_batches, weight_d
     assert (vectors[PAD] == 0).all()
 
 
+@pytest.mark.parametrize("backward", [backward, bag_backward])
+@settings(deadline=None, max_examples=10)
+@given(seed=st.integers(0, 2**31), weight_decay=st.sampled_from([0.0, 0.3]))
+def test_rows_that_rest_have_a_clock_each(backward, seed, weight_decay):
+    vectors, touched = make_vectors(), []
+    by_row = RowwiseAdamW(vectors, touched, weight_decay=weight_decay, rests=True)
+    rows = [row.clone().requires_grad_() for row in vectors]
+    dense = [torch.optim.AdamW([row], weight_decay=weight_decay) for row in rows]
+    seen = []
+    for i in range(6):
+        step = rare_step(seed + i)
+        by_row.catch_up(step[0])  # there is nothing to make up for
+        backward(vectors, touched, step)
+        by_row.step(0.1 / (i + 1))
+        gradient = dense_gradient([step])
+        for label in step[0].unique().tolist():
+            rows[label].grad = gradient[label]
+            dense[label].param_groups[0]["lr"] = 0.1 / (i + 1)
+            dense[label].step()
+        torch.testing.assert_close(vectors.data, torch.stack(rows).detach())
+        by_row.snapshot()
+        seen.append(vectors.data.clone())
+    means = torch.stack(seen).mean(dim=0)
+    torch.testing.assert_close(by_row.averages(len(seen)), means)
+
+
 def test_a_row_that_is_touched_once_in_a_long_while():
     # Longer than a move is remembered, and with rates that rise and fall.
     vectors, touched = make_vectors(), []

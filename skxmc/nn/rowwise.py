@@ -198,6 +198,10 @@ class RowwiseAdamW:
     betas : (float, float), default=(0.9, 0.999)
     eps : float, default=1e-8
     weight_decay : float, default=0.01
+    rests : bool, default=False
+        Whether rows rest in steps that leave them alone, as under torch's SparseAdam,
+        instead. A row that was touched n times then stands where n steps of AdamW
+        have brought it.
 
     References
     ----------
@@ -205,15 +209,23 @@ class RowwiseAdamW:
     """
 
     def __init__(
-        self, vectors, touched, *, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01
+        self,
+        vectors,
+        touched,
+        *,
+        betas=(0.9, 0.999),
+        eps=1e-8,
+        weight_decay=0.01,
+        rests=False,
     ):
         self.vectors = vectors
         self.touched = touched
+        self.rests = rests
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
         self.first = torch.zeros_like(vectors)
         self.second = torch.zeros_like(vectors)
         # The call of `step` after which a row's vector and its moments are those of
-        # dense AdamW.
+        # dense AdamW; for rows that rest, how often each was touched.
         clock = torch.zeros(len(vectors), dtype=torch.int32, device=vectors.device)
         self.vector_clock, self.moment_clock = clock, clock.clone()
         self.n_calls = 0
@@ -273,6 +285,8 @@ class RowwiseAdamW:
 
     def _behind(self, rows):
         """Blocks of the rows that are to be brought up to date, each row once."""
+        if self.rests:
+            return ()
         if self.in_one_block and rows is not None:
             rows = rows.flatten().sort().values
             places = (rows.diff(prepend=rows[:1]) != 0).cumsum(0)
@@ -292,6 +306,8 @@ class RowwiseAdamW:
     def _count(self, rate, applies):
         """Write down what a step does to rows that it does not touch."""
         n = self.n_calls + 1
+        if self.rests:
+            return
         if n >= self.past.shape[1]:
             self.past = pad(self.past, (0, 2 * n))
         applied = self.past[_APPLIED]
@@ -359,8 +375,6 @@ class RowwiseAdamW:
         """
         self._count(rate, applies)
         beta1, beta2 = self.betas
-        n_steps = self.past[_APPLIED, self.n_calls]
-        bias1, bias2 = 1 - beta1**n_steps, 1 - beta2**n_steps
 
         def chosen(new, old):
             return new if applies is None else torch.where(applies, new, old)
@@ -368,7 +382,14 @@ class RowwiseAdamW:
         for rows, gradient in self._gradients():
             gradient = gradient if scale is None else gradient.mul_(scale)
             clock = self.moment_clock[rows]
-            gaps = (n_steps - self.past[_APPLIED, clock])[:, None]
+            if self.rests:
+                now, gaps = clock + 1, clock.new_ones(1)
+                n_steps = now.double()[:, None]
+            else:
+                now = torch.full_like(clock, self.n_calls)
+                n_steps = self.past[_APPLIED, self.n_calls]
+                gaps = (n_steps - self.past[_APPLIED, clock])[:, None]
+            bias1, bias2 = 1 - beta1**n_steps, 1 - beta2**n_steps
             old_first = self._read(self.first, rows)
             old_second = self._read(self.second, rows)
             first = old_first * (beta1**gaps).to(gradient.dtype)
@@ -377,12 +398,11 @@ class RowwiseAdamW:
             second.addcmul_(gradient, gradient, value=1 - beta2)
             self._write(self.first, rows, chosen(first, old_first))
             self._write(self.second, rows, chosen(second, old_second))
-            self.moment_clock[rows] = chosen(
-                torch.full_like(clock, self.n_calls), clock
-            )
+            self.moment_clock[rows] = chosen(now, clock)
 
-            size = second.sqrt_().div_(bias2.sqrt()).add_(self.eps)
-            step = first.mul_(rate / bias1)
+            size = second.sqrt_().div_(bias2.sqrt().to(gradient.dtype))
+            size.add_(self.eps)
+            step = first.mul_((rate / bias1).to(gradient.dtype))
             old = self._read(self.vectors, rows)
             new = (old * (1 - rate * self.weight_decay)).addcdiv_(step, size, value=-1)
             new = self._write(self.vectors, rows, chosen(new, old))

@@ -4,7 +4,8 @@ A network that they drive has an ``encoder`` and three methods: ``loss(batch,
 positives)``, a scalar; ``rank(batch, k)``, label ids (padded with n_labels) and
 scores, best first, both (n_docs, k); ``start_epoch(epoch, n_epochs, n_steps)``,
 called before each epoch, counted from 1. For the estimate of memory it has
-``floats_per_document(length)`` and ``n_candidates`` (see `check_memory`).
+``floats_per_document(length)`` and ``n_candidates`` (see `check_memory`). With
+``rows_rest`` what it trains by row rests in between (see `RowwiseAdamW`).
 """
 
 import contextlib
@@ -195,7 +196,13 @@ class _Descent:
         self.optimizer = _adamw(network, *rates, weight_decay)
         by_row = [m for m in network.modules() if getattr(m, "row_wise", False)]
         self.tables = [
-            RowwiseAdamW(m.table, m.touched, weight_decay=weight_decay) for m in by_row
+            RowwiseAdamW(
+                m.table,
+                m.touched,
+                weight_decay=weight_decay,
+                rests=getattr(network, "rows_rest", False),
+            )
+            for m in by_row
         ]
         self.table_rates = [_rate(network, *rates)(m.table) for m in by_row]
         self.by_row = by_row
