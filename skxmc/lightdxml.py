@@ -22,7 +22,7 @@ from ._token_vectors import (
 from ._validation import check_choice, check_label_texts, check_number
 from .base import BaseXMCClassifier, depth_of, minus_one
 from .metrics import precision_at_k
-from .nn.devices import choose_device, choose_precision, one_thread
+from .nn.devices import one_thread
 from .nn.encoders import FeatureVectors
 from .nn.heads import LabelScores, at_full_precision, first_offset
 from .nn.labels import label_means
@@ -949,7 +949,7 @@ class LightDXMLClassifier(BaseXMCClassifier):
         vectors[:, -1] = 0
         ranker = LabelScores(vectors, row_wise=True)
         seed = int(rng.integers(2**31))
-        device = choose_device(self.device)
+        device, precision = self._device_and_precision()
         network = LightDXMLNetwork(
             encoder,
             LabelEncoder(
@@ -984,7 +984,7 @@ class LightDXMLClassifier(BaseXMCClassifier):
             ),
             options=dict(
                 device=device,
-                precision=choose_precision(self.precision, device),
+                precision=precision,
                 verbose=self.verbose,
             ),
         )
@@ -1025,7 +1025,7 @@ class LightDXMLClassifier(BaseXMCClassifier):
 
     def _best_beta(self, docs, Y, held_out):
         """Of a grid, by P@k on the held-out part; of equal ones the largest."""
-        device = choose_device(self.device)
+        device, precision = self._device_and_precision()
         network = self.network_
         found, logits, cosines = in_batches(
             network,
@@ -1034,7 +1034,7 @@ class LightDXMLClassifier(BaseXMCClassifier):
             held_out,
             batch_size=self.batch_size,
             device=device,
-            precision=choose_precision(self.precision, device),
+            precision=precision,
             verbose=0,
         )
         k, scores = depth_of(Y), {}

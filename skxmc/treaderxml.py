@@ -21,7 +21,6 @@ from ._token_vectors import fit_words, is_lsa, latent_vectors, read_token_vector
 from ._validation import check_choice, check_number
 from .cluster import BalancedKMeans
 from .lightxml import LightXMLNetwork, RecallingXMCClassifier
-from .nn.devices import choose_device, choose_precision
 from .nn.encoders import FeatureVectors
 from .nn.labels import label_centroids
 from .nn.losses import at_least_float32
@@ -807,7 +806,7 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
         )
 
     def _standardize(self, encoder, docs, rng):
-        device = choose_device(self.device)
+        device, precision = self._device_and_precision()
         (pooled,) = in_batches(
             encoder.to(device),
             lambda batch: (encoder.pooled(batch),),
@@ -815,7 +814,7 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
             rng.permutation(len(docs))[:_N_READ],
             batch_size=self.batch_size,
             device=device,
-            precision=choose_precision(self.precision, device),
+            precision=precision,
             verbose=0,
         )
         encoder.cpu().standardize(pooled.float())
