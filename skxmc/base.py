@@ -335,9 +335,11 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
         )
         if self.early_stopping:
             raise ValueError(message + "Set early_stopping=False, or give more data.")
+        kept = "The last epoch is kept"
+        if self._y_kind != "single":
+            kept += ", and probabilities are calibrated on training documents"
         warnings.warn(
-            message + "The last epoch is kept, and probabilities are calibrated on "
-            "training documents. validation_fraction=0 says that this is meant.",
+            f"{message}{kept}. validation_fraction=0 says that this is meant.",
             UserWarning,
             stacklevel=4,
         )

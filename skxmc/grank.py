@@ -287,7 +287,7 @@ class GRankClassifier(ClusteringXMCClassifier):
     precision : {"auto", "fp64", "fp32", "bf16", "fp16"}, default="auto"
         "fp64" makes a document's scores independent of the documents beside it in a
         batch, to 1e-7. "auto" is that on a CPU where X is a small feature matrix: its
-        documents times its features and labels are 20,000 at most, and the
+        documents times its features and labels are 10,000 at most, and the
         `label_precision` is "fp32". Otherwise it is bf16 where the device has
         instructions for it, fp16 with loss scaling on older GPUs, fp32 elsewhere. What
         was fitted in fp64 predicts in it.

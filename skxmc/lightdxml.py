@@ -634,8 +634,9 @@ class LightDXMLClassifier(BaseXMCClassifier):
         Words and sequences of words that are features of texts. With `min_df` and
         `max_features` as in TfidfVectorizer (term frequencies are logarithmic). For
         anything else, put a vectorizer before this classifier in a Pipeline.
-    min_df : int, default=2
-        Documents that a feature must be in.
+    min_df : int or None, default=None
+        Documents that a feature must be in. None: 2, or 1 where that would leave more
+        than one document in ten without any, as it is with few documents.
     max_features : int or None, default=200_000
         The most frequent ones are kept.
     label_dim : int or None, default=None
@@ -750,7 +751,7 @@ class LightDXMLClassifier(BaseXMCClassifier):
         label_texts=None,
         token_vectors="lsa",
         ngram_range=(1, 2),
-        min_df=2,
+        min_df=None,
         max_features=200_000,
         label_dim=None,
         label_init="documents",
@@ -846,6 +847,7 @@ class LightDXMLClassifier(BaseXMCClassifier):
         for name in ("n_shortlist", "predict_shortlist", "label_epochs"):
             check_number(name, getattr(self, name), whole, 1)
         for name, low in (
+            ("min_df", 1),
             ("label_dim", 2),
             ("label_hidden_dim", 1),
             ("refresh_every", 1),
@@ -854,7 +856,6 @@ class LightDXMLClassifier(BaseXMCClassifier):
                 check_number(name, getattr(self, name), whole, low)
         if self.max_features is not None:
             check_number("max_features", self.max_features, whole, 1)
-        check_number("min_df", self.min_df, whole, 1)
         for name in ("n_frequent", "n_random_negatives"):
             check_number(name, getattr(self, name), whole, 0)
         if self.learning_rate != "auto":

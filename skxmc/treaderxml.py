@@ -383,8 +383,10 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
     word_dim : int or None, default=None
         Width of word vectors (the paper: 300 or 400). None: 300, or the width of given
         `token_vectors`. `n_heads` divides it.
-    min_df : int, default=2
-        Documents that a word must be in, descriptions of labels among them.
+    min_df : int or None, default=None
+        Documents that a word must be in, descriptions of labels among them. None: 2,
+        or 1 where that would leave more than one in ten without any, as it is with few
+        documents.
     max_features : int or None, default=200_000
         The most frequent words are kept.
     max_length : int, default=300
@@ -514,7 +516,7 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
         token_vectors="lsa",
         train_vectors=True,
         word_dim=None,
-        min_df=2,
+        min_df=None,
         max_features=200_000,
         max_length=300,
         label_length=4,
@@ -623,9 +625,9 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
     def _check_parameters(self):
         super()._check_parameters()
         whole = numbers.Integral
-        for name in ("min_df", "label_length", "n_neighbors", "n_heads"):
+        for name in ("label_length", "n_neighbors", "n_heads"):
             check_number(name, getattr(self, name), whole, 1)
-        for name in ("word_dim", "max_features"):
+        for name in ("word_dim", "min_df", "max_features"):
             if getattr(self, name) is not None:
                 check_number(name, getattr(self, name), whole, 1)
         choices = {

@@ -136,6 +136,25 @@ def test_length_of_an_encoder_that_counts_from_its_padding(tiny_tokenizer):
     assert model.max_length_ == 19
 
 
+@pytest.mark.parametrize(
+    "model",
+    [
+        LightDXMLClassifier(label_dim=16, max_epochs=60, random_state=0),
+        TReaderXMLClassifier(word_dim=16, max_epochs=60, use_teacher=False),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_words_of_few_texts(model):
+    # Only "red" is in two of them.
+    texts = ["red fox", "green dog", "blue cat", "red tree house"]
+    model = copy.deepcopy(model).set_params(random_state=0)
+    assert model.fit(texts, list("abcd")).score(texts, list("abcd")) == 1
+    assert len(model.vectorizer_.vocabulary_) >= 8
+    texts = [f"{text} word" for text in texts] * 10 + ["rare"]
+    model.fit(texts, [*"abcd" * 10, "a"])  # one in 41 is left without a word
+    assert "rare" not in model.vectorizer_.vocabulary_
+
+
 # The precision of "auto"
 
 
@@ -171,10 +190,10 @@ def test_float32_weights_are_not_taken_for_float64(model, data, float32_cpu):
 @pytest.mark.parametrize(
     "n_docs, n_features, n_labels, params, dtype",
     [
-        (100, 198, 2, {}, torch.float64),  # 20,000 numbers
-        (100, 199, 2, {}, torch.float32),
-        (100, 198, 3, {}, torch.float32),
-        (101, 198, 2, {}, torch.float32),
+        (100, 98, 2, {}, torch.float64),  # 10,000 numbers
+        (100, 99, 2, {}, torch.float32),
+        (100, 98, 3, {}, torch.float32),
+        (101, 98, 2, {}, torch.float32),
         (10, 10, 2, dict(precision="fp32"), torch.float32),
         (10, 10, 2, dict(label_precision="bf16"), torch.float32),
     ],
