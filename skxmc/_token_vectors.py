@@ -95,9 +95,6 @@ def latent_vectors(X, dim):
     """
     seed = int(torch.randint(2**31, ()))
     dim = min(dim, *X.shape)
-    largest = abs(X).max()
-    if largest > 0:  # squares of large values would be infinite in float32
-        X = X / largest
     _, _, directions = randomized_svd(X, dim, n_iter=2, random_state=seed)
     return torch.from_numpy(np.ascontiguousarray(directions.T, np.float32))
 

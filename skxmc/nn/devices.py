@@ -5,9 +5,9 @@ import os
 
 import torch
 
-# Numbers in features and labels up to which "auto" is float64 on a CPU. At 500 documents
-# of 18 features a fit of TReaderXML takes 20 s of a core (fp32: 12, bf16: 8), of any
-# other system 0.8 s (0.6, 0.6). scikit-learn's estimator checks come to 1,500.
+# Numbers in features and labels up to which "auto" is float64 on a CPU. At 500
+# documents of 18 features a fit of TReaderXML takes 20 s of a core (fp32: 12, bf16: 8),
+# of others 0.8 s at most (0.6, 0.6). The checks of scikit-learn have up to 1,500.
 _FEW_NUMBERS = 10_000
 
 
