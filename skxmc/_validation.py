@@ -105,7 +105,10 @@ def check_labels(y):
     if len(classes) == 0:
         raise ValueError("y is empty: at least two documents are needed.")
     if len(classes) < 2:
-        raise ValueError(f"y holds one class only ({classes[0]}); two are needed.")
+        raise ValueError(
+            f"y holds one class only ({classes[0]}); two are needed. Add documents of "
+            "another class."
+        )
     ones = np.ones(len(y), np.float32)
     Y = sp.csr_matrix((ones, codes, np.arange(len(y) + 1)), (len(y), len(classes)))
     return Y, classes, "single"
@@ -330,7 +333,10 @@ def _check_sparse(y):
     Y.eliminate_zeros()
     check_ones(Y, "y")
     if Y.shape[1] < 2:
-        raise ValueError(f"y has {Y.shape[1]} label columns; at least 2 are needed.")
+        raise ValueError(
+            f"y has {Y.shape[1]} label columns; at least 2 are needed. Where there is "
+            "one label, which a document has or not, give a 1-D y of these two classes."
+        )
     if Y.nnz == 0:
         raise ValueError(
             f"y holds no label at all: all {Y.shape[0]} documents are without a "

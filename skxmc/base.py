@@ -41,6 +41,9 @@ _MEANS_NOTHING_TO_TRAINING = (
     "top_k",
     "verbose",
 )
+# Layers whose first-token states are read, and tokens of a document, where the
+# encoder has as many and nobody says otherwise.
+N_LAYERS, _MAX_LENGTH = 5, 128
 # Best labels of a document that the calibration looks at.
 _CALIBRATION_DEPTH = 50
 # Training documents that calibrate where nothing is held out.
@@ -119,9 +122,8 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
     def _fit(self, X, y):
         self._check_parameters()
         epochs = Epochs(self, X, y)
-        device = choose_device(self.device)
-        precision = choose_precision(self.precision, device)
         X, Y = self._check_fit(X, y)
+        device, precision = self._device_and_precision()
         rng = np.random.default_rng(
             check_random_state(self.random_state).randint(2**31)
         )
@@ -233,7 +235,8 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
         self._check_training_parameters()
         check_number("learning_rate", self.learning_rate, numbers.Real, 0)
         for name in ("max_length", "n_layers"):
-            check_number(name, getattr(self, name), numbers.Integral, 1)
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name), numbers.Integral, 1)
         if self.encoder_dropout is not None:
             check_number("encoder_dropout", self.encoder_dropout, numbers.Real, 0, 1)
 
@@ -272,20 +275,16 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
             self.tokenizer_ = None
             return self._bag_encoder(X.shape[1]), Features(X)
         model, self.tokenizer_ = load_encoder(self.encoder)
-        self._check_length("max_length", self.max_length, model)
+        limit = position_limit(model)
+        self.max_length_ = self.max_length or min(_MAX_LENGTH, limit or _MAX_LENGTH)
+        self._check_length("max_length", self.max_length_, model)
         return self._encoder_of(model), self._read(X)
 
     def _encoder_of(self, model):
-        name, n_layers = self._layers_read()
         n_states = model.config.num_hidden_layers + 1
-        if n_layers > n_states:
-            raise ValueError(
-                f"{name}={n_layers}, but the encoder has {n_states} layers of states, "
-                "its embeddings included."
-            )
         return TransformerEncoder(
             model,
-            n_layers=n_layers,
+            n_layers=self._layers_read(n_states),
             cls_last=cls_is_last(self.tokenizer_),
             dropout=self.encoder_dropout,
         )
@@ -301,9 +300,9 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
             f"read; lower it to {limit}."
         )
 
-    def _layers_read(self):
-        """The parameter that says how many layers' first-token states are read."""
-        return "n_layers", self.n_layers
+    def _layers_read(self, n_states):
+        """How many of the encoder's layers of states are read."""
+        return layers_read("n_layers", self.n_layers, N_LAYERS, n_states)
 
     def _bag_encoder(self, n_features):
         return BagEncoder(n_features, self.label_dim or 256, dropout=self.dropout)
@@ -311,10 +310,24 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
     def _read(self, X):
         if self.tokenizer_ is None:
             return Features(X)
-        return tokenize(X, self.tokenizer_, self.max_length)
+        # Models that were saved before there was a max_length_ have a max_length.
+        max_length = self.max_length or self.max_length_
+        return tokenize(X, self.tokenizer_, max_length)
 
     def _hold_out(self, Y, rng):
         return _hold_out(Y, self.validation_fraction, rng)
+
+    def _device_and_precision(self):
+        """Where to compute, and how: in float64 where the network is, or is to be."""
+        device = choose_device(self.device)
+        if hasattr(self, "network_"):
+            precision = choose_precision(self.precision, device)
+            weights = next(self.network_.parameters())
+            return device, "fp64" if weights.dtype == torch.float64 else precision
+        n_numbers = None
+        if not self._texts and getattr(self, "label_precision", "fp32") == "fp32":
+            n_numbers = self.n_docs_ * (self.n_features_in_ + self.n_labels_)
+        return device, choose_precision(self.precision, device, n_numbers=n_numbers)
 
     def _check_held_out(self, held_out):
         if len(held_out) or not self.validation_fraction:
@@ -326,9 +339,11 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
         )
         if self.early_stopping:
             raise ValueError(message + "Set early_stopping=False, or give more data.")
+        kept = "The last epoch is kept"
+        if self._y_kind != "single":
+            kept += ", and probabilities are calibrated on training documents"
         warnings.warn(
-            message + "The last epoch is kept, and probabilities are calibrated on "
-            "training documents. validation_fraction=0 says that this is meant.",
+            f"{message}{kept}. validation_fraction=0 says that this is meant.",
             UserWarning,
             stacklevel=4,
         )
@@ -407,7 +422,7 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
             return self._rank_docs(docs, k, np.arange(len(docs)))
 
     def _rank_docs(self, docs, k, rows):
-        device = choose_device(self.device)
+        device, precision = self._device_and_precision()
         with _moving:  # the first weight is there before the last one
             now = next(self.network_.parameters()).device
             if now != torch.empty(0, device=device).device:  # to ask all takes longer
@@ -419,7 +434,7 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
             k,
             batch_size=self.batch_size,
             device=device,
-            precision=choose_precision(self.precision, device),
+            precision=precision,
             verbose=self.verbose > 1,
         )
         return minus_one(ids, self.n_labels_), scores
@@ -448,6 +463,18 @@ def _hold_out(Y, fraction, rng):
     needed = np.zeros(len(rows), bool)
     needed[place[place == last[Y.indices]]] = True
     return np.sort(rows[~needed][: round(fraction * len(rows))])
+
+
+def layers_read(name, n_layers, default, n_states):
+    """Check a number of last layers; None is the default, or as many as there are."""
+    if n_layers is None:
+        return min(default, n_states)
+    if n_layers > n_states:
+        raise ValueError(
+            f"{name}={n_layers}, but the encoder has {n_states} layers of states, its "
+            f"embeddings included; lower it to {n_states}, or leave it out."
+        )
+    return n_layers
 
 
 def _canonical(X):

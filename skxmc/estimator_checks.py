@@ -22,6 +22,7 @@ from ._checking import (
     WORDS,
     answers,
     assert_fit_refused,
+    assert_fits_small,
     assert_inside,
     assert_refused,
     assert_same,
@@ -33,9 +34,12 @@ from ._checking import (
     make_data,
     reseeded,
     seeded,
+    small_features,
+    small_texts,
     text_containers,
     text_features,
     to_dense,
+    with_defaults,
 )
 from .metrics import precision_at_k, ranking_scorer
 
@@ -44,13 +48,17 @@ def check_xmc_estimator(estimator):
     """Check that a classifier keeps the promises that all of them make.
 
     What `sklearn.utils.estimator_checks.check_estimator` cannot see: texts, sparse
-    labels, rankings, interruption, and input that must be refused by name.
+    labels, rankings, few and odd documents, interruption, and input that must be
+    refused by name. Few and odd are one document, empty texts, one feature, more
+    labels than documents and their like. They are tried with the parameters of
+    `estimator`, and again with every parameter at its default but ``encoder``,
+    ``max_epochs``, ``device`` and ``random_state``.
 
     Parameters
     ----------
     estimator : BaseXMCClassifier
-        Not fitted, and tiny: it is fitted some eighty times, on 24 texts of a few
-        words and 6 labels. Its ``label_texts`` must be None.
+        Not fitted, and tiny: it is fitted some hundred and fifty times, on up to 24
+        texts of a few words and 6 labels. Its ``label_texts`` must be None.
 
     Raises
     ------
@@ -295,6 +303,28 @@ def check_odd_documents(estimator):
         assert model.n_labels_ == N_LABELS and model.label_counts_[5] == 0
 
 
+def check_small_texts(estimator):
+    """Few and odd texts and labels are no error, and what is predicted is sound."""
+    for name, X, y in small_texts():
+        assert_fits_small(estimator, X, y, name)
+
+
+def check_small_features(estimator):
+    """Few and odd features and labels are no error, and what is predicted is sound."""
+    for name, X, y in small_features():
+        assert_fits_small(estimator, X, y, name)
+
+
+def check_defaults(estimator):
+    """Whatever is legal is so with the defaults."""
+    estimator = with_defaults(estimator)
+    texts, Y = make_data()
+    long = [f"{text} " * 50 for text in texts[:4]]
+    assert_fits_small(estimator, long, Y[:4], "long texts")
+    check_small_texts(estimator)
+    check_small_features(estimator)
+
+
 def check_bad_texts(estimator):
     """What is no sequence of texts is refused by index and type."""
     texts, Y = make_data()
@@ -364,14 +394,17 @@ def check_unfitted(estimator):
 
 
 def check_features(estimator):
-    """Feature matrices may be dense or sparse; NaN and other widths are refused."""
+    """Features may be of any container and dtype; NaN and other widths are refused."""
     texts, Y = make_data()
     X = text_features(texts)
     model = fitted(estimator, X, Y)
     expected = answers(model, X)
-    for container in (sp.csr_array, sp.csr_matrix, sp.csc_matrix):
-        other = container(X)
-        assert_same(answers(fitted(estimator, other, Y), other), expected)
+    containers = (sp.csr_array, sp.csr_matrix, sp.csc_matrix, sp.coo_array)
+    others = [container(X) for container in containers]
+    others += [X.astype(dtype) for dtype in ("float32", "int64", "uint8", "bool")]
+    for other in others:
+        got = answers(fitted(estimator, other, Y), other)
+        assert_same(got, expected, f"{type(other).__name__} of {other.dtype}")
     assert model.n_features_in_ == X.shape[1]
     for wrong in (X[:, :-1], sp.csr_array(X[:, :-1])):
         assert_refused(lambda: model.predict(wrong), "features")  # noqa: B023

@@ -195,10 +195,12 @@ class GRankClassifier(ClusteringXMCClassifier):
         paper's; half of a label's vector is its identity embedding, half the mean
         of its label-word embeddings. "auto": "both" with label texts, otherwise
         "documents"; "random" where X is a feature matrix.
-    max_length : int, default=128
-        Tokens kept per document (the paper: 128 to 512).
-    n_layers : int, default=5
-        Last layers whose first-token states are concatenated.
+    max_length : int or None, default=None
+        Tokens kept per document (the paper: 128 to 512). None: 128, or as many as
+        the encoder can read where that is fewer.
+    n_layers : int or None, default=None
+        Last layers whose first-token states are concatenated, of which the embeddings
+        are the first. None: 5, or as many as there are where that is fewer.
     dropout : float, default=0.5
         On these states.
     encoder_dropout : float or None, default=0.0
@@ -283,9 +285,12 @@ class GRankClassifier(ClusteringXMCClassifier):
     device : str, default="auto"
         "cpu", "cuda", "cuda:1" ...; "auto" is a GPU where there is one.
     precision : {"auto", "fp64", "fp32", "bf16", "fp16"}, default="auto"
-        "auto" is bf16 where the device has instructions for it, fp16 with loss
-        scaling on older GPUs, fp32 elsewhere. "fp64" makes a document's scores
-        independent of the documents beside it in a batch, to 1e-7.
+        "fp64" makes a document's scores independent of the documents beside it in a
+        batch, to 1e-7. "auto" is that on a CPU where X is a small feature matrix: its
+        documents times its features and labels are 10,000 at most, and the
+        `label_precision` is "fp32". Otherwise it is bf16 where the device has
+        instructions for it, fp16 with loss scaling on older GPUs, fp32 elsewhere. What
+        was fitted in fp64 predicts in it.
     checkpoint_dir : path or None, default=None
         Folder where training is saved, after each epoch and every ten minutes, so that
         `fit` with the same data and parameters goes on from there when it was killed;
@@ -317,6 +322,8 @@ class GRankClassifier(ClusteringXMCClassifier):
         Epochs run.
     network_ : GRankNetwork
     tokenizer_ : PreTrainedTokenizerFast or None
+    max_length_ : int
+        Tokens kept per document, where X was texts.
     calibration_ : (float, float)
         Slope and offset of the log-odds in the logarithm of the softmax.
 
@@ -358,8 +365,8 @@ class GRankClassifier(ClusteringXMCClassifier):
         *,
         label_texts=None,
         label_init="auto",
-        max_length=128,
-        n_layers=5,
+        max_length=None,
+        n_layers=None,
         dropout=0.5,
         encoder_dropout=0.0,
         label_dim=None,

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ._validation import check_choice, check_number
+from .base import N_LAYERS, layers_read
 from .lightxml import LightXMLNetwork, RecallingXMCClassifier
 from .nn.encoders import FeatureVectors
 from .nn.losses import feature_loss
@@ -429,16 +430,18 @@ class GUDNClassifier(RecallingXMCClassifier):
         Fill the label branch's input with the names over and over, in a new order each
         time (the paper's disordered fill), or in the same one. None: each name once.
     label_length : int or None, default=None
-        Tokens of that input. None: as many as `max_length`.
+        Tokens of that input. None: as many as of a document.
     label_init : {"auto", "both", "texts", "documents", "random"}, default="auto"
         As in `LightXMLClassifier`.
-    max_length : int, default=128
-        Tokens kept per document (the paper: 512, or 4,096 with a Longformer).
-    n_layers : int, default=5
+    max_length : int or None, default=None
+        Tokens kept per document (the paper: 512, or 4,096 with a Longformer). None:
+        128, or as many as the encoder can read where that is fewer.
+    n_layers : int or None, default=None
         Last layers whose first-token states are concatenated (released code: 10 of
-        BERT's 13; the paper: 8).
+        BERT's 13; the paper: 8). None: 5, or as many as there are where that is fewer.
     label_layers : int or None, default=None
-        Of the label branch. None: as many; with ``variant="paper"`` two more.
+        Of the label branch. None: as many; with ``variant="paper"`` two more, where
+        there are as many.
     dropout : float, default=0.5
         On these states.
     encoder_dropout : float or None, default=0.0
@@ -489,6 +492,8 @@ class GUDNClassifier(RecallingXMCClassifier):
     network_ : GUDNNetwork
         Without its guide.
     tokenizer_ : PreTrainedTokenizerFast or None
+    max_length_ : int
+        Tokens kept per document, where X was texts.
     calibration_ : (float, float)
         Slope and offset that turn the network's log-odds into those of
         `predict_proba`.
@@ -538,8 +543,8 @@ class GUDNClassifier(RecallingXMCClassifier):
         label_reinforcement="shuffle",
         label_length=None,
         label_init="auto",
-        max_length=128,
-        n_layers=5,
+        max_length=None,
+        n_layers=None,
         label_layers=None,
         dropout=0.5,
         encoder_dropout=0.0,
@@ -646,7 +651,8 @@ class GUDNClassifier(RecallingXMCClassifier):
                 f"{self.label_init!r}: its documents are not in the space of the "
                 "readings that label vectors start from."
             )
-        if self.variant == "code" and self.label_layers not in (None, self.n_layers):
+        n_layers, label_layers = self._layers_wanted()
+        if self.variant == "code" and label_layers != n_layers:
             raise ValueError(
                 f"label_layers={self.label_layers} with n_layers={self.n_layers}: one "
                 'classifier reads both with variant="code", so leave label_layers out, '
@@ -697,18 +703,20 @@ class GUDNClassifier(RecallingXMCClassifier):
     def _start(self):
         return "random" if self.variant == "paper" else super()._start()
 
-    def _layers_read(self):
-        label_layers = self._label_layers()
-        if label_layers > self.n_layers and self._reads_names:
-            name = "label_layers" if self.label_layers else "label_layers=n_layers+2"
-            return name, label_layers
-        return super()._layers_read()
+    def _layers_read(self, n_states):
+        n_layers = super()._layers_read(n_states)
+        if not self._reads_names:
+            return n_layers
+        given, (_, default) = self.label_layers, self._layers_wanted()
+        return max(n_layers, layers_read("label_layers", given, default, n_states))
 
-    def _label_layers(self):
-        return self.label_layers or self.n_layers + 2 * (self.variant == "paper")
+    def _layers_wanted(self):
+        """Layers of the text and of its label names, where the encoder has as many."""
+        n_layers = self.n_layers or N_LAYERS
+        return n_layers, self.label_layers or n_layers + 2 * (self.variant == "paper")
 
     def _names_length(self):
-        return self.label_length or self.max_length
+        return self.label_length or self.max_length_
 
     def _encoder_of(self, model):
         length = self._names_length()
@@ -737,9 +745,10 @@ class GUDNClassifier(RecallingXMCClassifier):
         readings = self._prepare_labels(encoder, docs, X, Y, rng)
         read, guide, label_encoder = None, None, None
         hidden_size = encoder.hidden_size
+        n_layers, label_layers = self._layers_wanted()
         if self.variant == "paper":
             read = ExtractedVectors(
-                min(self.n_layers * hidden_size, encoder.width),
+                min(n_layers * hidden_size, encoder.width),
                 self.label_dim or 400,
                 dropout=self.dropout,
                 activation=self.classifier_activation,
@@ -749,7 +758,7 @@ class GUDNClassifier(RecallingXMCClassifier):
             guide = SharedGuide(hidden_size, getattr(encoder, "pooler", None))
             if self.variant == "paper":
                 guide = SeparateGuide(
-                    min(self._label_layers() * hidden_size, encoder.width),
+                    min(label_layers * hidden_size, encoder.width),
                     read.cluster_dim,
                     parts["recall"].out_features,
                     dropout=self.dropout,

@@ -22,7 +22,7 @@ from ._token_vectors import (
 from ._validation import check_choice, check_label_texts, check_number
 from .base import BaseXMCClassifier, depth_of, minus_one
 from .metrics import precision_at_k
-from .nn.devices import choose_device, choose_precision, one_thread
+from .nn.devices import one_thread
 from .nn.encoders import FeatureVectors
 from .nn.heads import LabelScores, at_full_precision, first_offset
 from .nn.labels import label_means
@@ -638,8 +638,9 @@ class LightDXMLClassifier(BaseXMCClassifier):
         Words and sequences of words that are features of texts. With `min_df` and
         `max_features` as in TfidfVectorizer (term frequencies are logarithmic). For
         anything else, put a vectorizer before this classifier in a Pipeline.
-    min_df : int, default=2
-        Documents that a feature must be in.
+    min_df : int or None, default=None
+        Documents that a feature must be in. None: 2, or 1 where that would leave more
+        than one document in ten without any, as it is with few documents.
     max_features : int or None, default=200_000
         The most frequent ones are kept.
     label_dim : int or None, default=None
@@ -754,7 +755,7 @@ class LightDXMLClassifier(BaseXMCClassifier):
         label_texts=None,
         token_vectors="lsa",
         ngram_range=(1, 2),
-        min_df=2,
+        min_df=None,
         max_features=200_000,
         label_dim=None,
         label_init="documents",
@@ -850,6 +851,7 @@ class LightDXMLClassifier(BaseXMCClassifier):
         for name in ("n_shortlist", "predict_shortlist", "label_epochs"):
             check_number(name, getattr(self, name), whole, 1)
         for name, low in (
+            ("min_df", 1),
             ("label_dim", 2),
             ("label_hidden_dim", 1),
             ("refresh_every", 1),
@@ -858,7 +860,6 @@ class LightDXMLClassifier(BaseXMCClassifier):
                 check_number(name, getattr(self, name), whole, low)
         if self.max_features is not None:
             check_number("max_features", self.max_features, whole, 1)
-        check_number("min_df", self.min_df, whole, 1)
         for name in ("n_frequent", "n_random_negatives"):
             check_number(name, getattr(self, name), whole, 0)
         if self.learning_rate != "auto":
@@ -953,7 +954,7 @@ class LightDXMLClassifier(BaseXMCClassifier):
         vectors[:, -1] = 0
         ranker = LabelScores(vectors, row_wise=True)
         seed = int(rng.integers(2**31))
-        device = choose_device(self.device)
+        device, precision = self._device_and_precision()
         network = LightDXMLNetwork(
             encoder,
             LabelEncoder(
@@ -988,7 +989,7 @@ class LightDXMLClassifier(BaseXMCClassifier):
             ),
             options=dict(
                 device=device,
-                precision=choose_precision(self.precision, device),
+                precision=precision,
                 verbose=self.verbose,
             ),
         )
@@ -1029,7 +1030,7 @@ class LightDXMLClassifier(BaseXMCClassifier):
 
     def _best_beta(self, docs, Y, held_out):
         """Of a grid, by P@k on the held-out part; of equal ones the largest."""
-        device = choose_device(self.device)
+        device, precision = self._device_and_precision()
         network = self.network_
         found, logits, cosines = in_batches(
             network,
@@ -1038,7 +1039,7 @@ class LightDXMLClassifier(BaseXMCClassifier):
             held_out,
             batch_size=self.batch_size,
             device=device,
-            precision=choose_precision(self.precision, device),
+            precision=precision,
             verbose=0,
         )
         k, scores = depth_of(Y), {}

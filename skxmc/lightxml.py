@@ -237,10 +237,12 @@ class LightXMLClassifier(RecallingXMCClassifier):
         of length 20; then the recall head starts at the clusters' means. "auto":
         "both" with label texts, otherwise "documents"; "random" where X is a
         feature matrix.
-    max_length : int, default=128
-        Tokens kept per document (the paper: 128 or 512).
-    n_layers : int, default=5
-        Last layers whose first-token states are concatenated.
+    max_length : int or None, default=None
+        Tokens kept per document (the paper: 128 or 512). None: 128, or as many as
+        the encoder can read where that is fewer.
+    n_layers : int or None, default=None
+        Last layers whose first-token states are concatenated, of which the embeddings
+        are the first. None: 5, or as many as there are where that is fewer.
     dropout : float, default=0.5
         On these states.
     dropout_until : float, default=1.0
@@ -326,6 +328,8 @@ class LightXMLClassifier(RecallingXMCClassifier):
         Epochs run.
     network_ : LightXMLNetwork
     tokenizer_ : PreTrainedTokenizerFast or None
+    max_length_ : int
+        Tokens kept per document, where X was texts.
     calibration_ : (float, float)
         Slope and offset that turn the network's log-odds into those of
         `predict_proba`.
@@ -362,8 +366,8 @@ class LightXMLClassifier(RecallingXMCClassifier):
         *,
         label_texts=None,
         label_init="auto",
-        max_length=128,
-        n_layers=5,
+        max_length=None,
+        n_layers=None,
         dropout=0.5,
         dropout_until=1.0,
         encoder_dropout=0.0,

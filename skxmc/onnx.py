@@ -48,7 +48,7 @@ def export_onnx(model, path, *, k=10):
 
     It runs without skxmc and torch. The inputs ``input_ids`` and ``attention_mask``,
     int64 of shape (n_docs, n_tokens), are what the model's tokenizer makes of texts,
-    cut to its `max_length` and padded; any number of documents and tokens. The outputs
+    cut to its `max_length_` and padded; any number of documents and tokens. The outputs
     are those of ``predict_topk``: ``ids``, int64, and ``probabilities``, float32, both
     of shape (n_docs, k), padded with -1 and 0. They are computed in float32, while a
     model that computes in bfloat16 or float16 (`precision`) gives fewer digits.
@@ -83,7 +83,7 @@ def export_onnx(model, path, *, k=10):
         raise ImportError(
             "ONNX export needs onnx and onnxscript: pip install onnx onnxscript."
         ) from error
-    n_tokens = torch.export.Dim("n_tokens", max=model.max_length)
+    n_tokens = torch.export.Dim("n_tokens", max=model.max_length or model.max_length_)
     sizes = {0: torch.export.Dim("n_docs"), 1: n_tokens}
     with alone(), _quiet(), torch.no_grad():
         # Two tensors: of one the exporter would make one input.

@@ -21,7 +21,6 @@ from ._token_vectors import fit_words, is_lsa, latent_vectors, read_token_vector
 from ._validation import check_choice, check_number
 from .cluster import BalancedKMeans
 from .lightxml import LightXMLNetwork, RecallingXMCClassifier
-from .nn.devices import choose_device, choose_precision
 from .nn.encoders import FeatureVectors
 from .nn.labels import label_centroids
 from .nn.losses import at_least_float32
@@ -385,8 +384,10 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
     word_dim : int or None, default=None
         Width of word vectors (the paper: 300 or 400). None: 300, or the width of given
         `token_vectors`. `n_heads` divides it.
-    min_df : int, default=2
-        Documents that a word must be in, descriptions of labels among them.
+    min_df : int or None, default=None
+        Documents that a word must be in, descriptions of labels among them. None: 2,
+        or 1 where that would leave more than one in ten without any, as it is with few
+        documents.
     max_features : int or None, default=200_000
         The most frequent words are kept.
     max_length : int, default=300
@@ -516,7 +517,7 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
         token_vectors="lsa",
         train_vectors=True,
         word_dim=None,
-        min_df=2,
+        min_df=None,
         max_features=200_000,
         max_length=300,
         label_length=4,
@@ -625,9 +626,9 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
     def _check_parameters(self):
         super()._check_parameters()
         whole = numbers.Integral
-        for name in ("min_df", "label_length", "n_neighbors", "n_heads"):
+        for name in ("label_length", "n_neighbors", "n_heads"):
             check_number(name, getattr(self, name), whole, 1)
-        for name in ("word_dim", "max_features"):
+        for name in ("word_dim", "min_df", "max_features"):
             if getattr(self, name) is not None:
                 check_number(name, getattr(self, name), whole, 1)
         choices = {
@@ -808,7 +809,7 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
         )
 
     def _standardize(self, encoder, docs, rng):
-        device = choose_device(self.device)
+        device, precision = self._device_and_precision()
         (pooled,) = in_batches(
             encoder.to(device),
             lambda batch: (encoder.pooled(batch),),
@@ -816,7 +817,7 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
             rng.permutation(len(docs))[:_N_READ],
             batch_size=self.batch_size,
             device=device,
-            precision=choose_precision(self.precision, device),
+            precision=precision,
             verbose=0,
         )
         encoder.cpu().standardize(pooled.float())

@@ -77,6 +77,12 @@ def colours():
     return texts, Y, WORDS[:12]
 
 
+@pytest.fixture
+def float32_cpu(monkeypatch):
+    """The CPU has no instructions for bf16, as most."""
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+
+
 def kept_for_gradient(encoder, batch):
     """Bytes that autograd keeps of a batch, but for weights."""
     kept = []  # of every tensor, that its place is not used again

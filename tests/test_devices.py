@@ -60,11 +60,15 @@ def test_choose_precision(monkeypatch):
     for has, expected in ((True, "bf16"), (False, "fp32")):
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda has=has: has)
         assert choose_precision("auto", "cpu") == expected
+        assert choose_precision("auto", "cpu", n_numbers=10_001) == expected
+    assert choose_precision("auto", "cpu", n_numbers=10_000) == "fp64"
+    assert choose_precision("fp32", "cpu", n_numbers=1) == "fp32"
     for major, expected in ((7, "fp16"), (8, "bf16"), (9, "bf16")):
         monkeypatch.setattr(
             torch.cuda, "get_device_capability", lambda device, major=major: (major, 0)
         )
         assert choose_precision("auto", "cuda") == expected
+        assert choose_precision("auto", "cuda", n_numbers=1) == expected
 
 
 def test_precision_that_does_not_exist():

@@ -20,6 +20,7 @@ from skxmc import (
     TReaderXMLClassifier,
 )
 from skxmc._checking import generators
+from skxmc.base import layers_read
 from skxmc.estimator_checks import CHECKS, check_random_state, check_xmc_estimator
 from skxmc.nn.search import has_hnswlib
 
@@ -210,6 +211,33 @@ class ForgetsOnPickle(GRankClassifier):
         return super().__getstate__() | {"calibration_": (1.0, 0.0)}
 
 
+class WantsFiveLayers(GRankClassifier):
+    def _layers_read(self, n_states):
+        return layers_read("n_layers", self.n_layers or 5, 5, n_states)
+
+
+class NeedsTwoDocuments(GRankClassifier):
+    def _check_fit(self, X, y):
+        X, Y = super()._check_fit(X, y)
+        if Y.shape[0] < 2:
+            raise ValueError("at least 2 documents are needed")
+        return X, Y
+
+
+class RanksBeyondTheLabels(GRankClassifier):
+    def predict_topk(self, X, k=5):
+        ids, scores = super().predict_topk(X, k)
+        return ids + (self.n_labels_ == 2), scores
+
+
+class NeedsTwoFeatures(GRankClassifier):
+    def _check_X(self, X, *, fitting=False):
+        X = super()._check_X(X, fitting=fitting)
+        if not self._texts and X.shape[1] < 2:
+            raise ValueError("at least 2 features are needed")
+        return X
+
+
 @pytest.mark.parametrize(
     "broken, check",
     [
@@ -227,11 +255,15 @@ class ForgetsOnPickle(GRankClassifier):
         (WorstFirst, "check_topk"),
         (CutsLabelTexts, "check_bad_parameters"),
         (ForgetsOnPickle, "check_pickle"),
+        (WantsFiveLayers, "check_defaults"),
+        (NeedsTwoDocuments, "check_small_texts"),
+        (RanksBeyondTheLabels, "check_small_texts"),
+        (NeedsTwoFeatures, "check_small_features"),
     ],
 )
 def test_a_broken_estimator_fails(broken, check, tiny_encoder):
     (run,) = (function for function in CHECKS if function.__name__ == check)
-    with pytest.raises((AssertionError, AttributeError, NotFittedError)):
+    with pytest.raises((AssertionError, AttributeError, NotFittedError, ValueError)):
         run(broken(tiny_encoder, **TINY))
 
 
@@ -242,8 +274,8 @@ def test_a_failure_names_the_check(tiny_encoder):
     assert note.startswith("OtherContainer, check_sparse_output: Fitted on a sparse y")
 
 
-# scikit-learn's suite. Batches must not matter (fp64), nor may documents be held
-# out: it demands accuracy on a few dozen rows.
+# scikit-learn's suite, as somebody would call it, and in other modes, where few epochs
+# are to do and no documents are held out: it demands accuracy on a few dozen rows.
 
 SUITE = dict(
     validation_fraction=0,
@@ -251,7 +283,6 @@ SUITE = dict(
     batch_size=32,
     learning_rate=1e-2,
     random_state=0,
-    precision="fp64",
 )
 FAST = dict(batch_size=64, max_epochs=8, head_learning_rate=0.1)
 FAST_LIGHT = dict(max_epochs=15, head_learning_rate=3e-2)
@@ -269,12 +300,23 @@ def assert_passes_whole_suite(estimator):
 @pytest.mark.parametrize(
     "classifier, params",
     [
-        (GRankClassifier, dict(max_epochs=15, head_learning_rate=3e-2)),
-        (LightXMLClassifier, FAST),
+        (GRankClassifier, {}),
+        (LightXMLClassifier, {}),
+        (LightDXMLClassifier, {}),
+        (GUDNClassifier, {}),
+        (TReaderXMLClassifier, dict(word_dim=32)),  # 300 take a minute
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_sklearn_suite_with_defaults(classifier, params, float32_cpu):
+    assert_passes_whole_suite(classifier(max_epochs=3, **params))
+
+
+@pytest.mark.parametrize(
+    "classifier, params",
+    [
         (LightXMLClassifier, FAST | CLUSTERS),
-        (LightDXMLClassifier, FAST_LIGHT),
         (LightDXMLClassifier, FAST_LIGHT | FEW),
-        (GUDNClassifier, FAST | MULTI_HOT),
         (GUDNClassifier, FAST | MULTI_HOT | dict(variant="paper")),
         (TReaderXMLClassifier, FAST_READER),
     ],
@@ -355,14 +397,17 @@ def row_encoder(tmp_path_factory):
 )
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.DataConversionWarning")
 def test_sklearn_suite_on_texts(classifier, params, row_encoder):
-    model = classifier(row_encoder, n_layers=1, **SUITE | params)
+    # Texts are read in float32 or bf16 by default, which differs from batch to batch.
+    params = SUITE | params | dict(precision="fp64")
+    model = classifier(row_encoder, n_layers=1, **params)
     assert_passes_whole_suite(model)
 
 
 @pytest.mark.parametrize("params", [{}, FEW])
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.DataConversionWarning")
 def test_sklearn_suite_of_lightdxml_on_texts(params):
-    model = LightDXMLOnRows(label_dim=32, **SUITE | FAST_LIGHT | params)
+    params = SUITE | FAST_LIGHT | params | dict(precision="fp64")
+    model = LightDXMLOnRows(label_dim=32, **params)
     assert_passes_whole_suite(model)
 
 

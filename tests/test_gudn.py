@@ -166,7 +166,7 @@ def test_training_options(params, branch, fit, colours):
         (dict(label_layers=2), "label_layers=2 with n_layers=1.*variant=.paper"),
         (PAPER | dict(label_init="texts"), "needs label_init=.random., got 'texts'"),
         (PAPER | dict(label_layers=4), "label_layers=4, but the encoder has 3 layers"),
-        (PAPER | dict(n_layers=4), "=6, but the encoder has 3 layers"),
+        (PAPER | dict(n_layers=4), "n_layers=4, but the encoder has 3 layers"),
         (dict(n_layers=4), "n_layers=4, but the encoder has 3 layers"),
         (dict(label_length=65), "label_length=65 passes the 64 .* lower it to 64"),
         (dict(label_length=2), "label_length=2 has no room .* 2 special .* least 3"),

@@ -818,7 +818,7 @@ def test_accumulation_is_a_larger_batch(features, colours):
 
 
 def test_documents_in_any_order(features, colours):
-    model = fit_features(features, colours, precision="fp64")
+    model = fit_features(features, colours, precision="auto")
     order = np.random.default_rng(0).permutation(60)
     ids, scores = model.predict_topk(features, 5)
     other_ids, others = model.predict_topk(features[order], 5)

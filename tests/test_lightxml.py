@@ -727,7 +727,7 @@ def test_single_labels(classes, params, features, colours):
 
 def test_labels_in_any_order_of_documents(features, colours):
     # A document's scores do not depend on those beside it.
-    model = fit_features(features, colours, precision="fp64", **CLUSTERS)
+    model = fit_features(features, colours, **CLUSTERS)
     order = np.random.default_rng(0).permutation(60)
     ids, scores = model.predict_topk(features, 5)
     other_ids, others = model.predict_topk(features[order], 5)

@@ -308,8 +308,9 @@ class LabelScores(TrainedByRow):
 
     def _text_vectors(self):
         """The text part of all labels' vectors, of shape (n_labels, word_dim)."""
-        counts = self.word_starts.diff()[:-1]
-        labels = torch.arange(self.n_labels, device=counts.device)
-        owners = labels.repeat_interleave(counts, output_size=len(self.words))
+        # Which label has each word: common operations, as an exported graph has.
+        starts = self.word_starts[1 : self.n_labels].long()
+        begins = starts.new_zeros(len(self.words) + 1)
+        owners = begins.index_add(0, starts, torch.ones_like(starts)).cumsum(0)[:-1]
         each = self.word_vectors[self.words] * self.word_shares[:, None]
         return each.new_zeros(self.n_labels, each.shape[1]).index_add(0, owners, each)
