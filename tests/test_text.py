@@ -1,11 +1,24 @@
 """Texts and features as the networks read them, and batches of them."""
 
+import unicodedata
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
+from transformers import PreTrainedTokenizerFast
 
 from skxmc.nn import text
 from skxmc.nn.text import (
@@ -82,7 +95,7 @@ def test_odd_characters(tiny_tokenizer, text):
 def test_chunks_leave_no_seam(tiny_tokenizer, monkeypatch, colours):
     texts = [*colours[0], "", *colours[0][:9]]
     whole = tokenize(texts, tiny_tokenizer, 5)
-    monkeypatch.setattr(text, "_CHUNK", 7)
+    monkeypatch.setattr(text, "_CHUNK", 1000)
     parts = tokenize(texts, tiny_tokenizer, 5)
     assert np.array_equal(parts.ids, whole.ids)
     assert np.array_equal(parts.offsets, whole.offsets)
@@ -126,6 +139,230 @@ def test_tokenizer_without_padding_or_special_tokens():
     empty = tokens.batch(np.array([0, 2]))
     assert empty["input_ids"].tolist() == [[0], [0]]
     assert empty["attention_mask"].tolist() == [[0], [0]]
+
+
+# --- long texts -------------------------------------------------------------
+
+# As of GPT-4, Llama 3 and Qwen.
+GPT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"
+    r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+CORPUS = [
+    "red green blue fox dog cat tree house, river's stone 12345 a1b2c3!",
+    "हिन्दी काल कूल über straße naïve 漢字かな交じり文 ผู้ที่มี 한국어",
+    "e\u0301\u0323 \n\n\t  x ; == --",
+] * 20
+
+
+def trained(model, pre_tokenizer, normalizer=None, added=()):
+    """A small tokenizer of some kind: [CLS] text [SEP]."""
+    options = dict(special_tokens=SPECIAL, show_progress=False, vocab_size=600)
+    if model == "wordpiece":
+        made = models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=20)
+        trainer = trainers.WordPieceTrainer(**options)
+    elif model == "bpe":
+        made = models.BPE(unk_token="[UNK]")
+        alphabet = pre_tokenizers.ByteLevel.alphabet()
+        trainer = trainers.BpeTrainer(initial_alphabet=alphabet, **options)
+    else:
+        made = models.Unigram()
+        trainer = trainers.UnigramTrainer(unk_token="[UNK]", **options)
+    tokenizer = Tokenizer(made)
+    if normalizer is not None:
+        tokenizer.normalizer = normalizer
+    if pre_tokenizer is not None:
+        tokenizer.pre_tokenizer = pre_tokenizer
+    tokenizer.train_from_iterator(CORPUS, trainer)
+    ends = [(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=ends
+    )
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="[UNK]", pad_token="[PAD]"
+    )
+    fast.add_tokens(list(added))
+    return fast
+
+
+def byte_level(pattern):
+    return pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(pattern), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+
+
+@pytest.fixture(scope="module")
+def tokenizers():
+    pre, norm = pre_tokenizers, normalizers
+    pieces = pre.Sequence([pre.WhitespaceSplit(), pre.Metaspace()])
+    squeezed = [norm.NFKC(), norm.Replace(Regex(" {2,}"), " "), norm.Strip()]
+    added = [AddedToken("<mask>", lstrip=True), AddedToken("river's stone")]
+    bare = [norm.Prepend("\u2581"), norm.Replace(" ", "\u2581")]
+    threes = r"\d(?=(\d{3})+(?!\d))"  # grouped from the right
+    return {
+        # These read words by rules that look no farther than their end.
+        "BERT": trained("wordpiece", pre.BertPreTokenizer(), norm.BertNormalizer()),
+        "NFC": trained("wordpiece", pre.Whitespace(), norm.NFC()),
+        "RoBERTa": trained("bpe", pre.ByteLevel(add_prefix_space=True), added=added),
+        "Llama 3": trained("bpe", byte_level(GPT), norm.NFC()),
+        "XLM-R": trained("unigram", pieces, norm.NFKC()),
+        "T5": trained("unigram", pre.Metaspace(), norm.Sequence(squeezed)),
+        "first": trained("unigram", pre.Metaspace(prepend_scheme="first")),
+        # These need more of a text, or all of it.
+        "lines": trained("bpe", pre.Split("\n", "isolated")),
+        "scripts": trained("bpe", pre.UnicodeScripts()),
+        "fives": trained("bpe", pre.FixedLength(5)),
+        "one piece": trained("unigram", pre.Metaspace(split=False)),
+        "no words": trained("bpe", None, norm.Sequence(bare)),
+        "thousands": trained("bpe", byte_level(threes)),
+        "far": trained("bpe", pre.Split(Regex(".+;|."), "isolated")),
+    }
+
+
+CUTTING = ["BERT", "NFC", "RoBERTa", "Llama 3", "XLM-R", "T5", "first"]
+WHOLE = ["lines", "scripts", "fives", "one piece", "no words", "thousands", "far"]
+ATOMS = [
+    *("red", "green", "über", "ß", "x" * 30, "ab" * 40, "a1b2", "'s", "Σ", "İ"),
+    *("1", "2345", "123456789" * 9, "!", "...", "-" * 80, ";", "_"),
+    *(" ", " ", "  ", "\n", "\t", "\r\n", " " * 90, "\u00a0", "\u200b"),
+    *(
+        "\u0301" * 70,
+        "\u0323",
+        "e\u0301",
+        "漢字かな",
+        "ผู้ที่",
+        "한국어",
+        "\u1112\u1161\u11ab",
+    ),
+    *("کتاب‌ها", "👩‍👩‍👧", "क़", "[SEP]", "<mask>", "river's stone", "\ud800"),
+]
+
+
+@st.composite
+def long_texts(draw):
+    few = draw(st.lists(st.sampled_from(ATOMS), min_size=1, max_size=5))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    return "".join(few[i] for i in rng.integers(0, len(few), draw(st.integers(0, 200))))
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    name=st.sampled_from([*CUTTING, *CUTTING, *WHOLE]),
+    texts=st.lists(long_texts(), min_size=1, max_size=3),
+    max_length=st.sampled_from([2, 3, 7, 40]),
+    side=st.sampled_from(["right", "left"]),
+    more=st.sampled_from([1, 70, 128]),
+)
+def test_long_texts_have_the_tokens_of_whole_ones(
+    tokenizers, name, texts, max_length, side, more
+):
+    tokenizer = tokenizers[name]
+    tokenizer.truncation_side = side
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text, "_CHARS_PER_TOKEN", 1)  # many are cut, and cut again
+        patch.setattr(text, "_MORE_CHARS", more)
+        patch.setattr(text, "_CHUNK", 2000)
+        cut = rows_of(tokenize(texts, tokenizer, max_length))
+    clean = [t.encode("utf-8", "replace").decode() for t in texts]
+    whole = tokenizer(clean, max_length=max_length, truncation=True)
+    assert cut == whole["input_ids"]
+
+
+class Counting:
+    """A tokenizer that counts the characters that it is given."""
+
+    def __init__(self, tokenizer):
+        self.tokenizer, self.n_chars, self.most = tokenizer, 0, 0
+
+    def __getattr__(self, name):
+        return getattr(self.tokenizer, name)
+
+    def __len__(self):
+        return len(self.tokenizer)
+
+    def __call__(self, texts, **options):
+        n_chars = sum(map(len, texts))
+        self.n_chars, self.most = self.n_chars + n_chars, max(self.most, n_chars)
+        return self.tokenizer(texts, **options)
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize(
+    "start, word",
+    [
+        ("", "red fox, "),
+        ("", "über straße "),
+        (" \n" * 500, "fox "),
+        ("x" * 999, " fox"),
+    ],
+)
+def test_cost_follows_max_length(tokenizers, start, word, side):
+    long = (start + word * 50_000 + start)[:200_000]
+    for name in CUTTING:
+        tokenizers[name].truncation_side = side
+        counting = Counting(tokenizers[name])
+        tokens = tokenize([long] * 3, counting, 32)
+        assert tokens.lengths.tolist() == [32] * 3
+        assert counting.n_chars < 3 * 8_000, name
+
+
+def test_cost_of_texts_without_spaces(tokenizers):
+    for name in ("BERT", "Llama 3"):
+        tokenizers[name].truncation_side = "right"
+        counting = Counting(tokenizers[name])
+        tokenize(["漢字かな、交じり文。" * 20_000], counting, 32)
+        assert counting.n_chars < 8_000, name
+
+
+@pytest.mark.parametrize("name", ["BERT", "RoBERTa"])
+@pytest.mark.parametrize("long", [" " * 20_000, "x" * 20_000, "e" + "\u0301" * 20_000])
+def test_a_text_is_read_to_its_end_where_that_takes_it(tokenizers, name, long):
+    tokenizer = tokenizers[name]
+    tokenizer.truncation_side = "right"
+    texts = [f"red {long} fox {'dog ' * 99}", f"{long}red"]
+    counting = Counting(tokenizer)
+    whole = tokenizer(texts, max_length=9, truncation=True)["input_ids"]
+    assert rows_of(tokenize(texts, counting, 9)) == whole
+    assert counting.n_chars < 4 * sum(map(len, texts))
+
+
+@pytest.mark.parametrize(
+    "name, side, long",
+    [
+        ("thousands", "right", "12345" * 1001),
+        ("far", "right", "  x " * 1300 + ";"),
+        ("fives", "left", "red blue " * 801 + "x"),
+        ("Llama 3", "left", "12345" * 1001),
+        ("scripts", "left", "ü" + "red " * 800 + "!" * 800),
+    ],
+)
+def test_what_stands_far_away_is_seen(tokenizers, name, side, long):
+    tokenizer = tokenizers[name]
+    tokenizer.truncation_side = side
+    whole = tokenizer([long], max_length=9, truncation=True)["input_ids"]
+    assert rows_of(tokenize([long], tokenizer, 9)) == whole
+
+
+def test_marks_far_behind_a_letter_are_put_in_order_before_it(tokenizers):
+    # NFC makes one character of the letter and the dot below, which is the last mark.
+    tokenizer = tokenizers["Llama 3"]
+    tokenizer.truncation_side = "right"
+    texts = ["a e" + "\u0301" * n + "\u0323 x" + " red" * 500 for n in (700, 5000)]
+    assert unicodedata.normalize("NFC", texts[0])[2] == "\u1eb9"
+    whole = tokenizer(texts, max_length=6, truncation=True)["input_ids"]
+    assert rows_of(tokenize(texts, tokenizer, 6)) == whole
+
+
+def test_chunks_hold_so_many_characters(tiny_tokenizer):
+    counting = Counting(tiny_tokenizer)
+    texts = ["red fox " * 100] * 1500 + ["", "dog"] * 5000
+    tokens = tokenize(texts, counting, 100)
+    assert len(tokens) == len(texts)
+    assert counting.most <= text._CHUNK < counting.n_chars
 
 
 # --- batches ----------------------------------------------------------------

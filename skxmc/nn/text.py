@@ -1,12 +1,28 @@
 """Documents as the networks read them: token ids or features, and batches of them."""
 
+import json
+import re
+import sys
+import unicodedata
+from functools import partial
+from itertools import chain, islice
+
 import numpy as np
 import torch
 
 from .process import brief_lock
 
-# Texts handed to the tokenizer at a time: its Python lists stay small.
-_CHUNK = 4096
+# Characters handed to the tokenizer at a time: its Python lists stay small. A text
+# counts for some more than it has.
+_CHUNK = 2**20
+_COST_OF_A_TEXT = 128
+# Characters of a text that the tokenizer is given first, a token and beyond that.
+# English has four or five a token.
+_CHARS_PER_TOKEN, _MORE_CHARS = 16, 512
+# Characters between a cut and what it cannot change.
+_MARGIN = 64
+# What finds words by their distance from the start, or by what stands far before.
+_COUNTED_FROM_START = ("FixedLength", "UnicodeScripts")
 # Batches sorted by length together: enough to leave little padding, few enough
 # to keep batches random.
 _BUCKET = 64
@@ -137,26 +153,136 @@ def tokenize(texts, tokenizer, max_length, *, special=True):
             f"that the tokenizer adds to each text; use at least {n_special + 1}."
         )
     dtype = np.uint16 if len(tokenizer) <= 2**16 else np.int32
-    parts, lengths = [], []
-    for start in range(0, len(texts), _CHUNK):
-        chunk = [
-            text.encode("utf-8", "replace").decode()
-            for text in texts[start : start + _CHUNK]
-        ]
+    n_chars = max_length * _CHARS_PER_TOKEN + _MORE_CHARS
+    from_end = getattr(tokenizer, "truncation_side", "right") == "left"
+    if max(map(len, texts), default=0) > n_chars:
         with tokenizing:
-            rows = tokenizer(
-                chunk,
-                max_length=max_length,
-                truncation=True,
-                add_special_tokens=special,
-                return_attention_mask=False,
-                return_token_type_ids=False,
-            )["input_ids"]
+            cuts = _can_cut(tokenizer, from_end)
+        n_chars = n_chars if cuts else sys.maxsize
+    options = dict(
+        max_length=max_length,
+        truncation=True,
+        add_special_tokens=special,
+        return_attention_mask=False,
+        return_token_type_ids=False,
+    )
+    parts, lengths = [], []
+    for rows in _read(texts, partial(tokenizer, **options), n_chars, from_end):
         lengths.append(np.fromiter(map(len, rows), np.int64, len(rows)))
         parts.append(np.concatenate([np.asarray(row, dtype) for row in rows]))
     offsets = np.concatenate([[0], *lengths]).cumsum()
     pad_id = tokenizer.pad_token_id
     return Tokens(np.concatenate(parts), offsets, 0 if pad_id is None else pad_id)
+
+
+def _read(texts, tokenizer, n_chars, from_end):
+    """Yield the token ids of texts, a chunk of texts at a time.
+
+    The tokenizer is given `n_chars` characters of a text, and twice as many as often as
+    more of them could change the tokens that are kept.
+    """
+    for chunk in _chunks(texts, n_chars):
+        pieces = [text[-n_chars:] if from_end else text[:n_chars] for text in chunk]
+        pieces = [piece.encode("utf-8", "replace").decode() for piece in pieces]
+        with tokenizing:
+            read = tokenizer(pieces)
+        rows = read["input_ids"]
+        open_ = [
+            i
+            for i, piece in enumerate(pieces)
+            if len(piece) < len(chunk[i])
+            and not _is_settled(read.encodings[i], piece, from_end)
+        ]
+        longer = _read([chunk[i] for i in open_], tokenizer, 2 * n_chars, from_end)
+        for i, row in zip(open_, chain.from_iterable(longer), strict=True):
+            rows[i] = row
+        yield rows
+
+
+def _chunks(texts, n_chars):
+    """Split a list so that a part's pieces fit into a chunk, or are of one text."""
+    costs = [min(len(text), n_chars) + _COST_OF_A_TEXT for text in texts]
+    start, total = 0, 0
+    for end, cost in enumerate(costs):
+        if total + cost > _CHUNK and end > start:
+            yield texts[start:end]
+            start, total = end, 0
+        total += cost
+    if start < len(texts):
+        yield texts[start:]
+
+
+def _can_cut(tokenizer, from_end):
+    """Whether the tokens of a text depend on what is near to them alone.
+
+    A tokenizer reads word by word, and finds words by rules that look one character
+    ahead. Those that have no words, or rules that may look farther, read whole texts.
+    """
+    if not getattr(tokenizer, "is_fast", False):
+        return False
+    backend = tokenizer.backend_tokenizer
+    added = tokenizer.get_added_vocab()
+    if backend.pre_tokenizer is None or max(map(len, added), default=0) > _MARGIN:
+        return False
+    parts = [part for part in (backend.normalizer, backend.pre_tokenizer) if part]
+    try:
+        rules = "".join(part.__getstate__().decode() for part in parts)
+    except Exception:  # parts that were written in Python say nothing of themselves
+        return False
+    if from_end and any(kind in rules for kind in _COUNTED_FROM_START):
+        return False
+    patterns = re.findall(r'"Regex":"((?:[^"\\]|\\.)*)"', rules)
+    patterns = [json.loads(f'"{pattern}"') for pattern in patterns]
+    return not any(map(_looks_far, patterns))
+
+
+def _looks_far(pattern):
+    """Whether a regular expression has parts that may look at all of the text."""
+    pattern = pattern.replace(r"(?!\S)", "").replace("\\\\", "")
+    return re.search(r"\(\?(?:<?[=!]|>)|(?<!\\)[.$]|\\[ZzGKk1-9]", pattern) is not None
+
+
+def _is_settled(encoding, piece, from_end):
+    """Whether the tokens that are kept of a piece are those of the whole text.
+
+    They are if the word that the last of them belongs to, or from the end the first,
+    lies apart from the cut: another word follows it, and then a number of characters.
+    """
+    tokens = [
+        (word, *offsets)
+        for part in (encoding, *encoding.overflowing)
+        for word, offsets in zip(part.word_ids, part.offsets, strict=True)
+        if word is not None
+    ]
+    kept = [word for word in encoding.word_ids if word is not None]
+    if not kept:  # there is room for special tokens alone, or the piece has no tokens
+        return len(tokens) > 0
+    margin = _margin(piece, from_end)
+    if from_end:
+        return max((t[2] for t in tokens if t[0] < kept[0]), default=-1) >= margin
+    starts = (start for word, start, _ in tokens if word > kept[-1])
+    return min(starts, default=len(piece)) <= margin
+
+
+def _margin(piece, from_end):
+    """Place in a piece that is _MARGIN characters from the cut.
+
+    Combining marks do not count: a row of them is put in order as a whole. From the end
+    the place follows white space, where numbers are cut into groups anew.
+    """
+    chars = (
+        enumerate(piece)
+        if from_end
+        else zip(range(len(piece) - 1, -1, -1), reversed(piece), strict=True)
+    )
+    starters = (i for i, char in chars if not unicodedata.combining(char))
+    place = next(islice(starters, _MARGIN, None), None)
+    if place is None:
+        return len(piece) if from_end else -1
+    if from_end:
+        space = re.compile(r"\s").search(piece, place)
+        return space.end() if space else len(piece) + 1
+    return place
 
 
 def shuffled_batches(rows, lengths, batch_size, rng):
