@@ -10,6 +10,7 @@ from sklearn.utils import check_array
 from torch.nn.functional import normalize
 
 from ._validation import check_choice, check_label_texts, check_number
+from ._words import WORD
 from .base import BaseXMCClassifier
 from .cluster import BalancedKMeans
 from .nn.heads import LabelScores
@@ -178,8 +179,7 @@ class ClusteringXMCClassifier(BaseXMCClassifier):
         if self.cluster_features == "documents":
             return label_centroids(doc_vectors.numpy(), Y)
         if self._texts:
-            # Words of one character too: some languages have few others.
-            words = dict(token_pattern=r"\w+", sublinear_tf=True, dtype=np.float32)
+            words = dict(token_pattern=WORD, sublinear_tf=True, dtype=np.float32)
             X = count_words(TfidfVectorizer(**words), X)
         return label_centroids(X, Y)
 

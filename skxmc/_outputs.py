@@ -42,6 +42,9 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
       latter is above 0.
     """
 
+    # Models that were fitted before texts met in NFC read them as they stand.
+    _nfc = False
+
     def predict_topk(self, X, k=5, *, return_names=False):
         """Best labels of each document.
 
@@ -210,14 +213,14 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
     def _check_X(self, X, *, fitting=False):
         texts = holds_texts(X)
         if fitting:
-            self._texts = texts
+            self._texts, self._nfc = texts, True
         elif texts != self._texts:
             kinds = ("a feature matrix", "texts")
             raise ValueError(
                 f"X must be {kinds[self._texts]}, as in fit; got {kinds[texts]}."
             )
         if texts:
-            return check_texts(X)
+            return check_texts(X, normalize=self._nfc)
         check_one_text_column(X)
         X = validate_data(self, X, accept_sparse="csr", dtype=np.float32, reset=fitting)
         return X if sp.issparse(X) else sp.csr_matrix(X)

@@ -12,6 +12,7 @@ from scipy.sparse import csr_matrix
 
 from ._delimited import read_delimited
 from ._label_cells import begins_list, in_brackets, is_torn, read_list
+from ._words import nfc
 
 _AS_JSON = 'Write it as JSON, such as ["audio", "driver"].'
 _MULTI_HOT = (
@@ -192,7 +193,7 @@ def read_table(path, text, labels, separator, known, quoted):
                 f"{where}: {text!r} must be a text, got {type(document).__name__}. "
                 "Replace missing texts by ''."
             )
-        texts.append(document)
+        texts.append(nfc(document))
         lists.append([])
         for cell in cells if isinstance(cells, Repeated) else [cells]:
             names, is_split = _names(where, labels, cell, separator)
@@ -226,7 +227,7 @@ def _names(where, column, cell, separator):
             f"{where}: {column!r} must be {form}; got {cell!r:.60}."
             f"{_MULTI_HOT if _is_multi_hot(names) else ''}"
         )
-    names = [str(name).strip() for name in names]
+    names = [nfc(str(name).strip()) for name in names]
     names = [name for name in names if name]
     if any(map(begins_list, names)) or is_split and is_torn(names):
         raise ValueError(
@@ -301,7 +302,7 @@ def _matrix(lists, known):
 
     Of known labels with one name, it is the first. Names in a file are texts: 1 is "1".
     """
-    known = [] if known is None else [str(name) for name in known]
+    known = [] if known is None else [nfc(str(name)) for name in known]
     columns = {known[j]: j for j in reversed(range(len(known)))}
     new = sorted({name for names in lists for name in names} - set(columns))
     columns |= {name: j for j, name in enumerate(new, start=len(known))}

@@ -11,6 +11,7 @@ import torch
 from scipy.sparse.csgraph import connected_components
 
 from ._validation import check_texts
+from ._words import nfc
 from .nn.search import NearestVectors
 from .nn.text import padded_features
 
@@ -298,6 +299,7 @@ def _listed_parents(label_parents, label_texts, texts):
             parents = sorted(parents, key=str)
         for parent in parents:
             if isinstance(parent, str):
+                parent = nfc(parent)
                 column = known.get(parent)
                 if column is None:
                     column = named.setdefault(parent, n_nodes + len(named))

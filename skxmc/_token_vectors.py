@@ -14,6 +14,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.utils.extmath import randomized_svd
 from torch.nn.functional import normalize
 
+from ._words import WORD, nfc
 from .nn.encoders import load_encoder
 from .nn.text import tokenize
 
@@ -43,7 +44,7 @@ def fit_words(texts, *, min_df, max_features, ngram_range=(1, 1)):
     X : csr matrix of shape (n_texts, n_features), float32
     """
     options = dict(
-        token_pattern=r"\w+",
+        token_pattern=WORD,
         sublinear_tf=True,
         ngram_range=ngram_range,
         max_features=max_features,
@@ -144,6 +145,7 @@ def read_token_vectors(source, terms):
     OSError
         If there is no such file, package or model.
     """
+    terms = [nfc(term) for term in terms]  # a lower-case letter may take in its mark
     words = sorted({word for term in terms for word in term.split(" ")})
     places, table = _of_words(source, words)
     if not len(places):
@@ -176,8 +178,9 @@ def _short(source):
 def _of_words(source, words):
     """Row of each word that is found, and the rows."""
     if isinstance(source, Mapping):
-        found = [word for word in words if word in source]
-        rows = [np.asarray(source[word], np.float32) for word in found]
+        known = _in_nfc(source)
+        found = [word for word in words if word in known]
+        rows = [np.asarray(source[known[word]], np.float32) for word in found]
         shapes = {row.shape for row in rows}
         if len(shapes) > 1 or any(len(shape) != 1 for shape in shapes):
             raise ValueError(
@@ -205,6 +208,12 @@ def _numbered(words):
     return {word: i for i, word in enumerate(words)}
 
 
+def _in_nfc(words):
+    """Each word by its form NFC; of two of one form that which stands in it."""
+    known = {nfc(word): word for word in words if isinstance(word, str)}
+    return known | {word: word for word in known if word in words}
+
+
 def _of_matrix(matrix, vocabulary, words):
     matrix = np.asarray(matrix)
     if matrix.ndim != 2 or len(matrix) != len(vocabulary):
@@ -214,8 +223,9 @@ def _of_matrix(matrix, vocabulary, words):
         )
     if not isinstance(vocabulary, Mapping):
         vocabulary = _numbered(vocabulary)
-    found = [word for word in words if word in vocabulary]
-    rows = matrix[[vocabulary[word] for word in found]]
+    known = _in_nfc(vocabulary)
+    found = [word for word in words if word in known]
+    rows = matrix[[vocabulary[known[word]] for word in found]]
     return _numbered(found), rows.astype(np.float32)
 
 
@@ -227,7 +237,7 @@ def _of_text_file(path, words):
             word, *values = line.rstrip().split(" ")
             if number == 1 and len(values) == 1:
                 continue
-            dim = dim or len(values)
+            dim, word = dim or len(values), nfc(word)
             if word not in words or word in places:
                 continue
             try:
@@ -261,7 +271,7 @@ def _of_binary_file(path, words):
             row = file.read(4 * dim)
             if len(row) < 4 * dim:
                 raise ValueError(f"{path} ends at word {i} of {n_words}.")
-            word = word.strip().decode("utf-8", "replace")
+            word = nfc(word.strip().decode("utf-8", "replace"))
             if word in words and word not in places:
                 places[word] = len(rows)
                 rows.append(np.frombuffer(row, "<f4"))

@@ -8,49 +8,68 @@ import scipy.sparse as sp
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
+from ._words import nfc
+
 
 def holds_texts(X):
-    """Whether X is meant as texts, one a document, rather than as features."""
+    """Whether X is meant as texts, one a document, rather than as features.
+
+    Its first element decides, where X is no table or array.
+    """
     if sp.issparse(X):
         return False
     _check_is_sequence(X, "X")
-    if hasattr(X, "columns"):  # a pandas or polars table
+    if hasattr(X, "columns"):
         return X.shape[1] == 1 and not _numeric(_columns(X)[0])
     if isinstance(X, np.ndarray) and X.ndim == 2:
         return X.shape[1] == 1 and any(isinstance(text, str) for text in X[:, 0])
     if isinstance(X, np.ndarray):
         return X.ndim == 1 and X.dtype.kind in "OUST"
-    if isinstance(X, (list, tuple)):
-        first = X[0] if len(X) else ""
-        return isinstance(first, (str, bytes)) or not hasattr(first, "__len__")
-    return hasattr(X, "to_list") or getattr(X, "ndim", 2) == 1 and hasattr(X, "tolist")
+    if not hasattr(X, "__len__") or getattr(X, "ndim", 1) > 1:
+        return False
+    first = next(iter(X), "")
+    _check_first(first)
+    return _is_scalar(first) or _is_text_row(first)
 
 
-def check_texts(X, name="X"):
+def check_texts(X, name="X", *, normalize=True):
     """Texts as a list of str.
+
+    Parameters
+    ----------
+    X : sequence of str, or table or nested list of one column
+    name : str, default="X"
+        What messages call it.
+    normalize : bool, default=True
+        Return texts in Unicode's form NFC.
 
     Raises
     ------
+    TypeError
+        If `X` is no sequence.
     ValueError
         If there are none, or one is not a str; its index and type are named.
     """
     _check_is_sequence(X, name)
-    if hasattr(X, "columns"):
-        X = _columns(X)[0]
-    for method in ("to_list", "tolist"):  # pandas and polars, numpy
-        if hasattr(X, method):
-            X = np.ravel(X) if isinstance(X, np.ndarray) else X
-            X = getattr(X, method)()
-            break
-    if len(X) == 0:
+    texts = _as_list(X, name)
+    if not texts:
         raise ValueError(f"{name} is empty: at least one text is needed.")
-    for i, text in enumerate(X):
+    if all(map(_is_text_row, texts)):
+        texts = [row[0] for row in texts]
+    for i, text in enumerate(texts):
         if not isinstance(text, str):
             raise ValueError(
                 f"{name}[{i}] must be a str, got {_describe(text)}. "
                 "Replace missing texts by ''."
             )
-    return list(X)
+    return [nfc(text) for text in texts] if normalize else texts
+
+
+def indexable(X):
+    """X in a container that scikit-learn can take folds of."""
+    ready = X is None or isinstance(X, (list, tuple, np.ndarray))
+    ready = ready or hasattr(X, "iloc") or hasattr(X, "columns")
+    return X if ready or not holds_texts(X) else check_texts(X, normalize=False)
 
 
 def check_one_text_column(X):
@@ -59,8 +78,8 @@ def check_one_text_column(X):
         return
     text = [
         str(name)
-        for name, column in zip(X.columns, _columns(X), strict=True)
-        if not _numeric(column) and any(isinstance(value, str) for value in column)
+        for name, column in zip(_column_names(X), _columns(X), strict=True)
+        if not _numeric(column) and any(isinstance(v, str) for v in _as_list(column))
     ]
     if text:
         raise ValueError(
@@ -194,7 +213,7 @@ def check_ones(Y, name):
 
 
 def check_label_texts(label_texts, n_labels):
-    """Label texts as a list of n_labels str."""
+    """Label texts as a list of n_labels str, in Unicode's form NFC."""
     texts = check_texts(label_texts, "label_texts")
     if len(texts) != n_labels:
         raise ValueError(
@@ -205,7 +224,7 @@ def check_label_texts(label_texts, n_labels):
 
 
 def check_label_names(label_names, n_labels):
-    """Label names as a list of n_labels."""
+    """Label names as a list of n_labels; those that are str in Unicode's form NFC."""
     unordered = isinstance(label_names, (str, bytes, Set, Mapping))
     table = getattr(label_names, "ndim", 1) != 1 or hasattr(label_names, "columns")
     if unordered or table or not hasattr(label_names, "__len__"):
@@ -213,7 +232,8 @@ def check_label_names(label_names, n_labels):
             "label_names must be a sequence, a name for each label; got "
             f"{_describe(label_names)}."
         )
-    names = list(label_names)
+    names = [_python_value(name) for name in label_names]
+    names = [nfc(name) if isinstance(name, str) else name for name in names]
     if len(names) != n_labels:
         raise ValueError(
             f"label_names has {len(names)} names and y {n_labels} label columns; "
@@ -385,22 +405,95 @@ def _is_label_lists(y):
 
 
 def _check_is_sequence(X, name):
-    if isinstance(X, str):
-        raise ValueError(f"{name} is one str; give a list of texts: [text].")
-    if X is None or isinstance(X, (Mapping, Set, Iterator)):
+    single = X.item() if isinstance(X, np.ndarray) and X.ndim == 0 else X
+    if isinstance(single, (str, bytes)):
+        what = "str" if isinstance(single, str) else "bytes object"
+        raise ValueError(f"{name} is one {what}; give a list of texts: [text].")
+    kind = type(X)
+    if hasattr(kind, "collect") and not hasattr(kind, "shape"):
         raise TypeError(
-            f"{name} must be a sequence of str, got {type(X).__name__}. "
+            f"{name} is a {kind.__name__}, whose rows are not there yet. Give "
+            f"{name}.collect(), of which one column with texts."
+        )
+    # What can be gone through but has no length is read once, and is gone then.
+    passing = hasattr(kind, "__iter__") and not hasattr(kind, "__len__")
+    passing = passing and not hasattr(kind, "__array__")
+    if X is None or passing or isinstance(X, (Mapping, Set, Iterator)):
+        raise TypeError(
+            f"{name} must be a sequence of str, got {kind.__name__}. "
             "Give a list, an array, or a column of a table."
         )
+
+
+def _check_first(first):
+    """Refuse elements that are neither texts nor rows of features, by the first."""
+    if isinstance(first, Mapping):
+        fields = [key for key, value in first.items() if isinstance(value, str)]
+        field = repr(fields[0] if fields else "text")
+        raise ValueError(
+            f"X[0] is a {type(first).__name__}, and each document must be a str. Give "
+            f"one field of the documents: [row[{field}] for row in X]."
+        )
+    if isinstance(first, (list, tuple)) and len(first) > 1:
+        if any(isinstance(value, str) for value in first):
+            raise ValueError(
+                f"X[0] is a {type(first).__name__} of {len(first)} values with text "
+                "among them, and each document must be one str. Join its words, or "
+                "give one column of the table."
+            )
+
+
+def _is_scalar(value):
+    return isinstance(value, (str, bytes)) or not hasattr(value, "__len__")
+
+
+def _is_text_row(row):
+    """Whether this is a row of a table that has one column, of texts."""
+    if isinstance(row, np.ndarray) and row.ndim != 1:
+        return False
+    single = isinstance(row, (list, tuple, np.ndarray)) and len(row) == 1
+    return single and (row[0] is None or isinstance(row[0], str))
+
+
+def _as_list(X, name="X"):
+    """Values of a column, as Python has them."""
+    if hasattr(X, "columns"):
+        columns = _columns(X)
+        if len(columns) != 1:
+            raise ValueError(
+                f"{name} is a table of {len(columns)} columns; give one column of "
+                "texts."
+            )
+        X = columns[0]
+    if isinstance(X, np.ndarray):
+        X = X.ravel()
+    for method in ("to_list", "to_pylist", "tolist"):  # pandas and polars, pyarrow
+        if hasattr(X, method):
+            return getattr(X, method)()
+    return [_python_value(value) for value in X]
+
+
+def _python_value(value):
+    return value.as_py() if hasattr(value, "as_py") else value  # pyarrow's scalars
 
 
 def _columns(table):
     if hasattr(table, "iloc"):
         return [table.iloc[:, i] for i in range(table.shape[1])]
-    return table.get_columns()
+    return table.get_columns() if hasattr(table, "get_columns") else table.columns
+
+
+def _column_names(table):
+    return table.schema.names if _is_arrow(table) else table.columns
+
+
+def _is_arrow(value):
+    return type(value).__module__.partition(".")[0] == "pyarrow"
 
 
 def _numeric(column):
+    if _is_arrow(column):
+        column = np.asarray(column.slice(0, 0))
     is_numeric = getattr(column.dtype, "is_numeric", None)  # polars
     return is_numeric() if is_numeric else getattr(column.dtype, "kind", "O") in "biufc"
 

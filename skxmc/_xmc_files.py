@@ -8,6 +8,8 @@ from array import array
 import numpy as np
 from scipy import sparse
 
+from ._words import nfc
+
 MAX_ID = 2**31 - 1  # ids are kept as int32
 _MAX_FLOAT32 = float(np.finfo(np.float32).max)
 
@@ -68,7 +70,7 @@ def _lines(path):
         try:
             for number, line in enumerate(stream, 1):
                 line = line.decode("utf-8-sig" if number == 1 else "utf-8")
-                yield (path, number), line.rstrip("\r\n")
+                yield (path, number), nfc(line.rstrip("\r\n"))
         except UnicodeDecodeError as error:
             message = f"not UTF-8 ({error.reason}). Convert the file."
             raise _error((path, number), message) from None
@@ -313,7 +315,8 @@ def _json_row(where, line):
     if isinstance(row, dict):
         row["content"] = row.get("content") or ""  # title-only sets have none
         if isinstance(row.get("title"), str) and isinstance(row["content"], str):
-            return row
+            # Escaped characters take their form here.
+            return {n: nfc(v) if isinstance(v, str) else v for n, v in row.items()}
     raise _error(where, "no object with title and content. Give both as strings.")
 
 

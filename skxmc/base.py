@@ -74,10 +74,12 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
         Parameters
         ----------
         X : sequence of str, or matrix of shape (n_docs, n_features)
-            Texts as a list, an array, or a pandas or polars column; or features,
-            dense or sparse, which a bag-of-features encoder then reads. Texts may
-            be empty; lone surrogates are read as question marks, control characters
-            as the tokenizer reads them, and what passes `max_length` is not read.
+            Texts as a list, an array, a column of a table, or whatever else has a
+            length and yields str; or features, dense or sparse, which a
+            bag-of-features encoder then reads. Texts may be empty, and are read in
+            Unicode's form NFC; lone surrogates are read as question marks, control
+            characters as the tokenizer reads them, and what passes `max_length` is
+            not read.
             Repeated documents count as often as they stand there.
         y : sparse matrix of shape (n_docs, n_labels), or array
             0 and 1. A dense array or a table of that shape (pandas, polars, pyarrow),

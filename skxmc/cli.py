@@ -261,10 +261,11 @@ def evaluate(model, data, ks, **table):
     as missed.
     """
     import skxmc
+    from skxmc._words import nfc
     from skxmc.metrics import propensity_from_counts, ranking_report
 
     classifier = skxmc.load(model)
-    known = [str(name) for name in classifier.label_names_]
+    known = [nfc(str(name)) for name in classifier.label_names_]
     documents = _test_part(data, table, known)
     ids = _best_labels(classifier, documents.texts, max(ks))
     n_new = documents.Y.shape[1] - len(known)

@@ -282,7 +282,7 @@ def load_xmc_repository(path):
 
     Raw layouts and features alike may have ``filter_labels_train.txt`` and
     ``filter_labels_test.txt``: pairs "document label" to leave out, see
-    :func:`remove_reciprocal`.
+    :func:`remove_reciprocal`. Texts and names come in Unicode's form NFC.
 
     Parameters
     ----------
@@ -379,7 +379,8 @@ def load_table(
         Columns. Labels are lists, or texts with `separator` between them; blanks
         around them do not count. A text that is a list in JSON, of Python or of NumPy,
         such as ``['a', 'b']``, is one. The labels of several columns of the name
-        `labels` are joined; of texts there must be one column.
+        `labels` are joined; of texts there must be one column. Texts and
+        names come in Unicode's form NFC.
     separator : str, default="|"
     known : sequence of str or None, default=None
         Names of the first label columns, such as a classifier's `label_names_`.

@@ -178,8 +178,8 @@ class EnsembleClassifier(
         Parameters
         ----------
         X : sequence of str, or matrix of shape (n_docs, n_features)
-            Texts as a list, an array, or a pandas or polars column; or features,
-            dense or sparse.
+            Texts as a list, an array, a column of a table, or whatever else has a
+            length and yields str; or features, dense or sparse.
         y : sparse matrix of shape (n_docs, n_labels), or array
             0 and 1. A dense array or a table of that shape (pandas, polars, pyarrow),
             or a 1-D array or column of class labels, is taken too. Predictions come

@@ -15,6 +15,7 @@ from ._clustering import (
     random_vectors,
 )
 from ._validation import check_choice, check_label_texts, check_number
+from ._words import WORD
 from .nn.heads import (
     DocumentVectors,
     LabelScores,
@@ -489,7 +490,7 @@ class GRankClassifier(ClusteringXMCClassifier):
         if self.label_texts is None:
             return (random_vectors(self.n_labels_, dim, dim),)
         texts = check_label_texts(self.label_texts, self.n_labels_)
-        counts = count_words(CountVectorizer(token_pattern=r"\w+"), texts)
+        counts = count_words(CountVectorizer(token_pattern=WORD), texts)
         vectors = random_vectors(counts.shape[1], dim // 2, dim)
         identity = random_vectors(self.n_labels_, dim - dim // 2, dim)
         return identity, counts, vectors

@@ -10,6 +10,7 @@ from scipy.special import logit
 
 from ._ranking import METRICS, Ranking, check_ks, check_truth
 from ._validation import check_choice, check_label_names, check_number
+from ._words import WORD, nfc
 from .metrics import (
     innermost,
     propensity_from_counts,
@@ -834,14 +835,17 @@ def explain(estimator, text, label, *, max_words=512):
     if not isinstance(text, str):
         raise ValueError(f"text must be a str, got {type(text).__name__}.")
     check_number("max_words", max_words, numbers.Integral, 1)
-    column, name = _label_of(innermost(estimator), label)
-    spans = [match.span() for match in re.finditer(r"\w+", text)]
+    model = innermost(estimator)
+    column, name = _label_of(model, label)
+    # The words that the model itself reads, where it reads words.
+    pattern = getattr(getattr(model, "vectorizer_", None), "token_pattern", WORD)
+    spans = [match.span() for match in re.finditer(pattern, text)]
     if not spans or len(spans) > max_words:
         raise ValueError(
             f"text has {len(spans)} words; it must have 1 to max_words={max_words}."
         )
     without = [text[:start] + text[end:] for start, end in spans]
-    k = min(_DEPTH, innermost(estimator).n_labels_)
+    k = min(_DEPTH, model.n_labels_)
     ids, probabilities = topk_of(estimator, [text, *without], k)
     if column not in ids[0]:
         raise ValueError(
@@ -869,7 +873,8 @@ def _label_of(classifier, label):
     if names is None:
         raise ValueError(f"{type(classifier).__name__} has no label_names_: fit it.")
     if isinstance(label, str):
-        (places,) = np.nonzero(np.asarray(names, object) == label)
+        same = [isinstance(n, str) and nfc(n) == nfc(label) for n in names]
+        (places,) = np.nonzero(same)
         if not len(places):
             raise ValueError(f"There is no label {label!r} in label_names_.")
         if len(places) > 1:
@@ -877,7 +882,7 @@ def _label_of(classifier, label):
                 f"Labels {places[:5].tolist()} are called {label!r}: name one by its "
                 "column."
             )
-        return int(places[0]), label
+        label = int(places[0])
     check_number("label", label, numbers.Integral, 0, len(names) - 1)
     name = names[label]
     return int(label), name.item() if isinstance(name, np.generic) else name

@@ -635,7 +635,8 @@ class LightDXMLClassifier(BaseXMCClassifier):
         N-grams start at the mean of their words, words without a vector at random.
         Feature matrices X have "lsa" and None only.
     ngram_range : (int, int), default=(1, 2)
-        Words and sequences of words that are features of texts. With `min_df` and
+        Words and sequences of words that are features of texts. A word is made of
+        letters, digits and underscores, with their combining marks. With `min_df` and
         `max_features` as in TfidfVectorizer (term frequencies are logarithmic). For
         anything else, put a vectorizer before this classifier in a Pipeline.
     min_df : int or None, default=None

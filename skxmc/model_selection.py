@@ -17,7 +17,7 @@ from sklearn.model_selection import (
 from sklearn.utils import check_random_state, get_tags
 
 from ._ranking import check_truth
-from ._validation import check_number, label_array
+from ._validation import check_number, indexable, label_array
 from .metrics import topk_of
 
 # Exchanges of documents, a part, that share out labels.
@@ -41,7 +41,7 @@ def _call(original, estimator, X, y, options):
     """Call a function of scikit-learn without its check, which refuses a sparse y."""
     y = None if y is None else label_array(y)
     options["cv"] = _splitter(options.get("cv"), y, estimator)
-    return inspect.unwrap(original)(estimator, X, y, **options)
+    return inspect.unwrap(original)(estimator, indexable(X), y, **options)
 
 
 def _splitter(cv, y, estimator):
@@ -180,7 +180,7 @@ def cross_val_predict(
     if top or sp.issparse(y):
         estimator, method = _OneMethod(estimator, method, k), "predict"
     predicted = inspect.unwrap(model_selection.cross_val_predict)(
-        estimator, X, y, method=method, **options
+        estimator, indexable(X), y, method=method, **options
     )
     if not top:
         return predicted

@@ -1,6 +1,7 @@
 """TReaderXML: the estimator, and the network of the paper beside it."""
 
 import numbers
+from itertools import islice
 
 import numpy as np
 import scipy.sparse as sp
@@ -19,6 +20,7 @@ from ._teacher import (
 )
 from ._token_vectors import fit_words, is_lsa, latent_vectors, read_token_vectors
 from ._validation import check_choice, check_number
+from ._words import word_reader
 from .cluster import BalancedKMeans
 from .lightxml import LightXMLNetwork, RecallingXMCClassifier
 from .nn.encoders import FeatureVectors
@@ -775,10 +777,10 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
 
     def _words(self, texts, length):
         """Words of texts where they stand: a CSR matrix whose columns may repeat."""
-        analyze = self.vectorizer_.build_analyzer()
+        read = word_reader(self.vectorizer_)
         known = self.vectorizer_.vocabulary_
         rows = [
-            [known[word] for word in analyze(text) if word in known][:length]
+            list(islice((known[word] for word in read(text) if word in known), length))
             for text in texts
         ]
         indptr = np.append(0, np.cumsum([len(row) for row in rows]))

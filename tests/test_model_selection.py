@@ -5,11 +5,13 @@ import itertools
 import subprocess
 import sys
 import tracemalloc
+from collections import deque
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import scipy.sparse as sp
 import sklearn
@@ -1193,3 +1195,34 @@ def test_memory_of_a_search(kind):
         check=True,
     )
     assert (float(done.stdout) < 200) == (kind == "sparse")
+
+
+# Containers of texts
+
+
+@pytest.mark.parametrize(
+    "container, scikit_learn_too",
+    [
+        (pa.array, True),
+        (lambda texts: pa.chunked_array([texts[:5], texts[5:]]), True),
+        (lambda texts: pa.table({"text": texts}), True),
+        (deque, True),
+        (lambda texts: [[text] for text in texts], True),
+        (lambda texts: pd.array(texts, dtype="string"), False),
+        (lambda texts: dict(enumerate(texts)).values(), False),
+    ],
+)
+def test_folds_of_texts_in_any_container(container, scikit_learn_too, colours):
+    texts, Y, _ = colours
+    model = LightDXMLClassifier(
+        max_epochs=1, label_dim=8, validation_fraction=0, random_state=0
+    )
+    X = container(texts)
+    for function in (ours.cross_val_score, ours.cross_val_predict):
+        expected, got = (function(model, docs, Y, cv=2) for docs in (texts, X))
+        expected, got = map(sp.csr_array, (expected, got))
+        assert (got != expected).nnz == 0
+    if scikit_learn_too:
+        y = Y.toarray().argmax(axis=1)
+        search = GridSearchCV(model, {"beta": [0.5]}, cv=KFold(2))
+        assert search.fit(X, y).score(X, y) == search.fit(texts, y).score(texts, y)

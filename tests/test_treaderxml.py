@@ -5,6 +5,7 @@ import inspect
 import pickle
 import re
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -554,3 +555,18 @@ def test_interrupted_training_can_be_used(params, colours):
     answers = model.predict_topk(texts, 12)
     assert np.isfinite(answers[1]).all()
     assert_same(pickle.loads(pickle.dumps(model)).predict_topk(texts, 12), answers)
+
+
+def test_words_beyond_max_length_are_not_looked_for():
+    model = TReaderXMLClassifier(
+        word_dim=8, max_length=5, max_epochs=1, validation_fraction=0, random_state=0
+    )
+    texts = ["red fox", "blue dog", "red dog", "blue fox"] * 5
+    model.fit(texts, np.tile(np.eye(2), (10, 1)))
+    long = "Red unknown fox, " * 200_000
+    expected = model.predict_proba([long[:100]])
+    tracemalloc.start()
+    np.testing.assert_array_equal(model.predict_proba([long]), expected)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3 * len(long)  # each word alone is a str of 50 bytes and more

@@ -1,13 +1,18 @@
 """What may come in, and what is said of everything else."""
 
 import re
+import unicodedata
+from collections import UserList, deque
 from numbers import Integral, Real
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 import scipy.sparse as sp
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,6 +29,19 @@ from skxmc._validation import (
 
 TEXTS = ["red fox", "", "blue dog"]
 EYE = np.eye(3)
+
+
+class Column:
+    """A column as libraries of data sets have them: a length, and texts by place."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def __len__(self):
+        return len(self.values)
+
+    def __getitem__(self, i):
+        return self.values[i]
 
 
 @pytest.mark.parametrize(
@@ -44,6 +62,23 @@ EYE = np.eye(3)
         pl.Series(TEXTS),
         pl.Series(TEXTS, dtype=pl.Categorical),
         pl.DataFrame({"text": TEXTS}),
+        np.array(TEXTS, dtype=np.dtypes.StringDType()),
+        pd.Series(TEXTS, dtype=pd.ArrowDtype(pa.string())),
+        pd.array(TEXTS, dtype="string"),
+        pa.array(TEXTS),
+        pa.array(TEXTS, pa.large_string()),
+        pa.array(TEXTS).dictionary_encode(),
+        pa.chunked_array([TEXTS[:1], TEXTS[1:]]),
+        pa.table({"text": TEXTS}),
+        pa.record_batch({"text": TEXTS}),
+        list(pa.array(TEXTS)),
+        Column(TEXTS),
+        deque(TEXTS),
+        UserList(TEXTS),
+        dict(enumerate(TEXTS)).values(),
+        [[text] for text in TEXTS],
+        [(text,) for text in TEXTS],
+        [np.array([text]) for text in TEXTS],
     ],
     ids=lambda X: f"{type(X).__module__.partition('.')[0]}-{type(X).__name__}",
 )
@@ -67,6 +102,12 @@ def test_texts_in_any_container(X):
         pd.DataFrame({"number": [1, 2]}),
         pl.DataFrame({"number": [1.0, 2.0]}),
         pd.DataFrame({"a": TEXTS, "b": TEXTS}),
+        pa.table({"a": TEXTS, "b": TEXTS}),
+        pa.table({"a": [1.0, 2.0]}),
+        torch.ones(3, 2),
+        deque(EYE),
+        Column(EYE.tolist()),
+        [[1.0], [2.0]],
     ],
 )
 def test_features_are_not_texts(X):
@@ -99,7 +140,17 @@ def test_the_text_that_is_none_is_named(value, described, place):
 
 
 def test_missing_values_of_tables_are_named():
-    for X in (pl.Series(["a", None]), pd.Series(["a", None], dtype="string")):
+    for X in (
+        pl.Series(["a", None]),
+        pd.Series(["a", None]),
+        pd.Series(["a", None], dtype="string"),
+        pd.Series(["a", None], dtype=pd.ArrowDtype(pa.string())),
+        pa.array(["a", None]),
+        pa.table({"text": ["a", None]}),
+        np.array(["a", np.nan], dtype=np.dtypes.StringDType(na_object=np.nan)),
+        np.ma.masked_array(["a", "b"], [False, True]),
+    ):
+        assert holds_texts(X)
         with pytest.raises(ValueError, match=r"X\[1\] must be a str, got N"):
             check_texts(X)
 
@@ -111,7 +162,22 @@ def test_no_texts(X):
         check_texts(X)
 
 
-@pytest.mark.parametrize("X", [None, iter(TEXTS), set(TEXTS), dict.fromkeys(TEXTS)])
+class Passing:
+    def __iter__(self):
+        return iter(TEXTS)
+
+
+@pytest.mark.parametrize(
+    "X",
+    [
+        None,
+        Passing(),
+        (t for t in TEXTS),
+        iter(TEXTS),
+        set(TEXTS),
+        dict.fromkeys(TEXTS),
+    ],
+)
 def test_no_sequence(X):
     for function in (holds_texts, check_texts):
         with pytest.raises(TypeError, match=f"sequence of str, got {type(X).__name__}"):
@@ -123,7 +189,41 @@ def test_one_text_is_no_sequence_of_texts():
         holds_texts("red fox")
 
 
-@pytest.mark.parametrize("library", [pd, pl])
+@pytest.mark.parametrize("X", [b"red", np.array("red"), np.array(b"red")])
+def test_one_text_in_other_forms(X):
+    with pytest.raises(
+        ValueError, match=r"X is one .*; give a list of texts: \[text\]"
+    ):
+        holds_texts(X)
+
+
+def test_a_frame_that_is_not_read_yet():
+    for function in (holds_texts, check_texts):
+        with pytest.raises(TypeError, match=r"X is a LazyFrame.* Give X.collect\(\)"):
+            function(pl.LazyFrame({"text": TEXTS}))
+
+
+@pytest.mark.parametrize("container", [list, tuple, deque, Column])
+def test_rows_that_are_no_texts(container):
+    rows = [{"n": 1, "title": text} for text in TEXTS]
+    with pytest.raises(ValueError, match=r"X\[0\] is a dict.*row\['title'\] for row"):
+        holds_texts(container(rows))
+    for rows in ([["red", "fox"], ["blue"]], [[1, "red"], [2, "blue"]]):
+        with pytest.raises(ValueError, match=r"X\[0\] is a list of 2 values with text"):
+            holds_texts(container(rows))
+    with pytest.raises(ValueError, match=r"X\[0\] must be a str, got list"):
+        check_texts(container([["red"], ["blue", "dog"]]))
+
+
+@given(st.lists(st.text(st.sampled_from("aeo\u0301\u0323\u093c\u0915ä\ud800"))))
+def test_texts_come_in_nfc(texts):
+    if texts:
+        got = check_texts([unicodedata.normalize("NFD", text) for text in texts])
+        assert got == [unicodedata.normalize("NFC", text) for text in texts]
+        assert check_texts(texts, normalize=False) == texts
+
+
+@pytest.mark.parametrize("library", [pd, pl, SimpleNamespace(DataFrame=pa.table)])
 def test_tables_with_text_in_one_of_several_columns(library):
     table = library.DataFrame({"n": [1, 2, 3], "text": TEXTS, "name": TEXTS})
     with pytest.raises(ValueError, match=r"3 columns with text in text, name.*X\['te"):
