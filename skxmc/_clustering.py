@@ -15,6 +15,7 @@ from .base import BaseXMCClassifier
 from .cluster import BalancedKMeans
 from .nn.heads import LabelScores
 from .nn.labels import label_centroids
+from .nn.state import array
 from .nn.training import encode
 
 # Labels up to which each is a cluster of its own (X-GRank, Table II: 30,938).
@@ -81,6 +82,20 @@ class ClusteringXMCClassifier(BaseXMCClassifier):
                 f"{self.cluster_features!r} needs a transformer, and X is a feature "
                 'matrix: use label_init="random" and cluster_features="tfidf".'
             )
+
+    def expected_state(self):
+        """Checks of what `fit` sets (see `skxmc.nn.state`)."""
+        return super().expected_state() | {"label_groups_": self._check_groups}
+
+    def _check_groups(self, groups, name):
+        array(self.n_labels_, kinds="i")(groups, name)
+        clusters = self.network_.clusters
+        if clusters is None:
+            same = np.array_equal(groups, np.arange(self.n_labels_))
+        else:
+            same = np.array_equal(groups, clusters.groups[:-1].numpy(force=True))
+        if not same:
+            raise ValueError(f"{name} are not the clusters of the network.")
 
     def _prepare_labels(self, encoder, docs, X, Y, rng):
         """Set ``label_groups_``, the cluster of each label.

@@ -5,7 +5,6 @@ of a fixed set of classes, and no code comes from the folder.
 """
 
 import contextlib
-import copy
 import importlib
 import math
 import os
@@ -18,21 +17,35 @@ import transformers
 from sklearn.base import BaseEstimator
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.utils import Bunch
+from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
+from ._damage import DamagedError
 from ._teacher import Teacher
+from ._transformer_files import (
+    read_tokenizer,
+    read_transformer,
+    write_tokenizer,
+    write_transformer,
+)
 from .nn.encoders import TransformerEncoder
-from .nn.process import alone
 from .nn.search import NearestVectors
+from .nn.state import LAYERS, OWN_TO_MODULES, check_state
 
-# Modules of torch that networks consist of, beside those of this package.
-_LAYERS = (
-    "Dropout Embedding Identity LayerNorm Linear ModuleList ReLU Sequential Tanh"
+# Files of this package whose classes a folder may name.
+_MODULES = (
+    "ensemble grank gudn lightdxml lightxml treaderxml "
+    "nn.encoders nn.heads nn.shortlist"
 ).split()
+# Modules of torch that a folder may name, beside those of this package.
+_LAYERS = {kind.__name__: kind for kind in LAYERS}
+# Kinds of the dtypes of data, columns and row ends.
+_SPARSE = ("bii", "iii", "uii", "fii")
 _CONTAINERS = {"csr_array": sp.csr_array, "csr_matrix": sp.csr_matrix}
 # Attributes by which scikit-learn routes metadata, output and callbacks.
 _OWN_TO_SKLEARN = ("_metadata_request", "_sk")
-_OWN_TO_MODULES = set(vars(nn.Module())) - {"training"}
+# Bytes of an array of str, wider than its values, that is kept as wide.
+_WIDE_STRINGS = 1 << 28
 
 
 class Writer:
@@ -50,6 +63,8 @@ class Writer:
     texts : dict of str to list of str
     dropped : dict of (str, str) to str
         Classifiers and parameters that JSON cannot hold, and what they are.
+    unknown : list of (str, str)
+        Classifiers and their attributes that fit does not set: they are not kept.
     """
 
     def __init__(self, folder):
@@ -58,7 +73,7 @@ class Writer:
         # Keys of tensors by where they lie in memory, and these, so that they stay.
         self.known, self.kept = {}, []
         self.estimators = []
-        self.dropped = {}
+        self.dropped, self.unknown = {}, []
 
     def encode(self, value, path):
         """JSON for a value; tensors and texts are put aside under `path`."""
@@ -90,8 +105,6 @@ class Writer:
         ):
             if isinstance(value, kinds):
                 return encode(value, path)
-        if type(value).__module__ == "hnswlib":
-            return self._graph(value)
         raise TypeError(
             f"{path or 'this'} is {type(value).__name__}, which a model folder cannot "
             "keep. Use pickle or joblib for this model."
@@ -123,10 +136,9 @@ class Writer:
 
     def _array(self, array, path):
         if array.dtype.kind in "OU" and array.ndim == 1:
-            return {
-                "array": self.encode(array.tolist(), path),
-                "dtype": array.dtype.str,
-            }
+            values = array.tolist()
+            dtype = _string_dtype(values, array.dtype)
+            return {"array": self.encode(values, path), "dtype": dtype.str}
         try:
             array = array.astype(array.dtype.newbyteorder("="), "C", copy=False)
             array = array if array.flags.writeable else array.copy()
@@ -166,7 +178,7 @@ class Writer:
         state = {
             name: self.encode(value, f"{path}.{name}")
             for name, value in module.__getstate__().items()
-            if name not in _OWN_TO_MODULES
+            if name not in OWN_TO_MODULES
         }
         tensors = {}
         for group in ("_parameters", "_buffers"):
@@ -189,31 +201,16 @@ class Writer:
         }
 
     def _transformer(self, encoder, path):
-        model, folder = encoder.model, self._new("encoder")
-        with alone(), torch.device("meta"):
-            again = transformers.AutoModel.from_config(model.config)
-        if type(again) is not type(model):
-            raise TypeError(
-                f"{path} reads with a {type(model).__name__}, which transformers does "
-                f"not make of its configuration ({type(again).__name__}). Use pickle "
-                "or joblib for this model."
-            )
-        with _quiet():
-            model.save_pretrained(self.folder / folder)
+        folder = self._new("encoder")
+        write_transformer(encoder.model, self.folder / folder)
         names = ("n_layers", "cls_last", "dropout")
         options = {n: self.encode(getattr(encoder, n), n) for n in names}
-        dtype = str(model.dtype).removeprefix("torch.")
+        dtype = str(encoder.model.dtype).removeprefix("torch.")
         return {"transformer": folder, "dtype": dtype, "options": options}
 
     def _tokenizer(self, tokenizer, path):
         folder = self._new("tokenizer")
-        tokenizer = copy.deepcopy(tokenizer)
-        # What its last call left behind, and how it was loaded.
-        tokenizer.backend_tokenizer.no_truncation()
-        tokenizer.backend_tokenizer.no_padding()
-        for name in ("local_files_only", "trust_remote_code"):
-            tokenizer.init_kwargs.pop(name, None)
-        tokenizer.save_pretrained(self.folder / folder)
+        write_tokenizer(tokenizer, self.folder / folder)
         return {"tokenizer": folder}
 
     def _new(self, name):
@@ -234,14 +231,10 @@ class Writer:
         }
 
     def _object(self, value, path):
-        state = {n: self.encode(v, f"{path}.{n}") for n, v in vars(value).items()}
+        index = isinstance(value, NearestVectors)
+        state = value.to_state() if index else vars(value)
+        state = {n: self.encode(v, f"{path}.{n}") for n, v in state.items()}
         return {"object": type(value).__name__, "state": state}
-
-    def _graph(self, graph):
-        n = sum(path.suffix == ".bin" for path in self.folder.iterdir())
-        file = f"index-{n + 1}.bin" if n else "index.bin"
-        graph.save_index(str(self.folder / file))
-        return {"graph": file, "dim": graph.dim}
 
     def _estimator(self, estimator, path):
         for i, known in enumerate(self.estimators):
@@ -264,12 +257,52 @@ class Writer:
                     raise
                 del self.estimators[n_known:]
                 self.dropped[type(estimator).__name__, key] = type(value).__name__
+        fitted = fitted_state(estimator)
+        known = type(estimator).expected_state(estimator) if fitted else {}
+        self.unknown += [
+            (type(estimator).__name__, n) for n in set(fitted) - set(known)
+        ]
         state = {
             key: self.encode(value, f"{path}{key}")
-            for key, value in vars(estimator).items()
-            if key not in given and not key.startswith(_OWN_TO_SKLEARN)
+            for key, value in fitted.items()
+            if key in known
         }
         return {"estimator": name, "parameters": parameters, "state": state}
+
+
+def fitted_state(estimator):
+    """Attributes of an estimator that are neither parameters nor scikit-learn's own."""
+    given = estimator.get_params(deep=False)
+    return {
+        name: value
+        for name, value in vars(estimator).items()
+        if name not in given and not name.startswith(_OWN_TO_SKLEARN)
+    }
+
+
+def check_estimator(estimator):
+    """Refuse parameters that fit would refuse, and what fit would not have left.
+
+    Attributes that fit does not set are none of the matter here.
+
+    Raises
+    ------
+    ValueError
+        Which names the value.
+    """
+    type(estimator)._check_parameters(estimator)
+    fitted = fitted_state(estimator)
+    if fitted:
+        known = type(estimator).expected_state(estimator)
+        fitted = {name: fitted[name] for name in fitted if name in known}
+        check_state(estimator, type(estimator).__name__, fitted)
+
+
+def _string_dtype(values, dtype):
+    """A dtype of texts, narrowed where it is so wide that it fills the memory."""
+    if dtype.kind == "U" and len(values) * dtype.itemsize > _WIDE_STRINGS:
+        return np.dtype(f"U{max([1, *map(len, values)])}")
+    return dtype
 
 
 def _is_vector(value):
@@ -279,10 +312,10 @@ def _is_vector(value):
 def _name(kind):
     """What a class of ours, or of torch, is called in the folder."""
     package, _, module = kind.__module__.partition(".")
-    if package == "skxmc":
+    if package == "skxmc" and module in _MODULES:
         return f"{module}.{kind.__name__}"
     if issubclass(kind, nn.Module) and getattr(nn, kind.__name__, None) is kind:
-        if kind.__name__ in _LAYERS:
+        if kind in LAYERS:
             return kind.__name__
     raise TypeError(
         f"{kind.__module__}.{kind.__name__} is none of the classes that a model folder "
@@ -294,17 +327,12 @@ def _class(name):
     """The class of a name, of those that a folder may name."""
     module, _, short = name.rpartition(".")
     if not module:
-        if short not in _LAYERS:
-            raise KeyError(name)
-        return getattr(nn, short)
-    try:
-        kind = getattr(importlib.import_module(f"skxmc.{module}"), short)
-    except ImportError as error:
-        raise KeyError(name) from error
+        return _LAYERS[short]
+    if module not in _MODULES:  # importing another one might run something
+        raise KeyError(name)
+    kind = getattr(importlib.import_module(f"skxmc.{module}"), short)
     ours = isinstance(kind, type) and kind.__module__ == f"skxmc.{module}"
-    if not ours or not (
-        issubclass(kind, nn.Module) or hasattr(kind, "from_pretrained")
-    ):
+    if not ours or not hasattr(kind, "expected_state"):
         raise KeyError(name)
     return kind
 
@@ -317,17 +345,43 @@ class Reader:
     folder : Path
     tensors : dict of str to tensor
     texts : dict of str to list of str
+    parts : set of str
+        Folders of transformers and tokenizers, and other files.
 
     Attributes
     ----------
     estimators : list of estimator
         All that were made.
+    unused : set of str
+        Names of tensors, texts and parts that nothing has asked for yet.
     """
 
-    def __init__(self, folder, tensors, texts):
+    def __init__(self, folder, tensors, texts, parts):
         self.folder = folder
         self.tensors, self.texts = tensors, texts
         self.estimators = []
+        self.unused = {*tensors, *texts, *parts}
+        self.unfinished = []
+
+    def read(self, content):
+        """Make the model of a folder, and check all that it holds.
+
+        Raises
+        ------
+        ValueError, or any other Exception
+            If it is not what `Writer` wrote.
+        ImportError
+            If it needs hnswlib, and that is not installed.
+        """
+        model = self.decode(content)
+        if not any(model is estimator for estimator in self.estimators):
+            raise TypeError(f"it holds {type(model).__name__}")
+        if self.unused:
+            raise ValueError(f"{sorted(self.unused)[0]!r} belongs to nothing")
+        for estimator in self.estimators:
+            check_estimator(estimator)
+        check_is_fitted(model)
+        return model
 
     def decode(self, value):
         """Make a value of its JSON."""
@@ -336,8 +390,9 @@ class Reader:
         if not isinstance(value, dict):
             return value
         kind = next(iter(value))
-        if kind not in _KINDS:
-            raise KeyError(kind)
+        unknown = set(value) - {kind, *_KINDS[kind]}
+        if unknown:
+            raise ValueError(f"{kind!r} has the unknown field {sorted(unknown)[0]!r}")
         return getattr(self, f"_{kind}")(value)
 
     def _all(self, values):
@@ -353,6 +408,7 @@ class Reader:
         return np.dtype(value["dtype"])
 
     def _texts(self, value):
+        self.unused.discard(value["texts"])
         return self.texts[value["texts"]]
 
     def _tuple(self, value):
@@ -370,12 +426,16 @@ class Reader:
 
     def _array(self, value):
         values, dtype = self.decode(value["array"]), np.dtype(value["dtype"])
-        return np.fromiter(values, dtype, len(values))
+        if dtype.kind not in "OU":
+            raise TypeError(f"an array of texts has the dtype {dtype}")
+        return np.fromiter(values, _string_dtype(values, dtype), len(values))
 
     def _numbers(self, value):
+        self.unused.discard(value["numbers"])
         return self.tensors[value["numbers"]].numpy()
 
     def _tensor(self, value):
+        self.unused.discard(value["tensor"])
         tensor = self.tensors[value["tensor"]]
         if "trained" in value:
             return nn.Parameter(tensor, requires_grad=value["trained"])
@@ -383,17 +443,28 @@ class Reader:
 
     def _sparse(self, value):
         parts = [self.decode(value[name]) for name in ("data", "indices", "indptr")]
-        return _CONTAINERS[value["sparse"]](tuple(parts), tuple(value["shape"]))
+        if "".join(part.dtype.kind for part in parts) not in _SPARSE:
+            raise TypeError("a sparse matrix has columns that are no whole numbers")
+        matrix = _CONTAINERS[value["sparse"]](tuple(parts), tuple(value["shape"]))
+        matrix.check_format(full_check=True)
+        return matrix
 
     def _module(self, value):
         kind = _class(value["module"])
+        if not issubclass(kind, nn.Module):
+            raise KeyError(value["module"])
         module = kind.__new__(kind)
         nn.Module.__init__(module)
+        passed_over = OWN_TO_MODULES.union(getattr(kind, "not_saved", ()))
+        if passed_over & set(value["state"]):
+            raise ValueError(f"a {kind.__name__} has state that is not saved")
         vars(module).update(self._all(value["state"]))
         for name, tensor in self._all(value.get("_parameters", {})).items():
             module.register_parameter(name, tensor)
         for name, tensor in self._all(value.get("_buffers", {})).items():
             persistent = name not in value["passing"]
+            if not persistent and tensor is not None:
+                raise ValueError(f"{name} is not kept in folders")
             module.register_buffer(name, tensor, persistent=persistent)
         for name, child in self._all(value["modules"]).items():
             module.add_module(name, child)
@@ -402,100 +473,96 @@ class Reader:
         return module
 
     def _transformer(self, value):
-        folder = self._part(value["transformer"])
-        dtype = getattr(torch, value["dtype"])
-        with _quiet():
-            model, report = transformers.AutoModel.from_pretrained(
-                folder,
-                dtype=dtype,
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-                output_loading_info=True,
-            )
-        missing = [n for n in report["missing_keys"] if not n.startswith("pooler.")]
-        if missing:
-            raise damaged(folder, f"no weights for {missing[0]}")
-        options = self._all(value["options"])
-        return TransformerEncoder(model, **options).eval()
+        dtype = {"float32": torch.float32, "float64": torch.float64}[value["dtype"]]
+        model = read_transformer(self._part(value["transformer"], "encoder"), dtype)
+        return TransformerEncoder(model, **self._all(value["options"])).eval()
 
     def _tokenizer(self, value):
-        with _quiet():
-            return transformers.AutoTokenizer.from_pretrained(
-                self._part(value["tokenizer"]),
-                local_files_only=True,
-                trust_remote_code=False,
-            )
+        return read_tokenizer(self._part(value["tokenizer"], "tokenizer"))
 
-    def _part(self, name):
-        """Path of a file or folder, which transformers would look for elsewhere."""
-        path = self.folder / name
-        if not path.exists() or self.folder.resolve() not in path.resolve().parents:
+    def _part(self, name, kind):
+        """Path of a folder of transformers', which that would look for elsewhere."""
+        if name.partition("-")[0] != kind or name not in self.unused:
             raise KeyError(name)
-        return path
+        self.unused.discard(name)
+        return self.folder / name
 
     def _vectorizer(self, value):
         vectorizer = TfidfVectorizer(**self._all(value["vectorizer"]))
         terms = self.decode(value["terms"])
+        if len(set(terms)) < len(terms):
+            raise ValueError("a vectorizer has a term twice")
         vectorizer.vocabulary_ = {term: i for i, term in enumerate(terms)}
         vectorizer.fixed_vocabulary_ = False
         vectorizer.idf_ = self.decode(value["idf"])
         return vectorizer
 
     def _object(self, value):
-        kind = {"Teacher": Teacher, "NearestVectors": NearestVectors}[value["object"]]
-        made = kind.__new__(kind)
-        vars(made).update(self._all(value["state"]))
-        return made
+        state = self._all(value["state"])
+        if value["object"] == "NearestVectors":
+            return NearestVectors.from_state(state)
+        if value["object"] != "Teacher":
+            raise KeyError(value["object"])
+        teacher = Teacher.__new__(Teacher)
+        vars(teacher).update(state)
+        return teacher
 
     def _graph(self, value):
-        import hnswlib
-
-        graph = hnswlib.Index("ip", value["dim"])
-        graph.load_index(str(self._part(value["graph"])))
-        return graph
+        raise DamagedError(
+            f"{self.folder / value['graph']} is a graph as an early version of skxmc "
+            "wrote it, which hnswlib would read unchecked. Fit the model anew."
+        )
 
     def _estimator(self, value):
         kind = _class(value["estimator"])
+        if not hasattr(kind, "from_pretrained"):
+            raise KeyError(value["estimator"])
         model = kind.__new__(kind)
         self.estimators.append(model)  # first, as it was when it was written
+        self.unfinished.append(model)
         kind.__init__(model, **self._all(value["parameters"]))
-        vars(model).update(self._all(value["state"]))
+        state = self._all(value["state"])
+        known = type(model).expected_state
+        if set(state) & set(vars(model)) or any(map(_is_own_to_sklearn, state)):
+            raise ValueError(f"the state of {kind.__name__} holds other attributes")
+        vars(model).update(state)
+        unknown = set(state) - set(known(model)) if state else ()
+        if unknown:
+            raise ValueError(f"{kind.__name__} has no attribute {sorted(unknown)[0]!r}")
+        self.unfinished.pop()
         return model
 
     def _same(self, value):
-        return self.estimators[value["same"]]
+        model = self.estimators[value["same"]]
+        if any(model is one for one in self.unfinished):
+            raise ValueError("a classifier is a member of itself")
+        return model
 
 
-_KINDS = (
-    "float container dtype texts tuple dict bunch vectors array numbers tensor sparse "
-    "module transformer tokenizer vectorizer object graph estimator same"
-).split()
+def _is_own_to_sklearn(name):
+    return name.startswith(_OWN_TO_SKLEARN)
 
 
-class DamagedError(ValueError):
-    """A file of a model folder is not what was written."""
-
-
-def damaged(path, reason):
-    """Error that names a file and what is wrong with it."""
-    return DamagedError(
-        f"{path} is damaged: {reason}. Copy the folder again, or save the model again."
-    )
-
-
-@contextlib.contextmanager
-def _quiet():
-    """Keep transformers from talking about what is meant to be so."""
-    from transformers.utils import logging
-
-    with alone():  # these are settings of the whole process
-        level, shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
-        try:
-            yield
-        finally:
-            logging.set_verbosity(level)
-            if shown:
-                logging.enable_progress_bar()
+# Fields of what `Reader` makes, by the first one; some may be missing.
+_KINDS = {
+    "float": (),
+    "container": (),
+    "dtype": (),
+    "texts": (),
+    "tuple": (),
+    "dict": (),
+    "bunch": (),
+    "vectors": ("names",),
+    "array": ("dtype",),
+    "numbers": (),
+    "tensor": ("trained",),
+    "sparse": ("shape", "data", "indices", "indptr"),
+    "module": ("state", "_parameters", "_buffers", "passing", "modules"),
+    "transformer": ("dtype", "options"),
+    "tokenizer": (),
+    "vectorizer": ("terms", "idf"),
+    "object": ("state",),
+    "graph": ("dim",),
+    "estimator": ("parameters", "state"),
+    "same": (),
+}

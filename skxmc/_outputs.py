@@ -25,6 +25,7 @@ from ._validation import (
     label_array,
 )
 from .metrics import precision_at_k
+from .nn.state import absent_or, array, choice, flag, number, refuse
 
 # Dense predictions beyond this many scores, some 4 GiB while made, are refused.
 _DENSE_LIMIT = 2**26
@@ -167,6 +168,47 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
         hits = sp.csr_matrix(Y)[np.arange(len(best)), best[:, 0]]
         return float(np.average(np.asarray(hits).ravel() > 0, weights=sample_weight))
 
+    def expected_state(self):
+        """Checks of what `fit` sets (see `skxmc.nn.state`)."""
+        n_labels = self.n_labels_
+        expected = {
+            "_texts": flag,
+            "_y_kind": choice("sparse", "dense", "single"),
+            "_y_dtype": self._check_y_dtype,
+            "_y_container": choice(sp.csr_array, sp.csr_matrix),
+            "n_docs_": number(1, whole=True),
+            "n_labels_": number(2, whole=True),
+            "label_counts_": array(n_labels, kinds="i", least=0, most=self.n_docs_),
+            "label_names_": self._check_saved_names,
+            "classes_": self._check_classes,
+        }
+        if not self._texts:
+            expected["n_features_in_"] = number(1, whole=True)
+            names = array(getattr(self, "n_features_in_", 0), kinds="O")
+            expected["feature_names_in_"] = absent_or(names)
+        return expected
+
+    def _check_saved_names(self, names, name):
+        array(self.n_labels_, kinds="OUiufb")(names, name)
+        if self.label_names is not None:
+            check_label_names(self.label_names, self.n_labels_)
+        if getattr(self, "label_texts", None) is not None:
+            check_label_texts(self.label_texts, self.n_labels_)
+
+    def _check_y_dtype(self, dtype, name):
+        if not isinstance(dtype, np.dtype):
+            refuse(name, "a dtype", dtype)
+        if self._y_kind == "sparse" and dtype.kind not in "biuf":
+            raise ValueError(f"{name} is {dtype}, which no label matrix has.")
+
+    def _check_classes(self, classes, name):
+        array(self.n_labels_, kinds="OUiufb")(classes, name)
+        every = np.unique(classes)
+        if self._y_kind != "single":
+            every = np.arange(self.n_labels_)
+        if not np.array_equal(classes, every):
+            raise ValueError(f"{name} are not the classes of a y in their order.")
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.string = True
@@ -178,7 +220,9 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
         X = self._check_X(X, fitting=True)
         Y, self.classes_, self._y_kind = check_labels(y)
         dtype = getattr(y, "dtype", None)  # that of a column need not be numpy's
-        self._y_dtype = dtype if isinstance(dtype, np.dtype) else np.dtype(np.int64)
+        # Of StringDType numpy makes no dtype again from its name.
+        named = isinstance(dtype, np.dtype) and dtype.kind != "T"
+        self._y_dtype = dtype if named else np.dtype(np.int64)
         self._y_container = sp.csr_array if isinstance(y, sp.sparray) else sp.csr_matrix
         n_docs = X.shape[0] if hasattr(X, "shape") else len(X)
         if n_docs != Y.shape[0]:

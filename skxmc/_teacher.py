@@ -13,6 +13,7 @@ from scipy.sparse.csgraph import connected_components
 from ._validation import check_texts
 from ._words import nfc
 from .nn.search import NearestVectors
+from .nn.state import array, number, ones, part, refuse
 from .nn.text import padded_features
 
 # Documents whose neighbours are looked up at once.
@@ -77,6 +78,33 @@ class Teacher:
         )
         # Of each place in a description, the word of each node.
         self.words = [one_hot(column, n_words) for column in descriptions.T]
+
+    @property
+    def n_words(self):
+        """Words that descriptions may hold."""
+        return self.words[0].shape[1]
+
+    @property
+    def label_length(self):
+        """Words of a description."""
+        return len(self.words)
+
+    def expected_state(self):
+        """Checks of attributes (see `skxmc.nn.state`)."""
+        n_unique, n_nodes = self.knowledge.shape
+        return {
+            "n_neighbors": number(1, whole=True),
+            "groups": array(n_unique, kinds="i"),
+            "knowledge": ones(n_unique, n_nodes),
+            "index": part(NearestVectors, n_vectors=n_unique),
+            "words": self._check_words,
+        }
+
+    def _check_words(self, words, name):
+        if not isinstance(words, list) or not words:
+            refuse(name, "a list of matrices", words)
+        for i, matrix in enumerate(words):
+            ones(self.knowledge.shape[1], self.n_words)(matrix, f"{name}.{i}")
 
     def teach(self, vectors, groups=None):
         """Nodes that documents learn from: their nearest documents' (Algorithm 1).

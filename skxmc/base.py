@@ -18,15 +18,22 @@ from ._outputs import RankingClassifier, inside
 from ._validation import check_choice, check_number
 from .metrics import precision_at_k
 from .nn.checkpoint import STATE_FORMAT, Checkpoint
-from .nn.devices import check_memory, choose_device, choose_precision
+from .nn.devices import (
+    PRECISIONS,
+    check_memory,
+    choose_device,
+    choose_precision,
+)
 from .nn.encoders import (
     BagEncoder,
     TransformerEncoder,
+    check_tokenizer,
     cls_is_last,
     load_encoder,
     position_limit,
 )
 from .nn.process import alone, brief_lock, default_modes, seed
+from .nn.state import MISSING, choice, nothing, number, one_dtype, part, refuse
 from .nn.text import Features, tokenize
 from .nn.training import rank, train
 from .persistence import FolderMixin
@@ -233,6 +240,78 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
             state["network_"] = copy.deepcopy(network).cpu()
         return state
 
+    # Class of the network that `_build` makes.
+    _network = None
+
+    def expected_state(self):
+        """Checks of what `fit` sets (see `skxmc.nn.state`)."""
+        expected = super().expected_state() | {
+            "network_": self._check_network,
+            "tokenizer_": self._check_tokenizer,
+            "history_": self._check_history,
+            "n_iter_": choice(len(self.history_)),
+            "calibration_": self._check_calibration,
+        }
+        if getattr(self, "tokenizer_", None) is not None:
+            expected["max_length_"] = self._check_max_length
+        return expected
+
+    def _n_features(self):
+        """Features that the network must know; None where that is not settled."""
+        return None if self._texts else self.n_features_in_
+
+    def _check_network(self, network, name):
+        expected = {"n_labels": self.n_labels_}
+        n_features = self._n_features()
+        if n_features is not None:
+            expected["encoder.n_features"] = n_features
+        part(self._network, **expected)(network, name)
+        one_dtype(network, name)
+        if getattr(network, "single_label", None) not in (
+            None,
+            self._y_kind == "single",
+        ):
+            raise ValueError(f"{name}.single_label contradicts _y_kind.")
+        reads = isinstance(network.encoder, TransformerEncoder)
+        if reads != (getattr(self, "tokenizer_", None) is not None):
+            raise ValueError(f"{name} has a transformer, or a tokenizer, alone.")
+
+    def _check_tokenizer(self, tokenizer, name):
+        if not self._texts:
+            nothing(tokenizer, name)
+            return
+        check_tokenizer(tokenizer, self.network_.encoder.model)
+
+    def _check_max_length(self, max_length, name):
+        if max_length is MISSING:  # of before there was one
+            max_length = self.max_length
+        number(1, whole=True)(max_length, name)
+        max_length = self.max_length or max_length
+        self._check_length("max_length", max_length, self.network_.encoder.model)
+
+    @staticmethod
+    def _check_history(history, name):
+        if not isinstance(history, list):
+            refuse(name, "a list", history)
+        for i, epoch in enumerate(history):
+            if not isinstance(epoch, dict) or not {"epoch", "loss"} <= set(epoch):
+                refuse(f"{name}[{i}]", "a dict of an epoch and its loss", epoch)
+            if set(epoch) - {"epoch", "loss", "score"}:
+                raise ValueError(f"{name}[{i}] holds more than epoch, loss and score.")
+            number(1, whole=True)(epoch["epoch"], f"{name}[{i}]['epoch']")
+            for key in set(epoch) - {"epoch"}:
+                number(finite=False)(epoch[key], f"{name}[{i}][{key!r}]")
+
+    @staticmethod
+    def _check_calibration(calibration, name):
+        if not isinstance(calibration, tuple) or len(calibration) != 2:
+            refuse(name, "a pair of numbers", calibration)
+        slope, offset = calibration
+        number(0)(slope, f"{name}[0]")
+        number()(offset, f"{name}[1]")
+        if not slope:
+            raise ValueError(f"{name} has the slope 0.")
+
     def _check_parameters(self):
         self._check_training_parameters()
         check_number("learning_rate", self.learning_rate, numbers.Real, 0)
@@ -244,6 +323,10 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
 
     def _check_training_parameters(self):
         whole, real = numbers.Integral, numbers.Real
+        check_choice("precision", self.precision, PRECISIONS)
+        if not isinstance(self.verbose, (whole, np.bool_)):
+            raise ValueError(f"verbose must be an int, got {self.verbose!r}.")
+        check_random_state(self.random_state)
         for name in ("max_epochs", "batch_size", "accumulate", "top_k"):
             check_number(name, getattr(self, name), whole, 1)
         check_number("n_iter_no_change", self.n_iter_no_change, whole, 1)
@@ -439,6 +522,11 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
             precision=precision,
             verbose=self.verbose > 1,
         )
+        if np.isnan(scores).any():
+            raise ValueError(
+                "The network's scores are not finite: its weights, or the values of X, "
+                f'are too large for precision={self.precision!r}. Try "fp32".'
+            )
         return minus_one(ids, self.n_labels_), scores
 
     def _log_odds(self, scores):

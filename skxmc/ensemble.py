@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._outputs import RankingClassifier, inside
 from ._validation import check_choice, check_number
+from .nn.state import refuse
 from .persistence import FolderMixin
 
 # Ranked labels combined at once: the temporaries of a block stay below 100 MB.
@@ -267,6 +268,34 @@ class EnsembleClassifier(
         fitted = dict(zip([name for name, _ in members], self.estimators_, strict=True))
         names = [name for name, _ in self.estimators]
         self.named_estimators_ = Bunch(**{n: fitted.get(n, "drop") for n in names})
+
+    def expected_state(self):
+        """Checks of what `fit` sets (see `skxmc.nn.state`)."""
+        return super().expected_state() | {
+            "estimators_": self._check_fitted_members,
+            "named_estimators_": self._check_named,
+        }
+
+    def _check_fitted_members(self, members, name):
+        if not isinstance(members, list) or not members:
+            refuse(name, "a list of classifiers", members)
+        for i, member in enumerate(members):
+            if not isinstance(member, RankingClassifier):
+                refuse(f"{name}[{i}]", "a classifier of this package", member)
+            # What else a member holds is checked as that of every classifier.
+            for key in ("n_labels_", "_texts", "_y_kind"):
+                if getattr(member, key) != getattr(self, key):
+                    raise ValueError(f"{name}[{i}].{key} is not that of the others.")
+
+    def _check_named(self, named, name):
+        if type(named) is not Bunch:
+            refuse(name, "a Bunch", named)
+        kept = [member for member in named.values() if not _is_dropped(member)]
+        if len(kept) != len(self.estimators_) or any(
+            one is not other for one, other in zip(kept, self.estimators_, strict=True)
+        ):
+            raise ValueError(f"{name} are not the members in estimators_.")
+        self._check_weights(named.values())
 
     def _check_parameters(self):
         pairs = self.estimators

@@ -16,6 +16,7 @@ from ._clustering import (
 )
 from ._validation import check_choice, check_label_texts, check_number
 from ._words import WORD
+from .nn.encoders import BagEncoder, TransformerEncoder
 from .nn.heads import (
     DocumentVectors,
     LabelScores,
@@ -24,6 +25,7 @@ from .nn.heads import (
 )
 from .nn.losses import grank_loss, grank_loss_all
 from .nn.shortlist import LabelClusters, best_labels
+from .nn.state import choice, linear_map, number, optional, part
 
 
 class GRankNetwork(nn.Module):
@@ -85,6 +87,34 @@ class GRankNetwork(nn.Module):
         self.lambda_schedule = lambda_schedule
         self.combine = combine
         self._lambda, self._lambda_step = lambda_max, 0.0
+
+    @property
+    def n_labels(self):
+        """Labels that are ranked."""
+        return self.ranker.n_labels
+
+    def expected_state(self):
+        """Checks of attributes (see `skxmc.nn.state`)."""
+        n_labels, clustered = self.n_labels, self.clusters is not None
+        width = self.read.cluster_dim
+        if clustered:
+            retriever = linear_map(width, self.clusters.n_clusters)
+        else:
+            retriever = optional(linear_map(width, n_labels))
+        return {
+            "encoder": part(TransformerEncoder, BagEncoder),
+            "ranker": part(LabelScores, row_wise=clustered, dim=self.read.dim),
+            "clusters": optional(part(LabelClusters, n_labels=n_labels)),
+            "read": part(DocumentVectors, fits=lambda read: read.reads(self.encoder)),
+            "retriever": retriever,
+            "n_shortlist": number(0, whole=True),
+            "predict_shortlist": number(1, whole=True),
+            "lambda_max": number(0, 1),
+            "lambda_schedule": choice("epoch", "step"),
+            "combine": choice("ranker", "product", "sum"),
+            "_lambda": number(),
+            "_lambda_step": number(),
+        }
 
     def start_epoch(self, epoch, n_epochs, n_steps):
         """Set the weight of the ranking loss: lambda_max * e / E (Eq. 9)."""
@@ -444,6 +474,8 @@ class GRankClassifier(ClusteringXMCClassifier):
         self.resume = resume
         self.random_state = random_state
         self.verbose = verbose
+
+    _network = GRankNetwork
 
     def _check_parameters(self):
         super()._check_parameters()

@@ -11,7 +11,9 @@ from ._validation import check_choice, check_number
 from .base import N_LAYERS, layers_read
 from .lightxml import LightXMLNetwork, RecallingXMCClassifier
 from .nn.encoders import FeatureVectors
+from .nn.heads import DocumentVectors
 from .nn.losses import feature_loss
+from .nn.state import choice, flag, linear_map, nothing, number, part
 from .nn.text import Tokens, tokenize, tokenizing
 
 
@@ -36,6 +38,25 @@ class ExtractedVectors(nn.Module):
         self.extract = Extractor(width, dim, dropout=dropout)
         self.hidden = nn.Linear(dim, dim)
         self.activation = activation
+
+    @property
+    def dim(self):
+        """Width of the vectors that score labels."""
+        return self.cluster_dim
+
+    def reads(self, encoder):
+        """Whether it takes what that encoder returns."""
+        return self.extract.width <= encoder.width
+
+    def expected_state(self):
+        """Checks of attributes (see `skxmc.nn.state`)."""
+        dim = self.cluster_dim
+        return {
+            "cluster_dim": number(1, whole=True),
+            "extract": part(Extractor, dim=dim),
+            "hidden": linear_map(dim, dim),
+            "activation": choice("relu", "none", "softmax"),
+        }
 
     def forward(self, first, mean):
         """Vectors that score clusters and labels: the same one twice."""
@@ -65,6 +86,19 @@ class Extractor(nn.Module):
         self.width = width
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(width, dim)
+
+    @property
+    def dim(self):
+        """Width of the features."""
+        return self.linear.out_features
+
+    def expected_state(self):
+        """Checks of attributes (see `skxmc.nn.state`)."""
+        return {
+            "width": number(1, whole=True),
+            "dropout": part(nn.Dropout),
+            "linear": linear_map(self.width),
+        }
 
     def forward(self, first):
         """Extract from the last `width` numbers of the first-token states."""
@@ -212,6 +246,28 @@ class GUDNNetwork(LightXMLNetwork):
         self.feature_reduction = feature_reduction
         self.stop_gradient_labels = stop_gradient_labels
         self.label_length = label_length
+
+    def expected_state(self):
+        """Checks of attributes (see `skxmc.nn.state`): the guide is gone."""
+        return super().expected_state() | {
+            "read": part(
+                DocumentVectors,
+                ExtractedVectors,
+                fits=lambda read: read.reads(self.encoder),
+            ),
+            "guide": nothing,
+            "label_encoder": nothing,
+            "feature_weight": number(0),
+            "link_weight": number(0),
+            "feature_reduction": choice("mean", "sum"),
+            "stop_gradient_labels": flag,
+            "label_length": self._check_length,
+        }
+
+    @staticmethod
+    def _check_length(value, name):
+        if value is not False:
+            number(0, whole=True)(value, name)
 
     def loss(self, batch, positives):
         """Classification, feature and link loss (Eq. 8)."""
@@ -626,6 +682,12 @@ class GUDNClassifier(RecallingXMCClassifier):
         self.resume = resume
         self.random_state = random_state
         self.verbose = verbose
+
+    _network = GUDNNetwork
+
+    def expected_state(self):
+        """Checks of what `fit` sets (see `skxmc.nn.state`)."""
+        return super().expected_state() | {"_reads_names": flag}
 
     def _check_parameters(self):
         super()._check_parameters()

@@ -13,6 +13,7 @@ from torch.nn.functional import linear, logsigmoid, normalize, pad, relu
 
 from ._clustering import random_vectors
 from ._token_vectors import (
+    check_words,
     fit_words,
     is_lsa,
     latent_vectors,
@@ -34,6 +35,19 @@ from .nn.losses import (
 )
 from .nn.search import NearestVectors, has_hnswlib
 from .nn.shortlist import best_labels, log_odds
+from .nn.state import (
+    absent_or,
+    choice,
+    flag,
+    floats,
+    indices,
+    linear_map,
+    nothing,
+    number,
+    optional,
+    parameter,
+    part,
+)
 from .nn.text import Features, padded_columns
 from .nn.training import in_batches, train
 
@@ -71,6 +85,22 @@ class SpectralBlock(nn.Module):
         self.register_buffer("direction", normalize(torch.randn(dim), dim=0))
         # The normalised weight, as long as nothing is trained.
         self.register_buffer("folded", None, persistent=False)
+
+    @property
+    def dim(self):
+        """Width of the states."""
+        return self.weight.shape[0]
+
+    def expected_state(self):
+        """Checks of attributes (see `skxmc.nn.state`)."""
+        dim = self.dim
+        return {
+            "weight": parameter(dim, dim),
+            "bias": parameter(dim),
+            "dropout": part(nn.Dropout),
+            "direction": floats(dim),
+            "folded": optional(floats(dim, dim)),
+        }
 
     def train(self, mode=True):
         """Set the mode; what was folded before is forgotten."""
@@ -124,6 +154,22 @@ class SparseEncoder(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.block = SpectralBlock(self.hidden_size, dropout)
 
+    @property
+    def n_features(self):
+        """Features that it reads."""
+        return self.features.n_features
+
+    def expected_state(self):
+        """Checks of attributes (see `skxmc.nn.state`)."""
+        dim = self.hidden_size
+        return {
+            "hidden_size": number(1, whole=True),
+            "features": part(FeatureVectors, dim=dim),
+            "dropout": part(nn.Dropout),
+            "block": part(SpectralBlock, dim=dim),
+            "pooler": absent_or(nothing),
+        }
+
     def forward(self, batch):
         """Encode a batch of `Features`: a tensor of shape (n_docs, hidden_size)."""
         return self.block(self.dropout(relu(self.features(batch))))
@@ -154,6 +200,21 @@ class LabelEncoder(nn.Module):
         nn.init.zeros_(self.first.bias)
         nn.init.zeros_(self.second.bias)
         self.activation = activation
+
+    @property
+    def dim(self):
+        """Width of label vectors."""
+        return self.first.in_features
+
+    def expected_state(self):
+        """Checks of attributes (see `skxmc.nn.state`)."""
+        dim, hidden_dim = self.dim, self.first.out_features
+        return {
+            "first": linear_map(dim, hidden_dim),
+            "second": linear_map(hidden_dim, dim),
+            "activation": choice("relu", "none"),
+            "pretrained": absent_or(flag),
+        }
 
     def forward(self, means):
         """Encode means of shape (n_labels, dim), by the product of both maps."""
@@ -230,9 +291,7 @@ class LightDXMLNetwork(nn.Module):
             self.frequent_ranker = nn.Linear(dim, n_frequent)
         self.register_buffer("frequent", frequent)
         self.register_buffer("indexed", indexed)
-        places = torch.full((ranker.n_labels + 1,), n_frequent)
-        places[frequent] = torch.arange(n_frequent)
-        self.register_buffer("places", places)
+        self.register_buffer("places", _places(frequent, ranker.n_labels))
         vectors = torch.zeros(n_frequent + len(indexed), dim)
         self.register_buffer("label_vectors", vectors)
         self.register_buffer("n_turns", torch.zeros((), dtype=torch.int64))
@@ -245,6 +304,49 @@ class LightDXMLNetwork(nn.Module):
         self.seed = seed
         self.single_label = single_label
         self.cycle = self.index = self.index_turn = None
+
+    @property
+    def n_labels(self):
+        """Labels that there are, with documents or without."""
+        return self.ranker.n_labels
+
+    def expected_state(self):
+        """Checks of attributes (see `skxmc.nn.state`)."""
+        n, dim = self.n_labels, self.encoder.hidden_size
+        n_frequent, n_indexed = len(self.frequent), len(self.indexed)
+        return {
+            "encoder": part(SparseEncoder),
+            "label_encoder": part(LabelEncoder, dim=dim),
+            "ranker": part(LabelScores, row_wise=True, dim=dim + 1),
+            "frequent_ranker": linear_map(dim, n_frequent),
+            "frequent": indices(n_frequent, high=n),
+            "indexed": indices(n_indexed, high=n),
+            "places": self._check_places,
+            "label_vectors": floats(n_frequent + n_indexed, dim, largest=1.01),
+            "n_turns": indices(high=2**63 - 1),
+            "n_shortlist": number(1, whole=True),
+            "predict_shortlist": number(1, whole=True),
+            "n_random_negatives": number(0, whole=True),
+            "beta": number(0, 1),
+            "shortlist_temperature": number(1e-30),
+            "exact": flag,
+            "seed": number(0, whole=True),
+            "single_label": flag,
+            "cycle": nothing,
+            "index": optional(part(NearestVectors, n_vectors=n_indexed, dim=dim)),
+            "index_turn": optional(number(0, whole=True)),
+        }
+
+    def _check_places(self, places, name):
+        n, frequent = self.n_labels, self.frequent
+        ranked = torch.cat([frequent, self.indexed])
+        if not len(ranked) or len(ranked.unique()) != len(ranked):
+            raise ValueError(
+                f"{name}: a label stands twice among those that are ranked."
+            )
+        again = _places(frequent, n)
+        if not isinstance(places, torch.Tensor) or not torch.equal(places, again):
+            raise ValueError(f"{name} are not those of the frequent labels.")
 
     def start_epoch(self, epoch, n_epochs, n_steps):
         """Turn the cycle where it is due: new label vectors, new shortlists."""
@@ -376,6 +478,13 @@ class LightDXMLNetwork(nn.Module):
         ordered, places = ids.sort(dim=1, stable=True)
         again = pad(ordered[:, 1:] == ordered[:, :-1], (1, 0))
         return ids.scatter(1, places, ordered.masked_fill(again, n_labels))
+
+
+def _places(frequent, n_labels):
+    """Place of each label among the frequent ones, and past them of all others."""
+    places = torch.full((n_labels + 1,), len(frequent), device=frequent.device)
+    places[frequent] = torch.arange(len(frequent), device=frequent.device)
+    return places
 
 
 def mixed(logits, cosines, beta, temperature):
@@ -845,6 +954,22 @@ class LightDXMLClassifier(BaseXMCClassifier):
         "Lower batch_size or n_shortlist (the step), or label_dim or max_features (the "
         "weights)."
     )
+
+    _network = LightDXMLNetwork
+
+    def expected_state(self):
+        """Checks of what `fit` sets (see `skxmc.nn.state`)."""
+        expected = super().expected_state() | {
+            "vectorizer_": check_words if self._texts else nothing,
+            "beta_": number(0, 1),
+        }
+        del expected["tokenizer_"]
+        return expected
+
+    def _n_features(self):
+        if not self._texts:
+            return self.n_features_in_
+        return len(self.vectorizer_.vocabulary_)
 
     def _check_parameters(self):
         self._check_training_parameters()

@@ -8,15 +8,27 @@ from torch.nn.functional import logsigmoid
 
 from ._clustering import ClusteringXMCClassifier, group_means, principal_part
 from ._validation import check_choice, check_number
+from .nn.encoders import BagEncoder, TransformerEncoder
 from .nn.heads import (
     SCALE,
     DocumentVectors,
+    LabelScores,
     at_full_precision,
     cluster_head,
     first_offset,
 )
 from .nn.losses import at_least_float32, bce_loss, bce_loss_all
 from .nn.shortlist import LabelClusters, best_labels, log_odds
+from .nn.state import (
+    choice,
+    flag,
+    linear_map,
+    nothing,
+    number,
+    optional,
+    parameter,
+    part,
+)
 
 
 class LightXMLNetwork(nn.Module):
@@ -80,6 +92,38 @@ class LightXMLNetwork(nn.Module):
         self.dropout_until = dropout_until
         self.single_label = single_label
         self._n_dropping = float("inf")
+
+    @property
+    def n_labels(self):
+        """Labels that are ranked."""
+        if self.clusters is None:
+            return self.recall.out_features
+        return self.clusters.n_labels
+
+    def expected_state(self):
+        """Checks of attributes (see `skxmc.nn.state`)."""
+        n_outputs, ranker = self.n_labels, nothing
+        if self.clusters is not None:
+            n_outputs = self.clusters.n_clusters
+            ranker = part(
+                LabelScores, n_labels=self.n_labels, row_wise=True, dim=self.read.dim
+            )
+        return {
+            "encoder": part(TransformerEncoder, BagEncoder),
+            "read": part(DocumentVectors, fits=lambda read: read.reads(self.encoder)),
+            "recall": linear_map(self.read.cluster_dim, n_outputs),
+            "clusters": optional(part(LabelClusters)),
+            "ranker": ranker,
+            "offset": optional(parameter()),
+            "n_shortlist": number(1, whole=True),
+            "predict_shortlist": number(1, whole=True),
+            "negatives": choice("dynamic", "uniform"),
+            "bottleneck_activation": choice("none", "sigmoid"),
+            "loss_reduction": choice("mean", "sum"),
+            "dropout_until": number(0, 1),
+            "single_label": flag,
+            "_n_dropping": number(finite=False),
+        }
 
     def start_epoch(self, epoch, n_epochs, n_steps):
         """Set for how many steps dropout stays on."""
@@ -444,6 +488,8 @@ class LightXMLClassifier(RecallingXMCClassifier):
         self.resume = resume
         self.random_state = random_state
         self.verbose = verbose
+
+    _network = LightXMLNetwork
 
     def _check_parameters(self):
         super()._check_parameters()

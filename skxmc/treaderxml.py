@@ -18,15 +18,36 @@ from ._teacher import (
     repeated,
     with_largest,
 )
-from ._token_vectors import fit_words, is_lsa, latent_vectors, read_token_vectors
+from ._token_vectors import (
+    check_words,
+    fit_words,
+    is_lsa,
+    latent_vectors,
+    read_token_vectors,
+)
 from ._validation import check_choice, check_number
 from ._words import word_reader
 from .cluster import BalancedKMeans
 from .lightxml import LightXMLNetwork, RecallingXMCClassifier
 from .nn.encoders import FeatureVectors
+from .nn.heads import DocumentVectors
 from .nn.labels import label_centroids
 from .nn.losses import at_least_float32
 from .nn.search import has_hnswlib
+from .nn.state import (
+    absent_or,
+    array,
+    choice,
+    flag,
+    floats,
+    layers,
+    linear_map,
+    nothing,
+    number,
+    parameter,
+    part,
+    refuse,
+)
 from .nn.text import padded_features
 from .nn.training import in_batches
 
@@ -68,6 +89,21 @@ class SelfAttention(nn.Module):
         nn.init.orthogonal_(value)
         with torch.no_grad():
             self.mix.weight.copy_(value.T)
+
+    @property
+    def dim(self):
+        """Width of the states."""
+        return self.mix.in_features
+
+    def expected_state(self):
+        """Checks of attributes (see `skxmc.nn.state`)."""
+        dim, n_heads = self.dim, self.n_heads
+        divides = type(n_heads) is int and n_heads > 0 and dim % n_heads == 0
+        return {
+            "n_heads": number(1, dim if divides else 0, whole=True),
+            "qkv": linear_map(dim, 3 * dim, bias=False),
+            "mix": linear_map(dim, dim, bias=False),
+        }
 
     def forward(self, states, visible):
         """Attend to the states that are visible.
@@ -135,6 +171,35 @@ class Reading(nn.Module):
             nn.LayerNorm(dim) if layer_norm else nn.Identity() for _ in layers
         )
         self.dropout = nn.Dropout(dropout)
+
+    def expected_state(self):
+        """Checks of attributes (see `skxmc.nn.state`)."""
+        n_layers = len(self.masks)
+        dim = self.layers[0].dim if n_layers else None
+        return {
+            "masks": self._check_masks,
+            "residual": flag,
+            "layers": layers(nn.ModuleList, *[part(SelfAttention, dim=dim)] * n_layers),
+            "norms": layers(nn.ModuleList, *[self._check_norm] * n_layers),
+            "dropout": part(nn.Dropout),
+        }
+
+    def fits(self, dim):
+        """Whether it reads states of that width."""
+        return all(layer.dim == dim for layer in self.layers)
+
+    @staticmethod
+    def _check_masks(masks, name):
+        if not isinstance(masks, list) or len(masks) > 2:
+            refuse(name, "a list of at most two masks", masks)
+        for mask in masks:
+            choice(None, "causal", "upper")(mask, name)
+
+    def _check_norm(self, norm, name):
+        kinds = nn.Identity, nn.LayerNorm
+        part(*kinds)(norm, name)
+        if isinstance(norm, nn.LayerNorm) and not self.fits(norm.normalized_shape[0]):
+            raise ValueError(f"{name} is of another width than the layer before.")
 
     def forward(self, states, real):
         """Read states of shape (n_docs, length, dim), some of them padding."""
@@ -213,6 +278,33 @@ class TReaderEncoder(nn.Module):
         self.hidden_size = self.width = hidden_size
         self.register_buffer("center", torch.zeros(dim))
         self.register_buffer("scale", torch.ones(()))
+
+    @property
+    def n_features(self):
+        """Words that have a vector."""
+        return self.words.n_features
+
+    def expected_state(self):
+        """Checks of attributes (see `skxmc.nn.state`)."""
+        dim, teaches = self.words.dim, self.read_teacher is not None
+        reading = part(Reading, fits=lambda reading: reading.fits(dim))
+        return {
+            "words": part(FeatureVectors),
+            "label_length": number(1, whole=True) if teaches else choice(0),
+            "read_text": reading,
+            "read_teacher": reading if teaches else nothing,
+            "nothing": parameter(dim) if teaches else nothing,
+            "interact": reading,
+            "dropout": part(nn.Dropout),
+            "positional": choice("none", "sinusoidal"),
+            "pooling": choice("mean", "max", "first"),
+            "bottleneck": linear_map(dim, self.hidden_size),
+            "hidden_size": number(1, whole=True),
+            "width": choice(self.hidden_size),
+            "center": floats(dim),
+            "scale": floats(),
+            "pooler": absent_or(nothing),
+        }
 
     def forward(self, batch):
         """Encode a batch of `TaughtDocuments`: the same tensor twice."""
@@ -319,6 +411,19 @@ class SameVectors(nn.Module):
         super().__init__()
         self.cluster_dim = dim
 
+    @property
+    def dim(self):
+        """Width of the vectors that score labels."""
+        return self.cluster_dim
+
+    def reads(self, encoder):
+        """Whether it takes what that encoder returns."""
+        return self.cluster_dim == encoder.width
+
+    def expected_state(self):
+        """Checks of attributes (see `skxmc.nn.state`)."""
+        return {"cluster_dim": number(1, whole=True)}
+
     def forward(self, first, mean):
         """Return both as they are."""
         return first, mean
@@ -337,6 +442,18 @@ class TReaderXMLNetwork(LightXMLNetwork):
     def __init__(self, encoder, *, output_activation="none", **options):
         super().__init__(encoder, **options)
         self.output_activation = output_activation
+
+    def expected_state(self):
+        """Checks of attributes (see `skxmc.nn.state`)."""
+        return super().expected_state() | {
+            "encoder": part(TReaderEncoder),
+            "read": part(
+                DocumentVectors,
+                SameVectors,
+                fits=lambda read: read.reads(self.encoder),
+            ),
+            "output_activation": choice("none", "softmax"),
+        }
 
     def _classifying(self, recall, for_clusters, for_labels, positives):
         def scores(docs):
@@ -624,6 +741,31 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
         self.resume = resume
         self.random_state = random_state
         self.verbose = verbose
+
+    _network = TReaderXMLNetwork
+
+    def expected_state(self):
+        """Checks of what `fit` sets (see `skxmc.nn.state`)."""
+        n_words = self._n_features()
+        expected = super().expected_state() | {
+            "tokenizer_": nothing,
+            "vectorizer_": check_words if self._texts else nothing,
+            "_neighbor_vectors": array(n_words, None, kinds="f"),
+            "teacher_": nothing,
+        }
+        if self.network_.encoder.label_length:
+            expected["teacher_"] = part(
+                Teacher,
+                n_words=n_words,
+                label_length=self.network_.encoder.label_length,
+                **{"index.dim": self._neighbor_vectors.shape[1]},
+            )
+        return expected
+
+    def _n_features(self):
+        if not self._texts:
+            return self.n_features_in_
+        return len(self.vectorizer_.vocabulary_)
 
     def _check_parameters(self):
         super()._check_parameters()

@@ -1,5 +1,6 @@
 """Training that goes on where it was killed, to the same bits."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -269,6 +270,22 @@ SCRIPT = """
     model = test_checkpoint.make({case!r}, {encoder!r}, {names!r}, {folder!r})
     model.fit(texts, sp.csr_array(Y.astype(float)))
 """
+
+
+def test_part_that_a_killed_fit_left(tmp_path):
+    left = tmp_path / "other.checkpoint.part"
+    left.write_bytes(b"half of it")
+    with checkpoint._open_alone(tmp_path / "written.checkpoint.part") as file:
+        file.write(b"half of it")
+        file.flush()
+        own = checkpoint.Checkpoint(tmp_path / "own.checkpoint")
+        assert os.listdir(tmp_path) == ["written.checkpoint.part"]
+        file.write(b"and the other half")
+    assert (tmp_path / "written.checkpoint.part").stat().st_size == 28
+    own.write({"epoch": 1})
+    assert own.read() == {"epoch": 1}
+    checkpoint.Checkpoint(tmp_path / "own.checkpoint")  # what was closed is left now
+    assert os.listdir(tmp_path) == ["own.checkpoint"]
 
 
 @pytest.mark.parametrize(

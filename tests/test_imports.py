@@ -12,12 +12,12 @@ FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
 # A module imports from lower tiers only; those of one tier do not know each other.
 # Private helpers lie below all, and whatever is not named here above all.
 TIERS = [
-    "nn.process",
+    "nn.process nn.state nn.locks",
     "nn.checkpoint nn.devices nn.text nn.labels nn.losses nn.rowwise nn.search "
     "nn.shortlist metrics datasets",
     "cluster _outputs",
     "nn.encoders nn.heads",
-    "nn.training _token_vectors _teacher",
+    "nn.training _token_vectors _teacher _transformer_files",
     "_model_values",
     "persistence",
     "base",

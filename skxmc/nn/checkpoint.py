@@ -6,11 +6,16 @@ from pathlib import Path
 
 import torch
 
+from .locks import is_at, left_behind, try_lock
+
 # Of the states of `Run` and its parts: another number where an older state would be
 # taken for what it is not.
 STATE_FORMAT = 2
 # Seconds between two checkpoints inside an epoch; each epoch ends with one.
 _EVERY = 600.0
+_PART = ".part"
+# Seconds until a file that another process writes is looked at again.
+_WAIT = 0.1
 
 
 class Checkpoint:
@@ -19,13 +24,16 @@ class Checkpoint:
     Parameters
     ----------
     path : path
-        Its folder is made where it is missing.
+        Its folder is made where it is missing. What trainings that were killed there
+        had written only in part is removed.
     """
 
     def __init__(self, path):
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.written = time.monotonic()
+        for part in self.path.parent.glob(f"*.checkpoint{_PART}"):
+            _remove_if_left(part)
 
     def read(self):
         """State that was written last, or None. No code is run from the file."""
@@ -46,18 +54,41 @@ class Checkpoint:
 
     def write(self, state):
         """Put a state in the place of the one before."""
-        part = self.path.with_suffix(".part")
-        with part.open("wb") as file:
+        with _open_alone(self._part()) as file:
             torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(part, self.path)
+            if os.name == "nt":  # it renames no file that is open
+                file.close()
+            os.replace(self._part(), self.path)
         self.written = time.monotonic()
 
     def remove(self):
         """Remove the file: training is over."""
         self.path.unlink(missing_ok=True)
-        self.path.with_suffix(".part").unlink(missing_ok=True)
+        self._part().unlink(missing_ok=True)
+
+    def _part(self):
+        """The file that is written before it takes the place of the checkpoint."""
+        return self.path.with_name(f"{self.path.name}{_PART}")
+
+
+def _open_alone(path):
+    """Open a file to be written by nobody else, and locked until it is closed."""
+    while True:
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+        if try_lock(file) is not False and is_at(file, path):
+            file.truncate(0)
+            return file
+        file.close()  # another process writes or removes it
+        time.sleep(_WAIT)
+
+
+def _remove_if_left(part):
+    """Remove a file that was written in part by a process that has ended."""
+    with left_behind(part) as is_left:
+        if is_left:
+            part.unlink(missing_ok=True)
 
 
 class Run:

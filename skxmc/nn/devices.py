@@ -7,6 +7,7 @@ import os
 import torch
 from threadpoolctl import ThreadpoolController
 
+PRECISIONS = ("auto", "fp64", "fp32", "bf16", "fp16")
 # Numbers in features and labels up to which "auto" is float64 on a CPU. At 500
 # documents of 18 features a fit of TReaderXML takes 20 s of a core (fp32: 12, bf16: 8),
 # of others 0.8 s at most (0.6, 0.6). The checks of scikit-learn have up to 1,500.
@@ -40,9 +41,8 @@ def choose_precision(precision, device, *, n_numbers=None):
         Numbers in a feature matrix and its labels that a network is to be fitted on.
         Up to 10,000, on a CPU, "auto" is fp64.
     """
-    known = ("auto", "fp64", "fp32", "bf16", "fp16")
-    if precision not in known:
-        raise ValueError(f"precision must be one of {known}, got {precision!r}.")
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {PRECISIONS}, got {precision!r}.")
     if precision == "fp16" and not device.startswith("cuda"):
         raise ValueError(
             f'precision="fp16" needs a CUDA device, got device={device!r}.'

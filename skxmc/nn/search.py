@@ -5,6 +5,7 @@ import torch
 from torch.nn.functional import normalize
 
 from .process import brief_lock
+from .state import floats, indices, nothing, number
 
 # Scores made at once by exact search: some 64 MB.
 _SCORES_AT_ONCE = 1 << 24
@@ -97,6 +98,48 @@ class NearestVectors:
             return _search_all(self.vectors, queries, k)
         return self._search_graph(queries, k)
 
+    def to_state(self):
+        """All that `from_state` needs, as tensors, numbers and dicts of these."""
+        state = vars(self) | {"graph": None}
+        if self.graph is not None:
+            state["vectors"], state["graph"] = _take_apart(self.graph)
+        return state
+
+    @classmethod
+    def from_state(cls, state):
+        """Make what `to_state` was called on, with the same graph.
+
+        Raises
+        ------
+        ValueError
+            If the state is none that `to_state` returns.
+        ImportError
+            If there is a graph, and hnswlib is not installed.
+        """
+        index = cls.__new__(cls)
+        vars(index).update(state)
+        if index.graph is not None:
+            vectors, index.vectors = index.vectors, None
+            index.graph = _put_together(vectors, **index.graph)
+        return index
+
+    def expected_state(self):
+        """Checks of attributes (see `skxmc.nn.state`)."""
+        expected = {
+            "n_vectors": number(1, whole=True),
+            "dim": number(1, whole=True),
+            "vectors": floats(self.n_vectors, self.dim, largest=1.01),
+            "graph": nothing,
+        }
+        if self.graph is not None:  # which was checked when it was put together
+            expected |= {"vectors": nothing, "graph": self._check_graph}
+        return expected
+
+    def _check_graph(self, graph, name):
+        found = graph.element_count, graph.dim
+        if found != (self.n_vectors, self.dim):
+            raise ValueError(f"{name} holds {found[0]} vectors of width {found[1]}.")
+
     def _search_graph(self, queries, k):
         rows = queries.cpu().float().numpy()
         width = 2 * k
@@ -136,20 +179,108 @@ def has_hnswlib():
 
 
 def _build(vectors, seed):
+    graph = _empty(*vectors.shape, seed)
+    # On more threads it would be another graph each time.
+    graph.add_items(vectors, num_threads=1)
+    return graph
+
+
+def _empty(n_vectors, dim, seed):
     try:
         import hnswlib
     except ImportError as error:
         raise ImportError(
-            'search="hnsw" needs hnswlib, which is not installed here: pip install '
-            'hnswlib (it is compiled, and needs a C++ compiler), or use search="exact".'
+            "Labels or documents are searched by a graph here, which needs hnswlib, "
+            "and that is not installed: pip install hnswlib (it is compiled, and needs "
+            'a C++ compiler). To do without, fit with search="exact".'
         ) from error
-    graph = hnswlib.Index("ip", vectors.shape[1])
+    graph = hnswlib.Index("ip", dim)
     graph.init_index(
-        len(vectors), M=_N_LINKS, ef_construction=_BUILD_WIDTH, random_seed=seed
+        n_vectors, M=_N_LINKS, ef_construction=_BUILD_WIDTH, random_seed=seed
     )
-    # On more threads it would be another graph each time.
-    graph.add_items(vectors, num_threads=1)
     return graph
+
+
+def _take_apart(graph):
+    """The vectors of a graph, and its links: hnswlib's bytes as tensors.
+
+    Returns
+    -------
+    vectors : float32 tensor of shape (n_vectors, dim)
+    links : dict
+        ``lowest`` (n_vectors, 1 + most links) and ``upper`` (total of levels, 1 +
+        most links): int32, each row the number of links and the vectors linked,
+        padded with 0. ``levels``, int32: how many rows of ``upper`` each vector has.
+        ``entry`` and ``seed``, int.
+    """
+    state = graph.__getstate__()[0]
+    n_vectors, width = graph.element_count, 1 + 2 * _N_LINKS
+    rows = state["data_level0"].view(np.int32).reshape(n_vectors, -1)
+    upper = state["link_lists"].view(np.int32).reshape(-1, 1 + _N_LINKS)
+    vectors = rows[:, width : width + graph.dim].copy().view(np.float32)
+    return torch.from_numpy(vectors), {
+        "lowest": torch.from_numpy(_without_padding(rows[:, :width])),
+        "upper": torch.from_numpy(_without_padding(upper)),
+        "levels": torch.from_numpy(state["element_levels"].copy()),
+        "entry": int(state["enterpoint_node"]),
+        "seed": int(state["seed"]),
+    }
+
+
+def _without_padding(links):
+    """Links with 0 in unused places, where hnswlib leaves anything."""
+    links = links.copy()
+    links[:, 1:][np.arange(links.shape[1] - 1) >= links[:, :1]] = 0
+    return links
+
+
+def _put_together(vectors, *, lowest, upper, levels, entry, seed):
+    """A graph of its vectors and links, which hnswlib would not check."""
+    if not isinstance(vectors, torch.Tensor) or vectors.ndim != 2:
+        raise ValueError("A graph holds no vectors.")
+    n_vectors, dim = vectors.shape
+    number(0, 2**63 - 1, whole=True)(seed, "seed")
+    number(0, n_vectors - 1, whole=True)(entry, "entry")
+    floats(None, None, dtypes=(torch.float32,), largest=1.01)(vectors, "vectors")
+    indices(n_vectors, high=len(upper) + 1, dtype=torch.int32)(levels, "levels")
+    n_upper = int(levels.sum())
+    _check_links(lowest, "lowest", n_vectors, 2 * _N_LINKS, n_vectors)
+    linked = _check_links(upper, "upper", n_upper, _N_LINKS, n_vectors)
+    owners = levels.repeat_interleave(levels)  # of the rows of upper
+    starts = levels.cumsum(0).repeat_interleave(levels) - owners
+    row_levels = torch.arange(n_upper) - starts + 1
+    if (levels[upper[:, 1:].long()] < row_levels[:, None])[linked].any():
+        raise ValueError("A graph links a vector on a level that it does not have.")
+    if levels[entry] != levels.max():
+        raise ValueError("A graph is entered below its highest level.")
+
+    graph = _empty(n_vectors, dim, seed)
+    numbers = torch.arange(n_vectors, dtype=torch.int64)
+    parts = lowest, vectors.view(torch.int32), numbers.view(torch.int32).view(-1, 2)
+    state = graph.__getstate__()[0]
+    state |= {
+        "ep_added": True,
+        "cur_element_count": n_vectors,
+        "max_level": int(levels.max()),
+        "enterpoint_node": entry,
+        "label_lookup_external": numbers.numpy().astype(np.uint64),
+        "label_lookup_internal": numbers.numpy().astype(np.uint32),
+        "element_levels": levels.numpy(),
+        "data_level0": torch.cat(parts, dim=1).numpy().view(np.int8).ravel(),
+        "link_lists": upper.numpy().view(np.int8).ravel(),
+    }
+    return type(graph)(state)
+
+
+def _check_links(links, name, n_rows, n_links, n_vectors):
+    """Check rows of links; return which of their places are links."""
+    indices(n_rows, 1 + n_links, high=max(n_vectors, n_links + 1), dtype=torch.int32)(
+        links, name
+    )
+    linked = torch.arange(n_links) < links[:, :1]
+    if (links[:, 0] > n_links).any() or (links[:, 1:] >= n_vectors).any():
+        raise ValueError(f"{name} holds links that lead nowhere.")
+    return linked
 
 
 def _check_finite(rows, name):

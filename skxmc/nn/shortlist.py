@@ -5,6 +5,8 @@ import torch
 from torch import nn
 from torch.nn.functional import pad
 
+from .state import indices, number
+
 
 class LabelClusters(nn.Module):
     """Labels in clusters, as tables that live on the device.
@@ -34,6 +36,30 @@ class LabelClusters(nn.Module):
         self.register_buffer("groups", _with_pad(groups, self.n_clusters))
         self.register_buffer("slots", _with_pad(slots, 0))
         self.register_buffer("members", torch.from_numpy(members))
+
+    def expected_state(self):
+        """Checks of attributes (see `skxmc.nn.state`): tables of disjoint clusters."""
+        n, n_clusters = self.n_labels, self.n_clusters
+        return {
+            "n_labels": number(1, whole=True),
+            "n_clusters": number(1, n, whole=True),
+            "groups": indices(n + 1, high=n_clusters + 1),
+            "slots": indices(n + 1, high=n),
+            "members": self._check_members,
+        }
+
+    def _check_members(self, members, name):
+        n_labels, n_clusters, groups = self.n_labels, self.n_clusters, self.groups[:-1]
+        if int(groups.max()) + 1 != n_clusters:
+            raise ValueError(f"{name}: there are not {n_clusters} clusters.")
+        largest = int(torch.bincount(groups).max())
+        indices(n_clusters, largest, high=n_labels + 1)(members, name)
+        again = LabelClusters(groups.numpy(force=True))
+        same = all(
+            torch.equal(t.cpu(), again.get_buffer(n)) for n, t in self._buffers.items()
+        )
+        if not same:
+            raise ValueError(f"{name} are not those of a partition of the labels.")
 
     def targets(self, positives):
         """Clusters of the positives, each once.

@@ -1,0 +1,203 @@
+"""A transformer and its tokenizer in a model folder: two files each, read with care.
+
+transformers looks for many files, and does what their fields say. Here it finds those
+that `write_transformer` and `write_tokenizer` leave, and their fields are looked at
+before it reads them.
+"""
+
+import contextlib
+import copy
+import math
+import threading
+
+import torch
+import transformers
+from safetensors import safe_open
+from torch.nn.modules.module import register_module_module_registration_hook
+
+from ._damage import DamagedError, damaged, parse_json
+from .nn.process import alone
+
+ENCODER_FILES = ("config.json", "model.safetensors")
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+# Fields of a transformer's configuration by which other code is looked for.
+_RUNS_OTHER_CODE = ("quantization_config", "use_kernels", "trust_remote_code")
+# Largest number of a transformer's configuration, beside the widths of its tensors.
+_LARGEST = 1 << 24
+
+
+def write_transformer(model, folder):
+    """Write a transformer as `ENCODER_FILES`.
+
+    Raises
+    ------
+    TypeError
+        If it could not be read again.
+    """
+    with quiet():
+        model.save_pretrained(folder, max_shard_size="1000TB")
+    _keep(folder, ENCODER_FILES)
+    try:
+        again = _without_weights(folder)
+    except DamagedError as error:
+        raise TypeError(f"{error} Use pickle or joblib for this model.") from error
+    if type(again) is not type(model):
+        raise TypeError(
+            f"The encoder is a {type(model).__name__}, which transformers does not "
+            f"make of its configuration ({type(again).__name__}). Use pickle or joblib "
+            "for this model."
+        )
+
+
+def read_transformer(folder, dtype):
+    """Read what `write_transformer` wrote, without code from there or from a hub.
+
+    Raises
+    ------
+    DamagedError
+        If its configuration and its weights do not go together, or the former asks
+        for more than a transformer of these weights.
+    """
+    _without_weights(folder)
+    with quiet():
+        model, report = transformers.AutoModel.from_pretrained(
+            folder,
+            dtype=dtype,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    missing = [n for n in report["missing_keys"] if not n.startswith("pooler.")]
+    if missing:
+        raise damaged(folder, f"no weights for {missing[0]}")
+    if report["unexpected_keys"]:
+        name = sorted(report["unexpected_keys"])[0]
+        raise damaged(folder, f"{name} is no weight of this transformer")
+    return model
+
+
+def _without_weights(folder):
+    """The transformer that a folder describes, on the meta device: of no size."""
+    about, weights = (folder / name for name in ENCODER_FILES)
+    try:
+        with safe_open(weights, "pt") as file:
+            shapes = [file.get_slice(name).get_shape() for name in file.keys()]
+    except Exception as error:  # safetensors has a kind of its own
+        raise damaged(weights, str(error)) from error
+    largest = max([_LARGEST, *(size for shape in shapes for size in shape)])
+    _check_fields(parse_json(about), about, largest)
+    try:
+        config = transformers.AutoConfig.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+        with quiet(), _at_most(1000 + 10 * len(shapes)), torch.device("meta"):
+            model = transformers.AutoModel.from_config(config, trust_remote_code=False)
+    except Exception as error:  # of many kinds
+        reason = str(error).strip().partition("\n")[0]
+        raise damaged(about, f"transformers cannot read it ({reason})") from error
+    n_described = sum(p.numel() for p in model.parameters())
+    # A pooler, which is not kept, and weights that are shared.
+    if n_described > 2 * sum(map(math.prod, shapes)):
+        raise damaged(about, f"it has {n_described} weights, more than there are")
+    return model
+
+
+def _check_fields(value, path, largest):
+    """Refuse fields that run other code, and numbers beyond all tensors."""
+    if isinstance(value, dict):
+        for name, field in value.items():
+            runs = name in _RUNS_OTHER_CODE or name.endswith("implementation")
+            if runs and field is not None:
+                raise damaged(path, f"its field {name} is not read here")
+            if not (name.endswith("theta") and isinstance(field, int)):
+                _check_fields(field, path, largest)
+    elif isinstance(value, list):
+        for field in value:
+            _check_fields(field, path, largest)
+    elif isinstance(value, (int, float)) and not abs(value) <= largest:
+        if not isinstance(value, float):
+            raise damaged(path, "it holds a number that is larger than all tensors")
+
+
+@contextlib.contextmanager
+def _at_most(n_modules):
+    """Let this thread put together no more modules than that."""
+    thread, made = threading.get_ident(), []
+
+    def count(parent, name, module):
+        if threading.get_ident() == thread:
+            made.append(None)
+            if len(made) > n_modules:
+                raise ValueError(f"it has more than {n_modules} layers")
+
+    handle = register_module_module_registration_hook(count)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def write_tokenizer(tokenizer, folder):
+    """Write a tokenizer as `TOKENIZER_FILES`, without traces of how it was used."""
+    tokenizer = copy.deepcopy(tokenizer)
+    # What its last call left behind, and how it was loaded.
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+    for name in ("local_files_only", "trust_remote_code"):
+        tokenizer.init_kwargs.pop(name, None)
+    tokenizer.save_pretrained(folder)
+    _keep(folder, TOKENIZER_FILES)
+
+
+def read_tokenizer(folder):
+    """Read what `write_tokenizer` wrote.
+
+    Raises
+    ------
+    DamagedError
+        If it cannot be read, or names files elsewhere.
+    """
+    path = folder / TOKENIZER_FILES[1]
+    about = parse_json(path)
+    elsewhere = [n for n in about if n.endswith("_file") and about[n] is not None]
+    if elsewhere:
+        raise damaged(path, f"its field {elsewhere[0]} names another file")
+    try:
+        with quiet():
+            tokenizer = transformers.AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
+            tokenizer("a")
+    except (KeyboardInterrupt, SystemExit, MemoryError):
+        raise
+    except BaseException as error:  # a panic of the tokenizer's is no Exception
+        reason = str(error).strip().partition("\n")[0]
+        raise damaged(folder, f"there is no tokenizer in it ({reason})") from error
+    if not tokenizer.is_fast:
+        raise damaged(folder, f"{type(tokenizer).__name__} is no fast tokenizer")
+    return tokenizer
+
+
+def _keep(folder, names):
+    """Remove what else transformers wrote, such as a template for chats."""
+    for path in folder.iterdir():
+        if path.is_file() and path.name not in names:
+            path.unlink()
+
+
+@contextlib.contextmanager
+def quiet():
+    """Keep transformers from talking about what is meant to be so."""
+    from transformers.utils import logging
+
+    with alone():  # these are settings of the whole process
+        level, shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+        try:
+            yield
+        finally:
+            logging.set_verbosity(level)
+            if shown:
+                logging.enable_progress_bar()
