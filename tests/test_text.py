@@ -146,7 +146,7 @@ def test_tokenizer_without_padding_or_special_tokens():
 # As of GPT-4, Llama 3 and Qwen.
 GPT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"
-    r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    r" ?[.$]+| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 CORPUS = [

@@ -239,6 +239,7 @@ def _can_cut(tokenizer, from_end):
 def _looks_far(pattern):
     """Whether a regular expression has parts that may look at all of the text."""
     pattern = pattern.replace(r"(?!\S)", "").replace("\\\\", "")
+    pattern = re.sub(r"\[(?:[^]\\]|\\.)*\]", "", pattern)  # a class is one character
     return re.search(r"\(\?(?:<?[=!]|>)|(?<!\\)[.$]|\\[ZzGKk1-9]", pattern) is not None
 
 
