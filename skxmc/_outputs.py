@@ -173,6 +173,7 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
         n_labels = self.n_labels_
         expected = {
             "_texts": flag,
+            "_nfc": absent_or(flag),
             "_y_kind": choice("sparse", "dense", "single"),
             "_y_dtype": self._check_y_dtype,
             "_y_container": choice(sp.csr_array, sp.csr_matrix),

@@ -59,6 +59,8 @@ READERS = (GRankClassifier, LightXMLClassifier, GUDNClassifier)
 METHODS = ("predict", "predict_proba", "decision_function")
 WORDS = "red green blue fox dog cat tree house river stone bright dark".split()
 
+# An attribute that a class does not list would be left out of what it is saved as.
+pytestmark = pytest.mark.filterwarnings("error:.* is no attribute that fit sets")
 needs_hnswlib = pytest.mark.skipif(not has_hnswlib(), reason="needs hnswlib")
 
 
