@@ -91,7 +91,7 @@ def check_words(vectorizer, name):
         "ngram_range": params["ngram_range"],
     }
     if params["token_pattern"] in _SAVED_PATTERNS:
-        params["token_pattern"] = WORD
+        params["token_pattern"] = expected["token_pattern"]
     wrong = [key for key in expected if params[key] != expected[key]]
     if wrong:
         raise ValueError(f"{name} has {wrong[0]}={params[wrong[0]]!r}.")

@@ -158,9 +158,19 @@ def class_ids(y, classes):
             f"y holds classes of dtype {y.dtype}, such as {y[0]!s:.40}; fit saw "
             f"{classes.dtype}, such as {classes[0]!s:.40}. Give y as it was there."
         )
-    order = np.argsort(classes)
-    places = np.searchsorted(classes, y, sorter=order).clip(max=len(classes) - 1)
-    return order[places], classes[order[places]] == y
+    ids, known = _places_among(y, classes)
+    if isinstance(classes[0], str) and not known.all():  # NFC and NFD are one name
+        new = ~known
+        forms = (np.array([nfc(name) for name in names]) for names in (y[new], classes))
+        ids[new], known[new] = _places_among(*forms)
+    return ids, known
+
+
+def _places_among(values, every):
+    """Place of each value among all, and whether it is there."""
+    order = np.argsort(every)
+    places = np.searchsorted(every, values, sorter=order).clip(max=len(every) - 1)
+    return order[places], every[order[places]] == values
 
 
 def label_array(y, name="y"):

@@ -1149,7 +1149,8 @@ def test_inspect_of_a_changed_config(tmp_path, model):
     copy = tmp_path / "model"
     shutil.copytree(model, copy)
     config = json.loads((copy / "config.json").read_text())
-    for name in config:
+    # Folders without a hash of config.json are older ones, checked all the same.
+    for name in config.keys() - {"sha256"}:
         less = {n: value for n, value in config.items() if n != name}
         (copy / "config.json").write_text(json.dumps(less))
         refused("config.json", "inspect", copy)

@@ -84,6 +84,9 @@ def steps(running, monkeypatch):
 
     def stepped(self, *args):
         found = step(self, *args)
+        for module in running[-1].modules():
+            if getattr(module, "catch_up", None) is not None:
+                module.catch_up()  # rows that no step has read lately
         steps.append(weights_of(running[-1]))
         return found
 

@@ -402,3 +402,13 @@ def test_choices(value):
         ValueError, match=r"animal must be one of \('fox', 'dog'\), got"
     ):
         check_choice("animal", value, ("fox", "dog"))
+
+
+def test_classes_in_another_form_of_unicode_are_known():
+    classes = np.array(["Bär", "Maus", "Über"])
+    y = [unicodedata.normalize("NFD", name) for name in ("Über", "Maus", "Bär", "Ür")]
+    got = encode_labels(y, classes, "single").toarray()
+    assert got.tolist() == [[0, 0, 1], [0, 1, 0], [1, 0, 0], [0, 0, 0]]
+    # Where both forms are classes, each is its own.
+    both = np.array(sorted({*y[:1], "Über"}))
+    assert encode_labels(both, both, "single").toarray().tolist() == [[1, 0], [0, 1]]
