@@ -258,6 +258,8 @@ def check_number(name, value, kind, low, high=None, *, open_low=False, open_high
     good = isinstance(value, kind) and not isinstance(value, (bool, np.bool_))
     # Ints beyond 64 bits are no sizes, and numpy would not take them.
     largest = 2**63 - 1 if kind is numbers.Integral else sys.float_info.max
+    if isinstance(value, np.generic):  # half precision has no such number
+        value = value.item()
     good = good and abs(value) <= largest
     good = good and (value > low if open_low else value >= low)
     if good and high is not None:
