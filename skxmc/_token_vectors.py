@@ -205,8 +205,7 @@ def _short(source):
 def _of_words(source, words):
     """Row of each word that is found, and the rows."""
     if isinstance(source, Mapping):
-        known = _in_nfc(source)
-        found = [word for word in words if word in known]
+        found, known = _found(words, source)
         rows = [np.asarray(source[known[word]], np.float32) for word in found]
         shapes = {row.shape for row in rows}
         if len(shapes) > 1 or any(len(shape) != 1 for shape in shapes):
@@ -235,10 +234,13 @@ def _numbered(words):
     return {word: i for i, word in enumerate(words)}
 
 
-def _in_nfc(words):
-    """Each word by its form NFC; of two of one form that which stands in it."""
-    known = {nfc(word): word for word in words if isinstance(word, str)}
-    return known | {word: word for word in known if word in words}
+def _found(words, source):
+    """Words that a mapping has, and the key of each: that word, or its form not NFC."""
+    known = {word: word for word in words if word in source}
+    if len(known) < len(words):
+        forms = {nfc(key): key for key in source if isinstance(key, str)}
+        known = {word: forms[word] for word in words if word in forms} | known
+    return [word for word in words if word in known], known
 
 
 def _of_matrix(matrix, vocabulary, words):
@@ -250,8 +252,7 @@ def _of_matrix(matrix, vocabulary, words):
         )
     if not isinstance(vocabulary, Mapping):
         vocabulary = _numbered(vocabulary)
-    known = _in_nfc(vocabulary)
-    found = [word for word in words if word in known]
+    found, known = _found(words, vocabulary)
     rows = matrix[[vocabulary[known[word]] for word in found]]
     return _numbered(found), rows.astype(np.float32)
 

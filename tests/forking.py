@@ -150,9 +150,8 @@ def during_a_fit(fit):
 
     thread = threading.Thread(target=wait)
     thread.start()
-    begun.wait()
     try:
-        return in_child(fit)
+        return in_child(fit) if begun.wait(_PATIENCE) else "no fit to fork during"
     finally:
         goes_on.set()
         thread.join()

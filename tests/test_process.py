@@ -362,7 +362,7 @@ def test_forked_processes_predict_and_fit():
     env = os.environ | {"OMP_NUM_THREADS": "2", "PYTHONPATH": os.pathsep.join(sys.path)}
     script = pathlib.Path(__file__).with_name("forking.py")
     call = [sys.executable, str(script)]
-    done = subprocess.run(call, env=env, capture_output=True, text=True)
+    done = subprocess.run(call, env=env, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     results = json.loads(done.stdout.splitlines()[-1])
     assert len(results) == 18
