@@ -389,6 +389,14 @@ def turn_of_another():
         thread.join()
 
 
+@pytest.fixture
+def interruptible():
+    """SIGINT raises KeyboardInterrupt: a shell's background jobs ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupt_soon(then=lambda: None):
     """Interrupt this thread in a moment, and do something a moment later."""
     this = threading.get_ident()
@@ -397,7 +405,7 @@ def interrupt_soon(then=lambda: None):
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signals to threads")
-def test_waiting_for_a_turn_can_be_interrupted(data):
+def test_waiting_for_a_turn_can_be_interrupted(data, interruptible):
     model, X, Y = GRankClassifier(**COMMON), data[0]["features"], data[1]
     expected = answers(model.fit(X, Y), X)
     before = settings()
@@ -410,7 +418,7 @@ def test_waiting_for_a_turn_can_be_interrupted(data):
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signals to threads")
-def test_an_interrupt_waits_for_the_turn_that_was_handed_back():
+def test_an_interrupt_waits_for_the_turn_that_was_handed_back(interruptible):
     before = settings()
     with pytest.raises(KeyboardInterrupt), alone():
         torch.rand(2)
