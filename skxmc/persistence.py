@@ -30,7 +30,7 @@ from ._damage import DamagedError, damaged, parse_json
 from ._model_values import Reader, Writer, check_estimator
 from ._transformer_files import ENCODER_FILES, TOKENIZER_FILES
 from .nn.locks import is_at, left_behind, try_lock
-from .nn.process import alone
+from .nn.process import alone, default_modes
 
 # Of the folder. One that a version writes, it reads, and all later versions do or
 # say why not.
@@ -153,7 +153,8 @@ class FolderMixin:
         with _beside(folder) as aside:
             part = aside / "model"
             part.mkdir()  # with the permissions that folders have here
-            _write(self, part)
+            with default_modes():
+                _write(self, part)
             _put(part, folder, aside / "replaced")
 
     @classmethod
