@@ -69,7 +69,8 @@ def check_texts(X, name="X", *, normalize=True):
 def indexable(X):
     """X in a container that scikit-learn can take folds of."""
     ready = X is None or isinstance(X, (list, tuple, np.ndarray))
-    ready = ready or hasattr(X, "iloc") or hasattr(X, "columns")
+    # Not every scikit-learn that is supported indexes tables of pyarrow.
+    ready = ready or hasattr(X, "iloc") or hasattr(X, "columns") and not _is_arrow(X)
     return X if ready or not holds_texts(X) else check_texts(X, normalize=False)
 
 

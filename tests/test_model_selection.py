@@ -1205,7 +1205,8 @@ def test_memory_of_a_search(kind):
     [
         (pa.array, True),
         (lambda texts: pa.chunked_array([texts[:5], texts[5:]]), True),
-        (lambda texts: pa.table({"text": texts}), True),
+        # scikit-learn 1.6 takes no folds of these itself.
+        (lambda texts: pa.table({"text": texts}), False),
         (deque, True),
         (lambda texts: [[text] for text in texts], True),
         (lambda texts: pd.array(texts, dtype="string"), False),
