@@ -731,7 +731,7 @@ def measure(model, data, dataset):
     n_test = data.Y_test.shape[0]
     return {
         "metrics": {name: round(100 * float(report[name]), 2) for name in METRICS},
-        "fit_s": round(fitted - start, 1),
+        "fit_s": round(fitted - start, 3),
         "fit_core_minutes": round((fitted_cpu - start_cpu) / 60, 1),
         "predict_ms_a_document": round(1e3 * (predicted - fitted) / n_test, 2),
         "peak_MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
