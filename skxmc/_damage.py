@@ -25,19 +25,20 @@ def parse_json(path):
     try:
         return json.loads(
             path.read_text(encoding="utf-8", errors="surrogatepass"),
-            object_pairs_hook=_without_repetition,
+            object_pairs_hook=without_repetition,
             parse_constant=_refuse_constant,
         )
     except (ValueError, RecursionError) as error:
         raise damaged(path, str(error)) from error
 
 
-def _without_repetition(pairs):
+def without_repetition(pairs):
+    """Fields of a JSON object, of which json.loads would keep the last of one name."""
     fields = dict(pairs)
     if len(fields) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the field {twice!r} stands there twice")
+        raise ValueError(f"the key {twice!r:.60} stands there twice")
     return fields
 
 

@@ -8,6 +8,7 @@ from array import array
 import numpy as np
 from scipy import sparse
 
+from ._damage import without_repetition
 from ._words import nfc
 
 MAX_ID = 2**31 - 1  # ids are kept as int32
@@ -309,7 +310,7 @@ def _read_json(path, n_labels):
 
 def _json_row(where, line):
     try:
-        row = json.loads(line, object_pairs_hook=_unique)
+        row = json.loads(line, object_pairs_hook=without_repetition)
     except (ValueError, RecursionError) as error:
         raise _error(where, f"no JSON ({error}). Write an object a line.") from None
     if isinstance(row, dict):
@@ -318,15 +319,6 @@ def _json_row(where, line):
             # Escaped characters take their form here.
             return {n: nfc(v) if isinstance(v, str) else v for n, v in row.items()}
     raise _error(where, "no object with title and content. Give both as strings.")
-
-
-def _unique(pairs):
-    row = dict(pairs)
-    if len(row) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {_shown(twice)} stands there twice")
-    return row
 
 
 def read_filter(folder, split, Y):

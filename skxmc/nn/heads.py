@@ -354,8 +354,8 @@ class LabelScores(TrainedByRow):
         scores = at_least_float32(linear(docs, self.word_vectors))
         pairs, places = self._words_of(ids)
         # What fills up to a known number is of no document: any will do.
-        docs = (pairs // ids.shape[1]).clamp(max=len(ids) - 1)
-        each = docs * scores.shape[1] + self.words[places]
+        owners = (pairs // ids.shape[1]).clamp(max=len(ids) - 1)
+        each = owners * scores.shape[1] + self.words[places]
         each = scores.flatten().index_select(0, each)
         each = each * self.word_shares[places].to(each.dtype)
         sums = each.new_zeros(ids.numel() + 1).index_add(0, pairs, each)
