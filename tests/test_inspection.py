@@ -41,6 +41,7 @@ from skxmc import (
     inspection,
     metrics,
 )
+from skxmc._words import WORD
 from skxmc.cluster import BalancedKMeans
 from skxmc.inspection import (
     ClusterSizesDisplay,
@@ -125,7 +126,7 @@ class Words(ClassifierMixin, BaseEstimator):
     def predict_topk(self, X, k=5):
         nothing = np.zeros(self.n_labels_)
         added = [
-            sum((self.words.get(w, nothing) for w in re.findall(r"\w+", text)), nothing)
+            sum((self.words.get(w, nothing) for w in re.findall(WORD, text)), nothing)
             for text in X
         ]
         scores = expit(np.add(self.own, added))
@@ -957,7 +958,7 @@ def test_weights_are_log_odds():
 @given(text=st.text(max_size=30))
 def test_words_are_where_the_spans_say(text):
     model = Words([0.0, 1.0], {})
-    words = re.findall(r"\w+", text)
+    words = re.findall(WORD, text)
     if not words:
         with pytest.raises(ValueError, match="text has 0 words"):
             explain(model, text, 0)
@@ -1255,7 +1256,7 @@ def test_a_column_that_is_not_ranked_is_called_by_its_number():
 
 
 def an_explanation(text="red fox, red dog", weights=(1.0, -2.0, 0.5, 0.0), label="x"):
-    spans = [match.span() for match in re.finditer(r"\w+", text)]
+    spans = [match.span() for match in re.finditer(WORD, text)]
     return Explanation(
         text=text,
         label=label,
@@ -1320,7 +1321,7 @@ def test_html_is_escaped(label):
 @settings(max_examples=50, deadline=None)
 @given(text=st.text(max_size=40), label=st.text(max_size=10), seed=st.integers(0, 99))
 def test_html_keeps_the_text_whole(text, label, seed):
-    n_words = len(re.findall(r"\w+", text))
+    n_words = len(re.findall(WORD, text))
     weights = np.random.default_rng(seed).normal(size=n_words)
     page = an_explanation(text, weights, label)._repr_html_()
     assert html.unescape(re.sub(r"<[^>]*>", "", page)) == f"{label} (0.250){text}"
