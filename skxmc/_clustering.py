@@ -7,14 +7,22 @@ import scipy.sparse as sp
 import torch
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.utils import check_array
+from torch import nn
 from torch.nn.functional import normalize
 
 from ._validation import check_choice, check_label_texts, check_number
 from ._words import WORD
 from .base import BaseXMCClassifier
 from .cluster import BalancedKMeans
-from .nn.heads import LabelScores
+from .nn.heads import (
+    SCALE,
+    DocumentVectors,
+    LabelScores,
+    cluster_head,
+    first_offset,
+)
 from .nn.labels import label_centroids
+from .nn.shortlist import LabelClusters
 from .nn.state import array
 from .nn.training import encode
 
@@ -197,6 +205,56 @@ class ClusteringXMCClassifier(BaseXMCClassifier):
             words = dict(token_pattern=WORD, sublinear_tf=True, dtype=np.float32)
             X = count_words(TfidfVectorizer(**words), X)
         return label_centroids(X, Y)
+
+
+class RecallingXMCClassifier(ClusteringXMCClassifier):
+    """Base of the classifiers that recall clusters and rank their labels.
+
+    A subclass has the parameters of `ClusteringXMCClassifier`, and `dropout` and
+    `loss_reduction`.
+    """
+
+    def _check_parameters(self):
+        super()._check_parameters()
+        check_choice("loss_reduction", self.loss_reduction, ("mean", "sum"))
+
+    def _recall_and_rank(self, encoder, readings, read=None):
+        """What a `LightXMLNetwork` is made of, beside its encoder.
+
+        Parameters
+        ----------
+        encoder : TransformerEncoder or BagEncoder
+        readings : tensor of shape (n_labels, hidden_size) or None
+            What label vectors start from.
+        read : Module or None, default=None
+            What reads documents, as wide for labels as for clusters; None makes
+            `DocumentVectors`.
+        """
+        all_labels = self._ranks_all()
+        n_clusters = int(self.label_groups_.max()) + 1
+        start = cluster_start = dim = None
+        offset = 0.0
+        if readings is not None:
+            start, vectors = principal_part(readings, self.label_dim)
+            cluster_start = group_means(vectors, self.label_groups_)
+            offset = first_offset(vectors, SCALE)
+            dim = vectors.shape[1]
+        elif not all_labels:
+            dim = self.label_dim or 400 if read is None else read.cluster_dim
+            vectors = nn.init.xavier_uniform_(torch.empty(self.n_labels_, dim))
+        if read is None:
+            read = DocumentVectors(encoder, dim, start=start, dropout=self.dropout)
+        return dict(
+            read=read,
+            recall=cluster_head(read, n_clusters, cluster_start, offset=offset),
+            clusters=None if all_labels else LabelClusters(self.label_groups_),
+            ranker=None if all_labels else self._candidate_scores(vectors),
+            n_shortlist=min(self.n_shortlist, n_clusters),
+            predict_shortlist=self.predict_shortlist,
+            loss_reduction=self.loss_reduction,
+            offset=offset,
+            single_label=self._y_kind == "single",
+        )
 
 
 def count_words(vectorizer, texts):

@@ -9,10 +9,10 @@ import torch
 from conftest import encode_densely
 from torch.nn.functional import cosine_similarity, logsigmoid
 
-from skxmc.grank import GRankNetwork
 from skxmc.nn.encoders import BagEncoder, TransformerEncoder
 from skxmc.nn.heads import LabelScores
 from skxmc.nn.losses import grank_loss, grank_loss_all
+from skxmc.nn.networks.grank import GRankNetwork
 from skxmc.nn.shortlist import LabelClusters
 from skxmc.nn.text import Features, padded_columns, tokenize
 

@@ -17,8 +17,9 @@ from tokenizers import normalizers
 import skxmc
 from skxmc import GUDNClassifier, LightXMLClassifier
 from skxmc._checking import assert_fit_refused, assert_same, at_step
-from skxmc.gudn import LabelNames, SharedGuide
 from skxmc.nn.encoders import TransformerEncoder
+from skxmc.nn.label_names import LabelNames
+from skxmc.nn.networks.gudn import SharedGuide
 from skxmc.nn.text import tokenize
 
 N_TRAIN = 45

@@ -11,19 +11,17 @@ from hypothesis import strategies as st
 from tokenizers import processors
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from skxmc.gudn import (
-    ExtractedVectors,
-    GUDNNetwork,
-    LabelNames,
-    MultiHotEncoder,
-    NamedTokens,
-    SeparateGuide,
-    SharedGuide,
-    special_tokens,
-)
-from skxmc.lightxml import LightXMLNetwork
 from skxmc.nn.encoders import BagEncoder, TransformerEncoder
 from skxmc.nn.heads import DocumentVectors, LabelScores, cluster_head
+from skxmc.nn.label_names import LabelNames, NamedTokens, special_tokens
+from skxmc.nn.networks.gudn import (
+    ExtractedVectors,
+    GUDNNetwork,
+    MultiHotEncoder,
+    SeparateGuide,
+    SharedGuide,
+)
+from skxmc.nn.networks.lightxml import LightXMLNetwork
 from skxmc.nn.shortlist import LabelClusters
 from skxmc.nn.text import Tokens, padded_columns, tokenize
 

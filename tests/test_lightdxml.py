@@ -19,8 +19,9 @@ from torch.nn.functional import normalize
 
 from skxmc import LightDXMLClassifier, lightdxml
 from skxmc.datasets import make_xmc
-from skxmc.lightdxml import LabelEncoderTraining, LightDXMLNetwork
 from skxmc.metrics import precision_at_k
+from skxmc.nn.label_cycle import LabelEncoderTraining
+from skxmc.nn.networks.lightdxml import LightDXMLNetwork
 from skxmc.nn.search import has_hnswlib
 
 QUICK = dict(

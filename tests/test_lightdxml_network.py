@@ -12,21 +12,24 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, normalize, relu
 
-from skxmc import lightdxml
 from skxmc._token_vectors import latent_vectors, with_both_signs
-from skxmc.lightdxml import (
+from skxmc.nn import label_cycle
+from skxmc.nn.heads import LabelScores
+from skxmc.nn.label_cycle import (
     Cycle,
     DocumentsAndLabels,
     LabelEncoder,
     LabelEncoderTraining,
-    LightDXMLNetwork,
     ShortlistedFeatures,
+    without,
+)
+from skxmc.nn.networks import lightdxml
+from skxmc.nn.networks.lightdxml import (
+    LightDXMLNetwork,
     SparseEncoder,
     SpectralBlock,
     mixed,
-    without,
 )
-from skxmc.nn.heads import LabelScores
 from skxmc.nn.search import has_hnswlib
 from skxmc.nn.text import padded_columns
 from skxmc.nn.training import in_batches, train
@@ -677,7 +680,7 @@ def assert_shortlists(network, cycle, vectors):
 @pytest.mark.parametrize("n_shortlist", [1, 4, 99])
 @pytest.mark.parametrize("docs_at_once", [2, 1024])
 def test_a_turn(n_frequent, n_shortlist, docs_at_once, monkeypatch):
-    monkeypatch.setattr(lightdxml, "_DOCS_AT_ONCE", docs_at_once)
+    monkeypatch.setattr(label_cycle, "_DOCS_AT_ONCE", docs_at_once)
     network = make_network(n_frequent, n_shortlist=n_shortlist, dropout=0.5).train()
     cycle = make_cycle(network, n_docs=30)
     before = copy.deepcopy(network.state_dict())
@@ -799,8 +802,8 @@ def test_all_labels_frequent_need_no_shortlist():
 
 def test_shortlists_on_disk_are_those_in_memory(monkeypatch):
     lists = []
-    for limit in (lightdxml._IN_MEMORY, 100):
-        monkeypatch.setattr(lightdxml, "_IN_MEMORY", limit)
+    for limit in (label_cycle._IN_MEMORY, 100):
+        monkeypatch.setattr(label_cycle, "_IN_MEMORY", limit)
         network = make_network(n_shortlist=5)
         cycle = make_cycle(network, n_docs=30)
         network.start_epoch(1, 4, 8)
@@ -811,9 +814,9 @@ def test_shortlists_on_disk_are_those_in_memory(monkeypatch):
 
 
 def test_table_is_on_disk_beyond_a_size(monkeypatch):
-    monkeypatch.setattr(lightdxml, "_IN_MEMORY", 4 * 6)
-    assert not isinstance(lightdxml._table((2, 3)), np.memmap)
-    table = lightdxml._table((7, 1))
+    monkeypatch.setattr(label_cycle, "_IN_MEMORY", 4 * 6)
+    assert not isinstance(label_cycle._table((2, 3)), np.memmap)
+    table = label_cycle._table((7, 1))
     assert isinstance(table, np.memmap) and table.shape == (7, 1)
     table[:] = 3
     assert (table == 3).all()

@@ -16,8 +16,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.pipeline import make_pipeline
 
 from skxmc import GRankClassifier, LightXMLClassifier
-from skxmc.lightxml import LightXMLNetwork
 from skxmc.nn import training
+from skxmc.nn.networks.lightxml import LightXMLNetwork
 from skxmc.nn.rowwise import RowwiseAdamW
 
 QUICK = dict(

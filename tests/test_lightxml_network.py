@@ -15,9 +15,9 @@ from torch.nn.functional import (
 )
 from transformers import BertConfig, BertModel
 
-from skxmc.lightxml import LightXMLNetwork
 from skxmc.nn.encoders import BagEncoder, TransformerEncoder
 from skxmc.nn.heads import DocumentVectors, LabelScores, cluster_head
+from skxmc.nn.networks.lightxml import LightXMLNetwork
 from skxmc.nn.shortlist import LabelClusters
 from skxmc.nn.text import Features, padded_columns, tokenize
 from skxmc.nn.training import rank, train

@@ -11,10 +11,10 @@ import torch
 from conftest import encode_densely
 from torch import nn
 
-from skxmc.grank import GRankNetwork
 from skxmc.nn import training
 from skxmc.nn.encoders import BagEncoder, TransformerEncoder
 from skxmc.nn.heads import LabelScores
+from skxmc.nn.networks.grank import GRankNetwork
 from skxmc.nn.rowwise import RowwiseAdamW
 from skxmc.nn.shortlist import LabelClusters
 from skxmc.nn.text import Features, padded_columns, shuffled_batches, tokenize

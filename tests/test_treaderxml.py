@@ -18,8 +18,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from skxmc import TReaderXMLClassifier, treaderxml
 from skxmc._checking import assert_fit_refused, assert_same, at_step
 from skxmc.metrics import precision_at_k
+from skxmc.nn.networks.treaderxml import READINGS
 from skxmc.nn.search import has_hnswlib
-from skxmc.treaderxml import READINGS
 
 N_TRAIN = 45
 QUICK = dict(

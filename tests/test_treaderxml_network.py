@@ -18,8 +18,7 @@ from skxmc._teacher import (
     repeated,
     with_largest,
 )
-from skxmc.nn.text import padded_columns
-from skxmc.treaderxml import (
+from skxmc.nn.networks.treaderxml import (
     READINGS,
     Reading,
     SameVectors,
@@ -28,7 +27,8 @@ from skxmc.treaderxml import (
     TReaderXMLNetwork,
     _waves,
 )
-from skxmc.treaderxml import visible_places as visible
+from skxmc.nn.networks.treaderxml import visible_places as visible
+from skxmc.nn.text import padded_columns
 
 DIM, N_WORDS, LENGTH = 8, 7, 3
 MASKS, POOLINGS = [None, "causal", "upper"], ["mean", "max", "first"]
