@@ -1,5 +1,7 @@
 """scikit-learn's callbacks, where the installed version has them (1.9)."""
 
+from ._calibration import UNCALIBRATED
+
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
 except ImportError:
@@ -58,7 +60,7 @@ class Epochs:
     def _ended(self, context):
         def fitted():  # as if training had stopped here, and nothing was calibrated
             state = {
-                "calibration_": (1.0, 0.0),
+                "calibration_": UNCALIBRATED,
                 "n_iter_": len(self.estimator.history_),
             }
             return state | vars(self.estimator)

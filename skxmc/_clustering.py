@@ -22,9 +22,9 @@ from .nn.heads import (
     first_offset,
 )
 from .nn.labels import label_centroids
+from .nn.prediction import encode
 from .nn.shortlist import LabelClusters
 from .nn.state import array
-from .nn.training import encode
 
 # Labels up to which each is a cluster of its own (X-GRank, Table II: 30,938).
 _SMALL = 50_000
@@ -41,6 +41,7 @@ class ClusteringXMCClassifier(BaseXMCClassifier):
 
     def _check_parameters(self):
         super()._check_parameters()
+        check_number("learning_rate", self.learning_rate, numbers.Real, 0)
         for name in ("n_shortlist", "predict_shortlist"):
             check_number(name, getattr(self, name), numbers.Integral, 1)
         if self.label_dim is not None:
@@ -104,6 +105,10 @@ class ClusteringXMCClassifier(BaseXMCClassifier):
             same = np.array_equal(groups, clusters.groups[:-1].numpy(force=True))
         if not same:
             raise ValueError(f"{name} are not the clusters of the network.")
+
+    def _count_numbers(self):
+        # Label vectors in bfloat16 are not trained in float64, however few they are.
+        return None if self.label_precision == "bf16" else super()._count_numbers()
 
     def _prepare_labels(self, encoder, docs, X, Y, rng):
         """Set ``label_groups_``, the cluster of each label.
@@ -176,7 +181,7 @@ class ClusteringXMCClassifier(BaseXMCClassifier):
         return vectors.index_put((empty,), normalize(own, dim=1))
 
     def _encode(self, encoder, docs):
-        device, precision = self._device_and_precision()
+        device, precision = self._choose_device_and_precision()
         vectors = encode(
             encoder.to(device),
             docs,

@@ -12,6 +12,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from ._calibration import clip_probabilities
 from ._ranking import check_truth
 from ._validation import (
     check_label_names,
@@ -128,7 +129,7 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
         dense = self._to_dense(ids, self._log_odds(scores))
         if self._y_kind == "single":
             return softmax(dense, axis=1)
-        return inside(expit(dense))
+        return clip_probabilities(expit(dense))
 
     def predict(self, X):
         """Labels that are more probable than not.
@@ -319,8 +320,3 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
         rows = np.broadcast_to(np.arange(len(ids))[:, None], ids.shape)
         dense[rows[real], ids[real]] = values[real]
         return dense
-
-
-def inside(probabilities):
-    """Probabilities strictly inside (0, 1), in float32 too."""
-    return probabilities.clip(np.finfo(np.float32).tiny, 1 - 2.0**-24)

@@ -175,18 +175,14 @@ class TaughtDocuments:
         weigh word vectors.
     vectors : float32 ndarray of shape (n_docs, dim)
         What neighbours are found by.
-
-    Attributes
-    ----------
-    nodes : csr matrix of shape (n_docs, n_nodes) or None
+    teacher : Teacher or None, default=None
+    nodes : csr matrix of shape (n_docs, n_nodes) or None, default=None
         Teacher knowledge of each document.
-    teacher : Teacher or None
     """
 
-    nodes = teacher = None
-
-    def __init__(self, X, vectors):
+    def __init__(self, X, vectors, teacher=None, nodes=None):
         self.X, self.vectors = X, vectors
+        self.teacher, self.nodes = teacher, nodes
 
     def __len__(self):
         return self.X.shape[0]

@@ -60,7 +60,7 @@ def fit_words(texts, *, min_df, max_features, ngram_range=(1, 1)):
         warnings.warn(
             f"No word is in {min_df} texts (min_df): all words count.",
             UserWarning,
-            stacklevel=5,
+            stacklevel=6,
         )
     return every
 

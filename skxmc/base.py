@@ -1,20 +1,24 @@
-"""What the five systems share: fit, prediction, calibration."""
+"""The fit skeleton that the five systems share, and what each of them must define."""
 
 import copy
 import numbers
 import warnings
 from pathlib import Path
 
-import joblib
 import numpy as np
-import scipy.sparse as sp
 import torch
-from scipy.special import expit, logit
-from sklearn.linear_model import LogisticRegression
 from sklearn.utils import check_random_state
 
+from ._calibration import (
+    UNCALIBRATED,
+    calibrate,
+    fit_calibration,
+    probabilities_from_scores,
+)
 from ._callbacks import CallbackSupportMixin, Epochs, end_callbacks
-from ._outputs import RankingClassifier, inside
+from ._fingerprint import fit_fingerprint
+from ._hold_out import hold_out, keep_rows, typical_depth
+from ._outputs import RankingClassifier
 from ._validation import check_choice, check_number
 from .metrics import precision_at_k
 from .nn.checkpoint import STATE_FORMAT, Checkpoint
@@ -24,52 +28,51 @@ from .nn.devices import (
     choose_device,
     choose_precision,
 )
-from .nn.encoders import (
-    BagEncoder,
-    TransformerEncoder,
-    check_tokenizer,
-    cls_is_last,
-    load_encoder,
-    position_limit,
-)
+from .nn.prediction import rank
 from .nn.process import alone, brief_lock, default_modes, seed
-from .nn.state import MISSING, choice, nothing, number, one_dtype, part, refuse
-from .nn.text import Features, tokenize
-from .nn.training import rank, train
+from .nn.state import choice, number, one_dtype, part, refuse
+from .nn.training import train
 from .persistence import FolderMixin
 
 # What scikit-learn looks for to end callbacks when ``fit`` has failed.
 _TO_TEAR_DOWN = ("_callback_fit_ctx", "_skl_callbacks_to_teardown")
-# Parameters that a training to go on from may differ in.
-_MEANS_NOTHING_TO_TRAINING = (
-    "checkpoint_dir",
-    "label_names",
-    "resume",
-    "top_k",
-    "verbose",
-)
-# Layers whose first-token states are read, and tokens of a document, where the
-# encoder has as many and nobody says otherwise.
-N_LAYERS, _MAX_LENGTH = 5, 128
 # Best labels of a document that the calibration looks at.
 _CALIBRATION_DEPTH = 50
-# Training documents that calibrate where nothing is held out.
+# Training documents that calibrate where none are held out.
 _CALIBRATION_DOCS = 2000
-# Held while a network goes to another device.
+# Held while a network moves to another device.
 _moving = brief_lock()
 
 
 class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
-    """Base of the classifiers; a system adds its parameters and its network.
+    """Base of the five systems: one ``fit`` and one prediction for all of them.
 
-    A subclass defines ``__init__`` with the parameters that this class reads
-    (see `GRankClassifier`), and ``_build(encoder, docs, X, Y, rng)``, which
-    returns the network (see `skxmc.nn.training`) for documents `docs` that were
-    read from `X`, and the training labels `Y`.
+    A system must define
+
+    - ``__init__`` with its parameters, those that this class uses among them (see
+      ``_check_parameters``);
+    - ``_network_class``: the class of its network, a `skxmc.nn.network.Network`;
+    - ``_build(X, Y, rows, rng)``, which reads the documents `X`, makes the network for
+      them, and returns it with the `skxmc.nn.examples.Examples` that it is trained on;
+    - ``_read(X)``, which reads the documents of a prediction as ``_build`` read those
+      of training: a `Tokens`, `Features` or `TaughtDocuments`.
+
+    It may define, each with a default here,
+
+    - ``_check_parameters()`` and ``_check_fit(X, y)``, to refuse what it cannot use
+      before anything is computed;
+    - ``_add_documents(X, Y)``, to train on more documents than the user's;
+    - ``_training_options(examples)``, to tell the training loop more than the
+      parameters that all systems share;
+    - ``_finish_training(examples, Y, held_out)``, to complete the network when its
+      training has ended;
+    - ``_count_features()`` and ``expected_state()``, for the checks of model folders;
+    - ``_memory_advice``, a sentence for a training that would not fit in memory.
     """
 
-    # What to turn where training would not fit into memory.
-    _saves_memory = (
+    _network_class = None
+    # Advice shown when training would not fit in memory.
+    _memory_advice = (
         "Lower batch_size or max_length (the step), label_dim or n_layers (the "
         "weights), or rank fewer labels a step: max_leaf_size=100, and a smaller "
         'n_shortlist. label_precision="bf16" halves what clustered labels take.'
@@ -132,70 +135,113 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
         self._check_parameters()
         epochs = Epochs(self, X, y)
         X, Y = self._check_fit(X, y)
-        device, precision = self._device_and_precision()
+        X, Y = self._add_documents(X, Y)
+        device, precision = self._choose_device_and_precision()
         rng = np.random.default_rng(
             check_random_state(self.random_state).randint(2**31)
         )
-        checkpoint = self._checkpoint(X, Y)
+        checkpoint = self._open_checkpoint(X, Y)
         with alone(device):
             seed(int(rng.integers(2**31)), device)
-            encoder, docs = self._read_first(X)
-            held_out = self._hold_out(Y, rng)
-            self._check_held_out(held_out)
+            # What a system adds to the user's documents is never held out.
+            given = Y if Y.shape[0] == self.n_docs_ else Y[: self.n_docs_]
+            held_out = hold_out(given, self.validation_fraction, rng)
             rows = np.setdiff1d(np.flatnonzero(np.diff(Y.indptr)), held_out)
-            network = self._build(encoder, docs, X, _only(Y, rows), rng)
+            self._check_held_out(held_out)
+            network, examples = self._build(X, keep_rows(Y, rows), rows, rng)
             check_memory(
                 network,
-                int(docs.lengths.max()),
+                int(examples.lengths.max()),
                 self.batch_size,
                 device,
                 averages=self.swa_start is not None,
                 keeps_best=len(held_out) > 0,
                 accumulate=self.accumulate,
                 precision=precision,
-                advice=self._saves_memory,
+                advice=self._memory_advice,
             )
             self.network_ = network.to(device)
             if precision == "fp64":
                 self.network_.double()
             self.history_ = []
             try:
-                within = device, precision, checkpoint, epochs
-                self._train(docs, Y, rows, held_out, rng, *within)
+                self._train(examples, Y, held_out, rng, checkpoint, epochs)
             except KeyboardInterrupt:
-                self._finish(docs, Y, rows, held_out, rng)
+                self._finish(examples, Y, held_out, rng)
                 raise
-            self._finish(docs, Y, rows, held_out, rng)
+            self._finish(examples, Y, held_out, rng)
         epochs.finish()
         if checkpoint is not None:
             checkpoint.remove()
 
-    def _checkpoint(self, X, Y):
-        """The file of this very fit, named after all that it depends on."""
+    def _build(self, X, Y, rows, rng):
+        """Read documents, and make a network for them and what it is trained on.
+
+        Parameters
+        ----------
+        X : list of str, or csr matrix of shape (n_docs, n_features)
+        Y : csr matrix of shape (n_docs, n_labels)
+            Labels of the training documents; the rows of others are empty.
+        rows : int ndarray
+            The training documents.
+        rng : numpy Generator
+
+        Returns
+        -------
+        network : Network
+        examples : Examples
+            Of all documents, those that are held out among them.
+        """
+        raise NotImplementedError
+
+    def _read(self, X):
+        """Read the documents of a prediction.
+
+        Parameters
+        ----------
+        X : list of str, or csr matrix of shape (n_docs, n_features)
+
+        Returns
+        -------
+        Tokens, Features or TaughtDocuments
+        """
+        raise NotImplementedError
+
+    def _add_documents(self, X, Y):
+        """Return the documents to train on and their labels, the user's first."""
+        return X, Y
+
+    def _training_options(self, examples):
+        """Return arguments of `skxmc.nn.training.train` that differ from the shared."""
+        return {"learning_rate": self.learning_rate}
+
+    def _finish_training(self, examples, Y, held_out):
+        """Complete the network when its training has ended, also by an interruption.
+
+        Parameters
+        ----------
+        examples : Examples
+        Y : csr matrix of shape (n_docs, n_labels)
+            Labels of all documents.
+        held_out : int ndarray
+            Documents that were held out.
+        """
+
+    def _open_checkpoint(self, X, Y):
+        """Return the checkpoint of this very fit, or None where none is wanted."""
         if self.checkpoint_dir is None:
             return None
-        parameters = {
-            name: value
-            for name, value in self.get_params(deep=False).items()
-            if name not in _MEANS_NOTHING_TO_TRAINING
-        }
-        encoder = parameters.get("encoder")
-        if isinstance(encoder, tuple):
-            weights = encoder[0].state_dict().items()
-            encoder = {name: weight.numpy(force=True) for name, weight in weights}
-            parameters["encoder"] = encoder
-        data = [_canonical(part) for part in (X, Y)]
-        name = joblib.hash((STATE_FORMAT, type(self).__name__, parameters, data))
         folder = Path(self.checkpoint_dir)
+        name = fit_fingerprint(self, X, Y, STATE_FORMAT)
         checkpoint = Checkpoint(folder / f"{name}.checkpoint")
         if not self.resume:
             checkpoint.remove()
         others = [path.name for path in folder.glob("*.checkpoint")]
         if others and checkpoint.path.name not in others and self.resume:
             warnings.warn(
-                f"{folder} holds checkpoints, but none of this fit: other data, or "
-                "other parameters. It starts anew. Remove those that are not needed: "
-                f"{', '.join(others[:3])}.",
+                f"{folder} holds checkpoints, but none of this fit: they are of other "
+                "data or other parameters. Training starts from the beginning. Remove "
+                f"checkpoints that are not needed: {', '.join(others[:3])}.",
                 UserWarning,
                 stacklevel=4,
             )
@@ -240,54 +286,31 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
             state["network_"] = copy.deepcopy(network).cpu()
         return state
 
-    # Class of the network that `_build` makes.
-    _network = None
-
     def expected_state(self):
         """Checks of what `fit` sets (see `skxmc.nn.state`)."""
-        expected = super().expected_state() | {
+        return super().expected_state() | {
             "network_": self._check_network,
-            "tokenizer_": self._check_tokenizer,
             "history_": self._check_history,
             "n_iter_": choice(len(self.history_)),
             "calibration_": self._check_calibration,
         }
-        if getattr(self, "tokenizer_", None) is not None:
-            expected["max_length_"] = self._check_max_length
-        return expected
 
-    def _n_features(self):
-        """Features that the network must know; None where that is not settled."""
+    def _count_features(self):
+        """Features that the network must know; None where nothing settles that."""
         return None if self._texts else self.n_features_in_
 
     def _check_network(self, network, name):
         expected = {"n_labels": self.n_labels_}
-        n_features = self._n_features()
+        n_features = self._count_features()
         if n_features is not None:
             expected["encoder.n_features"] = n_features
-        part(self._network, **expected)(network, name)
+        part(self._network_class, **expected)(network, name)
         one_dtype(network, name)
         if getattr(network, "single_label", None) not in (
             None,
             self._y_kind == "single",
         ):
-            raise ValueError(f"{name}.single_label contradicts _y_kind.")
-        reads = isinstance(network.encoder, TransformerEncoder)
-        if reads != (getattr(self, "tokenizer_", None) is not None):
-            raise ValueError(f"{name} has a transformer, or a tokenizer, alone.")
-
-    def _check_tokenizer(self, tokenizer, name):
-        if not self._texts:
-            nothing(tokenizer, name)
-            return
-        check_tokenizer(tokenizer, self.network_.encoder.model)
-
-    def _check_max_length(self, max_length, name):
-        if max_length is MISSING:  # of before there was one
-            max_length = self.max_length
-        number(1, whole=True)(max_length, name)
-        max_length = self.max_length or max_length
-        self._check_length("max_length", max_length, self.network_.encoder.model)
+            raise ValueError(f"{name}.single_label contradicts the kind of y.")
 
     @staticmethod
     def _check_history(history, name):
@@ -313,15 +336,7 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
             raise ValueError(f"{name} has the slope 0.")
 
     def _check_parameters(self):
-        self._check_training_parameters()
-        check_number("learning_rate", self.learning_rate, numbers.Real, 0)
-        for name in ("max_length", "n_layers"):
-            if getattr(self, name) is not None:
-                check_number(name, getattr(self, name), numbers.Integral, 1)
-        if self.encoder_dropout is not None:
-            check_number("encoder_dropout", self.encoder_dropout, numbers.Real, 0, 1)
-
-    def _check_training_parameters(self):
+        """Refuse parameters that are not as described; a subclass checks its own."""
         whole, real = numbers.Integral, numbers.Real
         check_choice("precision", self.precision, PRECISIONS)
         if not isinstance(self.verbose, (whole, np.bool_)):
@@ -354,65 +369,21 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
                 "validation_fraction above 0."
             )
 
-    def _read_first(self, X):
-        """Encoder for the kind of X, and X as the encoder reads it."""
-        if not self._texts:
-            self.tokenizer_ = None
-            return self._bag_encoder(X.shape[1]), Features(X)
-        model, self.tokenizer_ = load_encoder(self.encoder)
-        limit = position_limit(model)
-        self.max_length_ = self.max_length or min(_MAX_LENGTH, limit or _MAX_LENGTH)
-        self._check_length("max_length", self.max_length_, model)
-        return self._encoder_of(model), self._read(X)
-
-    def _encoder_of(self, model):
-        n_states = model.config.num_hidden_layers + 1
-        return TransformerEncoder(
-            model,
-            n_layers=self._layers_read(n_states),
-            cls_last=cls_is_last(self.tokenizer_),
-            dropout=self.encoder_dropout,
-        )
-
-    def _check_length(self, name, length, model):
-        limit = position_limit(model)
-        if limit is None or length <= limit:
-            return
-        ready = isinstance(self.encoder, tuple)
-        encoder = type(model).__name__ if ready else repr(self.encoder)
-        raise ValueError(
-            f"{name}={length} passes the {limit} tokens that encoder={encoder} can "
-            f"read; lower it to {limit}."
-        )
-
-    def _layers_read(self, n_states):
-        """How many of the encoder's layers of states are read."""
-        return layers_read("n_layers", self.n_layers, N_LAYERS, n_states)
-
-    def _bag_encoder(self, n_features):
-        return BagEncoder(n_features, self.label_dim or 256, dropout=self.dropout)
-
-    def _read(self, X):
-        if self.tokenizer_ is None:
-            return Features(X)
-        # Models that were saved before there was a max_length_ have a max_length.
-        max_length = self.max_length or self.max_length_
-        return tokenize(X, self.tokenizer_, max_length)
-
-    def _hold_out(self, Y, rng):
-        return _hold_out(Y, self.validation_fraction, rng)
-
-    def _device_and_precision(self):
+    def _choose_device_and_precision(self):
         """Where to compute, and how: in float64 where the network is, or is to be."""
         device = choose_device(self.device)
         if hasattr(self, "network_"):
             precision = choose_precision(self.precision, device)
             weights = next(self.network_.parameters())
             return device, "fp64" if weights.dtype == torch.float64 else precision
-        n_numbers = None
-        if not self._texts and getattr(self, "label_precision", "fp32") == "fp32":
-            n_numbers = self.n_docs_ * (self.n_features_in_ + self.n_labels_)
+        n_numbers = self._count_numbers()
         return device, choose_precision(self.precision, device, n_numbers=n_numbers)
+
+    def _count_numbers(self):
+        """Numbers in a feature matrix and its labels; None for texts."""
+        if self._texts:
+            return None
+        return self.n_docs_ * (self.n_features_in_ + self.n_labels_)
 
     def _check_held_out(self, held_out):
         if len(held_out) or not self.validation_fraction:
@@ -433,53 +404,51 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
             stacklevel=4,
         )
 
-    def _encoder_rate(self, docs):
-        """Peak learning rate of what is pretrained."""
-        return self.learning_rate
-
-    def _train(
-        self, docs, Y, rows, held_out, rng, device, precision, checkpoint, epochs
-    ):
-        k = depth_of(Y)
+    def _train(self, examples, Y, held_out, rng, checkpoint, epochs):
+        device, precision = self._choose_device_and_precision()
+        k = typical_depth(Y)
 
         def evaluate(network):
             ids, _ = rank(
                 network,
-                docs,
+                examples.docs,
                 held_out,
                 k,
                 batch_size=self.batch_size,
                 device=device,
                 precision=precision,
             )
-            return precision_at_k(Y[held_out], minus_one(ids, self.n_labels_), k)
+            return precision_at_k(
+                Y[held_out], pad_with_minus_one(ids, self.n_labels_), k
+            )
 
+        options = {
+            "max_epochs": self.max_epochs,
+            "batch_size": self.batch_size,
+            "head_learning_rate": self.head_learning_rate,
+            "weight_decay": self.weight_decay,
+            "warmup": self.warmup,
+            "schedule": self.schedule,
+            "accumulate": self.accumulate,
+            "clip_norm": self.clip_norm,
+            "swa_start": self.swa_start,
+            "swa_every": self.swa_every,
+            "patience": self.n_iter_no_change if self.early_stopping else None,
+            "tol": self.tol,
+            "verbose": self.verbose,
+        }
         train(
             self.network_,
-            docs,
-            Y,
-            rows=rows,
+            examples,
             rng=rng,
             history=self.history_,
             evaluate=evaluate if len(held_out) else None,
-            max_epochs=self.max_epochs,
-            batch_size=self.batch_size,
-            learning_rate=self._encoder_rate(docs),
-            head_learning_rate=self.head_learning_rate,
-            weight_decay=self.weight_decay,
-            warmup=self.warmup,
-            schedule=self.schedule,
-            accumulate=self.accumulate,
-            clip_norm=self.clip_norm,
-            swa_start=self.swa_start,
-            swa_every=self.swa_every,
-            patience=self.n_iter_no_change if self.early_stopping else None,
-            tol=self.tol,
             device=device,
             precision=precision,
             checkpoint=checkpoint,
             epochs=epochs,
-            verbose=self.verbose,
+            **options,
+            **self._training_options(examples),
         )
         if not all(p.isfinite().all() for p in self.network_.parameters()):
             raise ValueError(
@@ -488,18 +457,25 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
                 f"({self.head_learning_rate}), or set clip_norm=1."
             )
 
-    def _finish(self, docs, Y, rows, held_out, rng):
+    def _finish(self, examples, Y, held_out, rng):
         """Set what follows from the trained network."""
+        try:
+            self._finish_training(examples, Y, held_out)
+        except KeyboardInterrupt:  # the network can be used as it is
+            self._calibrate(examples, Y, held_out, rng)
+            raise
+        self._calibrate(examples, Y, held_out, rng)
+
+    def _calibrate(self, examples, Y, held_out, rng):
         self.n_iter_ = len(self.history_)
-        self.calibration_ = (1.0, 0.0)
+        self.calibration_ = UNCALIBRATED
         if self._y_kind == "single":
-            return  # the network's scores are logarithms of probabilities already
+            return  # scores are logarithms of probabilities already
         if not len(held_out):
-            held_out = rng.permutation(rows)[:_CALIBRATION_DOCS]
-        ids, scores = self._rank_docs(
-            docs, min(self.n_labels_, _CALIBRATION_DEPTH), held_out
-        )
-        self.calibration_ = _platt(Y[held_out], ids, scores)
+            held_out = rng.permutation(examples.rows)[:_CALIBRATION_DOCS]
+        depth = min(self.n_labels_, _CALIBRATION_DEPTH)
+        ids, scores = self._rank_docs(examples.docs, depth, held_out)
+        self.calibration_ = fit_calibration(Y[held_out], ids, scores)
 
     def _rank_checked(self, X, k):
         with default_modes():
@@ -507,7 +483,7 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
             return self._rank_docs(docs, k, np.arange(len(docs)))
 
     def _rank_docs(self, docs, k, rows):
-        device, precision = self._device_and_precision()
+        device, precision = self._choose_device_and_precision()
         with _moving:  # the first weight is there before the last one
             now = next(self.network_.parameters()).device
             if now != torch.empty(0, device=device).device:  # to ask all takes longer
@@ -527,88 +503,18 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
                 "The network's scores are not finite: its weights, or the values of X, "
                 f'are too large for precision={self.precision!r}. Try "fp32".'
             )
-        return minus_one(ids, self.n_labels_), scores
+        return pad_with_minus_one(ids, self.n_labels_), scores
 
     def _log_odds(self, scores):
-        slope, offset = self.calibration_
-        return slope * scores.astype(np.float64) + offset
+        return calibrate(scores.astype(np.float64), self.calibration_)
 
     def _probabilities(self, scores):
-        if self._y_kind == "single":
-            return inside(np.exp(scores.astype(np.float64)))
-        return inside(expit(self._log_odds(scores)))
-
-
-def _hold_out(Y, fraction, rng):
-    """Rows to hold out of training, such that every label keeps a document.
-
-    In a random order of the documents, the last one of a label is never held out.
-    """
-    rows = rng.permutation(np.flatnonzero(np.diff(Y.indptr)))
-    place = np.zeros(Y.shape[0], np.int64)
-    place[rows] = np.arange(len(rows))
-    place = np.repeat(place, np.diff(Y.indptr))
-    last = np.zeros(Y.shape[1], np.int64)
-    np.maximum.at(last, Y.indices, place)
-    needed = np.zeros(len(rows), bool)
-    needed[place[place == last[Y.indices]]] = True
-    return np.sort(rows[~needed][: round(fraction * len(rows))])
-
-
-def layers_read(name, n_layers, default, n_states):
-    """Check a number of last layers; None is the default, or as many as there are."""
-    if n_layers is None:
-        return min(default, n_states)
-    if n_layers > n_states:
-        raise ValueError(
-            f"{name}={n_layers}, but the encoder has {n_states} layers of states, its "
-            f"embeddings included; lower it to {n_states}, or leave it out."
+        single_label = self._y_kind == "single"
+        return probabilities_from_scores(
+            scores, self.calibration_, single_label=single_label
         )
-    return n_layers
 
 
-def _canonical(X):
-    """What makes up a CSR matrix, whatever its container and dtypes; texts as such."""
-    if not sp.issparse(X):
-        return X
-    indices, indptr = X.indices.astype(np.int64), X.indptr.astype(np.int64)
-    return X.shape, X.data.astype(np.float32), indices, indptr
-
-
-def depth_of(Y):
-    """K of the P@k that tells rankings apart: labels a document, at most 5.
-
-    P@5 of 5 labels in all, or of one a document, would not.
-    """
-    return min(5, max(1, round(Y.nnz / np.count_nonzero(np.diff(Y.indptr)))))
-
-
-def _only(Y, rows):
-    """Y with other rows than `rows` emptied."""
-    kept = np.zeros(Y.shape[0], Y.dtype)
-    kept[rows] = 1
-    Y = Y.copy()
-    Y.data = Y.data * np.repeat(kept, np.diff(Y.indptr))
-    Y.eliminate_zeros()
-    return Y
-
-
-def minus_one(ids, n_labels):
-    """Label columns padded with -1 instead of n_labels."""
+def pad_with_minus_one(ids, n_labels):
+    """Label columns padded with -1 in the place of n_labels."""
     return np.where(ids == n_labels, -1, ids)
-
-
-def _platt(Y, ids, scores):
-    """Slope and offset of the log-odds that a ranked label is right."""
-    real = ids >= 0
-    rows = np.broadcast_to(np.arange(len(ids))[:, None], ids.shape)
-    hits = np.asarray(Y[rows[real], ids[real]]).ravel() > 0
-    if hits.all() or not hits.any():
-        odds = np.log1p(len(hits))
-        return 1.0, float((odds if hits.all() else -odds) - scores[real].mean())
-    model = LogisticRegression(C=1.0).fit(scores[real][:, None], hits)
-    slope, offset = float(model.coef_[0, 0]), float(model.intercept_[0])
-    # A held-out part too small to tell must not turn the ranking round.
-    if slope <= 0:
-        return 1.0, float(logit(hits.mean()) - scores[real].mean())
-    return slope, offset

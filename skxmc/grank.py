@@ -11,8 +11,10 @@ from ._clustering import (
     principal_part,
     random_vectors,
 )
+from ._pretrained import PretrainedEncoderMixin
 from ._validation import check_choice, check_label_texts, check_number
 from ._words import WORD
+from .nn.examples import Examples
 from .nn.heads import (
     LabelScores,
 )
@@ -20,7 +22,7 @@ from .nn.networks.grank import GRankNetwork
 from .nn.shortlist import LabelClusters
 
 
-class GRankClassifier(ClusteringXMCClassifier):
+class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
     """X-GRank: retrieve label clusters, rank their labels, both by group-wise loss.
 
     A transformer reads a document. A retriever scores clusters of labels from the
@@ -302,7 +304,7 @@ class GRankClassifier(ClusteringXMCClassifier):
         self.random_state = random_state
         self.verbose = verbose
 
-    _network = GRankNetwork
+    _network_class = GRankNetwork
 
     def _check_parameters(self):
         super()._check_parameters()
@@ -311,7 +313,8 @@ class GRankClassifier(ClusteringXMCClassifier):
         check_choice("lambda_schedule", self.lambda_schedule, ("epoch", "step"))
         check_choice("combine", self.combine, ("ranker", "product", "sum"))
 
-    def _build(self, encoder, docs, X, Y, rng):
+    def _build(self, X, Y, rows, rng):
+        encoder, docs = self._make_encoder(X)
         readings = self._prepare_labels(encoder, docs, X, Y, rng)
         all_labels = self._ranks_all()
         clusters = None if all_labels else LabelClusters(self.label_groups_)
@@ -328,7 +331,7 @@ class GRankClassifier(ClusteringXMCClassifier):
                 cluster_start = group_means(vectors, self.label_groups_)
             vectors = (vectors,)
         ranker = (LabelScores if all_labels else self._candidate_scores)(*vectors)
-        return GRankNetwork(
+        network = GRankNetwork(
             encoder,
             ranker,
             clusters=clusters,
@@ -342,6 +345,7 @@ class GRankClassifier(ClusteringXMCClassifier):
             lambda_schedule=self.lambda_schedule,
             combine=self.combine,
         )
+        return network, Examples(docs, Y, rows)
 
     def _paper_labels(self, dim):
         """Identity embeddings and, with label texts, word embeddings (Sec. III-E)."""

@@ -6,9 +6,10 @@ import warnings
 import numpy as np
 
 from ._clustering import RecallingXMCClassifier
+from ._pretrained import DEFAULT_N_LAYERS, PretrainedEncoderMixin, count_layers
 from ._validation import check_choice, check_number
-from .base import N_LAYERS, layers_read
-from .nn.label_names import LabelNames, NamedTokens, special_tokens
+from .nn.examples import Examples
+from .nn.label_names import NamedExamples, special_tokens
 from .nn.networks.gudn import (
     ExtractedVectors,
     GUDNNetwork,
@@ -20,7 +21,7 @@ from .nn.state import flag
 from .nn.text import tokenize
 
 
-class GUDNClassifier(RecallingXMCClassifier):
+class GUDNClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
     """GUDN: label names guide the encoder in training [1]_.
 
     The encoder reads a document, and the names of the document's labels. Both are to
@@ -158,7 +159,7 @@ class GUDNClassifier(RecallingXMCClassifier):
     [[0], [1], [2]]
     """
 
-    _saves_memory = RecallingXMCClassifier._saves_memory.replace(
+    _memory_advice = RecallingXMCClassifier._memory_advice.replace(
         "batch_size or max_length", "batch_size, max_length or label_length"
     )
 
@@ -261,7 +262,7 @@ class GUDNClassifier(RecallingXMCClassifier):
         self.random_state = random_state
         self.verbose = verbose
 
-    _network = GUDNNetwork
+    _network_class = GUDNNetwork
 
     def expected_state(self):
         """Checks of what `fit` sets (see `skxmc.nn.state`)."""
@@ -343,22 +344,22 @@ class GUDNClassifier(RecallingXMCClassifier):
     def _start(self):
         return "random" if self.variant == "paper" else super()._start()
 
-    def _layers_read(self, n_states):
-        n_layers = super()._layers_read(n_states)
+    def _count_layers(self, n_states):
+        n_layers = super()._count_layers(n_states)
         if not self._reads_names:
             return n_layers
         given, (_, default) = self.label_layers, self._layers_wanted()
-        return max(n_layers, layers_read("label_layers", given, default, n_states))
+        return max(n_layers, count_layers("label_layers", given, default, n_states))
 
     def _layers_wanted(self):
         """Layers of the text and of its label names, where the encoder has as many."""
-        n_layers = self.n_layers or N_LAYERS
+        n_layers = self.n_layers or DEFAULT_N_LAYERS
         return n_layers, self.label_layers or n_layers + 2 * (self.variant == "paper")
 
     def _names_length(self):
         return self.label_length or self.max_length_
 
-    def _encoder_of(self, model):
+    def _encoder_options(self, model):
         length = self._names_length()
         if self._reads_names:
             self._check_length("label_length", length, model)
@@ -369,19 +370,10 @@ class GUDNClassifier(RecallingXMCClassifier):
                 f"{given}={length} has no room for names beside the {n_special} "
                 f"special tokens of the tokenizer; use at least {n_special + 1}."
             )
-        pooler = getattr(model, "pooler", None)
-        encoder = super()._encoder_of(model)
-        if self._guides() and self.variant == "code":
-            encoder.pooler = pooler  # in training, at the encoder's rate
-        return encoder
+        return {"with_pooler": self._guides() and self.variant == "code"}
 
-    def _read(self, X):
-        docs = super()._read(X)
-        if self.tokenizer_ is None:
-            return docs
-        return NamedTokens(docs.ids, docs.offsets, docs.pad_id)
-
-    def _build(self, encoder, docs, X, Y, rng):
+    def _build(self, X, Y, rows, rng):
+        encoder, docs = self._make_encoder(X)
         readings = self._prepare_labels(encoder, docs, X, Y, rng)
         read, guide, label_encoder = None, None, None
         hidden_size = encoder.hidden_size
@@ -394,8 +386,10 @@ class GUDNClassifier(RecallingXMCClassifier):
                 activation=self.classifier_activation,
             )
         parts = self._recall_and_rank(encoder, readings, read)
+        examples = Examples(docs, Y, rows)
         if self._guides():
-            guide = SharedGuide(hidden_size, getattr(encoder, "pooler", None))
+            pooler = encoder.pooler if self._texts else None
+            guide = SharedGuide(hidden_size, pooler)
             if self.variant == "paper":
                 guide = SeparateGuide(
                     min(label_layers * hidden_size, encoder.width),
@@ -404,10 +398,10 @@ class GUDNClassifier(RecallingXMCClassifier):
                     dropout=self.dropout,
                 )
             if self._reads_names:
-                docs.names = self._sequences(Y, rng)
+                examples = self._make_named_examples(docs, Y, rows, rng)
             else:
                 label_encoder = MultiHotEncoder(self.n_labels_, encoder)
-        return GUDNNetwork(
+        network = GUDNNetwork(
             encoder,
             guide=guide,
             label_encoder=label_encoder,
@@ -415,14 +409,15 @@ class GUDNClassifier(RecallingXMCClassifier):
             link_weight=self.link_weight,
             feature_reduction=self.feature_reduction,
             stop_gradient_labels=self.stop_gradient_labels,
-            label_length=self._reads_names and self._names_length(),
+            label_length=self._names_length() if self._reads_names else 0,
             **parts,
         )
+        return network, examples
 
     def _label_names(self):
         return [name.replace("_", " ") for name in super()._label_names()]
 
-    def _sequences(self, Y, rng):
+    def _make_named_examples(self, docs, Y, rows, rng):
         # With a blank, as names stand between others.
         names = [f" {name.strip()}".rstrip() for name in self._label_names()]
         length = self._names_length()
@@ -433,18 +428,16 @@ class GUDNClassifier(RecallingXMCClassifier):
                 f"which is {names[0].strip()!r}. Give names of its language, or say "
                 'label_branch="multi-hot".'
             )
-        return LabelNames(
-            tokens,
+        return NamedExamples(
+            docs,
             Y,
+            rows,
+            tokens,
             length=length,
             special=special_tokens(self.tokenizer_),
             reinforcement=self.label_reinforcement,
             rng=np.random.default_rng(rng.integers(2**31)),
         )
 
-    def _finish(self, docs, Y, rows, held_out, rng):
-        self.network_.guide = self.network_.label_encoder = None
-        self.network_.encoder.pooler = None
-        if self.tokenizer_ is not None:
-            docs.names = None
-        super()._finish(docs, Y, rows, held_out, rng)
+    def _finish_training(self, examples, Y, held_out):
+        self.network_.drop_guide()

@@ -9,6 +9,7 @@ import torch
 from sklearn import config_context
 
 from ._clustering import random_vectors
+from ._hold_out import typical_depth
 from ._token_vectors import (
     check_words,
     fit_words,
@@ -18,11 +19,12 @@ from ._token_vectors import (
     with_both_signs,
 )
 from ._validation import check_choice, check_label_texts, check_number
-from .base import BaseXMCClassifier, depth_of, minus_one
+from .base import BaseXMCClassifier, pad_with_minus_one
 from .metrics import precision_at_k
 from .nn.heads import LabelScores
-from .nn.label_cycle import Cycle, LabelEncoder, ShortlistedFeatures
-from .nn.networks.lightdxml import LightDXMLNetwork, SparseEncoder, mixed
+from .nn.label_cycle import LabelEncoder, ShortlistedExamples
+from .nn.networks.lightdxml import LightDXMLNetwork, SparseEncoder, mix_logarithms
+from .nn.prediction import map_batches
 from .nn.search import NearestVectors, has_hnswlib
 from .nn.shortlist import best_labels
 from .nn.state import (
@@ -30,7 +32,6 @@ from .nn.state import (
     number,
 )
 from .nn.text import Features
-from .nn.training import in_batches
 
 # Labels up to which the shortlist of a single document comes from exact search.
 _EXACT_ALONE = 20_000
@@ -279,29 +280,27 @@ class LightDXMLClassifier(BaseXMCClassifier):
         self.random_state = random_state
         self.verbose = verbose
 
-    _saves_memory = (
+    _memory_advice = (
         "Lower batch_size or n_shortlist (the step), or label_dim or max_features (the "
         "weights)."
     )
 
-    _network = LightDXMLNetwork
+    _network_class = LightDXMLNetwork
 
     def expected_state(self):
         """Checks of what `fit` sets (see `skxmc.nn.state`)."""
-        expected = super().expected_state() | {
+        return super().expected_state() | {
             "vectorizer_": check_words if self._texts else nothing,
             "beta_": number(0, 1),
         }
-        del expected["tokenizer_"]
-        return expected
 
-    def _n_features(self):
+    def _count_features(self):
         if not self._texts:
             return self.n_features_in_
         return len(self.vectorizer_.vocabulary_)
 
     def _check_parameters(self):
-        self._check_training_parameters()
+        super()._check_parameters()
         whole, real = numbers.Integral, numbers.Real
         for name in ("n_shortlist", "predict_shortlist", "label_epochs"):
             check_number(name, getattr(self, name), whole, 1)
@@ -339,6 +338,12 @@ class LightDXMLClassifier(BaseXMCClassifier):
         ):
             if value and not self._texts:
                 raise ValueError(f"{name} needs texts, and X is a feature matrix.")
+        if self.label_texts is not None:
+            check_label_texts(self.label_texts, self.n_labels_)
+        return X, Y
+
+    def _add_documents(self, X, Y):
+        """Add each label's text as a document with that label."""
         if self.label_texts is None:
             return X, Y
         texts = check_label_texts(self.label_texts, self.n_labels_)
@@ -349,10 +354,8 @@ class LightDXMLClassifier(BaseXMCClassifier):
         )
         return [*X, *(texts[j] for j in labels)], sp.vstack([Y, own], format="csr")
 
-    def _hold_out(self, Y, rng):
-        return super()._hold_out(Y[: self.n_docs_], rng)  # no label's own text
-
-    def _read_first(self, X):
+    def _make_encoder(self, X):
+        """Make the encoder of documents, and read X as it wants it."""
         self.vectorizer_ = None
         if self._texts:
             self.vectorizer_, X = fit_words(
@@ -362,7 +365,7 @@ class LightDXMLClassifier(BaseXMCClassifier):
                 max_features=self.max_features,
             )
         vectors = self._first_vectors(X)
-        return SparseEncoder(vectors, dropout=self.dropout), ShortlistedFeatures(X)
+        return SparseEncoder(vectors, dropout=self.dropout), Features(X)
 
     def _first_vectors(self, X):
         """Vectors of the features, which documents start as sums of."""
@@ -392,14 +395,18 @@ class LightDXMLClassifier(BaseXMCClassifier):
                 X = self.vectorizer_.transform(X)
         return Features(X)
 
-    def _encoder_rate(self, docs):
-        if self.learning_rate != "auto":
-            return self.learning_rate
-        total = float(abs(docs.X).sum(dtype=np.float64))
-        mean = total / max(1, np.count_nonzero(docs.lengths))
-        return _REACH / (mean or 1.0)
+    def _training_options(self, examples):
+        # The released code trains these vectors by torch's SparseAdam, where they rest.
+        options = {"learning_rate": self.learning_rate, "rows_rest": True}
+        if self.learning_rate == "auto":
+            docs = examples.docs
+            total = float(abs(docs.X).sum(dtype=np.float64))
+            mean = total / max(1, np.count_nonzero(docs.lengths))
+            options["learning_rate"] = _REACH / (mean or 1.0)
+        return options
 
-    def _build(self, encoder, docs, X, Y, rng):
+    def _build(self, X, Y, rows, rng):
+        encoder, docs = self._make_encoder(X)
         dim = encoder.hidden_size
         n_labels = self.n_labels_
         counts = np.bincount(Y.indices, minlength=n_labels)
@@ -409,7 +416,7 @@ class LightDXMLClassifier(BaseXMCClassifier):
         vectors[:, -1] = 0
         ranker = LabelScores(vectors, row_wise=True)
         seed = int(rng.integers(2**31))
-        device, precision = self._device_and_precision()
+        device, precision = self._choose_device_and_precision()
         network = LightDXMLNetwork(
             encoder,
             LabelEncoder(
@@ -427,9 +434,11 @@ class LightDXMLClassifier(BaseXMCClassifier):
             seed=seed,
             single_label=self._y_kind == "single",
         )
-        network.cycle = Cycle(
+        examples = ShortlistedExamples(
             docs,
             Y,
+            rows,
+            network,
             every=self.refresh_every,
             label_init=self.label_init,
             rng=rng,
@@ -448,7 +457,7 @@ class LightDXMLClassifier(BaseXMCClassifier):
                 verbose=self.verbose,
             ),
         )
-        return network
+        return network, examples
 
     def _searches_exactly(self, device, n_indexed):
         if self.search != "auto":
@@ -466,28 +475,22 @@ class LightDXMLClassifier(BaseXMCClassifier):
             return True
         return False
 
-    def _finish(self, docs, Y, rows, held_out, rng):
-        network, cycle = self.network_, self.network_.cycle
-        network.cycle = docs.shortlists = docs.places = None
-        network.index = None  # what is built now is for predictions
+    def _finish_training(self, examples, Y, held_out):
+        network = self.network_
+        network.index = None  # the index that is made now is for predictions
         self.beta_ = network.beta
-        try:
-            if cycle.ends_with_a_turn(len(self.history_), self.max_epochs):
-                cycle.new_label_vectors(network)
-            if len(network.indexed):
-                network.searched()
-            if self.beta == "auto" and len(held_out):
-                self.beta_ = network.beta = self._best_beta(docs, Y, held_out)
-        except KeyboardInterrupt:  # what there is can be used
-            super()._finish(docs, Y, rows, held_out, rng)
-            raise
-        super()._finish(docs, Y, rows, held_out, rng)
+        if examples.ends_with_a_turn(len(self.history_), self.max_epochs):
+            examples.renew_label_vectors()
+        if len(network.indexed):
+            network.search_index()
+        if self.beta == "auto" and len(held_out):
+            self.beta_ = network.beta = self._best_beta(examples.docs, Y, held_out)
 
     def _best_beta(self, docs, Y, held_out):
         """Of a grid, by P@k on the held-out part; of equal ones the largest."""
-        device, precision = self._device_and_precision()
+        device, precision = self._choose_device_and_precision()
         network = self.network_
-        found, logits, cosines = in_batches(
+        found, logits, cosines = map_batches(
             network,
             network.classify,
             docs,
@@ -495,12 +498,11 @@ class LightDXMLClassifier(BaseXMCClassifier):
             batch_size=self.batch_size,
             device=device,
             precision=precision,
-            verbose=0,
         )
-        k, scores = depth_of(Y), {}
+        k, scores = typical_depth(Y), {}
         for beta in np.linspace(0, 1, 11).round(1).tolist():
-            mixture = mixed(logits, cosines, beta, self.shortlist_temperature)
+            mixture = mix_logarithms(logits, cosines, beta, self.shortlist_temperature)
             ids, _ = best_labels(mixture, k, self.n_labels_, found)
-            ids = minus_one(ids.numpy(), self.n_labels_)
+            ids = pad_with_minus_one(ids.numpy(), self.n_labels_)
             scores[beta] = precision_at_k(Y[held_out], ids, k)
         return max(scores, key=lambda beta: (scores[beta], beta))

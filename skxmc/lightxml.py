@@ -3,11 +3,13 @@
 import numbers
 
 from ._clustering import RecallingXMCClassifier
+from ._pretrained import PretrainedEncoderMixin
 from ._validation import check_choice, check_number
+from .nn.examples import Examples
 from .nn.networks.lightxml import LightXMLNetwork
 
 
-class LightXMLClassifier(RecallingXMCClassifier):
+class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
     """LightXML: recall label clusters, rank the labels in them [1]_.
 
     A transformer reads a document. A recall head scores clusters of labels; the
@@ -241,7 +243,7 @@ class LightXMLClassifier(RecallingXMCClassifier):
         self.random_state = random_state
         self.verbose = verbose
 
-    _network = LightXMLNetwork
+    _network_class = LightXMLNetwork
 
     def _check_parameters(self):
         super()._check_parameters()
@@ -260,12 +262,14 @@ class LightXMLClassifier(RecallingXMCClassifier):
             )
         return X, Y
 
-    def _build(self, encoder, docs, X, Y, rng):
+    def _build(self, X, Y, rows, rng):
+        encoder, docs = self._make_encoder(X)
         readings = self._prepare_labels(encoder, docs, X, Y, rng)
-        return LightXMLNetwork(
+        network = LightXMLNetwork(
             encoder,
             **self._recall_and_rank(encoder, readings),
             negatives=self.negatives,
             bottleneck_activation=self.bottleneck_activation,
             dropout_until=self.dropout_until,
         )
+        return network, Examples(docs, Y, rows)

@@ -11,6 +11,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
+from ._calibration import calibrate
 from ._validation import check_number
 from .nn.encoders import TransformerEncoder
 from .nn.process import alone
@@ -37,8 +38,7 @@ class _Predictions(nn.Module):
         if self.single_label:
             probabilities = scores.exp()
         else:
-            slope, offset = self.calibration
-            probabilities = (slope * scores + offset).sigmoid()
+            probabilities = calibrate(scores, self.calibration).sigmoid()
         padding = ids == self.n_labels
         return ids.masked_fill(padding, -1), probabilities.masked_fill(padding, 0)
 

@@ -28,6 +28,7 @@ from ._token_vectors import (
 from ._validation import check_choice, check_number
 from ._words import word_reader
 from .cluster import BalancedKMeans
+from .nn.examples import Examples
 from .nn.labels import label_centroids
 from .nn.networks.treaderxml import (
     READINGS,
@@ -36,6 +37,7 @@ from .nn.networks.treaderxml import (
     TReaderEncoder,
     TReaderXMLNetwork,
 )
+from .nn.prediction import map_batches
 from .nn.search import has_hnswlib
 from .nn.state import (
     array,
@@ -43,7 +45,6 @@ from .nn.state import (
     part,
 )
 from .nn.text import padded_features
-from .nn.training import in_batches
 
 # Documents that tell the mean and the spread of what the bottleneck gets.
 _N_READ = 2000
@@ -206,10 +207,7 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
     (200, 5)
     """
 
-    # The bases read these, which are nothing to choose here.
-    n_layers, encoder_dropout = 1, None
-
-    _saves_memory = (
+    _memory_advice = (
         "Lower batch_size or max_length (the step), word_dim or max_features (the "
         "weights), or rank fewer labels a step: max_leaf_size=100, and a smaller "
         'n_shortlist. label_precision="bf16" halves what clustered labels take.'
@@ -330,13 +328,12 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
         self.random_state = random_state
         self.verbose = verbose
 
-    _network = TReaderXMLNetwork
+    _network_class = TReaderXMLNetwork
 
     def expected_state(self):
         """Checks of what `fit` sets (see `skxmc.nn.state`)."""
-        n_words = self._n_features()
+        n_words = self._count_features()
         expected = super().expected_state() | {
-            "tokenizer_": nothing,
             "vectorizer_": check_words if self._texts else nothing,
             "_neighbor_vectors": array(n_words, None, kinds="f"),
             "teacher_": nothing,
@@ -350,7 +347,7 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
             )
         return expected
 
-    def _n_features(self):
+    def _count_features(self):
         if not self._texts:
             return self.n_features_in_
         return len(self.vectorizer_.vocabulary_)
@@ -392,14 +389,8 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
                 'output_activation="softmax" is over all labels, and labels are ranked '
                 "by clusters: set max_leaf_size=1, or leave it out."
             )
-        self._parents, self._parent_names = None, []
         if self._has_parents():
-            self._parents, self._parent_names = check_label_parents(
-                self.label_parents,
-                self.parent_texts,
-                Y.shape[1],
-                None if self.label_texts is None else self._label_names(),
-            )
+            self._find_parents()
         elif self.parent_texts is not None:
             raise ValueError("parent_texts are given, but not the label_parents.")
         if self.strict_algorithm1 and self.use_teacher and self.label_parents is None:
@@ -422,6 +413,15 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
     def _check_what_is_read(self, reads):
         """Documents can be read, whatever X is."""
 
+    def _find_parents(self):
+        """Parents of labels as a matrix, and the names of those that are no labels."""
+        if not self._has_parents():
+            return None, []
+        names = None if self.label_texts is None else self._label_names()
+        return check_label_parents(
+            self.label_parents, self.parent_texts, self.n_labels_, names
+        )
+
     def _has_parents(self):
         if self.label_parents is None:
             return False
@@ -436,13 +436,14 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
                 f"{word_dim}: change one of them."
             )
 
-    def _read_first(self, X):
-        self.vectorizer_ = self.tokenizer_ = None
+    def _make_encoder(self, X, parent_names):
+        """Make the encoder, and read X as it wants it, without a teacher yet."""
+        self.vectorizer_ = None
         features = X
         if self._texts:
             names = [] if self.label_texts is None else self._label_names()
             self.vectorizer_, features = fit_words(
-                [*X, *names, *self._parent_names],
+                [*X, *names, *parent_names],
                 min_df=self.min_df,
                 max_features=self.max_features,
             )
@@ -465,7 +466,7 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
             pooling=self.pooling,
             trains_vectors=self.train_vectors,
         )
-        return encoder, self._sequences(X)
+        return encoder, self._read_alone(X)
 
     def _first_vectors(self, X):
         n_words, dim = X.shape[1], self.word_dim or 300
@@ -491,8 +492,8 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
         size = vectors[lengths[:, 0] > 0].square().mean().sqrt().nan_to_num(1.0)
         return torch.where(lengths > 0, vectors, size * torch.randn_like(vectors))
 
-    def _sequences(self, X):
-        """Words of documents, and the vectors that neighbours are found by."""
+    def _read_alone(self, X):
+        """Read words of documents, and the vectors that neighbours are found by."""
         if not self._texts:
             X = sp.csr_matrix(X, copy=True)
             X.sum_duplicates()
@@ -519,30 +520,32 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
         return sp.csr_matrix((ones, columns, indptr), (len(rows), len(known)))
 
     def _read(self, X):
-        docs = self._sequences(X)
-        if self.teacher_ is not None:
-            docs.teacher = self.teacher_
-            docs.nodes = self.teacher_.teach(docs.vectors)
-        return docs
+        docs = self._read_alone(X)
+        if self.teacher_ is None:
+            return docs
+        nodes = self.teacher_.teach(docs.vectors)
+        return TaughtDocuments(docs.X, docs.vectors, self.teacher_, nodes)
 
-    def _build(self, encoder, docs, X, Y, rng):
+    def _build(self, X, Y, rows, rng):
+        parents, parent_names = self._find_parents()
+        encoder, docs = self._make_encoder(X, parent_names)
         self.teacher_ = None
         if self.use_teacher:
-            self._employ_teacher(docs, X, Y, rng)
-        del self._parents, self._parent_names
+            docs = self._employ_teacher(docs, X, Y, parents, parent_names, rng)
         if self.label_init == "documents":
             self._standardize(encoder, docs, rng)
         readings = self._prepare_labels(encoder, docs, X, Y, rng)
         read = SameVectors(encoder.hidden_size) if readings is None else None
-        return TReaderXMLNetwork(
+        network = TReaderXMLNetwork(
             encoder,
             output_activation=self.output_activation,
             **self._recall_and_rank(encoder, readings, read),
         )
+        return network, Examples(docs, Y, rows)
 
     def _standardize(self, encoder, docs, rng):
-        device, precision = self._device_and_precision()
-        (pooled,) = in_batches(
+        device, precision = self._choose_device_and_precision()
+        (pooled,) = map_batches(
             encoder.to(device),
             lambda batch: (encoder.pooled(batch),),
             docs,
@@ -550,19 +553,18 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
             batch_size=self.batch_size,
             device=device,
             precision=precision,
-            verbose=0,
         )
         encoder.cpu().standardize(pooled.float())
 
-    def _employ_teacher(self, docs, X, Y, rng):
-        """Set ``teacher_``, and what it knows about each document."""
+    def _employ_teacher(self, docs, X, Y, parents, parent_names, rng):
+        """Set ``teacher_``, and return the documents with what it knows about them."""
         features = X if self.vectorizer_ is None else self.vectorizer_.transform(X)
         centroids = label_centroids(features, Y)
-        parents, descriptions = self._described(centroids, rng)
+        parents, descriptions = self._describe(centroids, parents, parent_names, rng)
         taught = np.flatnonzero(np.diff(Y.indptr))
         others = np.setdiff1d(np.arange(len(docs)), taught)
         groups = repeated(docs.X)
-        docs.teacher = self.teacher_ = Teacher(
+        self.teacher_ = Teacher(
             docs.vectors[taught],
             groups[taught],
             Y[taught],
@@ -578,20 +580,20 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
         if len(others):
             parts.append(self.teacher_.teach(docs.vectors[others]))
         back = np.argsort(np.append(taught, others))
-        docs.nodes = sp.vstack(parts, format="csr")[back]
+        nodes = sp.vstack(parts, format="csr")[back]
+        return TaughtDocuments(docs.X, docs.vectors, self.teacher_, nodes)
 
-    def _described(self, centroids, rng):
+    def _describe(self, centroids, parents, parent_names, rng):
         """Parents of labels, and the words that describe labels and parents."""
         length, n_labels = self.label_length, self.n_labels_
         names = None if self.label_texts is None else self._label_names()
         descriptions = [self._words_or_terms(names, centroids)]
         if self.label_parents is None:
             parents = sp.csr_matrix((n_labels, n_labels), dtype=np.float32)
-        elif self._has_parents():
-            parents, names = self._parents, self._parent_names
-            if names:
+        elif parents is not None:
+            if parent_names:
                 centroids = (parents[:, n_labels:].T @ centroids).tocsr()
-                descriptions.append(self._words_or_terms(names, centroids))
+                descriptions.append(self._words_or_terms(parent_names, centroids))
         else:
             model = BalancedKMeans(
                 _PSEUDO_PARENT_SIZE,

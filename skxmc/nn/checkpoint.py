@@ -10,7 +10,7 @@ from .locks import is_at, left_behind, try_lock
 
 # Of the states of `Run` and its parts: another number where an older state would be
 # taken for what it is not.
-STATE_FORMAT = 2
+STATE_FORMAT = 3
 # Seconds between two checkpoints inside an epoch; each epoch ends with one.
 _EVERY = 600.0
 _PART = ".part"
@@ -96,13 +96,12 @@ class Run:
 
     Parameters
     ----------
-    network : Module
-    docs : Tokens or Features
-        May have a ``state()``, and ``restore(state)``, of what it carries in training.
+    network : Network
     rng : numpy Generator
     history : list of dict
     parts : dict
-        Objects with ``state_dict()`` and ``load_state_dict(state)``.
+        What else a step depends on: objects with ``state_dict()`` and
+        ``load_state_dict(state)``.
     checkpoint : Checkpoint or None
         Where it starts from, and is saved.
 
@@ -118,8 +117,8 @@ class Run:
         Sum of their losses.
     """
 
-    def __init__(self, network, docs, rng, history, parts, checkpoint=None):
-        self.network, self.docs, self.rng = network, docs, rng
+    def __init__(self, network, rng, history, parts, checkpoint=None):
+        self.network, self.rng = network, rng
         self.history, self.parts = history, parts
         self.checkpoint = checkpoint
         self.epoch, self.n_done, self.batches, self.total = 1, 0, None, None
@@ -154,8 +153,6 @@ class Run:
             "torch": torch.get_rng_state(),
             "cuda": self._gpu_state(),
             "network": self.network.state_dict(),
-            "numbers": _numbers(self.network),
-            "docs": self.docs.state() if hasattr(self.docs, "state") else None,
             "parts": {name: part.state_dict() for name, part in self.parts.items()},
         }
 
@@ -171,9 +168,6 @@ class Run:
         if device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda"], device)
         self.network.load_state_dict(state["network"])
-        vars(self.network).update(state["numbers"])
-        if state["docs"] is not None:
-            self.docs.restore(state["docs"])
         for name, part in self.parts.items():
             part.load_state_dict(state["parts"][name])
 
@@ -181,12 +175,3 @@ class Run:
         """State of the generator of the GPU that is trained on, if it is one."""
         device = next(self.network.parameters()).device
         return torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-
-
-def _numbers(network):
-    """What a network counts, beside its weights."""
-    return {
-        name: float(value) if isinstance(value, float) else value  # no numpy's
-        for name, value in vars(network).items()
-        if isinstance(value, (bool, int, float))
-    }

@@ -7,6 +7,8 @@ import os
 import torch
 from threadpoolctl import ThreadpoolController
 
+from .rowwise import modules_trained_by_row
+
 PRECISIONS = ("auto", "fp64", "fp32", "bf16", "fp16")
 # Numbers in features and labels up to which "auto" is float64 on a CPU. At 500
 # documents of 18 features a fit of TReaderXML takes 20 s of a core (fp32: 12, bf16: 8),
@@ -69,9 +71,11 @@ def autocast(device, precision):
 
 
 def to_device(batch, device):
-    """Move a tensor, or a dict of tensors, without waiting for the device."""
+    """Move a tensor, or a dict or tuple of tensors, without waiting for the device."""
     if isinstance(batch, dict):
-        return {name: to_device(tensor, device) for name, tensor in batch.items()}
+        return {name: to_device(part, device) for name, part in batch.items()}
+    if isinstance(batch, tuple):
+        return tuple(to_device(part, device) for part in batch)
     if device == "cpu":
         return batch
     return batch.pin_memory().to(device, non_blocking=True)
@@ -120,7 +124,7 @@ def check_memory(
     number_bytes = 8 if precision == "fp64" else 4
     casts = precision in ("bf16", "fp16")
     weights = states = 0
-    tables = [m.table for m in network.modules() if getattr(m, "row_wise", False)]
+    tables = [module.table for module in modules_trained_by_row(network)]
     for parameter in network.parameters():
         by_row = any(parameter is table for table in tables)
         each = parameter.element_size() if by_row else number_bytes
@@ -182,7 +186,7 @@ def _read(path):
 
 
 @contextlib.contextmanager
-def names_batch_size(batch_size):
+def name_batch_size(batch_size):
     """Say which batch size to try when the device's memory runs out."""
     try:
         yield

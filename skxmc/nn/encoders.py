@@ -158,24 +158,32 @@ class TransformerEncoder(nn.Module):
         The classification token stands at the end of a text.
     dropout : float or None, default=None
         Inside the model; None leaves it as it is.
+    with_pooler : bool, default=False
+        Whether the model's pretrained pooler is kept: GUDN trains it.
 
     Attributes
     ----------
     width : int
         n_layers times the hidden size.
     hidden_size : int
+    pooler : Module or None
+        The pretrained pooler, where it is kept. No prediction uses it.
     """
 
-    pretrained = True  # trained at the encoder's learning rate
+    at_encoder_rate = True
 
-    def __init__(self, model, *, n_layers, cls_last=False, dropout=None):
+    def __init__(
+        self, model, *, n_layers, cls_last=False, dropout=None, with_pooler=False
+    ):
         super().__init__()
+        pooler = getattr(model, "pooler", None) if with_pooler else None
         self.model = _with_dropout(_without_pooler(model), dropout)
         self.dropout = dropout
         self.n_layers = n_layers
         self.cls_last = cls_last
         self.hidden_size = model.config.hidden_size
         self.width = n_layers * self.hidden_size
+        self.pooler = pooler
 
     @property
     def n_features(self):
@@ -318,6 +326,8 @@ class FeatureVectors(TrainedByRow):
     ----------
     vectors : tensor of shape (n_features, dim)
         Where they start.
+    learns : bool, default=True
+        Whether the vectors are trained.
 
     Attributes
     ----------
@@ -325,10 +335,9 @@ class FeatureVectors(TrainedByRow):
         The last row is padding.
     """
 
-    row_wise = True
-
-    def __init__(self, vectors):
+    def __init__(self, vectors, *, learns=True):
         super().__init__()
+        self.row_wise = learns
         self.table = nn.Parameter(pad(vectors, (0, 0, 0, 1)), requires_grad=False)
 
     @property
@@ -351,7 +360,7 @@ class FeatureVectors(TrainedByRow):
 
     def forward(self, batch):
         """Sum up a batch of `Features`: a tensor of shape (n_docs, dim)."""
-        self.read(batch["features"])
+        self.prepare_rows(batch["features"])
         return weighted_bag(
             batch["features"], batch["weights"], self.table, self.touched
         )
@@ -371,7 +380,7 @@ class BagEncoder(nn.Module):
     width, hidden_size : int
     """
 
-    pretrained = False
+    at_encoder_rate = False
 
     def __init__(self, n_features, hidden_size, *, dropout=0.0):
         super().__init__()

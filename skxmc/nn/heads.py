@@ -8,6 +8,7 @@ from torch.nn.functional import embedding_bag, linear, normalize, pad
 
 from .losses import at_least_float32
 from .rowwise import TrainedByRow, candidate_scores
+from .shortlist import best_labels
 from .state import (
     empty,
     flag,
@@ -116,6 +117,84 @@ def at_full_precision(head, vectors, *ids):
         return head(at_least_float32(vectors), *ids)
 
 
+class Head:
+    """What heads share: the loss over all outputs, and the best outputs.
+
+    The scores of all outputs are made in here and never leave: where there are
+    hundreds of thousands, a head may make them in parts. A subclass is a module whose
+    ``forward(docs, ids=None)`` scores outputs, and which has ``n_outputs``.
+    """
+
+    def loss(self, docs, positives, loss):
+        """Loss over all outputs.
+
+        Parameters
+        ----------
+        docs : tensor of shape (n_docs, dim)
+        positives : int64 tensor of shape (n_docs, n_positives)
+            Right outputs of each document, padded with n_outputs.
+        loss : callable
+            ``loss(scores, positives)``, such as `skxmc.nn.losses.grank_loss_all`.
+
+        Returns
+        -------
+        tensor of shape ()
+        """
+        return loss(self(docs), positives)
+
+    def top(self, docs, k, *, ids=None, adjust=None):
+        """The best outputs of each document.
+
+        Parameters
+        ----------
+        docs : tensor of shape (n_docs, dim)
+        k : int
+        ids : int64 tensor of shape (n_docs, n_candidates) or None, default=None
+            Outputs to choose from, padded with n_outputs; None is all.
+        adjust : callable or None, default=None
+            Turns scores into those that order the outputs: it adds what another head
+            says, or takes logarithms of probabilities. Padded entries are -inf, and
+            must stay so.
+
+        Returns
+        -------
+        ids : int64 tensor of shape (n_docs, k), best first, padded with n_outputs
+        scores : tensor of shape (n_docs, k), padded with -inf
+        """
+        if ids is None:
+            scores = at_full_precision(self, docs)
+        else:
+            scores = at_full_precision(self, docs, ids)
+            scores = scores.masked_fill(ids == self.n_outputs, -torch.inf)
+        scores = scores if adjust is None else adjust(scores)
+        return best_labels(scores, k, self.n_outputs, ids)
+
+
+class LinearHead(Head, nn.Linear):
+    """Scores of clusters, or of labels, as a linear map with a bias."""
+
+    @property
+    def n_outputs(self):
+        """Clusters or labels that are scored."""
+        return self.out_features
+
+    def expected_state(self):
+        """Checks of attributes (see `skxmc.nn.state`)."""
+        return {
+            "in_features": number(1, whole=True),
+            "out_features": number(1, whole=True),
+            "weight": parameter(self.out_features, self.in_features),
+            "bias": parameter(self.out_features),
+        }
+
+    @classmethod
+    def from_linear(cls, linear):
+        """The head that a folder of format 2 holds as a plain linear map."""
+        head = cls(linear.in_features, linear.out_features, device="meta")
+        head.weight, head.bias = linear.weight, linear.bias
+        return head
+
+
 def cluster_head(read, n_outputs, start=None, *, offset=0.0):
     """Linear head that scores clusters.
 
@@ -128,7 +207,7 @@ def cluster_head(read, n_outputs, start=None, *, offset=0.0):
     offset : float, default=0.0
         The bias then.
     """
-    head = nn.Linear(read.cluster_dim, n_outputs)
+    head = LinearHead(read.cluster_dim, n_outputs)
     if start is not None:
         nn.init.zeros_(head.weight)
         nn.init.constant_(head.bias, offset)
@@ -161,7 +240,7 @@ def first_offset(vectors, scale):
     return -scale * float(cosines.mean() + 3 * cosines.std())
 
 
-class LabelScores(TrainedByRow):
+class LabelScores(Head, TrainedByRow):
     """Dot products of document vectors with label vectors.
 
     A label's vector is the concatenation of an identity embedding and, where
@@ -293,6 +372,11 @@ class LabelScores(TrainedByRow):
             raise ValueError(f"{name} does not give each label a row of its own.")
 
     @property
+    def n_outputs(self):
+        """Labels that are scored."""
+        return self.n_labels
+
+    @property
     def table(self):
         """What is trained by row, where `row_wise`."""
         return self.identity
@@ -320,7 +404,7 @@ class LabelScores(TrainedByRow):
         if not self.row_wise:
             raise ValueError("candidates are scored with row_wise=True only")
         rows = ids if self.rows is None else self.rows[ids]
-        self.read(rows)
+        self.prepare_rows(rows)
         scores = candidate_scores(own, self.identity, rows, self.touched)
         return scores if self.words is None else scores + self._words(spelled, ids)
 

@@ -7,19 +7,22 @@ import torch
 from torch import nn
 from torch.nn.functional import linear, normalize, relu
 
+from .examples import Examples
 from .labels import label_means
 from .losses import (
     at_least_float32,
     log_distance_loss,
 )
+from .network import Network
+from .prediction import map_batches
 from .state import (
     absent_or,
     choice,
     flag,
     linear_map,
 )
-from .text import Features, padded_columns
-from .training import in_batches, train
+from .text import padded_columns
+from .training import train
 
 # Bytes of shortlists beyond which they lie on disk.
 _IN_MEMORY = 1 << 30
@@ -45,6 +48,8 @@ class LabelEncoder(nn.Module):
         D and D-hat of the paper.
     activation : {"relu", "none"}
     """
+
+    at_encoder_rate = False
 
     def __init__(self, dim, hidden_dim, *, activation="relu"):
         super().__init__()
@@ -78,26 +83,24 @@ class LabelEncoder(nn.Module):
         return relu(vectors) if self.activation == "relu" else vectors
 
 
-class LabelEncoderTraining(nn.Module):
-    """A label encoder and what the training loop asks of a network (Eq. 2)."""
+class LabelEncoderTraining(Network):
+    """The label encoder as the training loop takes it (Eq. 2)."""
 
     def __init__(self, label_encoder):
         super().__init__()
         self.encoder = label_encoder
-        self.encoder.pretrained = False
 
-    def start_epoch(self, epoch, n_epochs, n_steps):
-        """Nothing changes from epoch to epoch."""
-
-    def loss(self, batch, positives):
+    def forward(self, inputs, targets, progress):
         """Distance between documents and the vectors of their labels."""
         # Unlike labels[...], whose gradient two threads add up in any order.
-        labels = self.encoder(batch["means"]).index_select(0, batch["label"])
-        return log_distance_loss(batch["docs"][batch["doc"]], labels)
+        labels = self.encoder(inputs["means"]).index_select(0, targets["label"])
+        return log_distance_loss(targets["docs"][targets["doc"]], labels)
 
 
-class DocumentsAndLabels:
-    """Vectors of documents with the means of their labels, in batches.
+class LabelEncoderExamples:
+    """Means of labels, and the vectors of documents that they are to be near.
+
+    What `Examples` is for other networks.
 
     Parameters
     ----------
@@ -108,67 +111,52 @@ class DocumentsAndLabels:
 
     def __init__(self, docs, means, Y):
         self.docs, self.means, self.Y = docs, means, Y
+        self.rows = np.arange(len(docs))
         self.lengths = np.zeros(len(docs), np.int64)  # none is longer than others
 
     def batch(self, rows):
-        """Vectors of documents and labels, and the pairs of them in places."""
+        """Make the batch of some documents.
+
+        Returns
+        -------
+        inputs : dict of tensors
+            ``means`` of the labels that the documents have.
+        targets : dict of tensors
+            ``docs``, the vectors of the documents, and for each pair of a document and
+            its label the places of both: ``doc`` and ``label``.
+        """
         part = self.Y[rows]
         labels, places = np.unique(part.indices, return_inverse=True)
         owners = np.repeat(np.arange(len(rows)), np.diff(part.indptr))
-        return {
+        targets = {
             "docs": self.docs[torch.from_numpy(rows)],
-            "means": self.means[torch.from_numpy(labels)],
             "doc": torch.from_numpy(owners),
             "label": torch.from_numpy(places),
         }
+        return {"means": self.means[torch.from_numpy(labels)]}, targets
+
+    def begin_epoch(self, epoch):
+        """Nothing changes from epoch to epoch."""
+
+    def state_dict(self):
+        """Nothing is kept beside the rows of a batch."""
+        return {}
 
 
-class ShortlistedFeatures(Features):
-    """Features whose batches carry the shortlists of the documents.
+class ShortlistedExamples(Examples):
+    """Examples whose batches hold the labels nearest to their documents.
 
-    Attributes
-    ----------
-    shortlists : int32 array of shape (n_rows, n_shortlist)
-        Label columns padded with n_labels.
-    places : int64 ndarray of shape (n_docs,)
-        Row of each document in it.
-    """
-
-    shortlists = places = None
-
-    def batch(self, rows):
-        """Features of documents, and their ``shortlist`` as int64."""
-        batch = super().batch(rows)
-        if self.shortlists is not None:
-            ids = self.shortlists[self.places[rows]].astype(np.int64)
-            batch["shortlist"] = torch.from_numpy(ids)
-        return batch
-
-    def state(self):
-        """Shortlists and their places, to go on from."""
-        if self.shortlists is None:
-            return None
-        return {
-            "shortlists": torch.from_numpy(np.asarray(self.shortlists)),
-            "places": torch.from_numpy(self.places),
-        }
-
-    def restore(self, state):
-        """Go on from a state."""
-        self.shortlists = state["shortlists"].numpy()
-        self.places = state["places"].numpy()
-
-
-class Cycle:
-    """What goes round in training: label vectors, their index, the shortlists.
+    These shortlists, and the label vectors that they are found by, are made anew now
+    and then: the cycle of Algorithm 1.
 
     Parameters
     ----------
-    docs : ShortlistedFeatures
-    Y : csr matrix of shape (n_docs, n_labels)
-        Its rows with labels are the training documents.
+    docs, Y, rows
+        As in `Examples`.
+    network : LightDXMLNetwork
+        Whose documents' vectors the labels' vectors are made from.
     every : int or None
-        Epochs between two turns; None is one turn, before the first epoch.
+        Epochs between two turns of the cycle; None is one turn, before the first epoch.
     label_init : {"documents", "random"}
         Whether the classifier starts at the first label vectors.
     rng : numpy Generator
@@ -178,50 +166,89 @@ class Cycle:
         How to train the label encoder: arguments of `train`.
     options : dict
         device, precision, verbose.
+
+    Attributes
+    ----------
+    shortlists : int32 array of shape (n_rows, n_shortlist) or None
+        Label columns padded with n_labels; None before the first turn.
     """
 
     def __init__(
-        self, docs, Y, *, every, label_init, rng, batch_size, label_options, options
+        self,
+        docs,
+        Y,
+        rows,
+        network,
+        *,
+        every,
+        label_init,
+        rng,
+        batch_size,
+        label_options,
+        options,
     ):
-        self.docs, self.Y = docs, Y
+        super().__init__(docs, Y, rows)
+        self.network = network
         self.label_init = label_init
-        self.rows = np.flatnonzero(np.diff(Y.indptr))
         self.every = every
         self.rng = rng
         self.batch_size = batch_size
         self.label_options = label_options
         self.options = options
+        self.shortlists = None
+        # Where the shortlist of each document stands.
+        self.places = np.full(len(docs), -1)
+        self.places[rows] = np.arange(len(rows))
 
-    def start_epoch(self, network, epoch):
-        """Turn before epoch 1, 1 + every, 1 + 2 * every ..."""
+    def batch(self, rows):
+        """Make the batch of some documents: the targets hold their ``shortlist``."""
+        inputs, targets = super().batch(rows)
+        ids = self.shortlists[self.places[rows]].astype(np.int64)
+        return inputs, targets | {"shortlist": torch.from_numpy(ids)}
+
+    def begin_epoch(self, epoch):
+        """Turn the cycle before epochs 1, 1 + every, 1 + 2 * every and so on."""
         if epoch == 1 or (self.every and (epoch - 1) % self.every == 0):
-            vectors = self.new_label_vectors(network)
+            vectors = self.renew_label_vectors()
             if epoch == 1 and self.label_init == "documents":
                 length = float(vectors.norm(dim=1).mean())
-                network.start_classifier(_SCALE, length)
-            self.shortlist(network, vectors)
+                self.network.start_classifier(_SCALE, length)
+            self._renew_shortlists(vectors)
+
+    def state_dict(self):
+        """The shortlists of now."""
+        if self.shortlists is None:
+            return {}
+        return {"shortlists": torch.from_numpy(np.asarray(self.shortlists))}
+
+    def load_state_dict(self, state):
+        """Go on from a state."""
+        if state:
+            self.shortlists = state["shortlists"].numpy()
+            if len(self.network.indexed):
+                self.network.search_index(in_batches=True)
 
     def ends_with_a_turn(self, n_done, n_epochs):
-        """Whether a last turn, for the predictions, follows the epochs."""
+        """Whether one more turn follows the epochs, for the predictions."""
         return bool(self.every) and n_done == n_epochs and n_epochs % self.every == 0
 
-    def new_label_vectors(self, network):
+    def renew_label_vectors(self):
         """Train the label encoder on the documents' vectors of now (step 2).
 
         Returns
         -------
-        float32 tensor of shape (n_rows, dim): those vectors
+        float32 tensor of shape (n_rows, dim)
+            The vectors of the documents.
         """
-        vectors = self._document_vectors(network)
+        network = self.network
+        vectors = self._encode_documents()
         labels = torch.cat([network.frequent, network.indexed]).cpu().numpy()
         Y = self.Y[self.rows][:, labels].tocsr()
         means = torch.from_numpy(label_means(vectors.numpy(), Y)).to(vectors.dtype)
         device = network.label_vectors.device
         train(
             LabelEncoderTraining(network.label_encoder),
-            DocumentsAndLabels(vectors, means, Y),
-            Y,
-            rows=np.arange(len(vectors)),
+            LabelEncoderExamples(vectors, means, Y),
             rng=self.rng,
             history=[],
             title="label encoder",
@@ -242,29 +269,29 @@ class Cycle:
         network.n_turns += 1
         return vectors
 
-    def shortlist(self, network, vectors):
-        """Store the labels nearest to each training document (step 3)."""
-        n_labels, n_indexed = network.ranker.n_labels, len(network.indexed)
+    def _renew_shortlists(self, vectors):
+        """Find the labels nearest to each training document (step 3)."""
+        network = self.network
+        n_labels, n_indexed = network.n_labels, len(network.indexed)
         width = min(network.n_shortlist, n_indexed)
-        lists = _table((len(self.rows), width))
-        places = np.full(len(self.docs), -1)
-        places[self.rows] = np.arange(len(self.rows))
-        self.docs.shortlists, self.docs.places = lists, places
+        self.shortlists = _make_table((len(self.rows), width))
         if not width:  # all labels are frequent
             return
-        index = network.searched(in_batches=True)
+        index = network.search_index(in_batches=True)
         device = network.label_vectors.device
         for start in range(0, len(vectors), _DOCS_AT_ONCE):
             part = slice(start, start + _DOCS_AT_ONCE)
             found, _ = index.search(vectors[part].to(device), width)
             ids = network.indexed[found]
             positives = padded_columns(self.Y, self.rows[part]).to(device)
-            lists[part] = without(ids, positives, n_labels).cpu().numpy()
+            ids = drop_positives(ids, positives, n_labels)
+            self.shortlists[part] = ids.cpu().numpy()
 
-    def _document_vectors(self, network):
-        (vectors,) = in_batches(
-            network.encoder,
-            lambda batch: (at_least_float32(network.encoder(batch)),),
+    def _encode_documents(self):
+        encoder = self.network.encoder
+        (vectors,) = map_batches(
+            encoder,
+            lambda inputs: (at_least_float32(encoder(inputs)),),
             self.docs,
             self.rows,
             batch_size=self.batch_size,
@@ -273,7 +300,7 @@ class Cycle:
         return vectors
 
 
-def without(ids, positives, n_labels):
+def drop_positives(ids, positives, n_labels):
     """Shortlists without the documents' positives, padded with n_labels instead.
 
     Parameters
@@ -286,7 +313,7 @@ def without(ids, positives, n_labels):
     return ids.masked_fill(is_positive, n_labels)
 
 
-def _table(shape):
+def _make_table(shape):
     """An int32 array, on disk where it is large."""
     if 4 * np.prod(shape) <= _IN_MEMORY:
         return np.empty(shape, np.int32)

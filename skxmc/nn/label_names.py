@@ -3,41 +3,61 @@
 import numpy as np
 import torch
 
-from .text import Tokens, tokenizing
+from .examples import Examples
+from .text import tokenizing
 
 
-class LabelNames:
-    """Sequences of the label names of documents: label reinforcement (Sec. 3.5).
+class NamedExamples(Examples):
+    """Examples whose batches hold the names of the labels (Sec. 3.5).
+
+    The names of a document's labels stand one behind the other in a sequence, as often
+    as they find room: label reinforcement.
 
     Parameters
     ----------
+    docs, Y, rows
+        As in `Examples`.
     names : Tokens
         Names of the labels, without special tokens.
-    Y : csr matrix of shape (n_docs, n_labels)
-        Only these documents have sequences, those of their labels.
     length : int
         Tokens of a sequence, special tokens included.
     special : (list of int, list of int)
         Special tokens before and after.
     reinforcement : {"shuffle", "repeat"} or None
-        Repeat the names to that length, in a new order each time, or the same. None:
-        every name once, in the order of the labels.
+        "shuffle" repeats the names up to that length, in a new order each time;
+        "repeat" repeats them in the same order. None: every name once, in the order of
+        the labels.
     rng : numpy Generator
+        Draws the orders.
     """
 
-    def __init__(self, names, Y, *, length, special, reinforcement, rng):
-        self.names, self.Y = names, Y
+    def __init__(self, docs, Y, rows, names, *, length, special, reinforcement, rng):
+        super().__init__(docs, Y, rows)
+        self.names = names
         self.length = length
         self.special = special
         self.reinforcement = reinforcement
         self.rng = rng
 
     def batch(self, rows):
-        """Sequences for documents `rows`.
+        """Make the batch of some documents.
 
-        Returns a dict of ``named``, places of the documents that have named labels,
-        and ``names``, their sequences as `Tokens` makes batches; empty without any.
+        The targets also hold ``named``, the places of the documents that have named
+        labels, and ``names``, a sequence for each of them as `Tokens` makes batches.
+        Where no document has a named label, both are missing.
         """
+        inputs, targets = super().batch(rows)
+        return inputs, targets | self._name_sequences(rows)
+
+    def state_dict(self):
+        """State of the generator that orders the names."""
+        return self.rng.bit_generator.state
+
+    def load_state_dict(self, state):
+        """Go on from a state."""
+        self.rng.bit_generator.state = state
+
+    def _name_sequences(self, rows):
         part = self.Y[rows]
         docs = np.repeat(np.arange(len(rows)), np.diff(part.indptr))
         lengths = self.names.lengths[part.indices]
@@ -98,30 +118,6 @@ def _in_rows(rows, lengths):
     starts = lengths.cumsum() - lengths
     first = np.flatnonzero(np.diff(rows, prepend=-1))
     return starts - np.repeat(starts[first], np.diff(first, append=len(rows))), lengths
-
-
-class NamedTokens(Tokens):
-    """Tokens whose batches carry the label names of their documents, in training.
-
-    Attributes
-    ----------
-    names : LabelNames or None
-    """
-
-    names = None
-
-    def batch(self, rows):
-        """Token ids of documents, and the sequences of their label names."""
-        batch = super().batch(rows)
-        return batch if self.names is None else batch | self.names.batch(rows)
-
-    def state(self):
-        """What orders the names, to go on from."""
-        return None if self.names is None else self.names.rng.bit_generator.state
-
-    def restore(self, state):
-        """Go on from a state."""
-        self.names.rng.bit_generator.state = state
 
 
 def special_tokens(tokenizer):

@@ -141,38 +141,64 @@ class _WeightedBag(torch.autograd.Function):
 
 
 class TrainedByRow(nn.Module):
-    """Base of modules with a table of vectors that a step trains some rows of.
+    """Base of modules with a table of vectors, of which a step trains some rows.
 
-    A subclass has the table as `table`, and calls `read` with the rows that it is
-    about to read for a gradient.
+    A subclass has the table as `table`, and calls `prepare_rows` with the rows that it
+    is about to use for a gradient.
 
     Attributes
     ----------
+    row_wise : bool
+        Whether the table is trained row by row; otherwise it is a parameter like any
+        other, or does not learn.
     touched : list
         Receives the factors of the table's gradient.
-    catch_up : callable or None
-        While the table is trained: what brings rows up to date (see
-        `RowwiseAdamW.catch_up`).
     """
 
-    catch_up = None
-    # Attributes that no copy has: it is not what is being trained.
-    not_saved = ("catch_up",)
+    row_wise = True
+    # Optimizer of the rows while the table is trained. No copy and no folder has it.
+    optimizer = None
+    not_saved = ("optimizer",)
 
     def __init__(self):
         super().__init__()
         self.touched = []
 
-    def read(self, rows):
+    def start_training(self, **options):
+        """Make the optimizer of the rows.
+
+        Parameters
+        ----------
+        **options
+            For `RowwiseAdamW`.
+
+        Returns
+        -------
+        RowwiseAdamW
+        """
+        self.optimizer = RowwiseAdamW(self.table, self.touched, **options)
+        return self.optimizer
+
+    def end_training(self):
+        """Let go of the optimizer."""
+        self.optimizer = None
+
+    def prepare_rows(self, rows):
         """Bring rows up to date, where training has left them behind."""
-        if self.catch_up is not None and torch.is_grad_enabled():
-            self.catch_up(rows)
+        if self.optimizer is not None and torch.is_grad_enabled():
+            self.optimizer.catch_up(rows)
 
     def __getstate__(self):
         state = dict(super().__getstate__())
         for name in self.not_saved:
             state.pop(name, None)
         return state
+
+
+def modules_trained_by_row(network):
+    """Modules of a network whose tables are trained row by row."""
+    modules = network.modules()
+    return [m for m in modules if isinstance(m, TrainedByRow) and m.row_wise]
 
 
 class RowwiseAdamW:

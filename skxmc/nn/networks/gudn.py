@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
-from ..encoders import FeatureVectors
-from ..heads import DocumentVectors
+from ..encoders import FeatureVectors, TransformerEncoder
+from ..heads import DocumentVectors, LinearHead
 from ..losses import feature_loss
 from ..state import choice, flag, linear_map, nothing, number, part
 from .lightxml import LightXMLNetwork
@@ -158,7 +158,7 @@ class SeparateGuide(nn.Module):
         super().__init__()
         self.extract = Extractor(width, dim, dropout=dropout)
         self.shape = nn.Linear(dim, dim)
-        self.recall = nn.Linear(dim, n_outputs)
+        self.recall = LinearHead(dim, n_outputs)
 
     def of_texts(self, read, first, mean):
         """What classifies a text, and what is compared with its label names."""
@@ -262,18 +262,20 @@ class GUDNNetwork(LightXMLNetwork):
         if value is not False:
             number(0, whole=True)(value, name)
 
-    def loss(self, batch, positives):
+    def forward(self, inputs, targets, progress):
         """Classification, feature and link loss (Eq. 8)."""
-        texts = self.encoder(batch)
-        if self.guide is None or self.label_encoder is None and "names" not in batch:
-            return self._classifying(self.recall, *self.read(*texts), positives)
+        positives = targets["positives"]
+        texts = self.encoder(inputs)
+        if self.guide is None or self.label_encoder is None and "names" not in targets:
+            vectors = self.read(*texts)
+            return self._classification_loss(self.recall, *vectors, positives)
         vectors, compared = self.guide.of_texts(self.read, *texts)
-        loss = self._classifying(self.recall, *vectors, positives)
+        loss = self._classification_loss(self.recall, *vectors, positives)
         if self.label_encoder is not None:
             labels = self.label_encoder(positives)
-        else:  # documents whose labels have no name say nothing here
-            rows = batch["named"]
-            labels = self.encoder(batch["names"])
+        else:  # documents whose labels have no name guide nothing
+            rows = targets["named"]
+            labels = self.encoder(targets["names"])
             compared, positives = compared[rows], positives[rows]
         vectors, features = self.guide.of_labels(self.read, *labels)
         if self.feature_weight:
@@ -283,9 +285,15 @@ class GUDNNetwork(LightXMLNetwork):
             )
         if self._links:
             recall = self.guide.recall or self.recall
-            linking = self._classifying(recall, *vectors, positives)
+            linking = self._classification_loss(recall, *vectors, positives)
             loss = loss + self.link_weight * linking
         return loss
+
+    def drop_guide(self):
+        """Drop what only training needs: the guide, and what reads labels."""
+        self.guide = self.label_encoder = None
+        if isinstance(self.encoder, TransformerEncoder):
+            self.encoder.pooler = None
 
     def floats_per_document(self, length):
         """Activations kept for the gradient, in floats, at `length` tokens."""
@@ -294,7 +302,7 @@ class GUDNNetwork(LightXMLNetwork):
             return total
         if self.label_encoder is None:
             total += self.encoder.floats_per_document(self.label_length)
-        return total + 4 * self._links * self.recall.out_features
+        return total + 4 * self._links * self.recall.n_outputs
 
     @property
     def n_candidates(self):

@@ -16,6 +16,7 @@ from ..losses import (
     bce_loss,
     bce_loss_all,
 )
+from ..network import Network
 from ..search import NearestVectors
 from ..shortlist import best_labels, log_odds
 from ..state import (
@@ -116,7 +117,7 @@ class SparseEncoder(nn.Module):
         On the sum and in the block.
     """
 
-    pretrained = True  # trained at the encoder's learning rate
+    at_encoder_rate = True
 
     def __init__(self, vectors, *, dropout):
         super().__init__()
@@ -150,7 +151,7 @@ class SparseEncoder(nn.Module):
         return 3 * length + 6 * self.hidden_size
 
 
-class LightDXMLNetwork(nn.Module):
+class LightDXMLNetwork(Network):
     """Shortlists labels by cosine, and classifies documents for these alone.
 
     Parameters
@@ -183,11 +184,9 @@ class LightDXMLNetwork(nn.Module):
     label_vectors : tensor of shape (n_frequent + n_indexed, dim)
         What the label encoder makes of the labels, brought to length 1, the frequent
         ones first.
-    cycle : Cycle or None
-        What trains the label encoder, and shortlists; None but in training.
+    n_turns : int64 tensor of shape ()
+        How often these vectors were made.
     """
-
-    rows_rest = True  # the released code has SparseAdam
 
     def __init__(
         self,
@@ -229,7 +228,7 @@ class LightDXMLNetwork(nn.Module):
         self.exact = exact
         self.seed = seed
         self.single_label = single_label
-        self.cycle = self.index = self.index_turn = None
+        self.index = self.index_turn = None
 
     @property
     def n_labels(self):
@@ -258,7 +257,6 @@ class LightDXMLNetwork(nn.Module):
             "exact": flag,
             "seed": number(0, whole=True),
             "single_label": flag,
-            "cycle": nothing,
             "index": optional(part(NearestVectors, n_vectors=n_indexed, dim=dim)),
             "index_turn": optional(number(0, whole=True)),
         }
@@ -274,21 +272,16 @@ class LightDXMLNetwork(nn.Module):
         if not isinstance(places, torch.Tensor) or not torch.equal(places, again):
             raise ValueError(f"{name} are not those of the frequent labels.")
 
-    def start_epoch(self, epoch, n_epochs, n_steps):
-        """Turn the cycle where it is due: new label vectors, new shortlists."""
-        if self.cycle is not None:
-            self.cycle.start_epoch(self, epoch)
-
-    def loss(self, batch, positives):
+    def forward(self, inputs, targets, progress):
         """Binary cross-entropy on positives and negatives (Eq. 3, 7, 8).
 
         The negatives are the shortlist and the frequent labels.
         """
-        docs = self.encoder(batch)
+        docs, positives = self.encoder(inputs), targets["positives"]
         n_labels, n_frequent = self.ranker.n_labels, len(self.frequent)
         columns = self.places[positives]
         positives = positives.masked_fill(columns < n_frequent, n_labels)
-        ids = torch.cat([positives, batch["shortlist"]], dim=1)
+        ids = torch.cat([positives, targets["shortlist"]], dim=1)
         if self.n_random_negatives:
             ids = self._with_random(ids)
         is_positive = (ids < n_labels) & (
@@ -301,35 +294,32 @@ class LightDXMLNetwork(nn.Module):
             loss = loss + bce_loss_all(scores, columns, reduction="sum")
         return loss
 
-    def rank(self, batch, k):
-        """Best labels of a batch (step 6 of Algorithm 1).
+    def rank(self, inputs, k):
+        """Best labels of a batch (step 6 of Algorithm 1; see `Network.rank`).
 
-        Returns
-        -------
-        ids : int64 tensor of shape (n_docs, k), padded with n_labels
-        scores : tensor of shape (n_docs, k), float32 (float64 in fp64)
-            Best first: log-odds of a label, whose probability is
-            ``beta * sigmoid(classifier) + (1 - beta) * sigmoid(cosine)``. With
-            `single_label` the logarithm of its share in those of all labels that
-            were classified.
+        Scores are log-odds of a label, whose probability is
+        ``beta * sigmoid(classifier) + (1 - beta) * sigmoid(cosine)``. With
+        `single_label` they are logarithms of the label's share in those of all labels
+        that were classified.
         """
-        with one_thread(len(batch["features"]) <= _FEW_DOCS):
-            ids, logits, cosines = self.classify(batch)
-            scores = mixed(logits, cosines, self.beta, self.shortlist_temperature)
+        with one_thread(len(inputs["features"]) <= _FEW_DOCS):
+            ids, logits, cosines = self.classify(inputs)
+            temperature = self.shortlist_temperature
+            scores = mix_logarithms(logits, cosines, self.beta, temperature)
             if self.single_label:
                 scores = scores.log_softmax(dim=1)
             else:
                 scores = log_odds(scores)
-            return best_labels(scores, k, self.ranker.n_labels, ids)
+            return best_labels(scores, k, self.n_labels, ids)
 
-    def classify(self, batch):
+    def classify(self, inputs):
         """Frequent and shortlisted labels, the classifier's logits, and cosines.
 
         Returns
         -------
         ids, logits, cosines : tensors of shape (n_docs, n_classified)
         """
-        docs = at_least_float32(self.encoder(batch))
+        docs = at_least_float32(self.encoder(inputs))
         return at_full_precision(self._classify_all, docs)
 
     def _classify_all(self, docs):
@@ -338,7 +328,7 @@ class LightDXMLNetwork(nn.Module):
         vectors = self.label_vectors[: len(self.frequent)]
         cosines = normalize(docs, dim=1) @ vectors.T
         if len(self.indexed):
-            found, near = self.searched().search(docs, self.predict_shortlist)
+            found, near = self.search_index().search(docs, self.predict_shortlist)
             found = self.indexed[found]
             others = self._classify(docs, found)
             ids = torch.cat([ids, found], dim=1)
@@ -346,17 +336,24 @@ class LightDXMLNetwork(nn.Module):
             cosines = torch.cat([cosines, near], dim=1)
         return ids, logits, cosines
 
-    def searched(self, *, in_batches=False):
-        """The index of the label vectors as they are now.
+    def search_index(self, *, in_batches=False):
+        """Index of the label vectors, made anew if they have changed.
 
-        With `in_batches`, and always in training, one that suits many documents, and
-        serves until the next turn: a graph is built where it pays.
+        Parameters
+        ----------
+        in_batches : bool, default=False
+            Whether an index that is made now is to suit the search for many documents:
+            a graph pays with more labels then. Training asks for one, and uses it until
+            the label vectors change.
+
+        Returns
+        -------
+        NearestVectors
         """
         turn = int(self.n_turns)
         index = self.index  # which another thread may make meanwhile, but not drop
         if index is None or self.index_turn != turn:
             vectors = self.label_vectors[len(self.frequent) :]
-            in_batches = in_batches or self.cycle is not None
             exact = self.exact or in_batches and len(vectors) <= _EXACT_IN_BATCHES
             index = NearestVectors(vectors, exact=exact, seed=self.seed)
             self.index, self.index_turn = index, turn
@@ -413,7 +410,7 @@ def _places(frequent, n_labels):
     return places
 
 
-def mixed(logits, cosines, beta, temperature):
+def mix_logarithms(logits, cosines, beta, temperature):
     """Logarithm of the probability of a label, by classifier and shortlist."""
     parts = []
     if beta > 0:

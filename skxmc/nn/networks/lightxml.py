@@ -8,14 +8,15 @@ from ..encoders import BagEncoder, TransformerEncoder
 from ..heads import (
     DocumentVectors,
     LabelScores,
+    LinearHead,
     at_full_precision,
 )
 from ..losses import at_least_float32, bce_loss, bce_loss_all
-from ..shortlist import LabelClusters, best_labels, log_odds
+from ..network import Network
+from ..shortlist import LabelClusters, log_odds
 from ..state import (
     choice,
     flag,
-    linear_map,
     nothing,
     number,
     optional,
@@ -24,14 +25,14 @@ from ..state import (
 )
 
 
-class LightXMLNetwork(nn.Module):
+class LightXMLNetwork(Network):
     """Recalls clusters of labels, and ranks their labels, on one encoder.
 
     Parameters
     ----------
     encoder : TransformerEncoder or BagEncoder
     read : DocumentVectors
-    recall : Module
+    recall : LinearHead
         Scores clusters: the generator of the paper.
     clusters : LabelClusters or None
         None: every label is a cluster of its own, and recall is all.
@@ -84,13 +85,12 @@ class LightXMLNetwork(nn.Module):
         self.loss_reduction = loss_reduction
         self.dropout_until = dropout_until
         self.single_label = single_label
-        self._n_dropping = float("inf")
 
     @property
     def n_labels(self):
         """Labels that are ranked."""
         if self.clusters is None:
-            return self.recall.out_features
+            return self.recall.n_outputs
         return self.clusters.n_labels
 
     def expected_state(self):
@@ -104,7 +104,11 @@ class LightXMLNetwork(nn.Module):
         return {
             "encoder": part(TransformerEncoder, BagEncoder),
             "read": part(DocumentVectors, fits=lambda read: read.reads(self.encoder)),
-            "recall": linear_map(self.read.cluster_dim, n_outputs),
+            "recall": part(
+                LinearHead,
+                in_features=self.read.cluster_dim,
+                out_features=n_outputs,
+            ),
             "clusters": optional(part(LabelClusters)),
             "ranker": ranker,
             "offset": optional(parameter()),
@@ -115,73 +119,62 @@ class LightXMLNetwork(nn.Module):
             "loss_reduction": choice("mean", "sum"),
             "dropout_until": number(0, 1),
             "single_label": flag,
-            "_n_dropping": number(finite=False),
         }
 
-    def start_epoch(self, epoch, n_epochs, n_steps):
-        """Set for how many steps dropout stays on."""
-        self._n_dropping = round(self.dropout_until * n_steps)
+    def uses_dropout(self, progress):
+        """Dropout is on for the first batches of an epoch: a share `dropout_until`."""
+        return progress.batch <= round(self.dropout_until * progress.n_batches)
 
-    def loss(self, batch, positives):
+    def forward(self, inputs, targets, progress):
         """Recalling loss plus ranking loss (Eq. 6)."""
-        if self._n_dropping <= 0:
-            self.eval()
-        self._n_dropping -= 1
-        vectors = self.read(*self.encoder(batch))
-        return self._classifying(self.recall, *vectors, positives)
+        vectors = self.read(*self.encoder(inputs))
+        return self._classification_loss(self.recall, *vectors, targets["positives"])
 
-    def _classifying(self, recall, for_clusters, for_labels, positives):
-        found = recall(for_clusters)
-        reduction = self.loss_reduction
+    def _classification_loss(self, recall, for_clusters, for_labels, positives):
         if self.clusters is None:
-            return bce_loss_all(found, positives, reduction=reduction)
-        targets = self.clusters.targets(positives)
+            return recall.loss(for_clusters, positives, self._loss_of_all)
+        found = recall(for_clusters)
         drawn = found
         if self.negatives == "uniform":
             drawn = torch.rand(found.shape, device=found.device)  # bf16 would tie
         ids, is_positive = self.clusters.candidates(drawn, positives, self.n_shortlist)
-        mask = ids < self.ranker.n_labels
-        recalling = bce_loss_all(found, targets, reduction=reduction)
-        ranked = self._rank_scores(for_labels, ids)
-        return recalling + bce_loss(ranked, is_positive, mask, reduction=reduction)
+        recalling = self._loss_of_all(found, self.clusters.targets(positives))
+        scores = self._adjust(self.ranker(self._activate(for_labels), ids))
+        mask = ids < self.n_labels
+        reduction = self.loss_reduction
+        return recalling + bce_loss(scores, is_positive, mask, reduction=reduction)
 
-    def rank(self, batch, k):
-        """Best labels of a batch.
+    def _loss_of_all(self, scores, positives):
+        return bce_loss_all(scores, positives, reduction=self.loss_reduction)
 
-        Returns
-        -------
-        ids : int64 tensor of shape (n_docs, k), padded with n_labels
-        scores : tensor of shape (n_docs, k), float32 (float64 in fp64)
-            Best first: log-odds of a label, whose probability is the product of
-            what recall gives its cluster and what the ranker gives the label. With
-            `single_label` the logarithm of its share in those of all labels that
-            were ranked.
+    def rank(self, inputs, k):
+        """Best labels of a batch (see `Network.rank`).
+
+        Scores are log-odds of a label, whose probability is the product of what recall
+        gives its cluster and what the ranker gives the label. With `single_label` they
+        are logarithms of the label's share in those of all labels that were ranked.
         """
-        for_clusters, for_labels = self.read(*self.encoder(batch))
-        found = at_full_precision(self.recall, for_clusters)
+        for_clusters, for_labels = self.read(*self.encoder(inputs))
         if self.clusters is None:
-            scores = (
-                logsigmoid(found).log_softmax(dim=1) if self.single_label else found
-            )
-            return best_labels(scores, k, found.shape[1])
-        n_labels, ids = self.ranker.n_labels, None
-        if self.predict_shortlist >= self.clusters.n_clusters:
-            found = self.clusters.of_labels(found)
-        else:
+            adjust = _log_shares if self.single_label else None
+            return self.recall.top(for_clusters, k, adjust=adjust)
+        found, ids = at_full_precision(self.recall, for_clusters), None
+        if self.predict_shortlist < self.clusters.n_clusters:
             ids, found = self.clusters.top(found, self.predict_shortlist)
-        ranked = at_full_precision(self._rank_scores, for_labels, ids)
-        # A sum of logarithms in float32: products would underflow in the tail.
-        logarithms = logsigmoid(found) + logsigmoid(ranked)
-        if ids is not None:
-            logarithms = logarithms.masked_fill(ids == n_labels, -torch.inf)
-        if self.single_label:
-            logarithms = logarithms.log_softmax(dim=1)
-        ids, scores = best_labels(logarithms, k, n_labels, ids)
+
+        def adjust(scores):
+            recalled = self.clusters.of_labels(found) if ids is None else found
+            # A sum of logarithms in float32: products would underflow in the tail.
+            logarithms = logsigmoid(recalled) + logsigmoid(self._adjust(scores))
+            return logarithms.log_softmax(dim=1) if self.single_label else logarithms
+
+        docs = self._activate(at_least_float32(for_labels))
+        ids, scores = self.ranker.top(docs, k, ids=ids, adjust=adjust)
         return ids, scores if self.single_label else log_odds(scores)
 
     def floats_per_document(self, length):
         """Activations kept for the gradient, in floats, at `length` tokens."""
-        n_scores = self.recall.out_features + self.n_candidates
+        n_scores = self.recall.n_outputs + self.n_candidates
         return self.encoder.floats_per_document(length) + 4 * n_scores
 
     @property
@@ -191,8 +184,18 @@ class LightXMLNetwork(nn.Module):
             return 0
         return self.clusters.n_candidates(self.n_shortlist)
 
-    def _rank_scores(self, docs, ids):
-        if self.bottleneck_activation == "sigmoid":
-            docs = docs.sigmoid()
-        scores = at_least_float32(self.ranker(docs, ids))
+    def _activate(self, docs):
+        return docs.sigmoid() if self.bottleneck_activation == "sigmoid" else docs
+
+    def _adjust(self, scores):
+        scores = at_least_float32(scores)
         return scores if self.offset is None else scores + self.offset
+
+    def upgrade(self):
+        """Make the linear map of a folder of format 2 a head."""
+        self.recall = LinearHead.from_linear(self.recall)
+
+
+def _log_shares(scores):
+    """Logarithms of the shares of labels in the sum of their probabilities."""
+    return logsigmoid(scores).log_softmax(dim=1)

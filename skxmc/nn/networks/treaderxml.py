@@ -203,7 +203,7 @@ class TReaderEncoder(nn.Module):
         What that is multiplied by then.
     """
 
-    pretrained = True  # trained at the encoder's learning rate
+    at_encoder_rate = True
 
     def __init__(
         self,
@@ -223,8 +223,7 @@ class TReaderEncoder(nn.Module):
     ):
         super().__init__()
         dim = vectors.shape[1]
-        self.words = FeatureVectors(vectors)
-        self.words.row_wise = trains_vectors
+        self.words = FeatureVectors(vectors, learns=trains_vectors)
         self.label_length = label_length
         options = dict(mask=mask, residual=residual, dropout=dropout)
         options["layer_norm"] = layer_norm
@@ -421,11 +420,7 @@ class TReaderXMLNetwork(LightXMLNetwork):
             "output_activation": choice("none", "softmax"),
         }
 
-    def _classifying(self, recall, for_clusters, for_labels, positives):
-        def scores(docs):
-            found = recall(docs)
-            if self.output_activation == "none":
-                return found
-            return at_least_float32(found).softmax(dim=1)
-
-        return super()._classifying(scores, for_clusters, for_labels, positives)
+    def _loss_of_all(self, scores, positives):
+        if self.output_activation == "softmax":
+            scores = at_least_float32(scores).softmax(dim=1)
+        return super()._loss_of_all(scores, positives)

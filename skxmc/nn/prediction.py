@@ -1,0 +1,122 @@
+"""The one prediction loop, and what is computed with it."""
+
+import numpy as np
+import torch
+from torch.nn.functional import normalize
+from tqdm.auto import tqdm
+
+from .devices import autocast, name_batch_size, to_device
+from .text import sorted_batches
+
+
+def rank(network, docs, rows, k, *, batch_size, device, precision, verbose=0):
+    """Rank the labels of documents.
+
+    Parameters
+    ----------
+    network : Network
+    docs : Tokens, Features or TaughtDocuments
+    rows : int ndarray of shape (n_rows,)
+        Documents to rank labels for.
+    k : int
+        Labels a document.
+    batch_size : int
+    device : str
+    precision : {"fp64", "fp32", "bf16", "fp16"}
+    verbose : int, default=0
+        Above 0, a progress bar is shown.
+
+    Returns
+    -------
+    ids : int64 ndarray of shape (n_rows, k)
+        Label columns, best first, padded with n_labels.
+    scores : ndarray of shape (n_rows, k), float32 (float64 in fp64)
+    """
+    ids, scores = map_batches(
+        network,
+        lambda inputs: network.rank(inputs, k),
+        docs,
+        rows,
+        batch_size=batch_size,
+        device=device,
+        precision=precision,
+        verbose=verbose,
+    )
+    return ids.numpy(), scores.numpy()
+
+
+def encode(encoder, docs, *, batch_size, device, precision, verbose=0):
+    """Encode documents as unit vectors: the mean of the encoder's last states.
+
+    Parameters
+    ----------
+    encoder : TransformerEncoder, BagEncoder or TReaderEncoder
+    docs : Tokens, Features or TaughtDocuments
+    batch_size, device, precision, verbose
+        As in `rank`.
+
+    Returns
+    -------
+    float32 tensor of shape (n_docs, hidden_size), on the CPU
+    """
+    (vectors,) = map_batches(
+        encoder,
+        lambda inputs: (normalize(encoder(inputs)[1], dim=1),),
+        docs,
+        np.arange(len(docs)),
+        batch_size=batch_size,
+        device=device,
+        precision=precision,
+        verbose=verbose,
+    )
+    return vectors
+
+
+def map_batches(
+    module, function, docs, rows, *, batch_size, device, precision, verbose=0
+):
+    """Apply a function to batches of documents, in a module's evaluation mode.
+
+    Parameters
+    ----------
+    module : Module
+    function : callable
+        Takes a batch of inputs on the device, and returns a tuple of tensors with a row
+        for each document.
+    docs : Tokens, Features or TaughtDocuments
+    rows : int ndarray of shape (n_rows,)
+    batch_size, device, precision, verbose
+        As in `rank`.
+
+    Returns
+    -------
+    list of tensors, on the CPU
+        Their rows are in the order of `rows`.
+    """
+    batches = sorted_batches(np.arange(len(rows)), docs.lengths[rows], batch_size)
+    outputs, pending = [], None
+
+    def store(places, parts):
+        if not outputs:
+            with torch.inference_mode(False):  # the outputs may be trained later
+                for part in parts:
+                    shape = len(rows), *part.shape[1:]
+                    outputs.append(torch.empty(shape, dtype=part.dtype))
+        for output, part in zip(outputs, parts, strict=True):
+            output[torch.from_numpy(places)] = part.cpu()
+
+    was_training = module.training
+    if was_training:  # visiting all modules takes milliseconds
+        module.eval()
+    with torch.inference_mode(), autocast(device, precision):
+        for places in tqdm(batches, desc="reading", unit="batch", disable=not verbose):
+            with name_batch_size(batch_size):
+                parts = function(to_device(docs.batch(rows[places]), device))
+            # Results are fetched one batch late: the device has work meanwhile.
+            if pending:
+                store(*pending)
+            pending = places, parts
+        store(*pending)
+    if was_training:
+        module.train()
+    return outputs

@@ -1,0 +1,121 @@
+"""The weights that training ends with: their running mean, and the best ones."""
+
+import contextlib
+
+import numpy as np
+
+
+class AverageWeights:
+    """Running mean of the weights over the last part of training (SWA [1]_).
+
+    Parameters
+    ----------
+    network : Network
+    optimizer : Optimizer
+    start : float or None
+        Share of the steps after which weights are averaged; None never is.
+    every : int
+        Steps between two snapshots of the weights.
+
+    References
+    ----------
+    .. [1] Izmailov et al., Averaging Weights Leads to Wider Optima and Better
+       Generalization, UAI 2018.
+    """
+
+    def __init__(self, network, optimizer, start, every):
+        self.network, self.optimizer = network, optimizer
+        self.start, self.every = start, every
+        self.n_snapshots, self.means = 0, None
+
+    def update(self, *, last):
+        """Take a snapshot, if one is due after this step.
+
+        One is due every `every` steps, and after an epoch's last step.
+        """
+        n_done, n_steps = self.optimizer.n_done, self.optimizer.n_steps
+        averages = self.start is not None and n_done > self.start * n_steps
+        if not averages or (n_done % self.every and not last):
+            return
+        # An interruption before the last line leaves the average as it was.
+        n = self.n_snapshots + 1
+        weights = [p.detach() for p in self.optimizer.dense_parameters()]
+        means = self.means or weights
+        means = [m.lerp(w, 1 / n) for m, w in zip(means, weights, strict=True)]
+        for table in self.optimizer.tables:
+            table.snapshot()
+        self.means, self.n_snapshots = means, n
+
+    @contextlib.contextmanager
+    def in_place(self):
+        """Give the network its average inside the context, its own weights after it."""
+        weights = [p.data for p in self.network.parameters()]
+        try:
+            self.apply()
+            yield
+        finally:
+            for parameter, data in zip(self.network.parameters(), weights, strict=True):
+                parameter.data = data
+
+    def apply(self):
+        """Give the network its average, if there is one."""
+        if not self.n_snapshots:
+            return
+        weights = self.optimizer.dense_parameters()
+        tables = [t.averages(self.n_snapshots) for t in self.optimizer.tables]
+        for parameter, mean in zip(weights, self.means, strict=True):
+            parameter.data = mean
+        for table, mean in zip(self.optimizer.tables, tables, strict=True):
+            table.vectors.data = mean
+
+    def state_dict(self):
+        """State between two steps, for a checkpoint."""
+        return {"n_snapshots": self.n_snapshots, "means": self.means}
+
+    def load_state_dict(self, state):
+        """Go on from a state."""
+        self.n_snapshots, self.means = state["n_snapshots"], state["means"]
+        if self.means is not None:
+            pairs = zip(self.means, self.optimizer.dense_parameters(), strict=True)
+            self.means = [mean.to(weight.device) for mean, weight in pairs]
+
+
+class BestWeights:
+    """The weights with the best held-out score so far.
+
+    Parameters
+    ----------
+    tol : float
+        A score that is higher by more than that is a gain.
+
+    Attributes
+    ----------
+    score : float
+    weights : dict of tensors or None
+        On the CPU; None before the first score.
+    n_waited : int
+        Epochs since the last gain.
+    """
+
+    def __init__(self, tol):
+        self.tol = tol
+        self.score, self.weights, self.n_waited = -np.inf, None, 0
+
+    def update(self, network, score):
+        """Keep the weights if the score of this epoch is the best one."""
+        self.n_waited = 0 if score > self.score + self.tol else self.n_waited + 1
+        if score >= self.score:  # the later of two equal epochs is kept
+            self.score = score
+            self.weights = {
+                name: tensor.detach().to("cpu", copy=True)
+                for name, tensor in network.state_dict().items()
+            }
+
+    def state_dict(self):
+        """State between two epochs, for a checkpoint."""
+        return {"score": self.score, "weights": self.weights, "waited": self.n_waited}
+
+    def load_state_dict(self, state):
+        """Go on from a state."""
+        self.score, self.weights = state["score"], state["weights"]
+        self.n_waited = state["waited"]
