@@ -43,6 +43,13 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
       latter is above 0.
     """
 
+    attribute_names = {
+        "takes_texts": "_texts",
+        "nfc": "_nfc",
+        "y_kind": "_y_kind",
+        "y_dtype": "_y_dtype",
+        "y_container": "_y_container",
+    }
     # Models that were fitted before texts met in NFC read them as they stand.
     _nfc = False
 
@@ -187,11 +194,11 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
         """Checks of what `fit` sets (see `skxmc.nn.state`)."""
         n_labels = self.n_labels_
         expected = {
-            "_texts": flag,
-            "_nfc": absent_or(flag),
-            "_y_kind": choice("sparse", "dense", "single"),
-            "_y_dtype": self._check_y_dtype,
-            "_y_container": choice(sp.csr_array, sp.csr_matrix),
+            "takes_texts": flag,
+            "nfc": absent_or(flag),
+            "y_kind": choice("sparse", "dense", "single"),
+            "y_dtype": self._check_y_dtype,
+            "y_container": choice(sp.csr_array, sp.csr_matrix),
             "n_docs_": number(1, whole=True),
             "n_labels_": number(2, whole=True),
             "label_counts_": array(n_labels, kinds="i", least=0, most=self.n_docs_),

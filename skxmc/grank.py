@@ -113,9 +113,11 @@ class GRankNetwork(nn.Module):
             "lambda_max": number(0, 1),
             "lambda_schedule": choice("epoch", "step"),
             "combine": choice("ranker", "product", "sum"),
-            "_lambda": number(),
-            "_lambda_step": number(),
         }
+
+    def reset_unsaved(self):
+        """Set what only training needs (see `skxmc.nn.state`)."""
+        self._lambda = self._lambda_step = 0.0
 
     def start_epoch(self, epoch, n_epochs, n_steps):
         """Set the weight of the ranking loss: lambda_max * e / E (Eq. 9)."""

@@ -14,7 +14,7 @@ from .lightxml import LightXMLNetwork, RecallingXMCClassifier
 from .nn.encoders import FeatureVectors
 from .nn.heads import DocumentVectors
 from .nn.losses import feature_loss
-from .nn.state import choice, flag, linear_map, nothing, number, part
+from .nn.state import choice, flag, linear_map, number, part
 from .nn.text import Tokens, tokenize, tokenizing
 
 
@@ -249,26 +249,24 @@ class GUDNNetwork(LightXMLNetwork):
         self.label_length = label_length
 
     def expected_state(self):
-        """Checks of attributes (see `skxmc.nn.state`): the guide is gone."""
+        """Checks of attributes (see `skxmc.nn.state`)."""
         return super().expected_state() | {
             "read": part(
                 DocumentVectors,
                 ExtractedVectors,
                 fits=lambda read: read.reads(self.encoder),
             ),
-            "guide": nothing,
-            "label_encoder": nothing,
             "feature_weight": number(0),
             "link_weight": number(0),
             "feature_reduction": choice("mean", "sum"),
             "stop_gradient_labels": flag,
-            "label_length": self._check_length,
         }
 
-    @staticmethod
-    def _check_length(value, name):
-        if value is not False:
-            number(0, whole=True)(value, name)
+    def reset_unsaved(self):
+        """Set what only training needs (see `skxmc.nn.state`)."""
+        super().reset_unsaved()
+        self.guide = self.label_encoder = None
+        self.label_length = 0
 
     def loss(self, batch, positives):
         """Classification, feature and link loss (Eq. 8)."""
@@ -715,10 +713,11 @@ class GUDNClassifier(RecallingXMCClassifier):
         self.verbose = verbose
 
     _network = GUDNNetwork
+    attribute_names = {"reads_label_names": "_reads_names"}
 
     def expected_state(self):
         """Checks of what `fit` sets (see `skxmc.nn.state`)."""
-        return super().expected_state() | {"_reads_names": flag}
+        return super().expected_state() | {"reads_label_names": flag}
 
     def _check_parameters(self):
         super()._check_parameters()
@@ -897,7 +896,8 @@ class GUDNClassifier(RecallingXMCClassifier):
 
     def _finish(self, docs, Y, rows, held_out, rng):
         self.network_.guide = self.network_.label_encoder = None
-        self.network_.encoder.pooler = None
+        if hasattr(self.network_.encoder, "pooler"):
+            del self.network_.encoder.pooler
         if self.tokenizer_ is not None:
             docs.names = None
         super()._finish(docs, Y, rows, held_out, rng)

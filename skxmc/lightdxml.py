@@ -37,7 +37,6 @@ from .nn.losses import (
 from .nn.search import NearestVectors, has_hnswlib
 from .nn.shortlist import best_labels, log_odds
 from .nn.state import (
-    absent_or,
     choice,
     flag,
     floats,
@@ -100,8 +99,11 @@ class SpectralBlock(nn.Module):
             "bias": parameter(dim),
             "dropout": part(nn.Dropout),
             "direction": floats(dim),
-            "folded": optional(floats(dim, dim)),
         }
+
+    def reset_unsaved(self):
+        """Set what is computed again (see `skxmc.nn.state`)."""
+        self.register_buffer("folded", None, persistent=False)
 
     def train(self, mode=True):
         """Set the mode; what was folded before is forgotten."""
@@ -168,7 +170,6 @@ class SparseEncoder(nn.Module):
             "features": part(FeatureVectors, dim=dim),
             "dropout": part(nn.Dropout),
             "block": part(SpectralBlock, dim=dim),
-            "pooler": absent_or(nothing),
         }
 
     def forward(self, batch):
@@ -214,8 +215,11 @@ class LabelEncoder(nn.Module):
             "first": linear_map(dim, hidden_dim),
             "second": linear_map(hidden_dim, dim),
             "activation": choice("relu", "none"),
-            "pretrained": absent_or(flag),
         }
+
+    def reset_unsaved(self):
+        """Set what only training needs (see `skxmc.nn.state`)."""
+        self.pretrained = False
 
     def forward(self, means):
         """Encode means of shape (n_labels, dim), by the product of both maps."""
@@ -333,10 +337,13 @@ class LightDXMLNetwork(nn.Module):
             "exact": flag,
             "seed": number(0, whole=True),
             "single_label": flag,
-            "cycle": nothing,
             "index": optional(part(NearestVectors, n_vectors=n_indexed, dim=dim)),
             "index_turn": optional(number(0, whole=True)),
         }
+
+    def reset_unsaved(self):
+        """Set what only training needs (see `skxmc.nn.state`)."""
+        self.cycle = None
 
     def _check_places(self, places, name):
         n, frequent = self.n_labels, self.frequent

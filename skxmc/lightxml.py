@@ -123,8 +123,11 @@ class LightXMLNetwork(nn.Module):
             "loss_reduction": choice("mean", "sum"),
             "dropout_until": number(0, 1),
             "single_label": flag,
-            "_n_dropping": number(finite=False),
         }
+
+    def reset_unsaved(self):
+        """Set what only training needs (see `skxmc.nn.state`)."""
+        self._n_dropping = float("inf")
 
     def start_epoch(self, epoch, n_epochs, n_steps):
         """Set for how many steps dropout stays on."""

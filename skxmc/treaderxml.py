@@ -36,7 +36,6 @@ from .nn.labels import label_centroids
 from .nn.losses import at_least_float32
 from .nn.search import has_hnswlib
 from .nn.state import (
-    absent_or,
     array,
     choice,
     flag,
@@ -304,7 +303,6 @@ class TReaderEncoder(nn.Module):
             "width": choice(self.hidden_size),
             "center": floats(dim),
             "scale": floats(),
-            "pooler": absent_or(nothing),
         }
 
     def forward(self, batch):
@@ -787,6 +785,7 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
         self.verbose = verbose
 
     _network = TReaderXMLNetwork
+    attribute_names = {"neighbor_vectors": "_neighbor_vectors"}
 
     def expected_state(self):
         """Checks of what `fit` sets (see `skxmc.nn.state`)."""
@@ -794,7 +793,7 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
         expected = super().expected_state() | {
             "tokenizer_": nothing,
             "vectorizer_": check_words if self._texts else nothing,
-            "_neighbor_vectors": array(n_words, None, kinds="f"),
+            "neighbor_vectors": array(n_words, None, kinds="f"),
             "teacher_": nothing,
         }
         if self.network_.encoder.label_length:

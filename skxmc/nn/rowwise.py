@@ -163,6 +163,10 @@ class TrainedByRow(nn.Module):
         super().__init__()
         self.touched = []
 
+    def reset_unsaved(self):
+        """Set what only training needs (see `skxmc.nn.state`)."""
+        self.touched, self.catch_up = [], None
+
     def read(self, rows):
         """Bring rows up to date, where training has left them behind."""
         if self.catch_up is not None and torch.is_grad_enabled():
