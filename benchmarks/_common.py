@@ -1,4 +1,4 @@
-"""What the benchmarks share: parameters, the machine, the results file, the peers."""
+"""Shared by the benchmarks: parameters, machine, results file, peers' environment."""
 
 import ast
 import json
@@ -12,16 +12,16 @@ from pathlib import Path
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ["numpy", "scipy", "torch", "scikit-learn", "transformers"]
 
-# libpecos 1.2.8 pins numpy<2 and scipy<1.14, so peers live in an environment of
-# their own. Its other requirements (torch, transformers: gigabytes) serve
-# XR-Transformer only, and are left out.
+# libpecos 1.2.8 pins numpy<2 and scipy<1.14, so the peers have their own environment.
+# The other requirements of libpecos, torch and transformers, are gigabytes that only
+# XR-Transformer needs, and are left out.
 PEERS = ["libpecos==1.2.8", "omikuji==0.5.2", "napkinxc==0.7.2"]
 PEERS_NEED = ["numpy<2", "scipy<1.14", "scikit-learn"]
 PEERS_ENV = Path.home() / ".cache" / "skxmc-peers"
 
 
 def parse_parameters(parser, argv=None):
-    """Options of a parser, and as a dict what else comes as --name value."""
+    """Options of a parser, and a dict of all other arguments, given as --name value."""
     known, rest = parser.parse_known_args(argv)
     if len(rest) % 2 or not all(name.startswith("--") for name in rest[::2]):
         parser.error(f"parameters come as --name value, got {rest}")
@@ -39,8 +39,8 @@ def _literal(text):
 def machine():
     """Describe the machine: processor, cores, memory in GiB, system.
 
-    "bf16" is whether the processor has instructions for it, so that models of
-    precision="auto" compute in it.
+    "bf16" says whether the processor has instructions for bf16. If so, models with
+    precision="auto" compute in bf16.
     """
     about = Path("/proc/cpuinfo").read_text()
     cpu = platform.processor() or "unknown"
@@ -75,7 +75,7 @@ def write_json(name, content):
 
 
 def peers_python(env=PEERS_ENV):
-    """Return the interpreter of the peers' environment, made on first use."""
+    """Return the Python of the peers' environment, which is created on first use."""
     env = Path(env).expanduser()
     python, done = env / "bin" / "python", env / "skxmc-peers.txt"
     wanted = "\n".join(PEERS + PEERS_NEED)

@@ -1,4 +1,4 @@
-"""A training step, for the benchmarks that time it."""
+"""A training step, for benchmarks that measure its time."""
 
 import torch
 
@@ -7,7 +7,7 @@ from skxmc.nn.training import _Descent
 
 
 def stepper(network, device, precision):
-    """Function that makes a step on a batch and its positives, as training does."""
+    """Return a function that makes one training step on a batch and its positives."""
     descent = _Descent(
         network,
         learning_rate=1e-5,

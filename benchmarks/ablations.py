@@ -1,14 +1,16 @@
-"""What parts of the systems are worth: a model a row, on one split.
+"""Ablations: what parts of a system contribute. Each row of the result is one model.
 
     python benchmarks/ablations.py gudn icd10cm --chapters 1 2 --max-length 24
     python benchmarks/ablations.py treaderxml DIR --documents 8000 --max-length 100
 
-Rows are those of Tables 6 and 7 of GUDN, and of Table 3 of TReaderXML; of LightDXML
-with and without its cycle, the last one for the same time as the first. `--documents`
-trains on so many, drawn from the training split; `--held-out 0.15` evaluates on that
-share of it instead of the test split. Every parameter of the classifier can be given.
-The file is written after each row; rows that it has are not trained again, unless
-`--rows` names them.
+The rows for GUDN are those of its Tables 6 and 7, and for TReaderXML those of its
+Table 3. The rows for LightXML compare two kinds of negatives. Those for LightDXML are
+with and without its cycle; the last one trains for about as long as the first.
+
+`--documents` trains on a random sample of the training split. `--held-out 0.15`
+evaluates on that share of the training split instead of the test split. Every parameter
+of the classifier can be given. The results file is written after each row. Rows that it
+already contains are not trained again, unless `--rows` names them.
 """
 
 import argparse
@@ -52,7 +54,8 @@ ROWS = {
         ),
         "random start, both guides": dict(label_init="random"),
     },
-    # "-" of the paper's Reading is no attention in the branches.
+    # "No reading" is the "-" in the paper's Reading column: no attention in the
+    # branches.
     "treaderxml": {
         "no teacher, no reading": dict(use_teacher=False, reading="none"),
         "no teacher": dict(use_teacher=False),
@@ -79,12 +82,14 @@ def parse():
         description=__doc__.partition("\n")[0], allow_abbrev=False
     )
     parser.add_argument("system", choices=CLASSES)
-    parser.add_argument("data", help="icd10cm, or a folder")
-    parser.add_argument("--chapters", nargs="+", type=int, help="of icd10cm")
-    parser.add_argument("--documents", type=int, help="to train on")
+    parser.add_argument("data", help="icd10cm, or a folder with a data set")
+    parser.add_argument(
+        "--chapters", nargs="+", type=int, help="chapters of icd10cm to use"
+    )
+    parser.add_argument("--documents", type=int, help="number of training documents")
     parser.add_argument("--held-out", type=float, default=0.0)
-    parser.add_argument("--rows", nargs="+", help="some of the rows only")
-    parser.add_argument("--name", help="of the file in benchmarks/results")
+    parser.add_argument("--rows", nargs="+", help="train these rows only")
+    parser.add_argument("--name", help="name of the file in benchmarks/results")
     return parse_parameters(parser)
 
 
@@ -144,7 +149,7 @@ def main():
 
 
 def measured(file, about):
-    """Rows that a file of the same settings has; one of others is not touched."""
+    """Rows of an earlier file with the same settings; other settings are an error."""
     path = RESULTS / f"{file}.json"
     if not path.exists():
         return {}
@@ -152,7 +157,7 @@ def measured(file, about):
     for key, value in about.items():
         if there[key] != value:
             raise SystemExit(
-                f"{path} was measured with {key}={there[key]}, not {value}: remove it, "
+                f"{path} was measured with {key}={there[key]}, not {value}. Remove it, "
                 "or give this run another --name."
             )
     return there["rows"]

@@ -1,13 +1,13 @@
-"""Balanced label clusters: BalancedKMeans beside PECOS's hierarchical k-means.
+"""Balanced label clusters: BalancedKMeans against PECOS's hierarchical k-means.
 
     python benchmarks/cluster.py
     python benchmarks/cluster.py --labels 670091 --features 135909 --nnz 60
     python benchmarks/cluster.py --data /work/data/tibkat-core-en
 
-Label features are synthetic, or made from ``train_texts.txt`` and
-``train_labels.txt`` of a folder. Both libraries get the same file, the same leaf
-size and the same threads, and run by turns, each in a fresh process. PECOS
-installs itself into an environment of its own at the first run.
+Label features are synthetic, or computed from ``train_texts.txt`` and
+``train_labels.txt`` of a folder. Both libraries get the same features, largest cluster
+size and number of threads. They run in turn, each in a fresh process. The first run
+installs PECOS into its own environment.
 """
 
 import argparse
@@ -25,12 +25,12 @@ import scipy.sparse as sp
 
 
 def synthetic_features(n_labels, n_features, nnz, seed=0):
-    """Labels of topics: half of the words a topic's own, half common, by Zipf."""
+    """Labels with topics: half of the words from the topic, half common words."""
     rng = np.random.default_rng(seed)
     topics = (n_features * rng.random((max(n_labels // 50, 2), 200)) ** 2).astype("i4")
     topic = rng.integers(len(topics), size=(n_labels, 1))
     own = topics[topic, (200 * rng.random((n_labels, nnz // 2)) ** 2).astype("i4")]
-    # log-uniform ranks have frequencies that fall as 1 / rank
+    # Words with log-uniform ranks have frequencies proportional to 1 / rank (Zipf).
     common = np.exp(rng.random((n_labels, nnz - nnz // 2)) * np.log(n_features))
     columns = np.hstack([own, common.astype("i4") - 1]).ravel()
     data = rng.random(columns.size, dtype="f4") + np.float32(0.1)
@@ -43,7 +43,7 @@ def synthetic_features(n_labels, n_features, nnz, seed=0):
 
 
 def text_features(folder):
-    """TF-IDF of the training texts, summed up by label; labels in use only."""
+    """TF-IDF of the training texts, summed by label, for labels with documents."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     from skxmc.nn.labels import label_centroids
@@ -83,7 +83,7 @@ def run_pecos(X, leaf_size, threads, seed):
     from pecos.xmc import Indexer
 
     start = time.perf_counter()
-    # Two branches a node, as in skxmc; 20 iterations are PECOS's default.
+    # Two branches per node, as in skxmc. PECOS's default is 20 iterations.
     chain = Indexer.gen(
         X,
         indexer_type="hierarchicalkmeans",
@@ -104,7 +104,7 @@ RUNS = {
 
 
 def describe(X, labels, seconds):
-    """Time, balance, and mean cosine of a label to its cluster's centre."""
+    """Time, cluster sizes, and mean cosine of labels to their cluster's centre."""
     sizes = np.bincount(labels)
     members = sp.csr_matrix((np.ones(len(labels), "f4"), (labels, range(len(labels)))))
     sums = members @ X
@@ -120,13 +120,12 @@ def describe(X, labels, seconds):
 
 
 def compare(X, args):
-    """Run all by turns, ``--repeat`` times; returns the median times."""
-    # peers have neither this folder's helpers nor their requirements
+    """Run all in turn, ``--repeat`` times, and return results with median times."""
     from _common import peers_python
 
     pythons = dict.fromkeys(RUNS, sys.executable)
     pythons["pecos"] = peers_python(args.peers_env)
-    # On a busy machine waiting OpenMP threads that spin double PECOS's time.
+    # On a busy machine, OpenMP threads that wait actively double PECOS's time.
     environment = os.environ | {"OMP_WAIT_POLICY": "passive"}
     times, results = {name: [] for name in RUNS}, {}
     with tempfile.TemporaryDirectory() as folder:
@@ -147,14 +146,14 @@ def compare(X, args):
 
 
 def worker(name, source, target, leaf_size, threads, seed):
-    """Cluster in this process, and leave time and labels in a file."""
+    """Cluster in this process, and write time and labels to a file."""
     X = sp.csr_matrix(sp.load_npz(source))
     seconds, labels = RUNS[name](X, int(leaf_size), int(threads), int(seed))
     np.savez(target, seconds=seconds, labels=labels)
 
 
 def versions(peers_env):
-    """Versions on both sides."""
+    """Versions of the packages in both environments."""
     from _common import peers_python
 
     code = (
@@ -172,19 +171,21 @@ def versions(peers_env):
 
 
 def main():
-    """Read the command line, compare, write the JSON."""
+    """Run the comparison that the command line asks for, and write the JSON file."""
     from _common import PEERS_ENV, write_json
 
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--labels", type=int, default=100_000)
     parser.add_argument("--features", type=int, default=100_000)
-    parser.add_argument("--nnz", type=int, default=60, help="words a label, at most")
-    parser.add_argument("--data", type=Path, help="folder of texts and labels")
-    parser.add_argument("--leaf", type=int, default=100, help="largest cluster")
+    parser.add_argument("--nnz", type=int, default=60, help="most words per label")
+    parser.add_argument("--data", type=Path, help="folder with texts and labels")
+    parser.add_argument(
+        "--leaf", type=int, default=100, help="size of the largest cluster"
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--peers-env", type=Path, default=PEERS_ENV)
-    parser.add_argument("--name", default="cluster", help="of the JSON file")
+    parser.add_argument("--name", default="cluster", help="name of the JSON file")
     args = parser.parse_args()
 
     if args.data:

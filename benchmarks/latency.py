@@ -1,9 +1,10 @@
-"""Milliseconds a document that prediction takes, in batches and one at a time.
+"""Prediction time per document, in batches and one document at a time.
 
     python benchmarks/latency.py --systems GRankClassifier LightXMLClassifier
 
-Models of random label vectors with a real encoder: what they predict says nothing, how
-long it takes does. Documents are `--max-length` tokens long.
+The models have a real encoder and are trained for a single step. Their predictions
+mean nothing, but take as long as those of a trained model. Documents are `--max-length`
+tokens long.
 """
 
 import argparse
@@ -25,14 +26,18 @@ def parse():
     parser.add_argument("--encoder", default="all-MiniLM-L6-v2")
     parser.add_argument("--max-length", type=int, default=128)
     parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--documents", type=int, default=512, help="in batches")
-    parser.add_argument("--singles", type=int, default=300, help="one at a time")
-    parser.add_argument("--name", default="latency", help="of the file in results")
+    parser.add_argument(
+        "--documents", type=int, default=512, help="documents predicted in batches"
+    )
+    parser.add_argument(
+        "--singles", type=int, default=300, help="documents predicted one at a time"
+    )
+    parser.add_argument("--name", default="latency", help="name of the file in results")
     return parser.parse_args()
 
 
 def fitted(system, n_labels, data, options):
-    """A model of a single step; labels are clustered by chance."""
+    """A model trained for a single step, with random clusters of labels."""
     model = getattr(skxmc, system)(
         options.encoder,
         max_length=options.max_length,

@@ -1,11 +1,11 @@
-"""LightDXML at hundreds of thousands of labels: seconds by step, and peak memory.
+"""LightDXML with hundreds of thousands of labels: time of each phase, peak memory.
 
     python benchmarks/lightdxml.py
 
-Synthetic short documents of a Zipf label distribution, through the classifier's own
-fit: TF-IDF, word vectors, a turn of the cycle, an epoch, the turn that predictions
-rest on. Then predictions in batches and one at a time, TF-IDF included. The peak is
-that of the whole process, data included.
+The documents are short and synthetic, with a Zipf distribution of labels. The
+classifier's own fit is timed: TF-IDF, word vectors, a turn of the cycle, an epoch, and
+the turn that predictions use. Then predictions are timed, in batches and one at a time,
+including TF-IDF. Peak memory is that of the whole process, including the data.
 """
 
 import argparse
@@ -31,15 +31,21 @@ def parse():
     parser.add_argument("--words", type=int, default=66_666)
     parser.add_argument("--words-per-doc", type=int, default=8)
     parser.add_argument("--labels-per-doc", type=float, default=5.4)
-    parser.add_argument("--batched", type=int, default=2048, help="predicted")
-    parser.add_argument("--singles", type=int, default=500, help="one at a time")
-    parser.add_argument("--name", default="lightdxml", help="of the file in results")
+    parser.add_argument(
+        "--batched", type=int, default=2048, help="documents predicted in batches"
+    )
+    parser.add_argument(
+        "--singles", type=int, default=500, help="documents predicted one at a time"
+    )
+    parser.add_argument(
+        "--name", default="lightdxml", help="name of the file in results"
+    )
     return parse_parameters(parser)
 
 
 @contextmanager
 def stopwatch(places):
-    """Seconds of each call of (owner, name, title), by title."""
+    """Time the calls of functions (owner, name, title): lists of seconds by title."""
     seconds, kept = defaultdict(list), [vars(owner)[name] for owner, name, _ in places]
 
     def timed(function, title):

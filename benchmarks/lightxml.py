@@ -1,13 +1,13 @@
-"""A training step of LightXML at 670,091 labels, beside two others, and its memory.
+"""A training step of LightXML at 670,091 labels, against two others, and its memory.
 
     python benchmarks/lightxml.py
 
-Three kinds of step on the same batches, blocks of each in turn: ours; the bare
-encoder's forward, backward and fused AdamW; and a plain implementation of the
-published procedure - candidates assembled on the host by loops, a gradient and AdamW
-over all label embeddings, every document padded to the full length. What a step costs
-outside the encoder is its time less that of the bare one at the same length. Peak
-memory is that of a process of its own that makes our steps and nothing else.
+Three kinds of step run on the same batches, in alternating blocks: our step; forward,
+backward and fused AdamW of the bare encoder; and a plain implementation of the
+published procedure. The latter assembles candidates on the host in loops, computes a
+gradient and AdamW over all label embeddings, and pads every document to the full
+length. The cost of a step outside the encoder is its time minus that of the bare step
+at the same length. Peak memory is that of a separate process that only makes our steps.
 """
 
 import argparse
@@ -47,8 +47,10 @@ def parse():
     parser.add_argument("--max-length", type=int, default=128)
     parser.add_argument("--encoder", default="all-MiniLM-L6-v2")
     parser.add_argument("--blocks", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=4, help="in a block")
-    parser.add_argument("--name", default="lightxml", help="of the file in results")
+    parser.add_argument("--steps", type=int, default=4, help="steps per block")
+    parser.add_argument(
+        "--name", default="lightxml", help="name of the file in results"
+    )
     parser.add_argument("--memory-only", action="store_true")
     return parser.parse_args()
 
@@ -59,13 +61,13 @@ def encoder_of(options):
 
 
 def label_groups(options):
-    """Clusters of equal size; which labels share one says nothing of their number."""
+    """Random clusters of equal size; the cost does not depend on their members."""
     order = np.random.default_rng(0).permutation(options.labels)
     return order * options.clusters // options.labels
 
 
 def batches_of(options, tokenizer, device):
-    """Token ids and positives; no document is shorter than the full length."""
+    """Token ids and positives; every document has the full length."""
     rng = np.random.default_rng(1)
     n_docs = options.batch_size * (options.steps + 1)
     words = rng.integers(0, 5000, (n_docs, 2 * options.max_length))
@@ -123,7 +125,7 @@ def bare_step(options, device, precision):
 
 
 class Plain(nn.Module):
-    """The published procedure as it is told, one document after the other."""
+    """The published procedure as the paper tells it, one document after the other."""
 
     def __init__(self, options):
         super().__init__()
@@ -182,7 +184,7 @@ def plain_step(options, device, precision):
 
 
 def seconds(step, batches, device):
-    """Of consecutive steps, as in training; the first warms up."""
+    """Times of consecutive steps; the first is a warm-up and left out."""
     each = []
     for batch in batches:
         start = time.perf_counter()
@@ -194,7 +196,7 @@ def seconds(step, batches, device):
 
 
 def measure_memory(options, device, precision):
-    """Peak of our steps in this process, and what it is made of, in MB."""
+    """Peak memory of our steps in this process, and its parts, in MB."""
     network = our_network(options, device)
     batches = batches_of(options, encoder_of(options)[1], device)
     seconds(stepper(network, device, precision), batches, device)
@@ -205,7 +207,8 @@ def measure_memory(options, device, precision):
         peak = torch.cuda.max_memory_allocated()
     else:
         peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # Dense weights have a gradient and two moments, label vectors two moments.
+    # Beside their values, dense weights have a gradient and two moments, label vectors
+    # only two moments.
     states = 4 * dense + 3 * label_vectors.nbytes
     touched = 4 * n_rows * options.label_dim
     return {

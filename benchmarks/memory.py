@@ -1,9 +1,10 @@
-"""Peak memory of a training at millions of labels, through the classifier's own fit.
+"""Peak memory of the classifier's own fit with millions of labels.
 
     python benchmarks/memory.py --labels 3000000 --steps 300
 
-Synthetic documents of a Zipf label distribution; clusters from their TF-IDF rows, as
-ever. The peak is that of the whole process, data and clustering included.
+The documents are synthetic, with a Zipf distribution of labels. Labels are clustered by
+TF-IDF rows, as usual. The peak is that of the whole process, including data and
+clustering.
 """
 
 import argparse
@@ -26,7 +27,7 @@ def parse():
     parser.add_argument("--label-dim", type=int, default=400)
     parser.add_argument("--label-precision", default="fp32", choices=("fp32", "bf16"))
     parser.add_argument("--encoder", default="all-MiniLM-L6-v2")
-    parser.add_argument("--name", default="memory", help="of the file in results")
+    parser.add_argument("--name", default="memory", help="name of the file in results")
     return parser.parse_args()
 
 

@@ -1,17 +1,18 @@
-"""Peers on real data: linear models on TF-IDF, nearest neighbours, frequent labels.
+"""Other libraries ("peers") on real data: linear models, nearest neighbours and more.
 
     python benchmarks/peers.py icd10cm
     python benchmarks/peers.py DIR --peers pecos knn
 
-DIR holds a data set in a layout of `skxmc.datasets.load_xmc_repository`. All get the
-same features: TF-IDF of the texts, or those of the features layout as they are. They
-run one after the other, each in a process of its own; PECOS, omikuji and napkinXC in
-an environment that installs itself at the first run, with their default parameters.
-Training seconds start from matrices in memory (omikuji takes nothing but a file, and
-reads it in this time) and include the label tree. Prediction is timed for all test
-documents together, and for single ones: their median, each the faster of two. TF-IDF
-is timed apart, and is no part of a model's MB. LightDXML, of this package, takes part
-with its default parameters.
+DIR holds a data set in a layout of `skxmc.datasets.load_xmc_repository`. All peers get
+the same features: TF-IDF of the texts, or the given features in the features layout.
+They run one after the other, each in its own process and with its default parameters.
+The first run installs PECOS, omikuji and napkinXC into an environment of their own.
+A baseline predicts the most frequent labels. LightDXML of this package takes part too.
+
+Training time starts from matrices in memory and includes the label tree. (omikuji only
+takes files, so its time includes loading one.) Prediction is timed for all test
+documents together, and for single documents: the median over documents, of the faster
+of two runs each. TF-IDF is timed separately, and is not part of a model's size.
 """
 
 import argparse
@@ -24,12 +25,12 @@ import tempfile
 import time
 from pathlib import Path
 
-# The peers' environment reads this file too: it has numpy, scipy and scikit-learn.
+# The peers' environment runs this file too: it has numpy, scipy and scikit-learn.
 import numpy as np
 import scipy.sparse as sp
 
 TOP = 100
-# Documents that are predicted one at a time, to be timed.
+# Number of documents whose single predictions are timed.
 ALONE = 200
 TFIDF = dict(sublinear_tf=True, ngram_range=(1, 2), min_df=2, max_features=200_000)
 PROPENSITY = {"a": 0.55, "b": 1.5}
@@ -44,7 +45,7 @@ def timed(function, *args, **options):
 
 
 def padded(ids, lengths):
-    """Ids, row after row -> the TOP first of each row, padded with -1."""
+    """Arrange concatenated ids of rows in TOP columns, padded with -1."""
     places = np.arange(max(lengths)) < np.asarray(lengths)[:, None]
     table = np.full(places.shape, -1, dtype=np.int64)
     table[places] = ids
@@ -57,8 +58,9 @@ def best_ids(scores):
     return padded(scores.indices[best], np.diff(scores.indptr))
 
 
-# Each: (X, Y, folder for the model, threads) -> training seconds, what predicts for a
-# matrix, what turns its answer into ids of shape (n_docs, TOP), what was set.
+# Each function takes X, Y, a folder for the model and a number of threads. It returns
+# the training seconds, a function that predicts for a matrix, a function that turns its
+# result into ids of shape (n_docs, TOP), and the settings.
 
 
 def run_frequent(X, Y, folder, threads):
@@ -125,7 +127,7 @@ def run_omikuji(X, Y, folder, threads):
     import omikuji
     from sklearn.datasets import dump_svmlight_file
 
-    def predict(X):  # a row at a time, as pairs: it has no other way
+    def predict(X):  # omikuji only predicts one row of pairs at a time
         pairs = list(zip(X.indices.tolist(), X.data.tolist(), strict=True))
         ends = X.indptr.tolist()
         rows = [pairs[i:j] for i, j in zip(ends, ends[1:], strict=False)]
@@ -137,7 +139,7 @@ def run_omikuji(X, Y, folder, threads):
     path = folder.with_suffix(".txt")
     with path.open("wb") as file:
         dump_svmlight_file(X, Y, file, multilabel=True)
-    # Its parser rejects the blank at the end of a line without features.
+    # omikuji's parser rejects the blank at the end of a line without features.
     lines = path.read_bytes().replace(b" \n", b"\n")
     path.write_bytes(b"%d %d %d\n" % (*X.shape, Y.shape[1]) + lines)
     train = omikuji.Model.train_on_data
@@ -175,7 +177,7 @@ THEIRS = {
 
 
 def worker(peer, folder, threads):
-    """Run a peer in this process; ids and the rest go to the folder."""
+    """Run a peer in this process, and write its ids and results to the folder."""
     from _common import versions
 
     run, package = (OURS | THEIRS)[peer]
@@ -201,7 +203,7 @@ def worker(peer, folder, threads):
 
 
 def load(name):
-    """Features, labels, both of training and test, and how features were made."""
+    """Features and labels of both splits, and how the features were computed."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     from skxmc.datasets import load_icd10cm, load_xmc_repository
@@ -221,10 +223,10 @@ def load(name):
 
 
 def run_worker(peer, folder, threads):
-    """Ids and results of a peer; of a failing one None and its error."""
+    """Ids and results of a peer; None and the error if it fails."""
     from _common import peers_python
 
-    # Threads that wait passively do not take the processor from busy ones.
+    # Threads that wait passively leave the processor to busy ones.
     wanted = {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive"}
     try:
         python = peers_python() if peer in THEIRS else sys.executable
@@ -241,7 +243,7 @@ def run_worker(peer, folder, threads):
 
 
 def compare(X, Y, X_test, Y_test, peers, threads):
-    """Run one after the other; returns results by peer."""
+    """Run the peers one after the other, and return the results of each."""
     from skxmc.metrics import propensity, ranking_report
 
     results, weights = {}, propensity(Y, **PROPENSITY)
@@ -262,7 +264,7 @@ def compare(X, Y, X_test, Y_test, peers, threads):
 
 
 def show(results):
-    """Print an aligned table, a row a peer, and errors below."""
+    """Print an aligned table with one row per peer, and errors below."""
     numbers = ["fit_s", "predict_ms_a_document", "predict_ms_alone", "model_MB"]
     table = [["peer", *METRICS, "train s", "ms/doc", "alone", "MB"]]
     for peer, result in results.items():
@@ -283,10 +285,10 @@ def main():
 
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     every = [*OURS, *THEIRS]
-    parser.add_argument("data", help="icd10cm, or a folder")
+    parser.add_argument("data", help="icd10cm, or a folder with a data set")
     parser.add_argument("--peers", nargs="+", choices=every, default=every)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--name", help="of the file in benchmarks/results")
+    parser.add_argument("--name", help="name of the file in benchmarks/results")
     options = parser.parse_args()
 
     X, Y, X_test, Y_test, made = load(options.data)

@@ -1,12 +1,12 @@
-"""Ranking quality of a classifier on real data, at a cost.
+"""Ranking quality and cost of a classifier on real data.
 
     python benchmarks/quality.py icd10cm --max-length 24 --max-epochs 6
     python benchmarks/quality.py DIR --max-length 96 --max-epochs 5
 
 DIR holds a data set in a layout of `skxmc.datasets.load_xmc_repository`. Every
-parameter of the classifier can be given; all that choose between models look at a
-part of the training split (`--held-out 0.1` evaluates there instead of on the test
-split, for choosing parameters by hand).
+parameter of the classifier can be given. Choices between models must be made on a part
+of the training split: `--held-out 0.1` evaluates on such a part instead of on the test
+split, to choose parameters by hand.
 """
 
 import argparse
@@ -38,11 +38,11 @@ def parse():
     parser = argparse.ArgumentParser(
         description=__doc__.partition("\n")[0], allow_abbrev=False
     )
-    parser.add_argument("data", help="icd10cm, or a folder")
+    parser.add_argument("data", help="icd10cm, or a folder with a data set")
     parser.add_argument("--system", default="GRankClassifier")
     parser.add_argument("--no-label-texts", action="store_true")
     parser.add_argument("--held-out", type=float, default=0.0)
-    parser.add_argument("--name", help="of the file in benchmarks/results")
+    parser.add_argument("--name", help="name of the file in benchmarks/results")
     return parse_parameters(parser)
 
 
@@ -72,7 +72,7 @@ def main():
 
     report = ranking_report(Y_test, ids, (1, 3, 5), propensity(Y))
     report |= ranking_report(Y_test, ids, (10, 100))
-    # Nearest documents, and memory of any kind, know what they have seen.
+    # Test documents that repeat a training document can be answered from memory.
     known = set(texts)
     new = np.array([text not in known for text in test_texts])
     report_new = ranking_report(Y_test[new], ids[new], (1, 5), propensity(Y))

@@ -1,10 +1,10 @@
-"""A training step and a prediction against the bare encoder's, side by side.
+"""Time of a training step and of a prediction, relative to the bare encoder.
 
     python benchmarks/step.py --labels 4000 47000 670000
 
 The bare step is forward, backward and fused AdamW of the same encoder on the same
-batches of token ids; the bare prediction is tokenising and forward. Blocks of steps of
-one and of the other run in turn, in one process; the median of the ratios is quoted.
+batches of token ids. The bare prediction is tokenizing and forward. Blocks of steps of
+both kinds alternate in one process. The result is the median of the ratios.
 """
 
 import argparse
@@ -30,8 +30,8 @@ def parse():
     parser.add_argument("--max-length", type=int, default=128)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--blocks", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=4, help="in a block")
-    parser.add_argument("--name", default="step", help="of the file in results")
+    parser.add_argument("--steps", type=int, default=4, help="steps per block")
+    parser.add_argument("--name", default="step", help="name of the file in results")
     return parser.parse_args()
 
 
@@ -49,7 +49,7 @@ def timed(function, device):
 
 
 def bare_stepper(encoder, device, precision):
-    """A function that makes one step of AdamW on the encoder alone."""
+    """Return a function that makes one step of AdamW on the encoder alone."""
     optimizer = torch.optim.AdamW(encoder.parameters(), lr=1e-5, fused=True)
 
     def step(batch, _):
@@ -67,7 +67,7 @@ def measure(n_labels, options, device, precision):
     clustered = n_labels > 50_000
     model = GRankClassifier(
         options.encoder,
-        label_dim=128 if clustered else None,  # Table II for large label sets
+        label_dim=128 if clustered else None,  # as in Table II for large label sets
         max_length=options.max_length,
         batch_size=options.batch_size,
         max_epochs=1,
@@ -78,7 +78,7 @@ def measure(n_labels, options, device, precision):
     few = np.arange(options.batch_size)
     model.fit([data.texts[i] for i in few], data.Y[few])
     bare, tokenizer = load_encoder(options.encoder)
-    # Without dropout and pooler, as in the classifier.
+    # This sets dropout to 0 and removes the pooler, as in the classifier.
     bare = TransformerEncoder(bare, n_layers=1, dropout=model.encoder_dropout).model
     bare = bare.to(device).train()
     network = model.network_.train()
@@ -95,7 +95,7 @@ def measure(n_labels, options, device, precision):
     ]
 
     def block(step):
-        """Seconds of consecutive steps, as in training; the first warms up."""
+        """Times of consecutive steps; the first is a warm-up and left out."""
         return [timed(lambda: step(*batch), device) for batch in batches][1:]  # noqa: B023
 
     ours_s, theirs_s = [], []

@@ -1,13 +1,14 @@
-"""The tables of all systems and the peers, for the docs: trains what is missing.
+"""Train what is missing of the results in the docs, and write the docs' tables.
 
     python benchmarks/systems.py icd10cm DIR DIR
     python benchmarks/systems.py icd10cm --again GUDNClassifier
     python benchmarks/systems.py --tables
 
-Every row of ours is a run of `quality.py` in a process of its own, those of LightDXML
-and the peers one of `peers.py`; a run whose file lies in benchmarks/results is not
-repeated, unless `--again` names it. Tables go into docs/tables, those of the files of
-`ablations.py` too; `--tables` writes them from the files alone.
+Each row of this package is a run of `quality.py` in its own process. The rows of
+LightDXML and the peers come from one run of `peers.py`. A run whose file is already in
+benchmarks/results is not repeated, unless `--again` names it. The tables are written to
+docs/tables, including those for the results of `ablations.py`. `--tables` trains
+nothing and only writes the tables.
 """
 
 import argparse
@@ -25,7 +26,7 @@ TABLES = Path(__file__).parents[1] / "docs" / "tables"
 _OF_ABLATIONS = ("P@1", "P@5", "PSP@5")
 COLUMNS = ("P@1", "P@3", "P@5", "nDCG@5", "PSP@1", "PSP@5", "R@10")
 
-# Of each data set, by name: row, suffix of its file, parameters.
+# For each data set: the rows, each with the suffix of its file and its parameters.
 _ICD = "--max-length 32 --max-epochs 6 --validation-fraction 0.02"
 _TIBKAT = "--max-length 64 --max-epochs 4 --validation-fraction 0.02"
 _BIOTOOLS = "--max-length 128 --max-epochs 5 --validation-fraction 0.02"
@@ -84,7 +85,7 @@ PEERS = {
 
 
 def commands(data, again=()):
-    """Runs whose files are missing: lists of arguments to Python."""
+    """Commands for the missing results, each as a list of arguments to Python."""
     name = Path(data).name
     here = Path(__file__).parent
     found = []
@@ -102,7 +103,7 @@ def commands(data, again=()):
 
 
 def _without_repetition(words):
-    """Options and their values, the last of each."""
+    """Keep the last value of each option."""
     pairs = dict(zip(words[::2], words[1::2], strict=True))
     return [word for pair in pairs.items() for word in pair]
 
@@ -112,7 +113,7 @@ def _path(name):
 
 
 def table(name):
-    """Rows of a data set's table, the header first; the best of a column is bold."""
+    """Rows of a data set's table, header first; the best value of a column is bold."""
     rows = {}
     for row, (suffix, _) in ROWS[name].items():
         path = _path(f"quality-{name}{suffix}")
@@ -131,7 +132,7 @@ def table(name):
                 minutes = math.ceil(one["fit_s"] * result["threads"] / 60)
                 rows[title] = one["metrics"], f"< {minutes}" if minutes else "0"
     best = {c: max(metrics[c] for metrics, _ in rows.values()) for c in COLUMNS}
-    # Sphinx takes R@10 for an address.
+    # Sphinx would turn R@10 into an e-mail address.
     lines = [["", *(c.replace("@", r"\@") for c in COLUMNS), "training"]]
     for title, (metrics, minutes) in rows.items():
         cells = [
@@ -143,9 +144,9 @@ def table(name):
 
 
 def costs(name):
-    """Rows of the table of what LightDXML and the peers cost, the header first."""
+    """Rows of the table of costs of LightDXML and the peers, header first."""
     result = json.loads(_path(f"peers-{name}").read_text())
-    lines = [["", "training s", "ms a document", "ms alone", "model MB", "peak MB"]]
+    lines = [["", "training s", "ms per document", "ms alone", "model MB", "peak MB"]]
     for peer, title in PEERS.items():
         one = result["results"].get(peer)
         if one is None:
@@ -157,7 +158,7 @@ def costs(name):
 
 
 def ablations(system):
-    """Rows of the table of a system's files of `ablations.py`, the header first."""
+    """Rows of the table of a system's ablations, header first."""
     paths = sorted(_common.RESULTS.glob(f"ablations-{system}-*.json"))
     files = [json.loads(path.read_text()) for path in paths]
     lines = [["", "parameters"]]
@@ -173,7 +174,7 @@ def ablations(system):
 
 
 def _settings(changed):
-    """Parameters of a row as literals of reStructuredText."""
+    """Changed parameters of a row as reStructuredText literals."""
     if not changed:
         return "defaults"
     return ", ".join(f"``{name}={value!r}``" for name, value in changed.items())
@@ -200,9 +201,13 @@ def write_tables():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("data", nargs="*", help="icd10cm, or folders")
-    parser.add_argument("--again", nargs="+", default=(), help='rows, or "peers"')
-    parser.add_argument("--tables", action="store_true", help="train nothing")
+    parser.add_argument("data", nargs="*", help="icd10cm, or folders with data sets")
+    parser.add_argument(
+        "--again", nargs="+", default=(), help='repeat these rows, or "peers"'
+    )
+    parser.add_argument(
+        "--tables", action="store_true", help="train nothing, only write tables"
+    )
     options = parser.parse_args()
     for data in [] if options.tables else options.data:
         if Path(data).name not in ROWS:

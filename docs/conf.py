@@ -26,6 +26,9 @@ exclude_patterns = ["_build"]
 default_role = "py:obj"
 rst_prolog = ".. py:currentmodule:: skxmc\n"
 
+# Values such as default="auto" keep the quotes that Python takes.
+smartquotes = False
+
 autosummary_generate = True
 # Members that come from scikit-learn's own classes are documented there.
 autodoc_default_options = {

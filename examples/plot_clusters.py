@@ -2,14 +2,15 @@
 Labels in balanced clusters
 ===========================
 
-With many labels a classifier first finds clusters of labels, then ranks the labels in
-them. `BalancedKMeans` makes these clusters: halves of equal size, again and again, so
-that no cluster costs more than another.
+With many labels, a classifier first finds clusters of labels and then ranks the labels
+in them. `BalancedKMeans` makes these clusters. It splits the labels into halves of
+equal size, again and again, so that no cluster costs more than another.
 """
 
 # %%
-# Labels as the sum of their documents' TF-IDF rows: the 22 chapters of ICD-10-CM are
-# known to the plot below, not to the clustering.
+# The features of a label are the sum of the TF-IDF rows of its documents. ICD-10-CM has
+# 22 chapters, of which this example uses six. The clustering does not use the chapters;
+# the last plot does.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -27,8 +28,8 @@ labels = normalize(data.Y_train.T @ X).tocsr()
 print(f"{labels.shape[0]} labels, {labels.shape[1]} words")
 
 # %%
-# Beside k-means without a balance, whose largest clusters hold many times more labels
-# than its smallest.
+# For comparison, k-means without balancing makes as many clusters. Its largest clusters
+# hold many times more labels than its smallest.
 
 balanced = BalancedKMeans(max_leaf_size=64, random_state=0).fit(labels)
 groups = balanced.labels_
@@ -40,8 +41,8 @@ ClusterSizesDisplay.from_groups(groups, name="BalancedKMeans", ax=axes[0])
 ClusterSizesDisplay.from_groups(free, name="MiniBatchKMeans", ax=axes[1])
 
 # %%
-# Clusters follow the chapters, of which they know nothing: each column is a cluster,
-# each row a chapter.
+# The clusters follow the chapters, although the clustering did not use them. Each
+# column is a cluster, each row a chapter.
 
 up = data.label_parents.tocsr()
 chapter = np.arange(labels.shape[0])
@@ -59,4 +60,5 @@ image = ax.imshow(shares[:, order], aspect="auto", cmap="Blues", vmin=0, vmax=1)
 ax.set_yticks(np.arange(len(chapters)), [data.label_names[i][:32] for i in chapters])
 ax.set_xlabel("cluster")
 figure.colorbar(image, label="share of its labels")
-print(f"a cluster's chapter holds {shares.max(axis=0).mean():.0%} of it on average")
+share = shares.max(axis=0).mean()
+print(f"on average, {share:.0%} of a cluster's labels are of the same chapter")

@@ -2,13 +2,13 @@
 Three models as one
 ===================
 
-Models that err on different labels are better together. An ensemble averages what its
-members say: here three readers of the same phrases, one by a transformer and two by
-words.
+Models that make errors on different labels are better together. An ensemble averages
+the predictions of its members. Here these are three models of the same phrases: one
+with a transformer and two with bags of words.
 """
 
 # %%
-# Diseases of the blood and the immune system.
+# The data are phrases and codes of diseases of the blood and the immune system.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -37,8 +37,9 @@ ensemble = EnsembleClassifier(members, label_names=data.label_names)
 ensemble.fit(data.texts_train, data.Y_train)
 
 # %%
-# Members are fitted classifiers themselves. ``scale`` and ``weights`` may be set anew
-# without another fit: "rank" averages places instead of probabilities.
+# The members are fitted classifiers themselves. ``scale`` and ``weights`` can be
+# changed without another fit. ``scale="rank"`` averages the members' rankings instead
+# of their probabilities.
 
 weights = propensity(data.Y_train)
 rows = {}
@@ -58,7 +59,7 @@ measure("mean of probabilities", ensemble)
 measure("mean of ranks", ensemble.set_params(scale="rank"))
 
 # %%
-# The three disagree where it is hard to tell.
+# On a hard phrase the members disagree, so that the mean probabilities are low.
 
 names, scores = ensemble.set_params(scale="probability").predict_topk(
     ["too much iron in the blood"], k=4, return_names=True
@@ -67,6 +68,8 @@ for label, score in zip(names[0], scores[0], strict=True):
     print(f"{score:.2f} {label}")
 
 # %%
+# The ensembles (blue) beside their members (grey):
+
 figure, ax = plt.subplots(figsize=(7, 4), layout="constrained")
 places = np.arange(3)
 for i, (name, values) in enumerate(rows.items()):

@@ -1,13 +1,13 @@
 """
-Which words carried a prediction
-================================
+Which words a prediction rests on
+=================================
 
-`explain` leaves out each word of a text in turn, and looks at what the label's log-odds
-lose: what fell most was carried by that word.
+`explain` leaves out each word of a text in turn, and measures by how much the log-odds
+of a label fall. The word whose absence lowers them most supports the label most.
 """
 
 # %%
-# Diseases of the blood.
+# The data are phrases and codes of diseases of the blood.
 
 import matplotlib.pyplot as plt
 
@@ -27,20 +27,20 @@ for j, probability in zip(ids[0], probabilities[0], strict=True):
     print(f"{probability:.2f} {data.label_codes[j]:8} {data.label_names[j]}")
 
 # %%
-# A notebook shows the text, marked blue where a word speaks for the label, and red
-# where it speaks against. A label is called by its column, or by its name.
+# In a notebook, the text is shown in colour: blue for words that support the label, red
+# for words against it. The label is given by its name or by its column.
 
 explanation = explain(model, text, "Iron deficiency anemia")
 explanation
 
 # %%
-# The same in numbers: the words that count most, in the order of the text.
+# The same as a plot, with the words that matter most, in the order of the text:
 
 figure, ax = plt.subplots(figsize=(7, 3.8), layout="constrained")
 explanation.plot(ax, n_words=12)
 
 # %%
-# Other labels of the same text are carried by other words.
+# Predictions of other labels for the same text rest on other words.
 
 figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
 for j, ax in zip(ids[0, [2, 3]].tolist(), axes, strict=True):

@@ -2,14 +2,16 @@
 A grid search by PSP@5
 ======================
 
-Precision is carried by frequent labels; propensity-scored precision, PSP, weighs a
-label by how rarely it is written down. A grid search looks at both, on folds that keep
-rare labels in the training part.
+Precision is dominated by frequent labels. Propensity-scored precision, PSP, gives rare
+labels more weight. This grid search computes both, on folds that keep rare labels in
+the training part.
 """
 
 # %%
-# `MultilabelKFold` shares out each label between the folds, rare ones first. Labels
-# that have no training document in some fold are lost to every classifier alike:
+# `MultilabelKFold` distributes the documents of each label over the folds, rare labels
+# first. If all documents of a label are in the same fold, the label has no training
+# document when this fold is tested, and no classifier can predict it. We count these
+# lost labels:
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -31,9 +33,10 @@ for folds in [KFold(3, shuffle=True, random_state=0), MultilabelKFold(3)]:
     print(f"{type(folds).__name__}: labels of two or more documents lost: {lost}")
 
 # %%
-# LightDXML's ``beta`` mixes two scores of a label in predictions: that of the
-# classifier, and how near its vector lies to the document's. The search predicts once
-# for all metrics; ``refit`` names the one that decides.
+# LightDXML's predictions combine two scores of a label: that of its classifier, and the
+# similarity of the label's vector to the document's. ``beta`` is the weight of the
+# first. The search predicts once for all metrics; ``refit`` names the metric that
+# decides.
 
 search = GridSearchCV(
     LightDXMLClassifier(label_dim=100, random_state=0),
@@ -46,7 +49,7 @@ search.fit(texts, Y)
 print(search.best_params_)
 
 # %%
-# What finds the most of the tail is not what has the best precision.
+# The value that finds most rare labels is not the one with the best precision.
 
 betas = np.array(search.param_grid["beta"])
 figure, ax = plt.subplots(figsize=(6, 4), layout="constrained")
@@ -63,8 +66,8 @@ ax.legend(frameon=False, ncols=2)
 ax.spines[["top", "right"]].set_visible(False)
 
 # %%
-# The best one was fitted on all training documents, and is looked at on the test
-# phrases once.
+# The search has fitted the best model on all training documents. It is evaluated on the
+# test phrases, once.
 
 report = ranking_report_scorer(ks=[3, 5])(search, data.texts_test, data.Y_test)
 for metric in ["P@3", "P@5", "PSP@3", "PSP@5"]:

@@ -1,14 +1,15 @@
 """
-Reading a hierarchy of labels
-=============================
+Using a hierarchy of labels
+===========================
 
-`TReaderXMLClassifier` reads a text beside the labels of its nearest training texts, and
-the parents of these labels. Here labels are the three-character categories of
-ICD-10-CM, and ``label_parents`` tells the block above each.
+`TReaderXMLClassifier` uses a text together with the labels of its nearest training
+texts and the parents of these labels. Here the labels are the three-character
+categories of ICD-10-CM, and ``label_parents`` gives the block above each category.
 """
 
 # %%
-# What is above the labels need not be a label itself; it has a name that can be read.
+# Parents need not be labels themselves. Here they are blocks and chapters, which have
+# names.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -38,10 +39,10 @@ print(f"{len(labels)} labels below {len(above)} nodes, {len(texts_train)} phrase
 print(f"{names[labels][10]!r} is below {names[above][parent]!r}")
 
 # %%
-# Three readers: of the text alone, of the labels of its neighbours, and of these and
-# their parents.
+# We compare three models. The first uses the text alone, the second also the labels of
+# the nearest training texts, and the third also the parents of these labels.
 
-readers = {
+variants = {
     "text alone": dict(use_teacher=False),
     "and labels": dict(label_texts=names[labels].tolist()),
     "and their parents": dict(
@@ -51,7 +52,7 @@ readers = {
     ),
 }
 reports = {}
-for name, parameters in readers.items():
+for name, parameters in variants.items():
     model = TReaderXMLClassifier(
         **parameters, max_length=24, max_epochs=6, random_state=0
     )
@@ -61,8 +62,8 @@ for name, parameters in readers.items():
     print(f"{name:18} P@1 {reports[name]['P@1']:.3f}  R@5 {reports[name]['R@5']:.3f}")
 
 # %%
-# What similar phrases were about helps here. Their parents add little to that: a phrase
-# with the right category in its neighbourhood has the block there already.
+# The labels of similar phrases help here. Their parents add little: if a neighbour has
+# the right category, this already implies the right block.
 
 figure, ax = plt.subplots(figsize=(6, 3.5), layout="constrained")
 metrics = ["P@1", "R@3", "R@5"]

@@ -2,14 +2,14 @@
 Labels that have no document yet
 ================================
 
-Every label of a long list has a name, even one that was added yesterday and that no
-document carries. With ``label_texts`` a classifier starts from what its encoder makes
-of the names, and such a label can be found.
+Every label of a long list has a name, even a label that was added yesterday and that no
+document has. With ``label_texts``, the classifier's label vectors start from the
+encoded names, so that such a label can be found.
 """
 
 # %%
-# Diseases of the blood. One code in eight is new: its phrases are taken away from
-# training, and serve to look whether it is found.
+# The data are phrases and codes of diseases of the blood. We treat one code in eight as
+# new: its phrases are removed from training, and later show whether it is found.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -29,13 +29,11 @@ carries_new = np.asarray(data.Y_train[:, new].sum(axis=1)).ravel() > 0
 texts = np.array(data.texts_train, dtype=object)
 texts_old, texts_new = texts[~carries_new].tolist(), texts[carries_new].tolist()
 Y_old, Y_new = data.Y_train[~carries_new], data.Y_train[carries_new]
-print(
-    f"{len(texts_old)} phrases to train on, {n_labels} labels, {len(new)} of them new"
-)
-print(f"{len(texts_new)} phrases of the new ones")
+print(f"{len(texts_old)} training phrases, {n_labels} labels, {len(new)} of them new")
+print(f"{len(texts_new)} phrases of the new labels")
 
 # %%
-# With names and without, all else alike.
+# One model gets the label names, the other does not. All else is equal.
 
 models = {}
 for name, label_texts in [("without names", None), ("with names", data.label_names)]:
@@ -52,8 +50,8 @@ for name, model in models.items():
     print(f"{name:14} R@5 of the test phrases {recall_at_k(data.Y_test, ids, 5):.3f}")
 
 # %%
-# New labels are found by their names only. Their old neighbours are ranked first, since
-# the model has seen those and not these.
+# New labels are found by their names only. Similar old labels are ranked before them,
+# since the model was trained on the old ones.
 
 Y_only_new = (Y_new @ sp.diags_array(np.isin(np.arange(n_labels), new) * 1.0)).tocsr()
 figure, ax = plt.subplots(figsize=(7, 4), layout="constrained")

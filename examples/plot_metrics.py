@@ -2,14 +2,15 @@
 Reading P@k, nDCG@k and PSP@k
 =============================
 
-Three rankers, each of them the best by some metric: why a table of extreme
-classification has more than one column.
+Results in extreme classification are reported with several metrics. This example shows
+why: of three invented rankers, none is the best by all metrics.
 """
 
 # %%
-# Labels of Zipf-distributed frequency, three a document. One ranker knows only the 40
-# most frequent labels, and knows them well; one is right about any label two times
-# of five; one names the rarest label of a document first, and errs on the rest.
+# The documents have three labels on average, of Zipf-distributed frequency. The first
+# ranker finds all true labels among the 40 most frequent ones, and no others. The
+# second finds every true label with probability 0.4. The third puts the rarest true
+# label of a document first, and all its other labels are wrong.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -26,7 +27,7 @@ n_docs, n_labels = Y_test.shape
 
 
 def ranked(choose):
-    """Best five labels of each test document, filled up with wrong ones."""
+    """Five labels for each test document, those chosen first, then wrong ones."""
     ids = np.empty((n_docs, 5), int)
     for i in range(n_docs):
         true = Y_test[[i]].indices
@@ -36,7 +37,7 @@ def ranked(choose):
 
 
 def knows_the_head(true, wrong):
-    """Every true label among the frequent ones, then others of these."""
+    """Every true label among the frequent ones, then wrong ones."""
     return [*np.intersect1d(true, head), *wrong]
 
 
@@ -57,7 +58,7 @@ rankers = {
 }
 
 # %%
-# PSP@k needs the propensities of the training labels. All metrics come from one call.
+# PSP@k needs the propensities of the training labels. One call computes all metrics.
 
 weights = propensity(Y)
 metrics = ["P@1", "P@5", "nDCG@5", "R@5", "PSP@1", "PSP@5"]
@@ -69,8 +70,9 @@ for name, report in reports.items():
     print(f"{name:16}" + "".join(f"{report[metric]:8.3f}" for metric in metrics))
 
 # %%
-# The one that knows the head gets the better P@5, the one that finds rare labels the
-# better PSP@5. P@5 cannot reach 1 where documents have fewer than five labels; R@5 can.
+# The ranker that knows the head, the frequent labels, has the best P@5. The one that
+# puts the rarest label first has the best PSP@5. P@5 cannot reach 1 for documents with
+# fewer than five labels; R@5 can.
 
 figure, ax = plt.subplots(figsize=(8, 4), layout="constrained")
 for i, (name, report) in enumerate(reports.items()):

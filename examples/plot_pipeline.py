@@ -2,14 +2,15 @@
 A Pipeline of TF-IDF features
 =============================
 
-Classifiers take feature matrices as well as texts, so that they end a `Pipeline` like
-any other. Here words and letter n-grams of diagnosis phrases go into
-`LightDXMLClassifier`; the letters help where a word is misspelt.
+The classifiers take feature matrices as well as texts, so they can be the last step of
+a `Pipeline`. Here the features are words and letter n-grams of diagnosis phrases, and
+the last step is `LightDXMLClassifier`. The letter n-grams help if words are misspelt.
 """
 
 # %%
-# The mental and behavioural disorders of ICD-10-CM. Labels often come as lists: with
-# ``sparse_output=True``, `MultiLabelBinarizer` makes a sparse matrix of them.
+# The data are mental and behavioural disorders of ICD-10-CM. Labels often come as
+# lists. `MultiLabelBinarizer` with ``sparse_output=True`` turns them into a sparse
+# matrix.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -31,7 +32,8 @@ Y_train = binarizer.transform(labels_train)
 Y_test = binarizer.transform([codes[row.indices].tolist() for row in data.Y_test])
 
 # %%
-# Two pipelines: words alone, and words beside pieces of three to five letters.
+# We compare two pipelines. The features of the first are words and word pairs; the
+# second adds pieces of three to five letters.
 
 words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
 letters = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True)
@@ -47,8 +49,8 @@ pipelines = {
 }
 
 # %%
-# Test phrases as they are, and with two neighbouring letters swapped in every word of
-# six letters or more.
+# Both are tested on the test phrases as they are, and on misspelt ones, in which two
+# neighbouring letters are swapped in every word of six letters or more.
 
 rng = np.random.default_rng(0)
 
@@ -77,7 +79,8 @@ for name, pipeline in pipelines.items():
     print(f"{name:18}", *(f"P@5 {value:.3f}" for value in precision[name]))
 
 # %%
-# Predictions are sparse, and the last step calls labels by their names.
+# Predictions are sparse matrices. ``label_lists`` of the last step turns them into
+# lists of label names.
 
 misspelt = wordings["misspelt"][:2]
 predictions = pipelines["words and letters"].predict(misspelt)
@@ -85,7 +88,7 @@ print(type(predictions).__name__, predictions.shape, predictions.nnz)
 print(pipelines["words and letters"][-1].label_lists(predictions))
 
 # %%
-# Letters cost nothing where spelling is right, and save much where it is not.
+# Letter n-grams do no harm on correct spelling, and help much on misspelt words.
 
 figure, ax = plt.subplots(figsize=(6, 3.5), layout="constrained")
 places = np.arange(len(wordings))

@@ -2,16 +2,17 @@
 Code diagnoses with ICD-10-CM
 =============================
 
-Short diagnosis phrases get codes from a list with a long tail: the infections and
-neoplasms of ICD-10-CM and their ancestors, most of them with fewer than five phrases.
-`GRankClassifier` fine-tunes a small transformer on them, beside two baselines from
-scikit-learn. It takes a few minutes on two cores.
+This example assigns codes to short diagnosis phrases. The label list has a long tail:
+it holds the infections and neoplasms of ICD-10-CM and their ancestors, and most labels
+have fewer than five training phrases. `GRankClassifier` fine-tunes a small transformer
+and is compared with two baselines from scikit-learn. The example takes a few minutes on
+two cores.
 """
 
 # %%
 # The data comes from an installed package; nothing is downloaded. A document is a
-# phrase, its labels are its code and all ancestors of that code. Test phrases are
-# wordings that stand in notes only.
+# phrase. Its labels are its code and all ancestors of that code. The test phrases are
+# wordings that occur only in the notes of ICD-10-CM, not as the description of a code.
 
 import time
 
@@ -37,8 +38,8 @@ print(
 )
 
 # %%
-# Label texts let the classifier start from what its encoder already knows about the
-# words of a label.
+# With ``label_texts``, the classifier starts from what its encoder already knows about
+# the words of a label.
 
 start = time.perf_counter()
 model = GRankClassifier(
@@ -53,9 +54,10 @@ model.fit(data.texts_train, Y_train)
 print(f"fitted in {time.perf_counter() - start:.0f} s")
 
 # %%
-# Two baselines: the most frequent labels for every phrase, and the labels of the ten
-# nearest training phrases by TF-IDF. Regressors on a dense 0/1 matrix give scores for
-# all labels; that is possible at this size, and no further.
+# There are two baselines. One predicts the most frequent labels for every phrase, the
+# other the labels of the ten nearest training phrases by TF-IDF. Both are regressors on
+# a dense 0/1 matrix, which give scores for all labels. This is possible at this size,
+# but not at much larger ones.
 
 neighbours = KNeighborsRegressor(n_neighbors=10, metric="cosine", weights="distance")
 baselines = {
@@ -75,7 +77,8 @@ for name, ids in top5.items():
     print(f"{name:14}" + "".join(f"{100 * report[column]:8.1f}" for column in columns))
 
 # %%
-# Five phrases of our own, in nobody's wording but ours.
+# We invent five phrases, in wordings that are not in the data, and print their best
+# labels.
 
 phrases = [
     "stomach bug with bloody diarrhoea after eating undercooked chicken",
@@ -92,8 +95,8 @@ for phrase, best, probabilities in zip(phrases, ids, scores, strict=True):
         print(f"  {probability:6.2f}  {data.label_codes[j]:8}  {name[:60]}")
 
 # %%
-# Head against tail: of the labels that the test phrases carry, the share that stands
-# among the best five, by how many training phrases the label had.
+# Head against tail: how many of the true labels of the test phrases are among the five
+# best predictions, by the number of training phrases of the label?
 
 edges = np.array([1, 2, 5, 20, 100, np.inf])
 names = ["1", "2-4", "5-19", "20-99", "100 and more"]

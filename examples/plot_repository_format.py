@@ -2,14 +2,14 @@
 Data in the formats of the extreme classification repository
 ============================================================
 
-The repository's data sets come as raw texts or as sparse features.
-`load_xmc_repository` reads both; here two small folders are written, read, and learned
-from.
+The data sets of the repository come as raw texts or as sparse features.
+`load_xmc_repository` loads both. This example writes a small synthetic data set in each
+format, loads it, and trains a classifier on it.
 """
 
 # %%
-# Raw texts: a document a line, and its labels, numbers from 0, on the same line of
-# another file. Names of labels are optional.
+# In the raw-text format, each line of a file is a document. The same line of another
+# file has its labels, as numbers from 0. A file with label names is optional.
 
 import tempfile
 from pathlib import Path
@@ -37,7 +37,9 @@ print(data.texts_train[0][:60], "...", data.Y_train[[0]].indices)
 print({name: value for name, value in data.items() if value is None})
 
 # %%
-# Features: a header, then labels and ``feature:value`` pairs a document.
+# In the features format, a file starts with a header: the numbers of documents,
+# features and labels. Each further line has the labels of a document and its
+# ``feature:value`` pairs.
 
 counts = make_xmc(3000, 500, kind="features", random_state=0)
 features = Path(folder.name, "features")
@@ -54,7 +56,7 @@ as_features = load_xmc_repository(features)
 print(as_features.X_train.shape, as_features.Y_train.shape)
 
 # %%
-# What is wrong with a file is said with its line.
+# If a file is wrong, the error names the line and the problem.
 
 broken = Path(folder.name, "broken.txt")
 broken.write_text("2 3 4\n0,3 1:0.5 2:1\n0,9 1:1\n")
@@ -64,7 +66,7 @@ except ValueError as error:
     print(error)
 
 # %%
-# Both kinds are learned from in the same way.
+# A classifier is trained in the same way on both formats.
 
 figure, ax = plt.subplots(figsize=(7, 4.5), layout="constrained")
 for name, X, X_test, one, style in [

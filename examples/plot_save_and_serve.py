@@ -1,14 +1,14 @@
 """
-Save a model, serve it
-======================
+Save a model and serve it
+=========================
 
 A fitted classifier is saved as a folder of plain files, loaded without unpickling, and
-answers over HTTP. Standard library only; a server for many users would stand behind a
-framework of your choice, and load the model in the same way.
+served over HTTP. The server uses only the standard library. A server for many users
+would use a web framework, and load the model in the same way.
 """
 
 # %%
-# A small model of tickets and their components.
+# We train a small model, which assigns components to support tickets.
 
 import json
 import tempfile
@@ -48,7 +48,8 @@ model = LightDXMLClassifier(
 model.fit(data.texts, data.Y)
 
 # %%
-# The folder, and what is in it.
+# ``save_pretrained`` writes a folder. These are its files with their sizes in bytes,
+# and the fields of ``config.json``.
 
 path = Path(folder.name, "tickets-model")
 model.save_pretrained(path)
@@ -58,7 +59,7 @@ config = json.loads((path / "config.json").read_text())
 print(", ".join(config))
 
 # %%
-# Loading runs no code from the folder. What is damaged is named:
+# Loading runs no code from the folder. If a file is damaged, the error names it:
 
 loaded = skxmc.load(path)
 weights = path / "model.safetensors"
@@ -71,12 +72,12 @@ except ValueError as error:
 weights.write_bytes(whole)
 
 # %%
-# A server in thirty lines: a POST with a list of texts, an answer with names and
-# scores. Its threads may ask the model at the same time.
+# A server needs thirty lines. It takes POST requests with a JSON list of texts, and
+# answers with label names and scores. Its threads may call the model at the same time.
 
 
 class Answer(BaseHTTPRequestHandler):
-    """Labels of the texts in a request."""
+    """Answers a request with the labels of its texts."""
 
     def do_POST(self):
         """Rank the labels of a JSON list of texts."""
@@ -93,7 +94,7 @@ class Answer(BaseHTTPRequestHandler):
         self.wfile.write(json.dumps(answer).encode())
 
     def log_message(self, *arguments):
-        """Say nothing."""
+        """Print no log lines."""
 
 
 server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
@@ -102,7 +103,7 @@ address = f"http://127.0.0.1:{server.server_port}"
 
 
 def ask(texts):
-    """Answer of the server."""
+    """Send texts to the server and return its answer."""
     try:
         with urllib.request.urlopen(address, json.dumps(texts).encode()) as reply:
             return json.load(reply)
@@ -113,12 +114,13 @@ def ask(texts):
 print(ask(["headphones have no sound", "laptop is off after a minute of sleep"]))
 
 # %%
-# Bad input comes back with what is wrong, and where.
+# For wrong input, the answer says what is wrong and where.
 
 print(ask(["no sound", None]))
 
 # %%
-# What an answer takes, all of it: HTTP, words, network, names.
+# How long does a request take? The times include HTTP, splitting the text into words,
+# the network, and the lookup of names.
 
 times = []
 for _ in range(200):
@@ -131,7 +133,7 @@ folder.cleanup()
 
 figure, ax = plt.subplots(figsize=(6, 3), layout="constrained")
 ax.hist(times, bins=np.linspace(0, np.percentile(times, 98), 40))
-ax.set_xlabel("ms a request")
+ax.set_xlabel("ms per request")
 ax.set_ylabel("requests")
 ax.set_title(f"median {np.median(times):.1f} ms")
 ax.spines[["top", "right"]].set_visible(False)

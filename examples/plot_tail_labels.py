@@ -1,14 +1,14 @@
 """
-Is the tail found?
-==================
+Are rare labels found?
+======================
 
-One figure, P@k, hides a long tail: most of the predictions that count are of frequent
-labels. Five pictures of a data set and of two classifiers on it.
+P@k alone hides the long tail of rare labels, because most correct predictions are of
+frequent labels. Five plots show a data set and two classifiers on it.
 """
 
 # %%
-# Invented documents with labels of Zipf-distributed frequency: 3,000 labels, of which
-# many have one document or none.
+# The documents are synthetic, and the frequency of their 3,000 labels is
+# Zipf-distributed: many labels have one document or none.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -37,12 +37,13 @@ order = np.argsort(counts)
 axes[1].semilogx(counts[order] + 1, propensity(Y)[order])
 axes[1].set_xlabel("training documents + 1")
 axes[1].set_ylabel("propensity")
-axes[1].set_title("How likely a true label is written down")
+axes[1].set_title("How likely a true label is recorded")
 
 # %%
-# PSP divides each hit by the label's propensity, so that a hit in the tail counts more.
-# Two classifiers: the same network, with label vectors in its predictions
-# (``beta=0.5``) and without (``beta=1``).
+# PSP divides each correct prediction by the label's propensity, so that rare labels
+# count more. The two classifiers are the same network. With ``beta=0.5`` its
+# predictions also use the similarity of label vectors to the document, with ``beta=1``
+# they do not.
 
 models = {
     f"beta={beta}": LightDXMLClassifier(
@@ -57,8 +58,7 @@ for ax, (name, model) in zip(axes, models.items(), strict=True):
     )
 
 # %%
-# The same as curves: how much is right, how much is found, by the number of labels
-# shown.
+# The curves show precision, recall and PSP by the number k of labels returned.
 
 figure, ax = plt.subplots(figsize=(7, 4.5), layout="constrained")
 for (name, model), style in zip(models.items(), ["-", "--"], strict=True):
@@ -68,14 +68,14 @@ for (name, model), style in zip(models.items(), ["-", "--"], strict=True):
     )
 
 # %%
-# Training, epoch by epoch, with the precision on documents held out from it.
+# The training loss of each epoch, and the precision on held-out documents:
 
 figure, ax = plt.subplots(figsize=(6, 3.5), layout="constrained")
 HistoryDisplay.from_estimator(models["beta=0.5"], ax=ax)
 
 # %%
-# And which labels come together. Labels of invented documents are drawn one by one;
-# those of real ones are not.
+# The last plot shows which labels occur together. The labels of these synthetic
+# documents are drawn independently; those of real documents are not.
 
 figure, ax = plt.subplots(figsize=(6, 5), layout="constrained")
 CooccurrenceDisplay.from_labels(Y, n_labels=15, ax=ax)

@@ -5,7 +5,6 @@ of a fixed set of classes, and no code comes from the folder.
 """
 
 import contextlib
-import importlib
 import math
 import os
 from inspect import Parameter, signature
@@ -20,25 +19,22 @@ from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from ._damage import DamagedError
-from ._teacher import Teacher
+from ._model_classes import ESTIMATORS, PARTS, find_class, name_of_class
 from ._transformer_files import (
     read_tokenizer,
     read_transformer,
     write_tokenizer,
     write_transformer,
 )
-from .nn.encoders import TransformerEncoder
-from .nn.search import NearestVectors
-from .nn.state import LAYERS, OWN_TO_MODULES, check_state
+from .nn.state import (
+    by_attribute,
+    by_saved_name,
+    check_state,
+    expected_state,
+    from_state,
+    to_state,
+)
 
-# Files of this package whose classes a folder may name.
-_MODULES = (
-    "ensemble grank gudn lightdxml lightxml treaderxml "
-    "nn.encoders nn.heads nn.shortlist"
-).split()
-# Modules of torch that a folder may name, beside those of this package.
-_LAYERS = {kind.__name__: kind for kind in LAYERS}
 # Kinds of the dtypes of data, columns and row ends.
 _SPARSE = ("bii", "iii", "uii", "fii")
 _CONTAINERS = {"csr_array": sp.csr_array, "csr_matrix": sp.csr_matrix}
@@ -95,16 +91,18 @@ class Writer:
             ((list, tuple), self._sequence),
             (dict, self._dict),
             (np.ndarray, self._array),
+            (nn.Parameter, self._parameter),
             (torch.Tensor, self._tensor),
             ((sp.sparray, sp.spmatrix), self._sparse),
-            (nn.Module, self._module),
             (transformers.PreTrainedTokenizerBase, self._tokenizer),
             (TfidfVectorizer, self._vectorizer),
-            ((Teacher, NearestVectors), self._object),
             (BaseEstimator, self._estimator),
+            (nn.Module, self._object),
         ):
             if isinstance(value, kinds):
                 return encode(value, path)
+        if name_of_class(type(value), PARTS):
+            return self._object(value, path)
         raise TypeError(
             f"{path or 'this'} is {type(value).__name__}, which a model folder cannot "
             "keep. Use pickle or joblib for this model."
@@ -161,6 +159,9 @@ class Writer:
         self.tensors[path] = tensor.cpu().contiguous().clone()
         return {"tensor": path}
 
+    def _parameter(self, parameter, path):
+        return self._tensor(parameter, path) | {"trained": parameter.requires_grad}
+
     def _sparse(self, matrix, path):
         name = "csr_array" if isinstance(matrix, sp.sparray) else "csr_matrix"
         matrix = matrix.tocsr()
@@ -171,42 +172,10 @@ class Writer:
             **{n: self._array(getattr(matrix, n), f"{path}.{n}") for n in parts},
         }
 
-    def _module(self, module, path):
-        if isinstance(module, TransformerEncoder):
-            return self._transformer(module, path)
-        kind = _name(type(module))
-        state = {
-            name: self.encode(value, f"{path}.{name}")
-            for name, value in module.__getstate__().items()
-            if name not in OWN_TO_MODULES
-        }
-        tensors = {}
-        for group in ("_parameters", "_buffers"):
-            for name, tensor in getattr(module, group).items():
-                if name in module._non_persistent_buffers_set:
-                    tensor = None  # made again where it is missing
-                coded = self.encode(tensor, f"{path}.{name}")
-                if group == "_parameters" and tensor is not None:
-                    coded["trained"] = tensor.requires_grad
-                tensors.setdefault(group, {})[name] = coded
-        return {
-            "module": kind,
-            "state": state,
-            **tensors,
-            "passing": sorted(module._non_persistent_buffers_set),
-            "modules": {
-                name: self.encode(child, f"{path}.{name}")
-                for name, child in module._modules.items()
-            },
-        }
-
-    def _transformer(self, encoder, path):
+    def _transformer(self, model, path):
         folder = self._new("encoder")
-        write_transformer(encoder.model, self.folder / folder)
-        names = ("n_layers", "cls_last", "dropout")
-        options = {n: self.encode(getattr(encoder, n), n) for n in names}
-        dtype = str(encoder.model.dtype).removeprefix("torch.")
-        return {"transformer": folder, "dtype": dtype, "options": options}
+        write_transformer(model, self.folder / folder)
+        return {"transformer": folder, "dtype": str(model.dtype).split(".")[-1]}
 
     def _tokenizer(self, tokenizer, path):
         folder = self._new("tokenizer")
@@ -231,17 +200,22 @@ class Writer:
         }
 
     def _object(self, value, path):
-        index = isinstance(value, NearestVectors)
-        state = value.to_state() if index else vars(value)
-        state = {n: self.encode(v, f"{path}.{n}") for n, v in state.items()}
-        return {"object": type(value).__name__, "state": state}
+        name = _name_of_class(type(value), PARTS)
+        state = {}
+        for key, item in to_state(value).items():
+            # A transformer is written as part of an encoder only: as a parameter it
+            # would be the one from before it was fine-tuned.
+            transformer = isinstance(item, transformers.PreTrainedModel)
+            encode = self._transformer if transformer else self.encode
+            state[key] = encode(item, f"{path}.{key}")
+        return {"object": name, "state": state}
 
     def _estimator(self, estimator, path):
         for i, known in enumerate(self.estimators):
             if known is estimator:
                 return {"same": i}
         self.estimators.append(estimator)
-        name = _name(type(estimator))
+        name = _name_of_class(type(estimator), ESTIMATORS)
         path = f"{path}." if path else ""
         parameters, n_known = {}, len(self.estimators)
         given = estimator.get_params(deep=False)
@@ -258,14 +232,12 @@ class Writer:
                 del self.estimators[n_known:]
                 self.dropped[type(estimator).__name__, key] = type(value).__name__
         fitted = fitted_state(estimator)
-        known = type(estimator).expected_state(estimator) if fitted else {}
-        self.unknown += [
-            (type(estimator).__name__, n) for n in set(fitted) - set(known)
-        ]
+        known = _known_attributes(estimator) if fitted else set()
+        self.unknown += [(type(estimator).__name__, n) for n in set(fitted) - known]
+        fitted = {key: value for key, value in fitted.items() if key in known}
         state = {
             key: self.encode(value, f"{path}{key}")
-            for key, value in fitted.items()
-            if key in known
+            for key, value in by_saved_name(type(estimator), fitted).items()
         }
         return {"estimator": name, "parameters": parameters, "state": state}
 
@@ -293,9 +265,14 @@ def check_estimator(estimator):
     type(estimator)._check_parameters(estimator)
     fitted = fitted_state(estimator)
     if fitted:
-        known = type(estimator).expected_state(estimator)
+        known = _known_attributes(estimator)
         fitted = {name: fitted[name] for name in fitted if name in known}
         check_state(estimator, type(estimator).__name__, fitted)
+
+
+def _known_attributes(estimator):
+    """Names of the attributes that fit sets."""
+    return set(by_attribute(type(estimator), expected_state(estimator)))
 
 
 def _string_dtype(values, dtype):
@@ -309,32 +286,14 @@ def _is_vector(value):
     return isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind == "f"
 
 
-def _name(kind):
-    """What a class of ours, or of torch, is called in the folder."""
-    package, _, module = kind.__module__.partition(".")
-    if package == "skxmc" and module in _MODULES:
-        return f"{module}.{kind.__name__}"
-    if issubclass(kind, nn.Module) and getattr(nn, kind.__name__, None) is kind:
-        if kind in LAYERS:
-            return kind.__name__
-    raise TypeError(
-        f"{kind.__module__}.{kind.__name__} is none of the classes that a model folder "
-        "can keep. Use pickle or joblib for this model."
-    )
-
-
-def _class(name):
-    """The class of a name, of those that a folder may name."""
-    module, _, short = name.rpartition(".")
-    if not module:
-        return _LAYERS[short]
-    if module not in _MODULES:  # importing another one might run something
-        raise KeyError(name)
-    kind = getattr(importlib.import_module(f"skxmc.{module}"), short)
-    ours = isinstance(kind, type) and kind.__module__ == f"skxmc.{module}"
-    if not ours or not hasattr(kind, "expected_state"):
-        raise KeyError(name)
-    return kind
+def _name_of_class(kind, paths):
+    name = name_of_class(kind, paths)
+    if name is None:
+        raise TypeError(
+            f"{kind.__module__}.{kind.__name__} is none of the classes that a model "
+            "folder can keep. Use pickle or joblib for this model."
+        )
+    return name
 
 
 class Reader:
@@ -449,33 +408,9 @@ class Reader:
         matrix.check_format(full_check=True)
         return matrix
 
-    def _module(self, value):
-        kind = _class(value["module"])
-        if not issubclass(kind, nn.Module):
-            raise KeyError(value["module"])
-        module = kind.__new__(kind)
-        nn.Module.__init__(module)
-        passed_over = OWN_TO_MODULES.union(getattr(kind, "not_saved", ()))
-        if passed_over & set(value["state"]):
-            raise ValueError(f"a {kind.__name__} has state that is not saved")
-        vars(module).update(self._all(value["state"]))
-        for name, tensor in self._all(value.get("_parameters", {})).items():
-            module.register_parameter(name, tensor)
-        for name, tensor in self._all(value.get("_buffers", {})).items():
-            persistent = name not in value["passing"]
-            if not persistent and tensor is not None:
-                raise ValueError(f"{name} is not kept in folders")
-            module.register_buffer(name, tensor, persistent=persistent)
-        for name, child in self._all(value["modules"]).items():
-            module.add_module(name, child)
-        if hasattr(module, "upgrade"):  # what an earlier version wrote
-            module.upgrade()
-        return module
-
     def _transformer(self, value):
         dtype = {"float32": torch.float32, "float64": torch.float64}[value["dtype"]]
-        model = read_transformer(self._part(value["transformer"], "encoder"), dtype)
-        return TransformerEncoder(model, **self._all(value["options"])).eval()
+        return read_transformer(self._part(value["transformer"], "encoder"), dtype)
 
     def _tokenizer(self, value):
         return read_tokenizer(self._part(value["tokenizer"], "tokenizer"))
@@ -498,35 +433,21 @@ class Reader:
         return vectorizer
 
     def _object(self, value):
-        state = self._all(value["state"])
-        if value["object"] == "NearestVectors":
-            return NearestVectors.from_state(state)
-        if value["object"] != "Teacher":
-            raise KeyError(value["object"])
-        teacher = Teacher.__new__(Teacher)
-        vars(teacher).update(state)
-        return teacher
-
-    def _graph(self, value):
-        raise DamagedError(
-            f"{self.folder / value['graph']} is a graph as an early version of skxmc "
-            "wrote it, which hnswlib would read unchecked. Fit the model anew."
-        )
+        kind = find_class(value["object"], PARTS)
+        return from_state(kind, self._all(value["state"]))
 
     def _estimator(self, value):
-        kind = _class(value["estimator"])
-        if not hasattr(kind, "from_pretrained"):
-            raise KeyError(value["estimator"])
+        kind = find_class(value["estimator"], ESTIMATORS)
         model = kind.__new__(kind)
         self.estimators.append(model)  # first, as it was when it was written
         self.unfinished.append(model)
         kind.__init__(model, **self._all(value["parameters"]))
         state = self._all(value["state"])
-        known = type(model).expected_state
+        state = by_attribute(kind, state)
         if set(state) & set(vars(model)) or any(map(_is_own_to_sklearn, state)):
             raise ValueError(f"the state of {kind.__name__} holds other attributes")
         vars(model).update(state)
-        unknown = set(state) - set(known(model)) if state else ()
+        unknown = set(state) - _known_attributes(model) if state else ()
         if unknown:
             raise ValueError(f"{kind.__name__} has no attribute {sorted(unknown)[0]!r}")
         self.unfinished.pop()
@@ -557,12 +478,10 @@ _KINDS = {
     "numbers": (),
     "tensor": ("trained",),
     "sparse": ("shape", "data", "indices", "indptr"),
-    "module": ("state", "_parameters", "_buffers", "passing", "modules"),
-    "transformer": ("dtype", "options"),
+    "transformer": ("dtype",),
     "tokenizer": (),
     "vectorizer": ("terms", "idf"),
     "object": ("state",),
-    "graph": ("dim",),
     "estimator": ("parameters", "state"),
     "same": (),
 }

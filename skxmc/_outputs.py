@@ -44,27 +44,36 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
       latter is above 0.
     """
 
+    attribute_names = {
+        "takes_texts": "_texts",
+        "nfc": "_nfc",
+        "y_kind": "_y_kind",
+        "y_dtype": "_y_dtype",
+        "y_container": "_y_container",
+    }
     # Models that were fitted before texts met in NFC read them as they stand.
     _nfc = False
 
     def predict_topk(self, X, k=5, *, return_names=False):
-        """Best labels of each document.
+        """Predict the k best labels of each document.
 
         Parameters
         ----------
-        X : as in `fit`
+        X : sequence of str, or matrix of shape (n_docs, n_features)
+            Documents of the kind seen in `fit`.
         k : int, default=5
+            Number of labels per document.
         return_names : bool, default=False
-            Return the names of labels in the place of their columns.
+            Whether to return the names of labels instead of their columns.
 
         Returns
         -------
         ids : int64 ndarray of shape (n_docs, k)
-            Label columns (positions in ``classes_``), best first, padded with -1
-            where fewer than k labels were ranked. With `return_names` an object
-            array of `label_names_`, padded with None.
+            Label columns (positions in `classes_`), best first, padded with -1 if fewer
+            than k labels were ranked. With ``return_names=True``, an object array of
+            names from `label_names_`, padded with None.
         scores : float32 ndarray of shape (n_docs, k)
-            Probabilities as in `predict_proba`; 0 where padded.
+            Probabilities of these labels, see `predict_proba`; 0 for padding.
         """
         check_is_fitted(self)
         check_number("k", k, numbers.Integral, 1)
@@ -75,23 +84,24 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
         return (self._named(ids) if return_names else ids), scores
 
     def label_lists(self, Y):
-        """Names of the labels of each document.
+        """Turn rows of labels or scores into lists of label names.
 
         Parameters
         ----------
         Y : sparse matrix or array of shape (n_docs, n_labels)
-            Labels, as `predict` returns them or `fit` takes them, or their scores:
-            what is not 0 counts.
+            Labels, as `predict` returns or `fit` takes them, or scores of labels. Every
+            entry other than 0 counts as a label.
 
         Returns
         -------
-        list of list
-            `label_names_` of each row's labels, the largest entry first.
+        names : list of list
+            For each row, the names of its labels from `label_names_`, in descending
+            order of the entries.
 
         Raises
         ------
         ValueError
-            If `Y` has another number of columns than there are labels.
+            If the number of columns of `Y` is not the number of labels.
         """
         check_is_fitted(self)
         Y = label_array(Y, "Y")
@@ -132,13 +142,20 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
         return clip_probabilities(expit(dense))
 
     def predict(self, X):
-        """Labels that are more probable than not.
+        """Predict the labels whose probability is above 1/2.
+
+        A document may get no label at all; `predict_topk` always returns k of them.
+
+        Parameters
+        ----------
+        X : sequence of str, or matrix of shape (n_docs, n_features)
+            Documents of the kind seen in `fit`.
 
         Returns
         -------
-        csr matrix or ndarray of shape (n_docs, n_labels), or ndarray (n_docs,)
-            Of the kind of the `y` seen in `fit`: 1 where `predict_proba` passes
-            1/2 (sparse: among the `top_k` best); for a 1-D `y` the best class.
+        labels : csr matrix or ndarray of shape (n_docs, n_labels), or (n_docs,)
+            Of the form of `y` in `fit`: 1 for each predicted label, of the `top_k` best
+            if `y` was sparse. For a 1-D `y`, the most probable class.
         """
         check_is_fitted(self)
         if self._y_kind == "single":
@@ -147,18 +164,23 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
         return self._to_labels(ids, self._log_odds(scores) > 0)
 
     def score(self, X, y, sample_weight=None):
-        """Precision at 1: the share of documents whose best label is right.
+        """Compute P@1, the fraction of documents whose best label is correct.
 
-        For a 1-D `y` that is accuracy.
+        For a 1-D `y` this is the accuracy.
 
         Parameters
         ----------
-        X, y : as in `fit`
+        X : sequence of str, or matrix of shape (n_docs, n_features)
+            Documents of the kind seen in `fit`.
+        y : sparse matrix of shape (n_docs, n_labels), or array
+            True labels, in the form seen in `fit`.
         sample_weight : array of shape (n_docs,) or None, default=None
+            Weights of the documents. None weights all alike.
 
         Returns
         -------
-        float
+        score : float
+            Precision at 1, between 0 and 1.
         """
         check_is_fitted(self)
         best = self._rank(X, 1)[0]
@@ -173,11 +195,11 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
         """Checks of what `fit` sets (see `skxmc.nn.state`)."""
         n_labels = self.n_labels_
         expected = {
-            "_texts": flag,
-            "_nfc": absent_or(flag),
-            "_y_kind": choice("sparse", "dense", "single"),
-            "_y_dtype": self._check_y_dtype,
-            "_y_container": choice(sp.csr_array, sp.csr_matrix),
+            "takes_texts": flag,
+            "nfc": absent_or(flag),
+            "y_kind": choice("sparse", "dense", "single"),
+            "y_dtype": self._check_y_dtype,
+            "y_container": choice(sp.csr_array, sp.csr_matrix),
             "n_docs_": number(1, whole=True),
             "n_labels_": number(2, whole=True),
             "label_counts_": array(n_labels, kinds="i", least=0, most=self.n_docs_),

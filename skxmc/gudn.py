@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 
 from ._clustering import RecallingXMCClassifier
+from ._parameters import fill_docstring
 from ._pretrained import DEFAULT_N_LAYERS, PretrainedEncoderMixin, count_layers
 from ._validation import check_choice, check_number
 from .nn.examples import Examples
@@ -21,117 +22,147 @@ from .nn.state import flag
 from .nn.text import tokenize
 
 
+@fill_docstring
 class GUDNClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
     """GUDN: label names guide the encoder in training [1]_.
 
-    The encoder reads a document, and the names of the document's labels. Both are to
-    be the same: a feature loss draws their vectors together, and a link loss has the
-    labels recognised from their names. Predictions read the text alone; the label
-    branch is gone then, and they cost what `LightXMLClassifier`'s do, whose heads,
-    clusters and dynamic negatives these are.
+    In training, the encoder reads a document and, in a second branch, the names of its
+    labels. Two losses make the branches agree: a feature loss draws their vectors
+    together, and a link loss recognizes the labels from their names. At prediction the
+    encoder reads the text alone. The label branch is gone by then, so that predictions
+    cost as much as those of `LightXMLClassifier`, whose heads, clusters and dynamic
+    negatives this classifier shares.
 
-    Beyond the paper, label vectors may start from the encoder's own reading of the
-    label texts and of the labels' documents (``label_init``).
+    One thing goes beyond the paper: label vectors may start from the encoder's own
+    vectors of the label texts and of the labels' documents (``label_init``).
 
     Parameters
     ----------
-    encoder : str, path, or (model, tokenizer), default="all-MiniLM-L6-v2"
-        As in `GRankClassifier`. The paper's is "bert-base-uncased", and a Longformer
-        for long texts.
-    label_texts : sequence of str or None, default=None
-        Name of each label, in the order of the columns of `y`. Underscores are read as
-        blanks. A blank name takes no part in the guide.
+    Encoder: how documents become vectors
+
+    %(encoder)s
+        The paper uses "bert-base-uncased", and a Longformer for long texts.
+    %(max_length)s
+        The paper uses 512, or 4,096 with a Longformer.
+    %(n_layers)s
+        The released code uses 10 of BERT's 13, the paper 8.
+    %(dropout)s
+    %(encoder_dropout)s
+        The paper keeps that rate.
+
+    Labels: their texts, vectors and clusters
+
+    %(label_texts)s
+        They are the names that the label branch reads. Underscores are read as blanks.
+        A label with a blank name takes no part in the guide.
     label_branch : {"auto", "names", "multi-hot"}, default="auto"
-        What the label branch reads: label names, or label columns through a linear
-        map of their own, which gains less (Table 7). "auto": names where there are
-        label texts and X is text, otherwise columns, with a warning.
+        Input of the label branch: the label names, or the label columns through a
+        linear map of their own ("multi-hot"), which improves results less (Table 7).
+        "auto" means names if there are `label_texts` and X is texts, and otherwise
+        label columns, with a warning.
     variant : {"code", "paper"}, default="code"
-        How branches are joined. "code": one classifier for both, and vectors compared
-        behind the encoder's pooler, as in the released code. "paper": an extractor
-        for each (Eq. 2), a layer that fits their shapes, a classifier of its own for
-        the link, and a hidden layer in that of texts (Eq. 6); it needs
-        ``label_init="random"``, which "auto" is then.
+        How the two branches are joined. "code" follows the released code: one
+        classifier serves both branches, and their vectors are compared after the
+        encoder's pooler. "paper" has a feature extractor for each branch (Eq. 2), a
+        layer that fits the shape of one's features to the other's, a separate
+        classifier for the link loss, and a hidden layer in the classifier of texts
+        (Eq. 6). "paper" needs ``label_init="random"``, which "auto" then means.
     classifier_activation : {"relu", "none", "softmax"}, default="relu"
-        In that hidden layer. Eq. 6 has a softmax, of which little gradient is left.
-    feature_weight, link_weight : float, default=1.0
-        Of the feature loss (Eq. 3) and the link loss (Eq. 4) beside the classification
-        loss (Eq. 7, 8). With both 0 there is no label branch.
-    feature_reduction : {"mean", "sum"}, default="mean"
-        Mean of the squares over dimensions, as in the released code, or half their
-        sum, as in Eq. 3.
-    stop_gradient_labels : bool, default=False
-        Whether the feature loss leaves label features alone, and moves only texts.
+        Activation of the hidden layer of ``variant="paper"``. Eq. 6 has a softmax,
+        which leaves little gradient.
     label_reinforcement : {"shuffle", "repeat"} or None, default="shuffle"
-        Fill the label branch's input with the names over and over, in a new order each
-        time (the paper's disordered fill), or in the same one. None: each name once.
+        How the names of a document's labels fill the input of the label branch:
+        repeated in a new order each time ("shuffle", the paper's disordered fill),
+        repeated in the same order ("repeat"), or each name once (None).
     label_length : int or None, default=None
-        Tokens of that input. None: as many as of a document.
-    label_init : {"auto", "both", "texts", "documents", "random"}, default="auto"
-        As in `LightXMLClassifier`.
-    max_length : int or None, default=None
-        Tokens kept per document (the paper: 512, or 4,096 with a Longformer). None:
-        128, or as many as the encoder can read where that is fewer.
-    n_layers : int or None, default=None
-        Last layers whose first-token states are concatenated (released code: 10 of
-        BERT's 13; the paper: 8). None: 5, or as many as there are where that is fewer.
+        Number of tokens in the input of the label branch. None means as many as are
+        kept per document.
     label_layers : int or None, default=None
-        Of the label branch. None: as many; with ``variant="paper"`` two more, where
-        there are as many.
-    dropout : float, default=0.5
-        On these states.
-    encoder_dropout : float or None, default=0.0
-        Inside a pretrained encoder. None keeps what it was pretrained with, as the
-        paper does.
+        Number of last layers whose first-token states the label branch concatenates.
+        None means `n_layers`; with ``variant="paper"`` two more, if the encoder has
+        them.
+    %(label_init)s
+        The recall head starts at the means of the clusters' label vectors.
     label_dim : int or None, default=None
-        Width of label vectors and, with ``variant="paper"``, of features and hidden
-        layer. None: the encoder's hidden size, or 400 with ``label_init="random"``.
-        Where X is a feature matrix also that of documents.
-    label_precision, max_leaf_size, n_shortlist, predict_shortlist, cluster_features
-        As in `LightXMLClassifier`.
+        Width of the label vectors; of the features and the hidden layer with
+        ``variant="paper"``; and of the documents' vectors if X is a feature matrix.
+        None means the encoder's hidden size, or 400 with ``label_init="random"``.
+    %(label_precision)s
+    %(max_leaf_size)s
+        Without clusters, the recall head scores the labels, and `label_precision`,
+        `cluster_features`, `n_shortlist` and `predict_shortlist` have no effect.
+    %(cluster_features)s
+    %(n_shortlist)s
+
+    Training: objective, optimizer and held-out documents
+
+    feature_weight : float, default=1.0
+        Weight of the feature loss (Eq. 3), which is added to the classification loss
+        (Eq. 7, 8). If both this and `link_weight` are 0, there is no label branch.
+    link_weight : float, default=1.0
+        Weight of the link loss (Eq. 4), which is added to the classification loss
+        (Eq. 7, 8). If both this and `feature_weight` are 0, there is no label branch.
+    feature_reduction : {"mean", "sum"}, default="mean"
+        Reduction of the feature loss over dimensions: the mean of the squares, as in
+        the released code, or half their sum, as in Eq. 3.
+    stop_gradient_labels : bool, default=False
+        Whether the feature loss changes only how texts are encoded, and passes no
+        gradient to the label branch.
     loss_reduction : {"mean", "sum"}, default="mean"
-        Of classification and link loss: mean over all outputs, as the released code
-        has it, or sum over a document's, as Eq. 4 and 7 have it.
-    max_epochs : int, default=10
-        Passes over the documents (the paper: 20 or 40).
-    batch_size : int, default=32
-        Documents a batch, in training and prediction (the paper: 8).
-    accumulate : int, default=1
-        Batches whose gradients a step takes the mean of.
-    learning_rate : float, default=1e-4
-        Peak rate of the pretrained encoder (released code: 5e-5 for all).
-    head_learning_rate : float, default=1e-3
-        Peak rate of everything that is not pretrained.
-    weight_decay, warmup, schedule, clip_norm, swa_start, swa_every
-        As in `GRankClassifier`, but no warm-up by default.
-    validation_fraction, early_stopping, n_iter_no_change, tol, label_names, top_k
-        As in `GRankClassifier`.
-    device, precision, checkpoint_dir, resume, random_state, verbose
-        As in `GRankClassifier`.
+        Reduction of the classification loss and the link loss: the mean over all
+        outputs of a batch, as in the released code, or the sum over the outputs of a
+        document, averaged over documents, as in Eq. 4 and 7.
+    %(max_epochs)s
+        The paper uses 20 or 40.
+    %(batch_size)s
+        The paper uses 8.
+    %(accumulate)s
+    %(learning_rate)s
+        The released code uses 5e-5 for all weights.
+    %(head_learning_rate)s
+    %(weight_decay)s
+    %(warmup)s
+    %(schedule)s
+    %(clip_norm)s
+    %(swa_start)s
+    %(swa_every)s
+    %(validation_fraction)s
+    %(early_stopping)s
+    %(n_iter_no_change)s
+    %(tol)s
+
+    Prediction: which labels are returned, and their names
+
+    %(predict_shortlist)s
+    %(label_names)s
+    %(top_k)s
+
+    Running: device, precision, checkpoints and messages
+
+    %(device)s
+    %(precision)s
+    %(checkpoint_dir)s
+    %(resume)s
+    %(random_state)s
+    %(verbose)s
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_labels,)
-        Class labels of a 1-D `y`; otherwise the label columns.
-    n_labels_, n_docs_ : int
-        Seen in `fit`.
-    label_names_ : ndarray of shape (n_labels,)
-        `label_names`, or else `label_texts`, or else `classes_`.
-    label_counts_ : int ndarray of shape (n_labels,)
-        Documents of each label.
-    label_groups_ : int ndarray of shape (n_labels,)
-        Cluster of each label.
-    history_ : list of dict
-        Of each epoch: its number, mean loss (nats) and held-out P@k ("score").
-    n_iter_ : int
-        Epochs run.
+    %(classes_)s
+    %(n_labels_)s
+    %(n_docs_)s
+    %(n_features_in_)s
+    %(feature_names_in_)s
+    %(label_names_)s
+    %(label_counts_)s
+    %(label_groups_)s
+    %(history_)s
+    %(n_iter_)s
     network_ : GUDNNetwork
-        Without its guide.
-    tokenizer_ : PreTrainedTokenizerFast or None
-    max_length_ : int
-        Tokens kept per document, where X was texts.
-    calibration_ : (float, float)
-        Slope and offset that turn the network's log-odds into those of
-        `predict_proba`.
+        The trained network, without its label branch.
+    %(tokenizer_)s
+    %(max_length_)s
+    %(calibration_)s
 
     References
     ----------
@@ -263,10 +294,11 @@ class GUDNClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
         self.verbose = verbose
 
     _network_class = GUDNNetwork
+    attribute_names = {"reads_label_names": "_reads_names"}
 
     def expected_state(self):
         """Checks of what `fit` sets (see `skxmc.nn.state`)."""
-        return super().expected_state() | {"_reads_names": flag}
+        return super().expected_state() | {"reads_label_names": flag}
 
     def _check_parameters(self):
         super()._check_parameters()

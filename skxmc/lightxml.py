@@ -3,134 +3,129 @@
 import numbers
 
 from ._clustering import RecallingXMCClassifier
+from ._parameters import fill_docstring
 from ._pretrained import PretrainedEncoderMixin
 from ._validation import check_choice, check_number
 from .nn.examples import Examples
 from .nn.networks.lightxml import LightXMLNetwork
 
 
+@fill_docstring
 class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
-    """LightXML: recall label clusters, rank the labels in them [1]_.
+    """LightXML: recall label clusters, then rank the labels in them [1]_.
 
-    A transformer reads a document. A recall head scores clusters of labels; the
-    labels of the best clusters, resampled in every training step as the head
-    learns, are the negatives that a ranking head learns from. Both learn by binary
-    cross-entropy, and the probability of a label is the product of its cluster's
-    and its own. Small label sets do without clusters: recall is all.
+    A transformer encodes a document. A recall head scores clusters of labels, and a
+    ranking head scores the labels of the best clusters. The negatives of the ranking
+    head are dynamic: in every training step they come from the clusters that the recall
+    head scores best at that moment, so that they become harder as it learns. Both heads
+    learn by binary cross-entropy. The probability of a label is the product of its
+    cluster's probability and its own. Small label sets need no clusters: the recall
+    head then scores the labels themselves, and there is no ranking head.
 
-    Beyond the paper, label vectors may start from the encoder's own reading of the
-    label texts and of the labels' documents (``label_init``).
+    One thing goes beyond the paper: label vectors may start from the encoder's own
+    vectors of the label texts and of the labels' documents (``label_init``).
 
     Parameters
     ----------
-    encoder : str, path, or (model, tokenizer), default="all-MiniLM-L6-v2"
-        As in `GRankClassifier`. The paper's are "bert-base-uncased",
-        "roberta-base" and "xlnet-base-cased".
-    label_texts : sequence of str or None, default=None
-        Text of each label, in the order of the columns of `y`. Only `label_init`
-        and `cluster_features` read them.
-    label_init : {"auto", "both", "texts", "documents", "random"}, default="auto"
-        Where label vectors start. "random": the paper's. The others as in
-        `GRankClassifier`: unit vectors, which documents are read beside as vectors
-        of length 20; then the recall head starts at the clusters' means. "auto":
-        "both" with label texts, otherwise "documents"; "random" where X is a
-        feature matrix.
-    max_length : int or None, default=None
-        Tokens kept per document (the paper: 128 or 512). None: 128, or as many as
-        the encoder can read where that is fewer.
-    n_layers : int or None, default=None
-        Last layers whose first-token states are concatenated, of which the embeddings
-        are the first. None: 5, or as many as there are where that is fewer.
-    dropout : float, default=0.5
-        On these states.
+    Encoder: how documents become vectors
+
+    %(encoder)s
+        The paper uses "bert-base-uncased", "roberta-base" and "xlnet-base-cased".
+    %(max_length)s
+        The paper uses 128 or 512.
+    %(n_layers)s
+    %(dropout)s
     dropout_until : float, default=1.0
-        Share of each epoch's steps after which dropout is off. The released code
-        is left without dropout after its first evaluation in an epoch: 0.1 on
-        Amazon-670K, 0.05 on Wiki-500K, 0.27 on AmazonCat-13K.
-    encoder_dropout : float or None, default=0.0
-        Inside a pretrained encoder. None keeps what it was pretrained with, as the
-        paper does.
+        Fraction of the steps of each epoch after which dropout is switched off. The
+        released code loses its dropout at the first evaluation in an epoch, which is
+        after 0.1 of it on Amazon-670K, 0.05 on Wiki-500K and 0.27 on AmazonCat-13K.
+    %(encoder_dropout)s
+        The paper keeps that rate.
+
+    Labels: their texts, vectors and clusters
+
+    %(label_texts)s
+        Training uses them only through `label_init` and `cluster_features`.
+    %(label_init)s
+        The recall head starts at the means of the clusters' label vectors.
     label_dim : int or None, default=None
-        Width of the bottleneck and of label vectors. None: the encoder's hidden
-        size, or 400 with ``label_init="random"`` (the paper: 400 or 500). Where X
-        is a feature matrix also that of documents. Without clusters only the
-        start has such vectors.
-    label_precision : {"fp32", "bf16"}, default="fp32"
-        Of the label vectors and their optimizer state where labels are clustered:
-        12 bytes a number in training, or 6, rounded stochastically; averaging
-        (`swa_start`) takes 8, or 6, more.
-    max_leaf_size : int or "auto", default="auto"
-        Most labels in a cluster. 1: every label is a cluster of its own, and recall
-        is all; "auto" is 1 up to 50,000 labels, and 100 beyond. The next five
-        parameters and `label_precision` do nothing where recall is all.
-    n_shortlist : int, default=75
-        Best clusters of a document whose labels are ranked in training, beside its
-        own labels (released code: 75 for Amazon-670K, 32 for Wiki-500K).
-    predict_shortlist : int, default=75
-        Clusters whose labels are ranked at prediction; as many as there are rank
-        every label.
-    cluster_features : {"tfidf", "documents", "labels"} or matrix, default="tfidf"
-        What labels are clustered by, as in `GRankClassifier`.
+        Width of the bottleneck and of the label vectors, and of the documents' vectors
+        if X is a feature matrix. None means the encoder's hidden size, or 400 with
+        ``label_init="random"`` (the paper uses 400 or 500). Without clusters, only the
+        initial vectors of `label_init` have this width.
+    %(label_precision)s
+    %(max_leaf_size)s
+        Without clusters, the recall head scores the labels, and `label_precision`,
+        `cluster_features`, `n_shortlist`, `predict_shortlist`, `negatives` and
+        `bottleneck_activation` have no effect.
+    %(cluster_features)s
+    %(n_shortlist)s
+        The released code uses 75 for Amazon-670K and 32 for Wiki-500K.
     negatives : {"dynamic", "uniform"}, default="dynamic"
-        Where the negatives of a training step come from: the clusters that recall
-        now scores best, or as many clusters drawn at random.
+        Clusters that the negatives of a training step come from: those that the recall
+        head scores best at that moment, or as many clusters drawn at random.
     bottleneck_activation : {"none", "sigmoid"}, default="none"
-        On the vector that scores labels. Eq. 4 has a sigmoid, the released code
-        has none; "sigmoid" needs ``label_init="random"``.
+        Activation of the document vector that scores labels. Eq. 4 has a sigmoid, the
+        released code has none. "sigmoid" needs ``label_init="random"``.
+
+    Training: objective, optimizer and held-out documents
+
     loss_reduction : {"mean", "sum"}, default="mean"
-        Of either head's loss: mean over all outputs, as the released code has it,
-        or sum over a document's, as Eq. 1 and 5 have it.
-    max_epochs : int, default=10
-        Passes over the documents (the paper: 5 to 30).
-    batch_size : int, default=32
-        Documents a batch, in training and prediction.
-    accumulate : int, default=1
-        Batches whose gradients a step takes the mean of.
-    learning_rate : float, default=1e-4
-        Rate of the pretrained encoder.
-    head_learning_rate : float, default=1e-3
-        Rate of everything that is not pretrained (the paper: 1e-4).
-    weight_decay : float, default=0.01
-        AdamW's, not on biases and norms.
-    warmup : float, default=0.0
-        Share of the steps over which rates rise.
-    schedule : {"linear", "constant"}, default="constant"
-        Whether they fall to 0 then, or stay.
-    clip_norm : float or None, default=None
-        Largest norm of a step's gradient.
-    swa_start : float or None, default=0.5
-        Share of training after which weights are averaged (the paper: 0.27 to 0.5).
-    swa_every : int, default=10
-        Steps between two sets of weights that enter the average, as do those of an
-        epoch's end (released code: 200 to 10,000).
-    validation_fraction, early_stopping, n_iter_no_change, tol, label_names, top_k
-        As in `GRankClassifier`.
-    device, precision, checkpoint_dir, resume, random_state, verbose
-        As in `GRankClassifier`.
+        Reduction of the loss of each head: the mean over all outputs of a batch, as in
+        the released code, or the sum over the outputs of a document, averaged over
+        documents, as in Eq. 1 and 5.
+    %(max_epochs)s
+        The paper uses 5 to 30.
+    %(batch_size)s
+    %(accumulate)s
+    %(learning_rate)s
+    %(head_learning_rate)s
+        The paper uses 1e-4.
+    %(weight_decay)s
+    %(warmup)s
+    %(schedule)s
+    %(clip_norm)s
+    %(swa_start)s
+        The paper uses 0.27 to 0.5.
+    %(swa_every)s
+        The released code uses 200 to 10,000.
+    %(validation_fraction)s
+    %(early_stopping)s
+    %(n_iter_no_change)s
+    %(tol)s
+
+    Prediction: which labels are returned, and their names
+
+    %(predict_shortlist)s
+    %(label_names)s
+    %(top_k)s
+
+    Running: device, precision, checkpoints and messages
+
+    %(device)s
+    %(precision)s
+    %(checkpoint_dir)s
+    %(resume)s
+    %(random_state)s
+    %(verbose)s
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_labels,)
-        Class labels of a 1-D `y`; otherwise the label columns.
-    n_labels_, n_docs_ : int
-        Seen in `fit`.
-    label_names_ : ndarray of shape (n_labels,)
-        `label_names`, or else `label_texts`, or else `classes_`.
-    label_counts_ : int ndarray of shape (n_labels,)
-        Documents of each label.
-    label_groups_ : int ndarray of shape (n_labels,)
-        Cluster of each label.
-    history_ : list of dict
-        Of each epoch: its number, mean loss (nats) and held-out P@k ("score").
-    n_iter_ : int
-        Epochs run.
+    %(classes_)s
+    %(n_labels_)s
+    %(n_docs_)s
+    %(n_features_in_)s
+    %(feature_names_in_)s
+    %(label_names_)s
+    %(label_counts_)s
+    %(label_groups_)s
+    %(history_)s
+    %(n_iter_)s
     network_ : LightXMLNetwork
-    tokenizer_ : PreTrainedTokenizerFast or None
-    max_length_ : int
-        Tokens kept per document, where X was texts.
-    calibration_ : (float, float)
-        Slope and offset that turn the network's log-odds into those of
-        `predict_proba`.
+        The trained network.
+    %(tokenizer_)s
+    %(max_length_)s
+    %(calibration_)s
 
     References
     ----------

@@ -268,11 +268,12 @@ class MultilabelKFold(BaseCrossValidator):
     Parameters
     ----------
     n_splits : int, default=5
+        Number of folds, at least 2.
     shuffle : bool, default=False
         Whether documents come in a random order. Otherwise the folds are the same
         each time, and follow the order of the documents.
     random_state : int, RandomState instance or None, default=None
-        Of that order.
+        Seed of the random order. Used only if `shuffle` is True.
 
     References
     ----------
@@ -343,10 +344,15 @@ class MultilabelShuffleSplit(BaseShuffleSplit):
     Parameters
     ----------
     n_splits : int, default=10
-    test_size, train_size : float, int or None, default=None
-        Shares or numbers of documents, as in scikit-learn's ShuffleSplit: a tenth is
-        tested if both are None.
+        Number of random splits.
+    test_size : float, int or None, default=None
+        Share (float) or number (int) of documents in the test part. None means all
+        that are not in the training part, or a tenth if `train_size` is None too.
+    train_size : float, int or None, default=None
+        Share (float) or number (int) of documents in the training part. None means all
+        that are not in the test part.
     random_state : int, RandomState instance or None, default=None
+        Seed of the splits; an int makes them repeatable.
 
     Examples
     --------

@@ -27,15 +27,18 @@ from safetensors.torch import load_file, save_file
 from sklearn.utils.validation import check_is_fitted
 
 from ._damage import DamagedError, damaged, parse_json
+from ._format2 import upgrade
 from ._model_values import Reader, Writer, check_estimator
 from ._transformer_files import ENCODER_FILES, TOKENIZER_FILES
 from .nn.locks import is_at, left_behind, try_lock
 from .nn.process import alone, default_modes
 
-# Of the folder. One that a version writes, it reads, and all later versions do or
-# say why not.
-FORMAT = 2
-_FIELDS = {"format", "class", "versions", "files", "model"}
+# Number of the format that this version writes. Later versions read it, or say why
+# they do not.
+FORMAT = 3
+# All formats that this version reads.
+FORMATS = (2, 3)
+_FIELDS = {"format", "class", "versions", "files", "model", "sha256"}
 # File by whose lock a hidden folder beside a model is known to be written.
 _LOCK = "lock"
 # The files that a folder consists of, config.json aside.
@@ -98,8 +101,11 @@ def load(folder, *, device="auto", verify=True):
         with alone():
             tensors = _load_tensors(folder / "model.safetensors")
             texts = _load_texts(folder / "labels.json")
+            content = config["model"]
+            if config["format"] == 2:
+                content = upgrade(content, tensors, folder)
             reader = Reader(folder, tensors, texts, parts)
-            model = reader.read(config["model"])
+            model = reader.read(content)
         if type(model).__name__ != config["class"]:
             raise TypeError(f"it holds a {type(model).__name__}")
     except (DamagedError, FileNotFoundError, ImportError, MemoryError):
@@ -376,18 +382,21 @@ def _read_config(folder, *, any_format=False):
         raise ValueError(
             f"{path} was not written by skxmc. Name a folder of save_pretrained."
         )
-    if not any_format and config["format"] != FORMAT:
+    if not any_format and config["format"] not in FORMATS:
         raise ValueError(
             f"{folder} has format {config['format']} of skxmc "
-            f"{config['versions']['skxmc']}; skxmc {_version()} reads format {FORMAT}. "
-            "Load it with that version, or fit and save it anew."
+            f"{config['versions']['skxmc']}; skxmc {_version()} reads formats "
+            f"{' and '.join(map(str, FORMATS))}. Load it with that version, or fit and "
+            "save the model again."
         )
     if not isinstance(config.get("files"), dict) or "model" not in config:
         raise damaged(path, "it names no files")
     if any_format:
         return config
-    # Folders of before there was a hash have every other field, and no more.
-    if set(config) - {"sha256"} != _FIELDS:
+    fields = set(config)
+    if config["format"] == 2:  # which had no hash of its own at first
+        fields.add("sha256")
+    if fields != _FIELDS:
         raise damaged(path, "its fields are not those of a model")
     if "sha256" in config and config["sha256"] != _hash_config(config):
         raise damaged(path, "its SHA-256 is not the one in it")

@@ -9,6 +9,7 @@ import torch
 from torch.nn.functional import pad
 
 from ._clustering import RecallingXMCClassifier
+from ._parameters import fill_docstring
 from ._teacher import (
     TaughtDocuments,
     Teacher,
@@ -54,146 +55,189 @@ _EXACT = 200_000
 _PSEUDO_PARENT_SIZE = 16
 
 
+@fill_docstring
 class TReaderXMLClassifier(RecallingXMCClassifier):
-    """TReaderXML: read a text beside what similar texts were about [1]_.
+    """TReaderXML: read a text together with the labels of similar texts [1]_.
 
-    The teacher knowledge of a document are the labels of the training documents
-    nearest to it, and their parents; the words of their descriptions, averaged place
-    by place, are a second sequence beside the text. Both are read by self-attention
-    over word vectors and by another that joins them, and a bottleneck scores the
-    labels. There is no pretrained transformer.
+    The teacher knowledge of a document is the set of labels of the training documents
+    nearest to it, together with the parents of these labels. The words of their
+    descriptions, averaged position by position, form a second sequence beside the text.
+    Self-attention over word vectors reads each of the two sequences, another layer
+    reads both together, and a bottleneck scores the labels. There is no pretrained
+    transformer.
 
-    Beyond the paper, label vectors may start from what the untrained network makes of
-    the labels' documents (``label_init``): attention starts so that it passes on what
-    it sees, and what goes into the bottleneck is standardized.
+    One thing goes beyond the paper: label vectors may start from the untrained
+    network's vectors of the labels' documents (``label_init``). For this, attention
+    starts so that it passes on its input, and the input of the bottleneck is
+    standardized.
 
     Parameters
     ----------
-    label_texts : sequence of str or None, default=None
-        Description of each label, in the order of the columns of `y`. Where one is
-        blank, and for all labels where it is None, the top terms of the label's
-        documents stand for it. X must be texts then.
-    label_parents : list, sparse matrix, "clusters" or None, default="clusters"
-        Parents of each label. A list holds, for each label, None, a parent, or a list
-        of parents; a parent is a column of `y`, a column past the labels for one of
-        `parent_texts`, or a name: that of a label, if one of `label_texts` alone is
-        so, or of a parent that is no label. A sparse matrix has shape
-        (n_labels, n_labels), or with `parent_texts` (n_labels, n_parents) or
-        (n_labels, n_labels + n_parents). "clusters": clusters of up to 16 labels stand
-        for parents, described by their top terms. None: labels alone.
-    parent_texts : sequence of str or None, default=None
-        Names of parents that are no labels. A name of unknown words gives way to
-        the top terms of the documents below it.
-    token_vectors : "lsa", None, mapping, (matrix, words), path or str, default="lsa"
-        Where the vectors of words start; as in `LightDXMLClassifier`, but of single
-        words and without signs. The paper has GloVe and word2vec.
+    Encoder: how documents become vectors
+
+    %(token_vectors)s
+        The paper uses GloVe and word2vec.
     train_vectors : bool, default=True
-        Whether word vectors are trained.
+        Whether to train the word vectors. If False, they stay at their initial values.
     word_dim : int or None, default=None
-        Width of word vectors (the paper: 300 or 400). None: 300, or the width of given
-        `token_vectors`. `n_heads` divides it.
+        Width of the word vectors, a multiple of `n_heads`. None means 300, or the width
+        of the vectors given as `token_vectors`. The paper uses 300 or 400.
     min_df : int or None, default=None
-        Documents that a word must be in, descriptions of labels among them. None: 2,
-        or 1 where that would leave more than one in ten without any, as it is with few
-        documents.
+        Minimum number of texts that contain a word, where the descriptions of labels
+        count as texts. None means 2, or 1 if 2 would leave more than one text in ten
+        without any word, as happens with few documents.
     max_features : int or None, default=200_000
-        The most frequent words are kept.
+        Maximum number of words: the most frequent are kept. None keeps all of them.
     max_length : int, default=300
-        Words kept per document (the paper: 250 to 500). Of a row of a feature matrix
-        the largest values are kept.
-    label_length : int, default=4
-        Words kept per description (the paper: 4 or 16).
-    use_teacher : bool, default=True
-        False: the text alone.
-    n_neighbors : int, default=10
-        Nearest documents that teach.
-    neighbor_weights : {"idf", "none"}, default="idf"
-        Of words in the document vectors that neighbours are found by, where word
-        vectors stand as they start, with "idf" at length one; "none" is the mean of
-        Eq. 1.
-    strict_algorithm1 : bool, default=False
-        Pass over labels without a parent, as Algorithm 1 does.
-    search : {"auto", "exact", "hnsw"}, default="auto"
-        How neighbours are found. "auto" is exact up to 200,000 documents, and by a
-        graph (hnswlib) beyond.
+        Number of words kept per document. Of a row of a feature matrix, the largest
+        values are kept. The paper uses 250 to 500.
     reading : str, default="masked-full"
-        Attention layers of a branch: "masked-full", "full-masked", "masked", "full" or
-        "none" (Table 3 of the paper).
+        Attention layers that read each sequence: "masked-full", "full-masked",
+        "masked", "full" or "none" (Table 3 of the paper).
     residual : bool, default=True
-        Whether the input of the first of them is added to its output (Eq. 14, 15).
+        Whether the input of the first attention layer is added to its output
+        (Eq. 14, 15).
     mask : {"causal", "upper"} or None, default="causal"
-        What masked layers see: words up to their own, as the text has it, or from
-        their own on, as its upper triangular matrices would.
+        Words that a masked layer sees: those up to the word itself ("causal"), as the
+        text of the paper says, or those from the word itself on ("upper"), as its upper
+        triangular matrices would have it. None hides nothing.
     n_heads : int, default=4
+        Number of attention heads per layer.
     positional : {"none", "sinusoidal"}, default="none"
-        What is added to tell places apart.
+        Position encoding added to the word vectors. The paper has none.
     pooling : {"mean", "max", "first"}, default="mean"
-        What becomes of the joined sequence, which the paper does not say.
+        How the joined sequence becomes one vector, which the paper does not say: the
+        mean or the maximum over positions, or the first position. "first" is not
+        possible with ``mask="causal"``.
     layer_norm : bool, default=False
-        After each attention layer.
-    output_activation : {"none", "softmax"}, default="none"
-        Softmax of the scores before the logistic loss: Eq. 18 and 19 to the letter,
-        which leaves next to no gradient. It needs all labels ranked.
-    label_init : {"documents", "random"}, default="documents"
-        Where the vectors that score labels start: at the mean of the labels' documents
-        as the untrained network reads them, which are then read as vectors of length
-        20, and standardized before the bottleneck; or at random, as in the paper.
-    label_dim : int or None, default=None
-        Width of the bottleneck. None: as `word_dim`.
+        Whether layer normalization follows each attention layer. The paper has none.
     dropout : float, default=0.1
-        On word vectors, on what attention adds, and before the labels' scores.
-    label_precision, max_leaf_size, n_shortlist, predict_shortlist
-        As in `LightXMLClassifier`: large label sets are ranked by clusters.
+        Dropout rate on the word vectors, on the output of the attention layers, and
+        before the label scores. The paper does not mention dropout.
+    use_teacher : bool, default=True
+        Whether to read the teacher knowledge. If False, the text is read alone.
+    n_neighbors : int, default=10
+        Number of nearest training documents that give a document its teacher knowledge.
+    neighbor_weights : {"idf", "none"}, default="idf"
+        Weights of the words in the document vectors by which neighbors are found, made
+        of the initial word vectors. "idf" uses word vectors of length one, weighted by
+        their inverse document frequency; "none" is the unweighted mean of Eq. 1.
+    strict_algorithm1 : bool, default=False
+        Whether to drop labels without a parent from the teacher knowledge, as
+        Algorithm 1 does.
+    search : {"auto", "exact", "hnsw"}, default="auto"
+        How neighbors are found: by the product with all documents ("exact"), or in a
+        graph ("hnsw", needs hnswlib). "auto" is exact for up to 200,000 documents, and
+        uses the graph for more.
+
+    Labels: their texts, vectors and clusters
+
+    %(label_texts)s
+        They are the labels' descriptions. A label with a blank text, or every label if
+        this is None, is described by the top terms of its documents. If given, X must
+        be texts.
+    label_length : int, default=4
+        Number of words kept per description. The paper uses 4 or 16.
+    label_parents : list, sparse matrix, "clusters" or None, default="clusters"
+        Parents of each label:
+
+        - a list that holds, for each label, None, a parent, or a list of parents. A
+          parent is a column of `y`, a column beyond the labels for one of
+          `parent_texts`, or a name: that of a label if exactly one of `label_texts` is
+          that name, and otherwise that of a parent that is not a label;
+        - a sparse matrix of shape (n_labels, n_labels), or with `parent_texts` of shape
+          (n_labels, n_parents) or (n_labels, n_labels + n_parents);
+        - "clusters": clusters of up to 16 labels take the place of parents, described
+          by their top terms;
+        - None: labels have no parents.
+    parent_texts : sequence of str or None, default=None
+        Names of parents that are not labels. A name without any known word is replaced
+        by the top terms of the documents below it.
+    label_init : {"documents", "random"}, default="documents"
+        Initial vectors that score labels. "documents" starts them at the mean of the
+        untrained network's vectors of the labels' documents; documents are then vectors
+        of length 20, standardized before the bottleneck. "random" is the paper's start.
+    label_dim : int or None, default=None
+        Width of the bottleneck. None means `word_dim`.
+    output_activation : {"none", "softmax"}, default="none"
+        Activation of the scores before the logistic loss. "softmax" follows Eq. 18 and
+        19 to the letter, but leaves next to no gradient. It needs all labels to be
+        ranked.
+    %(label_precision)s
+    %(max_leaf_size)s
     cluster_features : "tfidf" or matrix, default="tfidf"
-        What labels are clustered by, for that.
+        Features by which labels are clustered: the TF-IDF rows of their documents, or
+        the rows of a given matrix of shape (n_labels, n_features). If X is a feature
+        matrix, its own rows take the place of the TF-IDF rows. Used only if labels are
+        clustered.
+    %(n_shortlist)s
+
+    Training: objective, optimizer and held-out documents
+
     loss_reduction : {"mean", "sum"}, default="mean"
-        As in `LightXMLClassifier`.
-    max_epochs : int, default=10
-        Passes over the documents.
-    batch_size : int, default=64
-        Documents a batch, in training and prediction.
-    accumulate : int, default=1
-        Batches whose gradients a step takes the mean of.
+        Reduction of the binary cross-entropy: the mean over all outputs of a batch, or
+        the sum over the outputs of a document, averaged over documents.
+    %(max_epochs)s
+    %(batch_size)s
+    %(accumulate)s
     learning_rate : float, default=1e-3
-        Peak rate of word vectors, attention and bottleneck (the paper: 1e-4 for all).
+        Peak learning rate of the word vectors, attention and bottleneck. The paper uses
+        1e-4 for all weights.
     head_learning_rate : float, default=1e-3
-        Peak rate of the vectors that score labels.
-    weight_decay, warmup, schedule, clip_norm, swa_start, swa_every
-        As in `GRankClassifier`.
-    validation_fraction, early_stopping, n_iter_no_change, tol, label_names, top_k
-        As in `GRankClassifier`.
-    device, precision, checkpoint_dir, resume, random_state, verbose
-        As in `GRankClassifier`.
+        Peak learning rate of the vectors that score labels.
+    %(weight_decay)s
+    %(warmup)s
+    %(schedule)s
+    %(clip_norm)s
+    %(swa_start)s
+    %(swa_every)s
+    %(validation_fraction)s
+    %(early_stopping)s
+    %(n_iter_no_change)s
+    %(tol)s
+
+    Prediction: which labels are returned, and their names
+
+    %(predict_shortlist)s
+    %(label_names)s
+    %(top_k)s
+
+    Running: device, precision, checkpoints and messages
+
+    %(device)s
+    %(precision)s
+    %(checkpoint_dir)s
+    %(resume)s
+    %(random_state)s
+    %(verbose)s
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_labels,)
-        Class labels of a 1-D `y`; otherwise the label columns.
-    n_labels_, n_docs_ : int
-        Seen in `fit`.
-    label_names_ : ndarray of shape (n_labels,)
-        `label_names`, or else `label_texts`, or else `classes_`.
-    label_counts_ : int ndarray of shape (n_labels,)
-        Documents of each label.
-    label_groups_ : int ndarray of shape (n_labels,)
-        Cluster of each label.
-    history_ : list of dict
-        Of each epoch: its number, mean loss (nats) and held-out P@k ("score").
-    n_iter_ : int
-        Epochs run.
+    %(classes_)s
+    %(n_labels_)s
+    %(n_docs_)s
+    %(n_features_in_)s
+    %(feature_names_in_)s
+    %(label_names_)s
+    %(label_counts_)s
+    %(label_groups_)s
+    %(history_)s
+    %(n_iter_)s
     network_ : TReaderXMLNetwork
+        The trained network.
     teacher_ : Teacher or None
+        Training documents, their labels and the parents of these, from which the
+        teacher knowledge of a document is taken. None with ``use_teacher=False``.
     vectorizer_ : TfidfVectorizer or None
-        None for feature matrices.
-    calibration_ : (float, float)
-        Slope and offset that turn the network's log-odds into those of
-        `predict_proba`.
+        Words of texts and their inverse document frequencies. None if X was a feature
+        matrix.
+    %(calibration_)s
 
     References
     ----------
     .. [1] Wang, Song, Huo, Xu, Yang, Chen, Zhao. Exploiting Dynamic and Fine-grained
        Semantic Scope for Extreme Multi-label Text Classification, NLPCC 2022.
-       Neighbours: Eq. 1, 2; teacher: Algorithm 1; reading: Eq. 3 to 15; interaction:
+       Neighbors: Eq. 1, 2; teacher: Algorithm 1; reading: Eq. 3 to 15; interaction:
        Eq. 16, 17; prediction and loss: Eq. 18, 19.
 
     Examples
@@ -329,13 +373,14 @@ class TReaderXMLClassifier(RecallingXMCClassifier):
         self.verbose = verbose
 
     _network_class = TReaderXMLNetwork
+    attribute_names = {"neighbor_vectors": "_neighbor_vectors"}
 
     def expected_state(self):
         """Checks of what `fit` sets (see `skxmc.nn.state`)."""
         n_words = self._count_features()
         expected = super().expected_state() | {
             "vectorizer_": check_words if self._texts else nothing,
-            "_neighbor_vectors": array(n_words, None, kinds="f"),
+            "neighbor_vectors": array(n_words, None, kinds="f"),
             "teacher_": nothing,
         }
         if self.network_.encoder.label_length:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import saved_models
 import torch
 from hostile import sign
 from safetensors.torch import load_file, save_file
@@ -38,8 +39,9 @@ SHARDS = {
     "features": ["G-bf16", "L-bf16", "D-features", "T-alone", "U-features"],
     "words": ["D-hnsw", "T", "T-sparse", "E-strings"],
     "transformers": ["G-clustered", "L-clustered", "U-paper", "E"],
+    "format 2": [],
 }
-N_DAMAGES = {"features": 120, "words": 120, "transformers": 50}
+N_DAMAGES = {"features": 120, "words": 120, "transformers": 50, "format 2": 60}
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +60,23 @@ def folder(data, tiny_encoder, tmp_path_factory):  # noqa: F811
                 (folder / f"{mode}.json").write_text(json.dumps(data[X][:8]))
             else:
                 np.save(folder / f"{mode}.npy", data[X][:8].toarray())
+        if shard == "format 2":
+            copy_saved(2, folder)
         return folder
 
     return make
+
+
+def copy_saved(number, folder):
+    """Copy the models that are kept of a format, and write what they are asked."""
+    for source in saved_models.written():
+        if source.parent.name == str(number):
+            shutil.copytree(source, folder / source.name)
+            X, _ = saved_models.documents(source.name)
+            if isinstance(X, list):
+                (folder / f"{source.name}.json").write_text(json.dumps(X[:8]))
+            else:
+                np.save(folder / f"{source.name}.npy", X[:8].toarray())
 
 
 @pytest.mark.skipif(os.name == "nt", reason="alarms and limits are those of Unix")
@@ -135,7 +151,7 @@ def refused(folder, match, **options):
         ("n_labels_", 13, "shape"),
         ("n_labels_", 10**30, "n_labels_"),
         ("n_features_in_", 13, "n_features"),
-        ("_y_dtype", {"dtype": "|V1000000000"}, "_y_dtype"),
+        ("y_dtype", {"dtype": "|V1000000000"}, "y_dtype"),
         ("history_", [{"dict": {"epoch": 1, "loss": "x"}}], "history_"),
         ("tokenizer_", 5, "a tokenizer, alone"),
         ("max_length_", 8, "max_length_"),
@@ -149,7 +165,9 @@ def test_crafted_attributes(name, value, match, copied):
     refused(folder, match)
 
 
-@pytest.mark.parametrize("name", ["label_names_", "calibration_", "_texts", "history_"])
+@pytest.mark.parametrize(
+    "name", ["label_names_", "calibration_", "takes_texts", "history_"]
+)
 def test_missing_attributes(name, copied):
     folder = copied("features")
     change(folder / "config.json", lambda c: c["model"]["state"].pop(name))
@@ -350,7 +368,7 @@ def test_config_has_a_hash_of_its_own(copied):
         ('"combine": "ranker"', '"combine": "sum"'),
         ('"sha256": "', '"sha256": "0'),
         ('"sha256"', '"sha255"'),
-        ('"format": 2,', '"format": 2, "format": 2,'),
+        ('"format": 3,', '"format": 3, "format": 3,'),
         ('"lambda_max": 0.5', '"lambda_max": NaN'),
         ('"lambda_max": 0.5', '"lambda_max": 1' + "0" * 5000),
     ):
@@ -364,9 +382,10 @@ def test_config_has_a_hash_of_its_own(copied):
     skxmc.load(folder)
 
 
-def test_folders_from_before_there_was_that_hash(copied):
-    folder = copied("features")
-    change(folder / "config.json", lambda c: c.pop("sha256"))
+def test_format_2_had_no_such_hash_at_first(copied, tmp_path):
+    older = saved_models.FOLDER.with_name("2") / "GRank"
+    folder = Path(shutil.copytree(older, tmp_path / "older"))
+    change(folder / "config.json", lambda c: c.pop("sha256", None))
     skxmc.load(folder)
     parameters = {"lambda_max": -1}
     change(
@@ -374,6 +393,10 @@ def test_folders_from_before_there_was_that_hash(copied):
     )
     with pytest.raises(ValueError, match="lambda_max"):
         skxmc.load(folder)
+    newer = copied("features")
+    change(newer / "config.json", lambda c: c.pop("sha256"))
+    with pytest.raises(ValueError, match="its fields are not those of a model"):
+        skxmc.load(newer)
 
 
 # The transformer and its tokenizer

@@ -14,11 +14,9 @@ from .rowwise import TrainedByRow, weighted_bag
 from .state import (
     absent_or,
     choice,
-    empty,
     flag,
     layers,
     linear_map,
-    nothing,
     number,
     optional,
     parameter,
@@ -190,6 +188,20 @@ class TransformerEncoder(nn.Module):
         """Token ids that it knows, from 0 on."""
         return self.model.get_input_embeddings().num_embeddings
 
+    def reset_unsaved(self):
+        """Set what only training needs (see `skxmc.nn.state`)."""
+        self.pooler = None
+
+    def to_state(self):
+        """Return what the constructor needs (see `skxmc.nn.state`)."""
+        names = ("model", "n_layers", "cls_last", "dropout")
+        return {name: getattr(self, name) for name in names}
+
+    @classmethod
+    def from_state(cls, state):
+        """Make an encoder of its state, in evaluation mode."""
+        return cls(**state).eval()
+
     def expected_state(self):
         """Checks of attributes (see `skxmc.nn.state`)."""
         config = self.model.config
@@ -200,7 +212,6 @@ class TransformerEncoder(nn.Module):
             "dropout": optional(number(0, 1)),
             "hidden_size": choice(config.hidden_size),
             "width": choice(self.n_layers * config.hidden_size),
-            "pooler": absent_or(nothing),
         }
 
     def _check_model(self, model, name):
@@ -354,7 +365,6 @@ class FeatureVectors(TrainedByRow):
         """Checks of attributes (see `skxmc.nn.state`)."""
         return {
             "table": parameter(None, None),
-            "touched": empty,
             "row_wise": absent_or(flag),
         }
 
@@ -406,7 +416,6 @@ class BagEncoder(nn.Module):
             "block": layers(
                 nn.Sequential, linear_map(dim, dim), part(nn.ReLU), part(nn.Dropout)
             ),
-            "pooler": absent_or(nothing),
         }
 
     def forward(self, batch):

@@ -2,7 +2,6 @@
 
 import numpy as np
 import torch
-from scipy.sparse import csr_array
 from torch import nn
 from torch.nn.functional import embedding_bag, linear, normalize, pad
 
@@ -10,7 +9,6 @@ from .losses import at_least_float32
 from .rowwise import TrainedByRow, candidate_scores
 from .shortlist import best_labels
 from .state import (
-    empty,
     flag,
     floats,
     indices,
@@ -187,13 +185,6 @@ class LinearHead(Head, nn.Linear):
             "bias": parameter(self.out_features),
         }
 
-    @classmethod
-    def from_linear(cls, linear):
-        """The head that a folder of format 2 holds as a plain linear map."""
-        head = cls(linear.in_features, linear.out_features, device="meta")
-        head.weight, head.bias = linear.weight, linear.bias
-        return head
-
 
 def cluster_head(read, n_outputs, start=None, *, offset=0.0):
     """Linear head that scores clusters.
@@ -313,19 +304,10 @@ class LabelScores(Head, TrainedByRow):
         self.register_buffer("word_shares", shares)
         self.register_buffer("word_starts", starts)
 
-    def upgrade(self):
-        """Turn the padded rows of words that earlier versions saved into bags."""
-        if self.words is None:
-            self._set_words(None)
-        if self.words is None or self.words.ndim == 1:
-            return
-        rows = self.words.numpy()
-        # The last of the word vectors was the padding's, and stays unused.
-        places, columns = np.nonzero(rows < len(self.word_vectors) - 1)
-        ones = np.ones(len(places), np.int64)
-        shape = len(rows), len(self.word_vectors)
-        self._set_words(csr_array((ones, (places, rows[places, columns])), shape))
-        self.word_shares = self.word_shares.to(self.word_vectors.dtype)
+    def reset_unsaved(self):
+        """Set what only training needs (see `skxmc.nn.state`)."""
+        super().reset_unsaved()
+        self._most_words = None
 
     def expected_state(self):
         """Checks of attributes (see `skxmc.nn.state`)."""
@@ -338,7 +320,6 @@ class LabelScores(Head, TrainedByRow):
             "identity_dim": number(1, whole=True),
             "dim": number(1, whole=True),
             "row_wise": flag,
-            "touched": empty,
             "identity": parameter(n + self.row_wise, self.identity_dim, dtypes=dtypes),
             "rows": optional(self._check_rows),
             "words": nothing,

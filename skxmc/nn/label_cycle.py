@@ -16,9 +16,7 @@ from .losses import (
 from .network import Network
 from .prediction import map_batches
 from .state import (
-    absent_or,
     choice,
-    flag,
     linear_map,
 )
 from .text import padded_columns
@@ -72,7 +70,6 @@ class LabelEncoder(nn.Module):
             "first": linear_map(dim, hidden_dim),
             "second": linear_map(hidden_dim, dim),
             "activation": choice("relu", "none"),
-            "pretrained": absent_or(flag),
         }
 
     def forward(self, means):

@@ -164,6 +164,10 @@ class TrainedByRow(nn.Module):
         super().__init__()
         self.touched = []
 
+    def reset_unsaved(self):
+        """Set what only training needs (see `skxmc.nn.state`)."""
+        self.touched, self.optimizer = [], None
+
     def start_training(self, **options):
         """Make the optimizer of the rows.
 

@@ -1,12 +1,28 @@
-"""What saved objects must hold: their classes say it, and loading compares it.
+"""What a model folder keeps of an object, and how it is checked.
 
-A class whose objects are saved has a method ``expected_state()``. It returns a dict
-with a check for each attribute; parameters, buffers and submodules are attributes too.
-A check is called with a value and its name, and raises ValueError where the value is
-not as the class needs it. An attribute that has no check is refused, and so is an
-object whose class has no such method.
+A class whose objects are kept in folders says so by these members. The first is
+required; most classes need no other.
+
+``expected_state(self)``
+    Returns a dict from each name that a folder keeps to a check of its value. A
+    check is called with the value and the name that messages use, and raises
+    ValueError if the value is not what the class needs. Parameters, buffers and
+    submodules are values too. An attribute that is not listed is refused when the
+    object is saved or loaded.
+``attribute_names``
+    A dict from names in the folder to attributes in Python, for those that differ.
+    To rename an attribute, change its entry here, or add one: folders that exist
+    still load. Entries of base classes are inherited.
+``reset_unsaved(self)``
+    Sets the attributes that exist only for training or as a cache to what they are
+    before training. All attributes that it sets are left out of folders. Loading
+    calls it before it sets any other attribute.
+``to_state(self)`` and ``from_state(cls, state)``
+    For objects that are not the sum of their attributes, such as a graph of hnswlib:
+    the first returns a dict of what the folder keeps, the second makes the object.
 """
 
+import functools
 import math
 import numbers
 import sys
@@ -17,10 +33,127 @@ import scipy.sparse as sp
 import torch
 from torch import nn
 
-# Stands for the value of an attribute that is not there.
+# Stands for the value of an attribute that is missing.
 MISSING = object()
-# What torch itself keeps in every module.
-OWN_TO_MODULES = frozenset(vars(nn.Module())) - {"training"}
+# Attributes that torch itself gives every module. `training` is one of them: a loaded
+# model is always in evaluation mode.
+_OWN_TO_MODULES = frozenset(vars(nn.Module()))
+
+
+def to_state(thing):
+    """Return what a folder keeps of an object: a dict from names to values."""
+    kind = type(thing)
+    if hasattr(kind, "to_state"):
+        return thing.to_state()
+    # Like pickle: a class may leave out what can be computed again.
+    own = thing.__getstate__() if isinstance(thing, nn.Module) else None
+    values = by_saved_name(kind, attributes(thing, own))
+    if kind not in _CONTAINERS:
+        expected = expected_state(thing)
+        values = {name: value for name, value in values.items() if name in expected}
+    # Tensors and modules keep their order, which networks depend on. None may stand
+    # for either and loses its place, so other values are ordered by name.
+    ordered = (torch.Tensor, nn.Module)
+    plain = sorted(n for n, value in values.items() if not isinstance(value, ordered))
+    return {name: values[name] for name in plain} | values
+
+
+def from_state(kind, state):
+    """Make an object of what `to_state` returned.
+
+    Its values are not checked yet: see `check_state`.
+
+    Raises
+    ------
+    ValueError
+        If the state has a name that no folder keeps.
+    """
+    if hasattr(kind, "from_state"):
+        return kind.from_state(state)
+    thing = _new(kind)
+    unsaved = _unsaved(kind)
+    for name, value in by_attribute(kind, state).items():
+        if name in unsaved or isinstance(thing, nn.Module) and name in _OWN_TO_MODULES:
+            raise _unknown(kind.__name__, name)
+        _set(thing, name, value)
+    return thing
+
+
+def _new(kind):
+    """An object that has only its unsaved attributes."""
+    thing = kind.__new__(kind)
+    if isinstance(thing, nn.Module):
+        nn.Module.__init__(thing)
+        thing.training = False
+    if hasattr(kind, "reset_unsaved"):
+        kind.reset_unsaved(thing)
+    return thing
+
+
+def _set(thing, name, value):
+    if not isinstance(thing, nn.Module):
+        vars(thing)[name] = value
+    elif isinstance(value, nn.Parameter):
+        thing.register_parameter(name, value)
+    elif isinstance(value, torch.Tensor):
+        thing.register_buffer(name, value)
+    elif isinstance(value, nn.Module):
+        thing.add_module(name, value)
+    else:
+        vars(thing)[name] = value
+
+
+@functools.cache
+def _unsaved(kind):
+    """Names of the attributes that no folder keeps."""
+    return frozenset(_attributes(_new(kind), None))
+
+
+def _attribute_names(kind):
+    """Attributes of a class by their names in folders, where the two differ."""
+    names = {}
+    for base in reversed(kind.__mro__):
+        names |= vars(base).get("attribute_names", {})
+    return names
+
+
+def by_saved_name(kind, values):
+    """Return a dict from attributes to values with the names that folders use."""
+    saved_names = {name: saved for saved, name in _attribute_names(kind).items()}
+    return {saved_names.get(name, name): value for name, value in values.items()}
+
+
+def by_attribute(kind, state):
+    """Return a dict from names in folders to values with the names in Python.
+
+    Raises
+    ------
+    ValueError
+        If an attribute stands there by its name in Python.
+    """
+    names = _attribute_names(kind)
+    for name in set(state) & set(names.values()):
+        raise _unknown(kind.__name__, name)
+    return {names.get(name, name): value for name, value in state.items()}
+
+
+def expected_state(thing):
+    """Return the checks of what a folder keeps of an object, by names in folders.
+
+    Raises
+    ------
+    ValueError
+        If the object misses an attribute that its checks depend on.
+    """
+    # Asked of the class: an attribute of a loaded object may have the method's name.
+    kind = type(thing)
+    try:
+        return _LAYERS.get(kind, getattr(kind, "expected_state", None))(thing)
+    except AttributeError as error:
+        if error.obj is not thing:
+            raise
+        (name,) = by_saved_name(kind, {error.name: None})
+        raise ValueError(f"{kind.__name__} misses the attribute {name!r}.") from error
 
 
 def check_state(thing, name, values=None):
@@ -31,9 +164,9 @@ def check_state(thing, name, values=None):
     thing : object
         A module, or an object of a class with ``expected_state()``.
     name : str
-        What the object is called in messages.
+        What messages call the object.
     values : dict or None, default=None
-        Its attributes; None is all of them.
+        Its attributes; None is all that a folder keeps.
 
     Raises
     ------
@@ -42,25 +175,45 @@ def check_state(thing, name, values=None):
     """
     kind = type(thing)
     if kind not in _LAYERS and not hasattr(kind, "expected_state"):
-        raise ValueError(f"{name} is a {kind.__name__}, which is not kept in folders.")
+        raise ValueError(f"{name} is a {kind.__name__}, which no folder keeps.")
     values = attributes(thing) if values is None else values
-    # Asked of the class: an attribute of the object may have the method's name.
-    expected = _LAYERS.get(kind, getattr(kind, "expected_state", None))(thing)
-    if isinstance(thing, nn.Module):
-        expected = {"training": flag} | expected
+    values = by_saved_name(kind, values)
+    expected = expected_state(thing)
     unknown = sorted(set(values) - set(expected))
     if unknown:
-        raise ValueError(f"{name} has the unknown attribute {unknown[0]!r}.")
+        raise _unknown(name, unknown[0])
     for key, check in expected.items():
         check(values.get(key, MISSING), f"{name}.{key}")
 
 
-def attributes(thing):
-    """Attributes of an object by name, those that torch keeps in groups included."""
+def _unknown(name, attribute):
+    return ValueError(f"{name} has the unknown attribute {attribute!r:.60}.")
+
+
+def attributes(thing, own=None):
+    """Return the attributes of an object that a folder may keep.
+
+    Parameters
+    ----------
+    thing : object
+    own : dict or None, default=None
+        What stands in the place of ``vars(thing)``.
+
+    Returns
+    -------
+    dict
+        Parameters, buffers and submodules stand beside the other attributes.
+    """
+    unsaved = _unsaved(type(thing))
+    values = _attributes(thing, own)
+    return {name: value for name, value in values.items() if name not in unsaved}
+
+
+def _attributes(thing, own):
+    own = vars(thing) if own is None else own
     if not isinstance(thing, nn.Module):
-        return dict(vars(thing))
-    passed_over = OWN_TO_MODULES.union(getattr(type(thing), "not_saved", ()))
-    values = {n: v for n, v in vars(thing).items() if n not in passed_over}
+        return dict(own)
+    values = {n: v for n, v in own.items() if n not in _OWN_TO_MODULES}
     for name, value in values.items():
         if isinstance(value, (torch.Tensor, nn.Module)):
             raise ValueError(f"{name} is no registered tensor or module.")
@@ -94,12 +247,6 @@ def nothing(value, name):
     """Check that a value is None."""
     if value is not None:
         refuse(name, "None", value)
-
-
-def empty(value, name):
-    """Check that a value is an empty list."""
-    if not isinstance(value, list) or value:
-        refuse(name, "an empty list", value)
 
 
 def number(low=-math.inf, high=math.inf, *, whole=False, finite=True):
@@ -280,9 +427,8 @@ def layers(kind, *checks):
     def check(value, name):
         if type(value) is not kind or len(value) != len(checks):
             refuse(name, f"a {kind.__name__} of {len(checks)} modules", value)
-        if set(attributes(value)) != {"training", *map(str, range(len(checks)))}:
+        if set(attributes(value)) != set(map(str, range(len(checks)))):
             raise ValueError(f"{name} holds more than its modules.")
-        flag(value.training, f"{name}.training")
         for i, one in enumerate(checks):
             one(value[i], f"{name}.{i}")
 
@@ -324,7 +470,7 @@ def _of_norm(layer):
     }
 
 
-# Modules of torch that networks consist of, beside their lists (see `layers`).
+# Checks of the torch modules that networks consist of, except lists (see `layers`).
 _LAYERS = {
     nn.Dropout: lambda layer: {"p": number(0, 1), "inplace": choice(False)},
     nn.Identity: lambda layer: {},
@@ -332,5 +478,5 @@ _LAYERS = {
     nn.Linear: _of_linear,
     nn.ReLU: lambda layer: {"inplace": choice(False)},
 }
-# All modules of torch that a folder may name.
-LAYERS = (*_LAYERS, nn.ModuleList, nn.Sequential)
+# Lists of modules, of which a folder keeps every module.
+_CONTAINERS = (nn.ModuleList, nn.Sequential)

@@ -179,8 +179,3 @@ class GRankNetwork(Network):
         if self.clusters is None:
             return 0
         return self.clusters.n_candidates(self.n_shortlist)
-
-    def upgrade(self):
-        """Make the retriever of a folder of format 2 a head."""
-        if self.retriever is not None:
-            self.retriever = LinearHead.from_linear(self.retriever)

@@ -6,7 +6,7 @@ from torch import nn
 from ..encoders import FeatureVectors, TransformerEncoder
 from ..heads import DocumentVectors, LinearHead
 from ..losses import feature_loss
-from ..state import choice, flag, linear_map, nothing, number, part
+from ..state import choice, flag, linear_map, number, part
 from .lightxml import LightXMLNetwork
 
 
@@ -241,26 +241,23 @@ class GUDNNetwork(LightXMLNetwork):
         self.label_length = label_length
 
     def expected_state(self):
-        """Checks of attributes (see `skxmc.nn.state`): the guide is gone."""
+        """Checks of attributes (see `skxmc.nn.state`)."""
         return super().expected_state() | {
             "read": part(
                 DocumentVectors,
                 ExtractedVectors,
                 fits=lambda read: read.reads(self.encoder),
             ),
-            "guide": nothing,
-            "label_encoder": nothing,
             "feature_weight": number(0),
             "link_weight": number(0),
             "feature_reduction": choice("mean", "sum"),
             "stop_gradient_labels": flag,
-            "label_length": self._check_length,
         }
 
-    @staticmethod
-    def _check_length(value, name):
-        if value is not False:
-            number(0, whole=True)(value, name)
+    def reset_unsaved(self):
+        """Set what only training needs (see `skxmc.nn.state`)."""
+        self.guide = self.label_encoder = None
+        self.label_length = 0
 
     def forward(self, inputs, targets, progress):
         """Classification, feature and link loss (Eq. 8)."""

@@ -20,12 +20,10 @@ from ..network import Network
 from ..search import NearestVectors
 from ..shortlist import best_labels, log_odds
 from ..state import (
-    absent_or,
     flag,
     floats,
     indices,
     linear_map,
-    nothing,
     number,
     optional,
     parameter,
@@ -71,8 +69,11 @@ class SpectralBlock(nn.Module):
             "bias": parameter(dim),
             "dropout": part(nn.Dropout),
             "direction": floats(dim),
-            "folded": optional(floats(dim, dim)),
         }
+
+    def reset_unsaved(self):
+        """Set what is computed again (see `skxmc.nn.state`)."""
+        self.register_buffer("folded", None, persistent=False)
 
     def train(self, mode=True):
         """Set the mode; what was folded before is forgotten."""
@@ -139,7 +140,6 @@ class SparseEncoder(nn.Module):
             "features": part(FeatureVectors, dim=dim),
             "dropout": part(nn.Dropout),
             "block": part(SpectralBlock, dim=dim),
-            "pooler": absent_or(nothing),
         }
 
     def forward(self, batch):

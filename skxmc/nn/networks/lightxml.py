@@ -191,10 +191,6 @@ class LightXMLNetwork(Network):
         scores = at_least_float32(scores)
         return scores if self.offset is None else scores + self.offset
 
-    def upgrade(self):
-        """Make the linear map of a folder of format 2 a head."""
-        self.recall = LinearHead.from_linear(self.recall)
-
 
 def _log_shares(scores):
     """Logarithms of the shares of labels in the sum of their probabilities."""

