@@ -1,4 +1,4 @@
-"""The papers' settings on the papers' data sets, beside the papers' figures.
+"""Train with a paper's settings on its data sets, and compare with its results.
 
     python benchmarks/papers.py --system lightxml --dataset Eurlex-4K --data DIR
     python benchmarks/papers.py --system grank --dataset Wiki-500K --data DIR --ensemble
@@ -6,12 +6,12 @@
     python benchmarks/papers.py --system gudn --dataset Wiki10-31K --data DIR
     python benchmarks/papers.py --system treaderxml --dataset RCV1 --data DIR
 
-DIR holds the texts and labels in a raw layout of `skxmc.datasets.load_xmc_repository`;
-for lightdxml the features layout will do as well. For treaderxml it may hold parents of
-labels too, in that layout. One model is trained, or with --ensemble the three of
-LightXML and X-GRank: three encoders on the data sets up to 31,000 labels, three
-clusterings of the labels beyond. Any parameter of the classifier can be given another
-value than the paper's (`--max-epochs 3`).
+DIR holds texts and labels in a raw layout of `skxmc.datasets.load_xmc_repository`. For
+lightdxml it may also have the features layout, and for treaderxml it may also hold the
+parents of labels. One model is trained. With --ensemble, the three models of LightXML
+or X-GRank are: with three encoders on the data sets with up to 31,000 labels, and with
+three clusterings of the labels on larger ones. Any parameter of the classifier can be
+given another value than the paper's (`--max-epochs 3`).
 """
 
 import argparse
@@ -51,7 +51,7 @@ PAPERS = {
     "gudn": "GUDN",
     "treaderxml": "TReaderXML",
 }
-# Systems without a pretrained encoder, and papers with ensembles.
+# Systems without a pretrained encoder, and systems whose papers have ensembles.
 WITHOUT_ENCODER = ("lightdxml", "treaderxml")
 WITH_ENSEMBLES = ("lightxml", "grank")
 ENCODERS = {
@@ -63,25 +63,25 @@ METRICS = ("P@1", "P@3", "P@5", "PSP@1", "PSP@3", "PSP@5")
 
 # ------------------------------------------------------------------- Settings
 
-# What a paper sets alike on all data sets. None says how numbers are rounded beyond
-# "mixed precision" (LightXML): precision stays "auto".
+# A paper's settings for all of its data sets. Beyond "mixed precision" (LightXML), no
+# paper describes the precision, which stays "auto".
 COMMON = {
     "lightxml": dict(
         label_init="random",
         n_layers=5,
         dropout=0.5,
-        encoder_dropout=None,  # not mentioned: as pretrained
+        encoder_dropout=None,  # not mentioned; as in pretraining
         learning_rate=1e-4,
         head_learning_rate=1e-4,
         warmup=0.0,
         schedule="constant",
-        # The text has this on biases and norms, the released code on all but these.
+        # The text applies this to biases and norms, the released code to all others.
         weight_decay=0.01,
         negatives="dynamic",
-        # The paper's sparse features come with its data; here they are made of the
-        # texts.
+        # The paper's sparse features come with its data; here they are computed from
+        # the texts.
         cluster_features="tfidf",
-        # Released code. Eq. 4 has a sigmoid there, Eq. 1 and 5 are sums.
+        # From the released code. Eq. 4 has a sigmoid instead; Eq. 1 and 5 are sums.
         bottleneck_activation="none",
         loss_reduction="mean",
     ),
@@ -91,13 +91,13 @@ COMMON = {
         learning_rate=1e-4,
         head_learning_rate=1e-4,
         warmup=0.1,
-        schedule="linear",  # how rates go on after the warm-up is not said
-        lambda_max=0.5,  # Eq. 9; the text would have ranking prevail at the end
+        schedule="linear",  # the schedule after the warm-up is not mentioned
+        lambda_max=0.5,  # Eq. 9; in the text, ranking dominates at the end
         lambda_schedule="epoch",
-        combine="ranker",  # how both heads' scores combine is not said
+        combine="ranker",  # how to combine the scores of both heads is not mentioned
         cluster_features="tfidf",
-        # Not mentioned: as LightXML, but for its averaged weights, which go with a
-        # constant rate.
+        # Not mentioned. As in LightXML, but without its averaging of weights, which
+        # goes with a constant learning rate.
         dropout=0.5,
         encoder_dropout=None,
         weight_decay=0.01,
@@ -109,19 +109,20 @@ COMMON = {
         label_activation="relu",  # Eq. 4
         n_frequent=0,
         n_random_negatives=0,
-        # Random in the released code on EURLex-4K and AmazonCat-13K. It has fastText
-        # on the others, which does not come with the package: where there are texts,
-        # --token-vectors FILE reads it.
+        # In the released code, word vectors start at random on EURLex-4K and
+        # AmazonCat-13K, and from fastText on the others. fastText vectors do not come
+        # with the package; for texts, --token-vectors FILE loads them.
         token_vectors=None,
-        # Where there are texts: words alone, as many as the paper's V (max_features).
+        # For texts: single words, as many as the paper's V (max_features).
         ngram_range=(1, 1),
-        # Released code.
+        # From the released code.
         batch_size=255,
         dropout=0.5,
         weight_decay=0.0,
         warmup=0.0,
         # The released code halves rates at epoch 14 and again later, which is not
-        # offered here: "constant" is right up to there, "linear" falls at once.
+        # offered here. "constant" is the same up to epoch 14; "linear" would fall from
+        # the start.
         schedule="constant",
         swa_start=None,
     ),
@@ -133,14 +134,14 @@ COMMON = {
         classifier_activation="softmax",  # Eq. 6
         feature_reduction="sum",  # Eq. 3
         loss_reduction="sum",  # Eq. 4, 7
-        label_reinforcement="shuffle",  # the better of two
+        label_reinforcement="shuffle",  # the better of the paper's two
         max_length=512,
         batch_size=8,
-        # Not mentioned: as pretrained, and as LightXML, whom the paper follows.
+        # Not mentioned: as in pretraining, and as in LightXML, which the paper follows.
         encoder_dropout=None,
         dropout=0.5,
         cluster_features="tfidf",
-        # Released code.
+        # From the released code.
         learning_rate=5e-5,
         head_learning_rate=5e-5,
         weight_decay=0.01,
@@ -157,11 +158,11 @@ COMMON = {
         learning_rate=1e-4,
         head_learning_rate=1e-4,
         neighbor_weights="none",  # Eq. 1
-        # The paper has AttentionXML's GloVe, and word2vec on RCV1, which do not come
-        # with the package: --token-vectors FILE reads them.
+        # The paper uses AttentionXML's GloVe, and word2vec on RCV1. They do not come
+        # with the package; --token-vectors FILE loads them.
         token_vectors="lsa",
-        # To the letter Eq. 18 and 19 have next to no gradient, and Algorithm 1 passes
-        # over labels without a parent.
+        # Followed to the letter, Eq. 18 and 19 have almost no gradient, and Algorithm 1
+        # skips labels without a parent.
         output_activation="none",
         strict_algorithm1=False,
         loss_reduction="sum",  # Eq. 19
@@ -176,16 +177,17 @@ COMMON = {
         max_leaf_size=1,
         weight_decay=0.0,  # Adam
         warmup=0.0,
-        # Rates fall "after the model converges".
+        # In the paper, rates fall "after the model converges".
         schedule="linear",
         swa_start=None,
     ),
 }
 
-# Documents that decide which epoch is kept. The released code of LightXML takes 4,000
-# of the training split on the two large data sets, and the test split itself on the
-# others, which flatters the row; that of LightDXML has the test split everywhere. Here
-# it is the training split. X-GRank says nothing of it.
+# Share of the training documents that are held out to choose the best epoch. The
+# released code of LightXML chooses it on 4,000 training documents on the two large data
+# sets, but on the test split on the others, which flatters its results; that of
+# LightDXML always uses the test split. Here it is always the training split. X-GRank's
+# paper does not mention it.
 _HELD_OUT = {
     "Eurlex-4K": 0.05,
     "AmazonCat-13K": 4000 / 1_186_239,
@@ -199,19 +201,20 @@ _HELD_OUT = {
     "RCV1": 0.05,
 }
 
-# Table 1 of LightXML and Table II of X-GRank: epochs E, batch B, width of label
-# vectors b or d, tokens L_t. Up to 31,000 labels each is a cluster (LightXML says so in
-# the text, X-GRank by C = 1). On the large data sets C, labels a cluster, is 60 and 80
-# in both. The released code of LightXML halves clusters until none passes 100 labels,
-# which makes 8,192 of 61 and 82 labels: we read C as that mean.
+# From Table 1 of LightXML and Table II of X-GRank: number of epochs E, batch size B,
+# width of label vectors b or d, tokens L_t. Up to 31,000 labels, each label is a
+# cluster (LightXML says so in the text, X-GRank by C = 1). On the large data sets, C,
+# the labels per cluster, is 60 and 80 in both papers. The released code of LightXML
+# halves clusters until none has more than 100 labels. This gives 8,192 clusters with a
+# mean of 61 and 82 labels, and we read C as this mean.
 _SMALL = dict(max_length=512, max_leaf_size=1)
-# Table II of X-GRank retrieves as many clusters as there are labels here: both heads
-# score all labels. The text has one cluster, of which there is nothing to learn.
+# In Table II of X-GRank, there are as many clusters as labels here, so that both heads
+# score all labels. The text has a single cluster, from which nothing can be learned.
 _DUAL = dict(_SMALL, batch_size=32, label_dim=512, small_label_mode="dual")
 
 
 def _cycle(beta, k, rate, e_model, e_label, e_hat):
-    """A row of LightDXML's Table V; its one k and rate serve twice each."""
+    """A row of LightDXML's Table V, whose k and learning rate are used twice each."""
     return dict(
         beta=beta,
         n_shortlist=k,
@@ -225,8 +228,9 @@ def _cycle(beta, k, rate, e_model, e_label, e_hat):
 
 
 SETTINGS = {
-    # The paper averages weights; from which epoch on, here a share of the training, and
-    # at each how many steps is the released code's. So is n_shortlist.
+    # The paper averages weights. The epoch from which it does so (swa_start is a share
+    # of the training), the steps in between, and n_shortlist come from the released
+    # code.
     "lightxml": {
         "Eurlex-4K": dict(
             _SMALL, max_epochs=20, batch_size=16, swa_start=10 / 20, swa_every=200
@@ -260,8 +264,8 @@ SETTINGS = {
             swa_every=3000,
         ),
     },
-    # The batch is read as that of all eight GPUs together. Table VI measures speed at
-    # 128 tokens on Amazon-670K too.
+    # We read the batch size as that of all eight GPUs together. Table VI measures speed
+    # at 128 tokens, also on Amazon-670K.
     "grank": {
         "Eurlex-4K": dict(_DUAL, max_epochs=50),
         "AmazonCat-13K": dict(_DUAL, max_epochs=20),
@@ -285,8 +289,9 @@ SETTINGS = {
             predict_shortlist=32,
         ),
     },
-    # Table V, where the fourth data set is called WT-320K. The label encoder's width
-    # and rate are the released code's; max_features is V of Table III.
+    # From Table V, where the fourth data set is called WT-320K. The width and learning
+    # rate of the label encoder come from the released code; max_features is V of
+    # Table III.
     "lightdxml": {
         "EURLex-4K": dict(
             _cycle(0.75, 500, 0.006, 16, 8, 8),
@@ -319,8 +324,8 @@ SETTINGS = {
             max_features=66_666,
         ),
     },
-    # Sec. 4.2. On Wiki-500K clusters and widths are the released code's, which does
-    # not run there.
+    # From Sec. 4.2. On Wiki-500K, clusters and widths come from the released code,
+    # which does not run on this data set.
     "gudn": {
         "Eurlex-4K": dict(max_epochs=40, max_leaf_size=1),
         "AmazonCat-13K": dict(max_epochs=20, max_leaf_size=1),
@@ -333,7 +338,7 @@ SETTINGS = {
             label_dim=3000,
         ),
     },
-    # Sec. 4.1; the width on EURLex is not said.
+    # From Sec. 4.1, which does not mention the width on EURLex.
     "treaderxml": {
         "AmazonCat-13K": dict(max_length=300, label_length=4, word_dim=300),
         "EURLex": dict(max_length=500, label_length=4, word_dim=300),
@@ -341,14 +346,16 @@ SETTINGS = {
     },
 }
 
-# What released code does otherwise than the paper says, for --released-code: of all
-# models, and of those on one encoder.
-# LightXML: five more epochs; no more dropout after an epoch's first evaluation (at step
-# 3,000 on the large data sets, 20,000 on AmazonCat-13K); some encoders in other
-# batches, at another length or rate. It also lower-cases texts for all encoders, which
-# is not done here.
-# LightDXML: other rows of Table V, and no ReLU on label vectors.
-_BY_TWO = dict(batch_size=8, accumulate=2, swa_every=200)  # 400 batches of 8
+# Where released code differs from the paper, for --released-code: "all" holds for all
+# models, the other names for one encoder.
+#
+# LightXML has five more epochs, and no dropout after the first evaluation of an epoch
+# (at step 3,000 on the large data sets, at 20,000 on AmazonCat-13K). Some encoders have
+# another batch size, length or learning rate. It also lower-cases texts for all
+# encoders, which is not done here.
+#
+# LightDXML has other values of Table V, and no ReLU on label vectors.
+_BY_TWO = dict(batch_size=8, accumulate=2, swa_every=200)  # i.e. 400 batches of 8
 _NO_RELU = dict(label_activation="none")
 _LIGHTXML_CODE = {
     "Eurlex-4K": {
@@ -374,7 +381,8 @@ _LIGHTDXML_CODE = {
     "WikiSeeAlsoTitles-350K": {"all": _cycle(0.3, 500, 0.008, 26, 6, 20) | _NO_RELU},
     "AmazonTitles-670K": {"all": _cycle(0.6, 800, 0.004, 26, 12, 9) | _NO_RELU},
 }
-# GUDN: one classifier for both branches, on ten layers; means; names once.
+# GUDN has one classifier for both branches, on ten layers. Losses are means, and each
+# name is used once.
 _GUDN_CODE = dict(
     variant="code",
     n_layers=10,
@@ -402,11 +410,11 @@ def _statistics(n_train, n_test, n_labels, labels_a_document):
     }
 
 
-# Table 2 of LightXML, Table I of X-GRank: the splits that AttentionXML made. L counts
-# the labels that a document of either split has; labels a document are the mean over
-# training documents (with it, both papers' documents a label come out, but for 0.09 on
-# Eurlex-4K). The data sets of these names in the XML repository are split otherwise:
-# its Wikipedia-500K has 1,813,391 and 783,743 documents.
+# From Table 2 of LightXML and Table I of X-GRank, on AttentionXML's splits. L counts
+# the labels of the documents of both splits. "labels a document" is the mean over
+# training documents. (It agrees with the documents per label in both papers, except for
+# 0.09 on Eurlex-4K.) The XML repository has other splits under these names: its
+# Wikipedia-500K has 1,813,391 and 783,743 documents.
 _ATTENTIONXML = {
     "Eurlex-4K": _statistics(15_449, 3_865, 3_956, 5.30),
     "AmazonCat-13K": _statistics(1_186_239, 306_782, 13_330, 5.04),
@@ -416,12 +424,12 @@ _ATTENTIONXML = {
 }
 STATISTICS = {
     "lightxml": _ATTENTIONXML,
-    # The two papers count other labels on the same documents; on one folder at least
-    # one of them draws a warning.
+    # The two papers count different numbers of labels on the same documents, so at
+    # least one of the systems warns for the same folder.
     "grank": _ATTENTIONXML
     | {"Wiki-500K": _statistics(1_779_881, 769_421, 501_070, 4.75)},
-    # Table III, which says nothing of the test split: the splits of the XML repository.
-    # L is read as the columns there, also those of labels without a document.
+    # From Table III, on the XML repository's splits. It does not describe the test
+    # split. We read L as the number of columns, including labels without documents.
     "lightdxml": {
         "EURLex-4K": {"N train": 15_539, "L": 3_993, "V": 5_000},
         "AmazonCat-13K": {"N train": 1_186_239, "L": 13_330, "V": 203_882},
@@ -429,27 +437,28 @@ STATISTICS = {
         "WikiSeeAlsoTitles-350K": {"N train": 629_418, "L": 352_072, "V": 91_414},
         "AmazonTitles-670K": {"N train": 485_176, "L": 670_091, "V": 66_666},
     },
-    # Table 1: the splits of the XML repository, with their columns.
+    # From Table 1, on the XML repository's splits. L is the number of columns.
     "gudn": {
         "Eurlex-4K": _statistics(15_539, 3_809, 3_993, 5.31),
         "AmazonCat-13K": _statistics(1_186_239, 306_782, 13_330, 5.04),
         "Wiki10-31K": _statistics(14_146, 6_616, 30_938, 18.64),
         "Wiki-500K": _statistics(1_813_391, 783_743, 501_070, 4.89),
     },
-    # Table 1.
+    # From Table 1.
     "treaderxml": {
         "AmazonCat-13K": _ATTENTIONXML["AmazonCat-13K"],
         "EURLex": _ATTENTIONXML["Eurlex-4K"],
         "RCV1": _statistics(23_149, 781_265, 103, 3.18),
     },
 }
-# Systems for which labels that no document has count too, as columns.
+# Systems for which labels without documents count too, as columns.
 COUNTS_COLUMNS = ("lightdxml", "gudn")
 
-# P@1, P@3, P@5 and, where the paper has them, PSP@1, PSP@3, PSP@5. LightXML: Table 3
-# (ensembles), Table 4 (single models). X-GRank: Tables III and V (ensembles), Table IV
-# (single models with and without label texts, which is for bert-base-uncased).
-# LightDXML: Table II. Its PSP on Wiki10-31K is far above any in the XML repository.
+# P@1, P@3, P@5, and, if the paper has them, PSP@1, PSP@3, PSP@5. They come from
+# - LightXML: Table 3 (ensembles) and Table 4 (single models);
+# - X-GRank: Tables III and V (ensembles) and Table IV (single models with and without
+#   label texts, for bert-base-uncased);
+# - LightDXML: Table II. Its PSP on Wiki10-31K is far above any in the XML repository.
 RESULTS = {
     "lightxml": {
         "Eurlex-4K": {"ensemble": (87.63, 75.89, 63.36)},
@@ -490,14 +499,14 @@ RESULTS = {
             "single model": (39.12, 35.88, 33.96, 27.23, 28.83, 30.56)
         },
     },
-    # Tables 2 and 4. On Wiki-500K its baselines' P@k are of another split.
+    # From Tables 2 and 4. On Wiki-500K, the P@k of its baselines are for another split.
     "gudn": {
         "Eurlex-4K": {"single model": (88.13, 77.06, 65.49, 43.89, 50.61, 54.98)},
         "AmazonCat-13K": {"single model": (96.71, 84.19, 67.96, 54.69, 70.98, 77.04)},
         "Wiki10-31K": {"single model": (89.75, 78.58, 69.86, 15.99, 16.87, 18.16)},
         "Wiki-500K": {"single model": (77.89, 59.15, 46.01, 32.71, 41.91, 46.53)},
     },
-    # Tables 2 and 4; P@3 on EURLex is missing there. The P@3 on AmazonCat-13K is above
+    # From Tables 2 and 4, where P@3 on EURLex is missing. P@3 on AmazonCat-13K is above
     # any in the XML repository.
     "treaderxml": {
         "AmazonCat-13K": {"single model": (96.64, 85.57, 68.98, 57.15, 71.64, 77.27)},
@@ -506,31 +515,31 @@ RESULTS = {
     },
 }
 
-# A and B of the propensities, which the papers leave out: those usual for these data
-# sets, .55 and 1.5 elsewhere. The released code of LightDXML has .6 and 2.6 on
-# WikiSeeAlsoTitles-350K. PSP is normalised here. Eq. 10 of X-GRank is not, but the
-# paper's values must be: otherwise none could be below P@k.
+# A and B of the propensities, which the papers do not state. These values are usual for
+# these data sets; the others have 0.55 and 1.5. The released code of LightDXML has 0.6
+# and 2.6 on WikiSeeAlsoTitles-350K. PSP is normalised here. Eq. 10 of X-GRank is not,
+# but the paper's values must be normalised: otherwise none could be below P@k.
 PROPENSITY = {
     "Wiki-500K": dict(a=0.5, b=0.4),
     "Amazon-670K": dict(a=0.6, b=2.6),
     "AmazonTitles-670K": dict(a=0.6, b=2.6),
 }
 
-# Table I has no label texts there.
+# Data sets for which Table I of X-GRank has no label texts.
 _WITHOUT_LABEL_TEXTS = {"Amazon-670K"}
 
 # ------------------------------------------------------------- Tables, looked up
 
 
 def settings(system, dataset, encoder=None, *, released_code=False):
-    """Parameters of the classifier, as the paper has them."""
+    """Parameters of the classifier, as in the paper."""
     held_out = {"validation_fraction": _HELD_OUT[dataset]}
     chosen = COMMON[system] | SETTINGS[system][dataset] | held_out
     if encoder is not None:
         chosen = {"encoder": encoder, **chosen}
     if released_code:
         changed = RELEASED_CODE[system][dataset]
-        # The released code, too, knows an encoder by its name.
+        # The released code also recognises an encoder by its name.
         name = Path(encoder or "").name
         kind = next((k for k in ("roberta", "xlnet") if k in name), "bert")
         chosen |= changed["all"] | changed.get(kind, {})
@@ -538,7 +547,7 @@ def settings(system, dataset, encoder=None, *, released_code=False):
 
 
 def published_row(system, dataset, kind):
-    """The paper's figures for a kind of model, or else its ensemble's; and whose."""
+    """Kind and results of the paper's models of a kind, or else of its ensemble."""
     rows = RESULTS[system][dataset]
     kind = kind if kind in rows else "ensemble"
     return kind, dict(zip_longest(METRICS, rows[kind]))
@@ -557,18 +566,20 @@ def parse(argv=None):
         description=__doc__.partition("\n")[0], allow_abbrev=False
     )
     parser.add_argument("--system", required=True, choices=CLASSES)
-    parser.add_argument("--dataset", required=True, help="as the paper names it")
-    parser.add_argument("--data", required=True, help="folder")
+    parser.add_argument("--dataset", required=True, help="the paper's name of it")
+    parser.add_argument("--data", required=True, help="folder with the data set")
     parser.add_argument("--ensemble", action="store_true")
     parser.add_argument(
-        "--encoder", nargs="+", help="bert, roberta, xlnet, a name on the hub, a folder"
+        "--encoder",
+        nargs="+",
+        help="bert, roberta, xlnet, a name on the hub, or a folder",
     )
     parser.add_argument("--random-state", type=int, default=0)
     parser.add_argument("--no-label-texts", action="store_true")
     parser.add_argument(
         "--released-code", action="store_true", help=", ".join(RELEASED_CODE)
     )
-    parser.add_argument("--name", help="of the file in benchmarks/results")
+    parser.add_argument("--name", help="name of the file in benchmarks/results")
     options, parameters = parse_parameters(parser, argv)
     try:
         check(options, parameters)
@@ -593,11 +604,11 @@ def check(options, parameters):
     if system not in WITH_ENSEMBLES and options.ensemble:
         raise ValueError(f"--ensemble: the paper of {paper} has single models only")
     if system in WITHOUT_ENCODER and options.encoder:
-        raise ValueError(f"--encoder: {paper} has none, it reads vectors of words")
+        raise ValueError(f"--encoder: {paper} has none, it uses word vectors")
 
 
 def encoders(options):
-    """Encoders of the models: three in an ensemble without clusters, otherwise one."""
+    """Encoders to train: three for an ensemble without clusters, otherwise one."""
     if options.system in WITHOUT_ENCODER:
         return []
     several = options.ensemble and not is_clustered(options.system, options.dataset)
@@ -609,12 +620,12 @@ def encoders(options):
 
 
 def members(options, parameters):
-    """Parameters of each model by its name."""
+    """Parameters of each model, by the name of the model."""
     seed = options.random_state
     if options.system in WITHOUT_ENCODER:
         drawn = {"model": (None, seed)}
     elif options.ensemble and is_clustered(options.system, options.dataset):
-        # The seed draws the first centres of the clusters, among others.
+        # Among other things, the seed determines the first centres of the clusters.
         drawn = {f"tree-{i}": (options.encoder[0], seed + i) for i in range(3)}
     else:
         drawn = {Path(e).name: (e, seed) for e in options.encoder}
@@ -628,20 +639,20 @@ def members(options, parameters):
 
 
 def load(folder, system):
-    """The data set, with the documents that the system reads as docs_train, docs_test.
+    """The data set, with the system's documents as docs_train and docs_test.
 
-    Labels that no document has are left out where the paper does not count them.
+    Labels without documents are left out if the paper does not count them.
     """
     data = load_xmc_repository(folder)
     data.docs_train, data.docs_test = data.texts_train, data.texts_test
     if data.texts_train is None:
         if system != "lightdxml":
             raise ValueError(
-                f"{folder} holds features, and the papers' encoders read texts. Give a "
+                f"{folder} holds features, but the papers' encoders need texts. Give a "
                 "folder with trn.json and tst.json, or with train_texts.txt and "
                 "test_texts.txt."
             )
-        # Rows of length 1, as the released code has them.
+        # Rows are scaled to length 1, as in the released code.
         data.docs_train = normalize(data.X_train)
         data.docs_test = None if data.X_test is None else normalize(data.X_test)
     if data.docs_test is None:
@@ -665,9 +676,9 @@ def found_statistics(data):
 
 
 def differing(published, found):
-    """Names of what differs: counts at all, means by more than 0.01.
+    """Names of statistics that differ: counts at all, means by more than 0.01.
 
-    What the paper does not say is passed over, and so is V where there are texts.
+    Statistics that the paper does not state are skipped, and so is V for texts.
     """
     both = [name for name in published if name in found]
     allowed = {name: 0.0101 * isinstance(published[name], float) for name in both}
@@ -675,7 +686,7 @@ def differing(published, found):
 
 
 def warning(published, found):
-    """What to tell of statistics that differ, or None."""
+    """A warning about statistics that differ, or None."""
     lines = [
         f"  {name}: published {published[name]:,}, found {found[name]:,}"
         for name in differing(published, found)
@@ -685,7 +696,7 @@ def warning(published, found):
 
 
 def label_texts(options, data):
-    """Label texts or None, and what to say of them."""
+    """Label texts or None, and a message about them or None."""
     system = options.system
     if system in ("lightxml", "lightdxml"):
         return None, None
@@ -699,17 +710,17 @@ def label_texts(options, data):
     if reason:
         instead = {
             "grank": "identity embeddings only",
-            "gudn": "the guide reads label columns",
+            "gudn": "the guide uses label columns",
             "treaderxml": "labels are described by top terms of their documents",
         }
         return None, f"No label texts ({reason}): {instead[system]}."
-    # Words of names such as anti-dumping_duty would be one token.
+    # Names such as anti-dumping_duty would otherwise be a single word.
     texts = [name.replace("_", " ") for name in data.label_names]
     return texts, "Label texts: the label names of the folder."
 
 
 def build(system, models, given):
-    """One classifier, or the ensemble of several."""
+    """One classifier, or an ensemble of several."""
     models = [
         (name, CLASSES[system](**given | model)) for name, model in models.items()
     ]
@@ -719,7 +730,7 @@ def build(system, models, given):
 
 
 def measure(model, data, dataset):
-    """Fit and evaluate: metrics in %, times, memory."""
+    """Fit and evaluate. Return metrics in %, times and memory."""
     start, start_cpu = time.perf_counter(), time.process_time()
     model.fit(data.docs_train, data.Y_train)
     fitted, fitted_cpu = time.perf_counter(), time.process_time()
@@ -740,7 +751,7 @@ def measure(model, data, dataset):
 
 
 def table(rows):
-    """Lines of a table of metrics; None is a dash."""
+    """A table of metrics as text; None is shown as a dash."""
     width = max(map(len, rows)) + 2
     lines = [" " * width + "".join(f"{name:>8}" for name in METRICS)]
     for name, row in rows.items():
@@ -751,7 +762,7 @@ def table(rows):
 
 
 def beside(paper, measured):
-    """Measured minus published, None where the paper has no figure."""
+    """Measured minus published; None where the paper has no figure."""
     return {
         name: None if value is None else round(measured[name] - value, 2)
         for name, value in paper.items()
@@ -793,7 +804,7 @@ def main(argv=None):
 
     given = dict(label_texts=texts, verbose=verbose)
     if system == "treaderxml" and data.label_parents is None:
-        print(f"{options.data} has no parents of labels: clusters stand for them.")
+        print(f"{options.data} has no parents of labels: clusters take their place.")
     elif system == "treaderxml":
         given |= dict(label_parents=data.label_parents, parent_texts=data.parent_names)
     model = build(system, models, given)
@@ -804,7 +815,7 @@ def main(argv=None):
         n_tests += f" (the paper: {published['N test']:,})"
     print(f"\n{PAPERS[system]} on {dataset}: test split, {n_tests}")
     rows = compare(options, texts, measured["metrics"])
-    if warned:  # again: hours may lie between
+    if warned:  # printed again, since training can take hours
         print(warned)
     fitted = dict(zip(models, getattr(model, "estimators_", [model]), strict=True))
     result = {

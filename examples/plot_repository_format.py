@@ -1,5 +1,5 @@
 """
-Data in the formats of the extreme classification repository
+Data in the formats of the Extreme Classification Repository
 ============================================================
 
 The data sets of the repository come as raw texts or as sparse features.

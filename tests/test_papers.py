@@ -457,7 +457,7 @@ READER = "--max-epochs 1 --word-dim 8 --min-df 1 --verbose 0"
 def test_treaderxml_without_parents(run):
     printed, result = run("treaderxml", "EURLex", None, READER)
     assert row(printed, "paper, single model") == "87.88 - 64.05 - - -".split()
-    assert "has no parents of labels: clusters stand for them" in printed
+    assert "has no parents of labels: clusters take their place" in printed
     (settings,) = result["settings"].values()
     assert settings["n_heads"] == 4 and settings["max_length"] == 500
 
