@@ -4,7 +4,7 @@ import numbers
 
 from sklearn.feature_extraction.text import CountVectorizer
 
-from ._clustering import (
+from ._clustering_classifier import (
     ClusteringXMCClassifier,
     count_words,
     group_means,

@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 
-from ._clustering import RecallingXMCClassifier
+from ._clustering_classifier import RecallingXMCClassifier
 from ._parameters import fill_docstring
 from ._pretrained import DEFAULT_N_LAYERS, PretrainedEncoderMixin, count_layers
 from ._validation import check_choice, check_number

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 import torch
 from sklearn import config_context
 
-from ._clustering import random_vectors
+from ._clustering_classifier import random_vectors
 from ._hold_out import typical_depth
 from ._parameters import fill_docstring
 from ._token_vectors import (

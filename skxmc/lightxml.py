@@ -2,7 +2,7 @@
 
 import numbers
 
-from ._clustering import RecallingXMCClassifier
+from ._clustering_classifier import RecallingXMCClassifier
 from ._parameters import fill_docstring
 from ._pretrained import PretrainedEncoderMixin
 from ._validation import check_choice, check_number

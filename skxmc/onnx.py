@@ -1,7 +1,6 @@
 """Export of a fitted classifier's predictions to ONNX."""
 
 import contextlib
-import copy
 import logging
 import numbers
 import warnings
@@ -9,38 +8,16 @@ from pathlib import Path
 
 import torch
 from sklearn.utils.validation import check_is_fitted
-from torch import nn
 
 from ._calibration import calibrate
 from ._validation import check_number
 from .nn.encoders import TransformerEncoder
+from .nn.export import ExportedPredictions
 from .nn.process import alone
 
 # Documents and tokens of the example that is traced: neither 0 nor 1, which stand
 # for themselves in a graph.
 _EXAMPLE = (2, 5)
-
-
-class _Predictions(nn.Module):
-    """Token ids in, label columns and probabilities out."""
-
-    def __init__(self, model, k):
-        super().__init__()
-        self.network = copy.deepcopy(model.network_).cpu().float()
-        self.n_labels = model.n_labels_
-        self.calibration = model.calibration_
-        self.single_label = model._y_kind == "single"
-        self.k = k
-
-    def forward(self, input_ids, attention_mask):
-        batch = {"input_ids": input_ids, "attention_mask": attention_mask}
-        ids, scores = self.network.rank(batch, self.k)
-        if self.single_label:
-            probabilities = scores.exp()
-        else:
-            probabilities = calibrate(scores, self.calibration).sigmoid()
-        padding = ids == self.n_labels
-        return ids.masked_fill(padding, -1), probabilities.masked_fill(padding, 0)
 
 
 def export_onnx(model, path, *, k=10):
@@ -83,13 +60,19 @@ def export_onnx(model, path, *, k=10):
         raise ImportError(
             "ONNX export needs onnx and onnxscript: pip install onnx onnxscript."
         ) from error
+
+    def probabilities(scores):
+        if model._y_kind == "single":  # logarithms of probabilities
+            return scores.exp()
+        return calibrate(scores, model.calibration_).sigmoid()
+
     n_tokens = torch.export.Dim("n_tokens", max=model.max_length or model.max_length_)
     sizes = {0: torch.export.Dim("n_docs"), 1: n_tokens}
     with alone(), _quiet(), torch.no_grad():
         # Two tensors: of one the exporter would make one input.
         example = tuple(torch.ones(_EXAMPLE, dtype=torch.int64) for _ in range(2))
         torch.onnx.export(
-            _Predictions(model, k).eval(),
+            ExportedPredictions(model.network_, k, probabilities).eval(),
             example,
             str(Path(path)),
             input_names=["input_ids", "attention_mask"],

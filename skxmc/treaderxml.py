@@ -8,7 +8,7 @@ import scipy.sparse as sp
 import torch
 from torch.nn.functional import pad
 
-from ._clustering import RecallingXMCClassifier
+from ._clustering_classifier import RecallingXMCClassifier
 from ._parameters import fill_docstring
 from ._teacher import (
     TaughtDocuments,
