@@ -34,6 +34,8 @@ from .nn.state import choice, number, one_dtype, part, refuse
 from .nn.training import train
 from .persistence import FolderMixin
 
+__all__ = ["BaseXMCClassifier"]
+
 # What scikit-learn looks for to end callbacks when ``fit`` has failed.
 _TO_TEAR_DOWN = ("_callback_fit_ctx", "_skl_callbacks_to_teardown")
 # Best labels of a document that the calibration looks at.

@@ -22,6 +22,8 @@ from .nn.heads import (
 from .nn.networks.grank import GRankNetwork
 from .nn.shortlist import LabelClusters
 
+__all__ = ["GRankClassifier"]
+
 
 @fill_docstring
 class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):

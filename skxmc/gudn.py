@@ -21,6 +21,8 @@ from .nn.networks.gudn import (
 from .nn.state import flag
 from .nn.text import tokenize
 
+__all__ = ["GUDNClassifier"]
+
 
 @fill_docstring
 class GUDNClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):

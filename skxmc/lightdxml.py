@@ -34,6 +34,8 @@ from .nn.state import (
 )
 from .nn.text import Features
 
+__all__ = ["LightDXMLClassifier"]
+
 # Labels up to which the shortlist of a single document comes from exact search.
 _EXACT_ALONE = 20_000
 # beta where there is nothing to choose it on.

@@ -9,6 +9,8 @@ from ._validation import check_choice, check_number
 from .nn.examples import Examples
 from .nn.networks.lightxml import LightXMLNetwork
 
+__all__ = ["LightXMLClassifier"]
+
 
 @fill_docstring
 class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):

