@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils import check_random_state
 
 from ._callbacks import CallbackSupportMixin, Epochs, end_callbacks
-from ._outputs import RankingClassifier, inside
+from ._ranking_classifier import RankingClassifier, inside
 from ._validation import check_choice, check_number
 from .metrics import precision_at_k
 from .nn.checkpoint import STATE_FORMAT, Checkpoint

@@ -12,7 +12,7 @@ from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
-from ._outputs import RankingClassifier, inside
+from ._ranking_classifier import RankingClassifier, inside
 from ._validation import check_choice, check_number
 from .nn.state import refuse
 from .persistence import FolderMixin

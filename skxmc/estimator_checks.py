@@ -15,7 +15,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from ._checking import (
+from ._testing import (
     METHODS,
     N_DOCS,
     N_LABELS,

@@ -19,7 +19,7 @@ from skxmc import (
     LightXMLClassifier,
     TReaderXMLClassifier,
 )
-from skxmc._checking import generators
+from skxmc._testing import generators
 from skxmc.base import layers_read
 from skxmc.estimator_checks import CHECKS, check_random_state, check_xmc_estimator
 from skxmc.nn.search import has_hnswlib

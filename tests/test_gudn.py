@@ -16,7 +16,7 @@ from tokenizers import normalizers
 
 import skxmc
 from skxmc import GUDNClassifier, LightXMLClassifier
-from skxmc._checking import assert_fit_refused, assert_same, at_step
+from skxmc._testing import assert_fit_refused, assert_same, at_step
 from skxmc.gudn import LabelNames, SharedGuide
 from skxmc.nn.encoders import TransformerEncoder
 from skxmc.nn.text import tokenize

@@ -1,7 +1,7 @@
 """Pictures of rankings and label sets, and explanations of single predictions."""
 
 import html
-import importlib.util
+import importlib
 import re
 import sys
 from html.parser import HTMLParser
@@ -31,6 +31,7 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.naive_bayes import BernoulliNB
 from sklearn.pipeline import make_pipeline
 
+import skxmc
 from skxmc import (
     EnsembleClassifier,
     GRankClassifier,
@@ -273,9 +274,10 @@ def test_without_matplotlib_there_is_advice(kind, monkeypatch):
 def test_only_pictures_need_matplotlib(monkeypatch):
     for name in ("matplotlib", "matplotlib.pyplot"):
         monkeypatch.setitem(sys.modules, name, None)
-    spec = importlib.util.spec_from_file_location("skxmc._again", inspection.__file__)
-    again = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(again)
+    monkeypatch.setattr(skxmc, "inspection", inspection)  # put back afterwards
+    for name in [name for name in sys.modules if name.startswith("skxmc.inspection")]:
+        monkeypatch.delitem(sys.modules, name)
+    again = importlib.import_module("skxmc.inspection")
     model = Words([0.0], {"red": np.array([1.0])})
     assert_allclose(again.explain(model, "red fox", 0).weights, [1, 0], atol=1e-5)
 

@@ -25,8 +25,9 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from skxmc import LightDXMLClassifier, _ranking, metrics
-from skxmc._ranking import METRICS
+from skxmc import LightDXMLClassifier, metrics
+from skxmc.metrics import _functions, _ranking
+from skxmc.metrics._ranking import METRICS
 
 PLAIN = {
     "P": metrics.precision_at_k,
@@ -592,8 +593,8 @@ def test_top_k_does_not_cut_what_a_search_ranks(inner, wrap, colours):
     )
     search = wrap(GridSearchCV(inner(model), {}, cv=2)).fit(texts, Y)
     ids, _ = model.fit(texts, Y).predict_topk(texts, k=5)
-    np.testing.assert_array_equal(metrics.scores_of(search, texts, 12, 5), ids)
-    np.testing.assert_array_equal(metrics.topk_of(search, texts, 5)[0], ids)
+    np.testing.assert_array_equal(_functions.scores_of(search, texts, 12, 5), ids)
+    np.testing.assert_array_equal(_functions.topk_of(search, texts, 5)[0], ids)
     assert metrics.ranking_scorer("recall", 12)(search, texts, Y) == 1
 
 
@@ -606,7 +607,7 @@ def test_predict_topk_of_a_wrapper_comes_first():
     X, Y = scorer_problem()
     search = Reversed(TopKRanker(), {}, cv=2, scoring=metrics.ndcg_at_5_scorer)
     ids, _ = search.fit(X, Y).best_estimator_.predict_topk(X, 5)
-    np.testing.assert_array_equal(metrics.scores_of(search, X, 8, 5), ids[:, ::-1])
+    np.testing.assert_array_equal(_functions.scores_of(search, X, 8, 5), ids[:, ::-1])
 
 
 @pytest.mark.parametrize("kind", SPARSE)
@@ -715,5 +716,5 @@ def test_errors_of_scorers():
 
 def test_docstrings():
     assert "%(" not in "".join(m.__doc__ for m in (PLAIN | WEIGHTED).values())
-    results = doctest.testmod(metrics)
+    results = doctest.testmod(_functions)
     assert results.attempted >= 25 and results.failed == 0

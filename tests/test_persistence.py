@@ -44,7 +44,7 @@ from skxmc import (
     _model_values,
     persistence,
 )
-from skxmc._checking import generators
+from skxmc._testing import generators
 from skxmc.nn.search import has_hnswlib
 
 QUICK = dict(

@@ -29,7 +29,7 @@ from skxmc import (
     LightXMLClassifier,
     TReaderXMLClassifier,
 )
-from skxmc._checking import answers, assert_same, generators, text_features
+from skxmc._testing import answers, assert_same, generators, text_features
 from skxmc.nn.process import alone, handed_back
 
 COMMON = dict(

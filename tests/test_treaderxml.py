@@ -16,7 +16,7 @@ from sklearn.base import clone
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from skxmc import TReaderXMLClassifier, treaderxml
-from skxmc._checking import assert_fit_refused, assert_same, at_step
+from skxmc._testing import assert_fit_refused, assert_same, at_step
 from skxmc.metrics import precision_at_k
 from skxmc.nn.search import has_hnswlib
 from skxmc.treaderxml import READINGS

@@ -22,6 +22,7 @@ from scipy.sparse import csr_array, issparse
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
+from .._validation import class_ids, label_array
 from ._ranking import (
     METRICS,
     WEIGHTED,
@@ -31,7 +32,6 @@ from ._ranking import (
     evaluate,
     report,
 )
-from ._validation import class_ids, label_array
 
 # Public metrics
 

@@ -12,7 +12,6 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from ._ranking import check_truth
 from ._validation import (
     check_label_names,
     check_label_texts,
@@ -25,6 +24,7 @@ from ._validation import (
     label_array,
 )
 from .metrics import precision_at_k
+from .metrics._ranking import check_truth
 from .nn.state import absent_or, array, choice, flag, number, refuse
 
 # Dense predictions beyond this many scores, some 4 GiB while made, are refused.

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.sparse import csr_array, issparse
 from sklearn.exceptions import UndefinedMetricWarning
 
-from ._validation import check_ones, label_array
+from .._validation import check_ones, label_array
 
 # Entries sorted at once: the temporaries of a chunk stay below 100 MB.
 _CHUNK = 1_000_000

@@ -8,10 +8,9 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.special import logit
 
-from ._ranking import METRICS, Ranking, check_ks, check_truth
-from ._validation import check_choice, check_label_names, check_number
-from ._words import WORD, nfc
-from .metrics import (
+from .._validation import check_choice, check_label_names, check_number
+from .._words import WORD, nfc
+from ..metrics._functions import (
     innermost,
     propensity_from_counts,
     scores_of,
@@ -19,6 +18,7 @@ from .metrics import (
     training_counts,
     truth_for,
 )
+from ..metrics._ranking import METRICS, Ranking, check_ks, check_truth
 
 # Labels that occlusion looks for the explained one among.
 _DEPTH = 1000

@@ -16,9 +16,9 @@ from sklearn.model_selection import (
 )
 from sklearn.utils import check_random_state, get_tags
 
-from ._ranking import check_truth
-from ._validation import check_number, indexable, label_array
-from .metrics import topk_of
+from .._validation import check_number, indexable, label_array
+from ..metrics._functions import topk_of
+from ..metrics._ranking import check_truth
 
 # Exchanges of documents, a part, that share out labels.
 _EXCHANGES = 30
