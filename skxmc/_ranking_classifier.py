@@ -12,6 +12,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from ._top_k import top_k_per_row
 from ._validation import (
     check_label_names,
     check_label_texts,
@@ -103,8 +104,7 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
         Y = sp.csr_array(Y, copy=True)
         Y.sum_duplicates()
         Y.eliminate_zeros()
-        rows = np.repeat(np.arange(Y.shape[0]), np.diff(Y.indptr))
-        order = np.lexsort((Y.indices, -Y.data.astype(np.float64), rows))
+        order, _, _ = top_k_per_row(Y.data.astype(np.float64), Y.indptr)
         names = self.label_names_[Y.indices[order]]
         ends = Y.indptr[1:]
         return [part.tolist() for part in np.split(names, ends)[: len(ends)]]

@@ -13,6 +13,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from ._ranking_classifier import RankingClassifier, inside
+from ._top_k import top_k_per_row
 from ._validation import check_choice, check_number
 from .nn.state import refuse
 from .persistence import FolderMixin
@@ -408,15 +409,11 @@ def _sums_by_label(ids, scores, n_labels):
 
 def _fill_best(matrix, best, scores):
     """Write the best stored entries of each row of a canonical CSR array."""
-    rows = np.repeat(np.arange(len(best)), np.diff(matrix.indptr))
     # Rounded: sums in another order must not break a tie, which goes by id.
     data = matrix.data.astype(np.float32)
-    order = np.lexsort((-data, rows))  # stable, and ids ascend within a row
-    place = np.arange(len(rows)) - matrix.indptr[rows]
-    kept = place < best.shape[1]
-    rows, place, order = rows[kept], place[kept], order[kept]
-    best[rows, place] = matrix.indices[order]
-    scores[rows, place] = data[order]
+    order, rows, places = top_k_per_row(data, matrix.indptr, best.shape[1])
+    best[rows, places] = matrix.indices[order]
+    scores[rows, places] = data[order]
 
 
 def _on_scale(scores, scale):

@@ -20,25 +20,26 @@ from ._functions import (
     macro_f1_at_k,
     macro_precision_at_k,
     macro_recall_at_k,
+    ndcg_at_k,
+    precision_at_k,
+    psndcg_at_k,
+    psp_at_k,
+    ranking_report,
+    recall_at_k,
+)
+from ._propensity import propensity, propensity_from_counts
+from ._scorers import (
     ndcg_at_3_scorer,
     ndcg_at_5_scorer,
-    ndcg_at_k,
     precision_at_1_scorer,
     precision_at_3_scorer,
     precision_at_5_scorer,
-    precision_at_k,
-    propensity,
-    propensity_from_counts,
-    psndcg_at_k,
     psp_at_1_scorer,
     psp_at_3_scorer,
     psp_at_5_scorer,
-    psp_at_k,
-    ranking_report,
     ranking_report_scorer,
     ranking_scorer,
     recall_at_5_scorer,
-    recall_at_k,
 )
 
 __all__ = [

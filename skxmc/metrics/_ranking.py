@@ -7,6 +7,7 @@ import numpy as np
 from scipy.sparse import csr_array, issparse
 from sklearn.exceptions import UndefinedMetricWarning
 
+from .._top_k import top_k_per_row
 from .._validation import check_ones, label_array
 
 # Entries sorted at once: the temporaries of a chunk stay below 100 MB.
@@ -69,27 +70,25 @@ def _check_propensity(values, n_labels):
 # Top k
 
 
-def _fill_top(out, rows, ids, scores, first_doc):
+def _fill_top(out, scores, ids, indptr, first_doc):
     """Write the best ids of each row into ``out``, which holds -1.
 
-    ``rows`` ascends and ``ids`` ascends within a row, so a stable sort breaks
-    ties by id.
+    Row i has the ids ``ids[indptr[i]:indptr[i + 1]]``. These ascend, so that equal
+    scores are ranked by id.
     """
     if np.isnan(scores).any():
-        doc = first_doc + rows[np.isnan(scores).argmax()]
+        place = np.isnan(scores).argmax()
+        doc = first_doc + np.searchsorted(indptr, place, side="right") - 1
         raise ValueError(
             f"y_score holds NaN in row {doc}. Replace it, by -inf for no prediction."
         )
-    order = np.lexsort((-scores, rows))
-    order = order[scores[order] > -np.inf]
-    rows, ids = rows[order], ids[order]
-    place = np.arange(rows.size) - np.searchsorted(rows, np.arange(len(out)))[rows]
-    kept = place < out.shape[1]
-    out[rows[kept], place[kept]] = ids[kept]
+    order, rows, places = top_k_per_row(scores, indptr, out.shape[1])
+    kept = scores[order] > -np.inf
+    out[rows[kept], places[kept]] = ids[order[kept]]
 
 
 def _top_of_sparse(scores, width):
-    """Best stored ids of each row of a canonical CSR array, padded with -1."""
+    """Rank the stored entries of each row of a canonical CSR array, padded with -1."""
     n_docs, indptr = scores.shape[0], scores.indptr
     out = np.full((n_docs, width), -1, dtype=np.int64)
     start = 0
@@ -97,15 +96,16 @@ def _top_of_sparse(scores, width):
         stop = np.searchsorted(indptr, indptr[start] + _CHUNK, side="right") - 1
         stop = max(stop, start + 1)
         part = slice(indptr[start], indptr[stop])
-        rows = np.repeat(np.arange(stop - start), np.diff(indptr[start : stop + 1]))
+        bounds = indptr[start : stop + 1] - indptr[start]
         data = scores.data[part].astype(np.float64)
         data[data == 0] = -np.inf  # a zero score is no prediction
-        _fill_top(out[start:stop], rows, scores.indices[part], data, start)
+        _fill_top(out[start:stop], data, scores.indices[part], bounds, start)
         start = stop
     return out
 
 
 def _top_of_dense(scores, width):
+    """Rank all labels of each row of a dense array, padded with -1."""
     n_docs, n_labels = scores.shape
     out = np.full((n_docs, width), -1, dtype=np.int64)
     step = max(1, _CHUNK // n_labels)
@@ -114,8 +114,10 @@ def _top_of_dense(scores, width):
         # Everything tied with the last place stays, so that ties go by id.
         # partition puts NaN last: "not below" keeps it for _fill_top to refuse.
         last = np.partition(part, n_labels - width, axis=1)[:, [n_labels - width]]
-        rows, ids = np.nonzero(~(part < last))
-        _fill_top(out[start : start + step], rows, ids, part[rows, ids], start)
+        kept = ~(part < last)
+        indptr = np.append(0, kept.sum(axis=1).cumsum())
+        ids = np.nonzero(kept)[1]
+        _fill_top(out[start : start + step], part[kept], ids, indptr, start)
     return out
 
 

@@ -1,8 +1,7 @@
 """Model selection on sparse label matrices: scikit-learn's functions, and splitters."""
 
-from ._split import (
-    MultilabelKFold,
-    MultilabelShuffleSplit,
+from ._split import MultilabelKFold, MultilabelShuffleSplit
+from ._validation import (
     cross_val_predict,
     cross_val_score,
     cross_validate,
