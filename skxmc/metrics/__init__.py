@@ -1,18 +1,19 @@
 """Ranking metrics of extreme classification, and scorers for scikit-learn.
 
-Every metric takes ``y_true``, sparse, dense or a table, of shape (n_docs, n_labels)
-with values 0 and 1, and ``y_score``, which is one of
+Every metric takes the true labels ``y_true``, a matrix, array or table of shape
+(n_docs, n_labels) that holds 0 and 1, and predictions ``y_score``, which are one of
 
-- a scipy sparse matrix or array of scores, shape (n_docs, n_labels): stored
-  entries, negative ones too, are predictions; absent ones and zeros are not;
-- a dense array of float scores, same shape: every label is ranked, zeros too;
-- a dense array of integer dtype, shape (n_docs, m): label ids, best first, padded
-  with -1. Integer dtype always means ids: cast integer scores to float.
+- a scipy sparse matrix or array of scores, of shape (n_docs, n_labels). Its stored
+  values, negative ones included, are predictions; zeros and absent values are not.
+- a dense array of float scores, of the same shape. Every label is ranked, also labels
+  with a score of zero.
+- a dense array of integers, of shape (n_docs, m): label ids, best first, padded with
+  -1. Integers are always taken for ids: cast integer scores to float.
 
-A score of -inf is never a prediction. Equal scores are ranked by label id,
-ascending. A document with fewer than k predictions has misses in the remaining
-places. A document without positives counts as 0 in the averages; it adds nothing
-to PSP. Inputs are never modified. Malformed input raises ValueError.
+A score of -inf is never a prediction. Labels with equal scores are ranked by label id,
+the lower one first. Where a document has fewer than k predictions, the remaining places
+are misses. A document without true labels counts as 0 in averages over documents, and
+adds nothing to PSP. Inputs are never modified. Malformed input raises ValueError.
 """
 
 from ._functions import (

@@ -1,4 +1,4 @@
-"""Propensities: how probable it is that a label which is true was written down."""
+"""Propensities: the probability that a relevant label was also assigned."""
 
 import numpy as np
 
@@ -6,37 +6,72 @@ from ._ranking import check_truth
 
 
 def propensity_from_counts(label_counts, n_docs, a=0.55, b=1.5):
-    """Propensities of labels that so many of `n_docs` training documents have."""
+    """Propensity of each label, from the number of its training documents.
+
+    `propensity` says what it is, and computes the numbers from the labels themselves.
+
+    Parameters
+    ----------
+    label_counts : array-like of shape (n_labels,)
+        Number of training documents that have each label.
+    n_docs : int
+        Number of training documents.
+    a : float, default=0.55
+        Constant A of `propensity`.
+    b : float, default=1.5
+        Constant B of `propensity`.
+
+    Returns
+    -------
+    ndarray of shape (n_labels,), float64
+        Propensities in (0, 1].
+
+    Raises
+    ------
+    ValueError
+        If a < 0 or b <= 0.
+
+    Examples
+    --------
+    >>> from skxmc.metrics import propensity_from_counts
+    >>> (1 / propensity_from_counts([0, 10], n_docs=1000)).round(4)
+    array([8.8242, 3.5521])
+    """
     if not (a >= 0 and b > 0):
         raise ValueError(
             f"Propensities need a >= 0 and b > 0, got a={a}, b={b}. "
             "Use a=0.55, b=1.5 if the data set has no values of its own."
         )
-    # ln N < 1 for two documents or fewer: without the bound p would exceed 1.
+    # With two documents or fewer, ln N < 1: without this bound p would exceed 1.
     c = max(np.log(n_docs) - 1, 0) * (b + 1) ** a
     return 1 / (1 + c * (np.asarray(label_counts, dtype=np.float64) + b) ** -a)
 
 
 def propensity(Y, *, a=0.55, b=1.5):
-    r"""Probability that a label is observed where it is relevant, from its frequency.
+    r"""Probability that a relevant label was assigned, estimated from its frequency.
+
+    People who label documents forget rare labels more often than frequent ones.
+    Metrics that divide by the propensity, as `psp_at_k` does, make up for this.
 
     .. math:: p_l = 1 / (1 + C (N_l + B)^{-A}), \quad C = (\ln N - 1)(B + 1)^A
 
-    with N training documents, N_l of them having label l. C is 0 if N < 3.
+    where N is the number of training documents, and N_l that of those with label l.
+    C is 0 if N < 3.
 
     Parameters
     ----------
     Y : {array-like, sparse} of shape (n_docs, n_labels)
-        **Training** labels, 0 or 1.
+        The **training** labels, 0 or 1.
     a : float, default=0.55
-        A of the equation.
+        Constant A of the equation. It must be at least 0.
     b : float, default=1.5
-        B of the equation.
+        Constant B of the equation. It must be greater than 0.
 
     Returns
     -------
     ndarray of shape (n_labels,), float64
-        p itself, in (0, 1]. Labels without documents get the smallest.
+        Propensities in (0, 1], not their inverses. A label without training documents
+        has the smallest.
 
     Raises
     ------
@@ -45,11 +80,11 @@ def propensity(Y, *, a=0.55, b=1.5):
 
     Notes
     -----
-    Published code disagrees on A and B: report them with the numbers. Usual values,
-    and who differs:
+    Published code disagrees on A and B, so report them along with your numbers. These
+    values are usual:
 
     =======================================  ========  ==============================
-    data                                     A / B     other values found
+    data set                                 A / B     other values in use
     =======================================  ========  ==============================
     EURLex-4K                                .55/1.5   CascadeXML .6/2.6
     AmazonCat-13K                            .55/1.5   Renee .6/2.6
@@ -72,6 +107,7 @@ def propensity(Y, *, a=0.55, b=1.5):
     Examples
     --------
     >>> import numpy as np
+    >>> from skxmc.metrics import propensity
     >>> Y = np.zeros((1000, 2))
     >>> Y[:10, 1] = 1
     >>> (1 / propensity(Y)).round(4)

@@ -5,15 +5,15 @@ from sklearn.base import BaseEstimator
 
 from .._response import find_training_counts, label_matrix, predict_ranking
 from ._propensity import propensity_from_counts
-from ._ranking import METRICS, WEIGHTED, Ranking, check_ks, report
+from ._ranking import METRICS, NEEDS_PROPENSITY, Ranking, check_ks, evaluate_all
 
 
 class _Scorer(BaseEstimator):
-    """What both scorers share; BaseEstimator gives repr and clone."""
+    """Base of the two scorers. It is an estimator, so that it has a repr and clones."""
 
-    def _rank(self, estimator, X, y, max_k, weighted):
+    def _rank(self, estimator, X, y, max_k, needs_propensity):
         truth = label_matrix(estimator, y)
-        p = self._propensity(estimator) if weighted else None
+        p = self._propensity(estimator) if needs_propensity else None
         n_labels = truth.shape[1]
         scores = predict_ranking(estimator, X, n_labels, max_k)
         return Ranking(truth, scores, max_k, p)
@@ -32,6 +32,8 @@ class _Scorer(BaseEstimator):
 
 
 class _MetricScorer(_Scorer):
+    """Scorer of one metric at one k."""
+
     def __init__(self, metric, k=5, propensity=None, a=0.55, b=1.5):
         self.metric = metric
         self.k = k
@@ -40,12 +42,14 @@ class _MetricScorer(_Scorer):
         self.b = b
 
     def __call__(self, estimator, X, y):
-        weighted = self.metric in WEIGHTED
-        ranking = self._rank(estimator, X, y, self.k, weighted)
+        needs_propensity = self.metric in NEEDS_PROPENSITY
+        ranking = self._rank(estimator, X, y, self.k, needs_propensity)
         return float(METRICS[self.metric][1](ranking, self.k))
 
 
 class _ReportScorer(_Scorer):
+    """Scorer that returns every metric at several k."""
+
     def __init__(self, ks=(1, 3, 5), propensity=None, a=0.55, b=1.5):
         self.ks = ks
         self.propensity = propensity
@@ -53,17 +57,18 @@ class _ReportScorer(_Scorer):
         self.b = b
 
     def __call__(self, estimator, X, y):
-        ks, weighted = check_ks(self.ks), self.propensity is not False
-        ranking = self._rank(estimator, X, y, max(ks), weighted)
-        return report(ranking, ks, weighted)
+        ks, has_propensity = check_ks(self.ks), self.propensity is not False
+        ranking = self._rank(estimator, X, y, max(ks), has_propensity)
+        return evaluate_all(ranking, ks, has_propensity)
 
 
 def ranking_scorer(metric, k=5, *, propensity=None, a=0.55, b=1.5):
-    """Make a scorer of one metric for ``scoring=`` of scikit-learn's tools.
+    """Make a scorer of one metric, for ``scoring=`` of scikit-learn's tools.
 
-    It predicts by ``estimator.predict_topk(X, k)``, found inside Pipelines and fitted
-    searches too, else ``decision_function``, else ``predict_proba``. A 1-D y is mapped
-    to columns by ``estimator.classes_``.
+    The scorer calls ``predict_topk(X, k)`` of the estimator, or of the classifier
+    inside a Pipeline or a fitted search. Estimators without it are asked for
+    ``decision_function``, or else ``predict_proba``. A 1-D y is mapped to columns by
+    ``classes_`` of the estimator.
 
     Parameters
     ----------
@@ -71,12 +76,15 @@ def ranking_scorer(metric, k=5, *, propensity=None, a=0.55, b=1.5):
         One of "precision", "recall", "ndcg", "psp", "psndcg", "coverage",
         "macro_precision", "macro_recall", "macro_f1".
     k : int, default=5
-        Labels kept a document.
-    propensity : array-like of shape (n_labels,), default=None
-        p for "psp" and "psndcg". None computes it from ``label_counts_`` and
-        ``n_docs_`` of the fitted estimator: the fold's own training labels.
-    a, b : float, default=0.55, 1.5
-        Constants of `propensity`, used if ``propensity`` is None.
+        Number of best labels of a document that count.
+    propensity : array-like of shape (n_labels,) or None, default=None
+        Propensities for "psp" and "psndcg". None computes them from ``label_counts_``
+        and ``n_docs_`` of the fitted estimator, hence from the training labels of the
+        fold at hand.
+    a : float, default=0.55
+        Constant A of `propensity`; used where the scorer computes propensities.
+    b : float, default=1.5
+        Constant B of `propensity`; used where the scorer computes propensities.
 
     Returns
     -------
@@ -86,8 +94,9 @@ def ranking_scorer(metric, k=5, *, propensity=None, a=0.55, b=1.5):
     Raises
     ------
     ValueError
-        If ``metric`` is unknown or k < 1; when called, if there is no way to
-        predict or no propensities, or on malformed input.
+        If ``metric`` is unknown or k < 1. When the scorer is called: if the estimator
+        has none of the three methods, if there are no counts to compute propensities
+        from, or if the input is malformed.
 
     Examples
     --------
@@ -95,6 +104,7 @@ def ranking_scorer(metric, k=5, *, propensity=None, a=0.55, b=1.5):
     >>> from sklearn.model_selection import cross_val_score
     >>> from sklearn.multiclass import OneVsRestClassifier
     >>> from sklearn.naive_bayes import BernoulliNB
+    >>> from skxmc.metrics import ranking_scorer
     >>> X, Y = make_multilabel_classification(random_state=0)
     >>> model = OneVsRestClassifier(BernoulliNB())
     >>> cross_val_score(model, X, Y, scoring=ranking_scorer("ndcg", k=3)).shape
@@ -113,20 +123,23 @@ def ranking_scorer(metric, k=5, *, propensity=None, a=0.55, b=1.5):
 
 
 def ranking_report_scorer(ks=(1, 3, 5), *, propensity=None, a=0.55, b=1.5):
-    """Make a scorer that returns `ranking_report`, predicting once.
+    """Make a scorer of all metrics of `ranking_report`, which predicts only once.
 
-    For ``GridSearchCV(scoring=ranking_report_scorer(), refit="PSP@5")`` and
-    ``cross_validate``.
+    Use it in ``cross_validate`` and in searches, which choose parameters by the metric
+    that ``refit`` names: ``GridSearchCV(..., scoring=ranking_report_scorer(),
+    refit="PSP@5")``.
 
     Parameters
     ----------
     ks : int or sequence of int, default=(1, 3, 5)
-        Labels kept a document.
+        Numbers of best labels of a document that count.
     propensity : array-like of shape (n_labels,), None or False, default=None
         As in `ranking_scorer`. False leaves PSP and PSnDCG out, for estimators
         without ``label_counts_`` and ``n_docs_``.
-    a, b : float, default=0.55, 1.5
-        Constants of `propensity`, used if ``propensity`` is None.
+    a : float, default=0.55
+        Constant A of `propensity`; used where the scorer computes propensities.
+    b : float, default=1.5
+        Constant B of `propensity`; used where the scorer computes propensities.
 
     Returns
     -------
@@ -137,7 +150,7 @@ def ranking_report_scorer(ks=(1, 3, 5), *, propensity=None, a=0.55, b=1.5):
     Raises
     ------
     ValueError
-        If k < 1; when called, as `ranking_scorer`.
+        If k < 1. When the scorer is called: as in `ranking_scorer`.
 
     Examples
     --------
@@ -146,7 +159,7 @@ def ranking_report_scorer(ks=(1, 3, 5), *, propensity=None, a=0.55, b=1.5):
     >>> from sklearn.naive_bayes import BernoulliNB
     >>> X, Y = make_multilabel_classification(random_state=0)
     >>> model = OneVsRestClassifier(BernoulliNB()).fit(X, Y)
-    >>> from skxmc.metrics import propensity
+    >>> from skxmc.metrics import propensity, ranking_report_scorer
     >>> scorer = ranking_report_scorer(ks=(1, 3), propensity=propensity(Y))
     >>> sorted(scorer(model, X, Y))[:4]
     ['P@1', 'P@3', 'PSP@1', 'PSP@3']
