@@ -1,4 +1,7 @@
-"""Model selection on sparse label matrices: scikit-learn's functions, and splitters."""
+"""Model selection on sparse labels: cross-validation functions and splitters.
+
+The functions have the names and parameters of those in `sklearn.model_selection`.
+"""
 
 from ._split import MultilabelKFold, MultilabelShuffleSplit
 from ._validation import (

@@ -15,8 +15,8 @@ from .._response import predict_topk
 from .._validation import check_number, indexable, label_array
 
 
-def _like(original):
-    """Give a function the signature that scikit-learn's has in the version at hand."""
+def _copy_signature(original):
+    """Give a function the signature that `original` has in the installed version."""
 
     def decorate(function):
         function.__signature__ = inspect.signature(original)
@@ -25,47 +25,57 @@ def _like(original):
     return decorate
 
 
-def _call(original, estimator, X, y, options):
-    """Call a function of scikit-learn without its check, which refuses a sparse y."""
+def _call_unchecked(original, estimator, X, y, options):
+    """Call a function of scikit-learn without its check, which refuses a sparse y.
+
+    The check is a decorator of the function, which ``inspect.unwrap`` takes off.
+    """
     y = None if y is None else label_array(y)
-    options["cv"] = _splitter(options.get("cv"), y, estimator)
+    options["cv"] = _check_cv(options.get("cv"), y, estimator)
     return inspect.unwrap(original)(estimator, indexable(X), y, **options)
 
 
-def _splitter(cv, y, estimator):
+def _check_cv(cv, y, estimator):
+    """Return the splitter that `cv` means for these labels."""
     if not sp.issparse(y):
         return model_selection.check_cv(cv, y, classifier=is_classifier(estimator))
+    # scikit-learn would stratify by a sparse y of one column.
     if cv is None or isinstance(cv, numbers.Integral):
-        return KFold(5 if cv is None else cv)  # one column would be stratified by
+        return KFold(5 if cv is None else cv)
     return cv
 
 
-@_like(model_selection.cross_validate)
+@_copy_signature(model_selection.cross_validate)
 def cross_validate(estimator, X, y=None, **options):
-    """Evaluate metrics by cross-validation.
+    """Evaluate one or several metrics by cross-validation.
 
-    `sklearn.model_selection.cross_validate`, which refuses a sparse `y`, for one.
+    This is `sklearn.model_selection.cross_validate`, except that it accepts a sparse
+    `y`, which scikit-learn refuses.
 
     Parameters
     ----------
     estimator : estimator
+        It is cloned and fitted on each training part.
     X : sequence of str, or matrix of shape (n_docs, n_features)
-    y : csr matrix of shape (n_docs, n_labels), or array, default=None
+        Documents: texts or features.
+    y : csr matrix or array of shape (n_docs, n_labels), or None, default=None
+        Labels, 0 or 1. A 1-D array of classes is accepted as well.
     **options
-        All others of scikit-learn's function. Of a sparse `y`, a number as `cv` means
-        `KFold`, without stratification; `MultilabelKFold` stratifies.
+        All other parameters of scikit-learn's function. If `y` is sparse, a number as
+        `cv` means `KFold`, which does not stratify; `MultilabelKFold` does.
 
     Returns
     -------
     dict of str to ndarray of shape (n_splits,)
-        ``test_score``, or ``test_<metric>`` of each metric; ``fit_time`` and
-        ``score_time`` in seconds.
+        ``test_score``, or ``test_<metric>`` for each of several metrics; ``fit_time``
+        and ``score_time`` in seconds.
 
     Examples
     --------
     >>> from skxmc import GRankClassifier
     >>> from skxmc.datasets import make_xmc
     >>> from skxmc.metrics import ranking_report_scorer
+    >>> from skxmc.model_selection import cross_validate
     >>> data = make_xmc(60, 20, kind="features", random_state=0)
     >>> X, Y = data.X, data.Y
     >>> model = GRankClassifier(max_epochs=1, validation_fraction=0, random_state=0)
@@ -74,26 +84,38 @@ def cross_validate(estimator, X, y=None, **options):
     >>> scores["test_P@1"].shape
     (3,)
     """
-    return _call(model_selection.cross_validate, estimator, X, y, options)
+    return _call_unchecked(model_selection.cross_validate, estimator, X, y, options)
 
 
-@_like(model_selection.cross_val_score)
+@_copy_signature(model_selection.cross_val_score)
 def cross_val_score(estimator, X, y=None, *, scoring=None, **options):
-    """Evaluate a score by cross-validation.
+    """Evaluate one metric by cross-validation.
 
-    `sklearn.model_selection.cross_val_score`, which refuses a sparse `y`, for one.
+    This is `sklearn.model_selection.cross_val_score`, except that it accepts a sparse
+    `y`, which scikit-learn refuses.
 
     Parameters
     ----------
     estimator, X, y, **options
         As in `cross_validate`.
     scoring : str, callable or None, default=None
-        None: the estimator's own ``score``, P@1 of the classifiers here. For others
-        see `skxmc.metrics.ranking_scorer`.
+        None calls ``score`` of the estimator, which is P@1 for the classifiers of this
+        package. For other metrics see `skxmc.metrics.ranking_scorer`.
 
     Returns
     -------
     ndarray of shape (n_splits,)
+        Score on each test part.
+
+    Examples
+    --------
+    >>> from skxmc import GRankClassifier
+    >>> from skxmc.datasets import make_xmc
+    >>> from skxmc.model_selection import cross_val_score
+    >>> data = make_xmc(60, 20, kind="features", random_state=0)
+    >>> model = GRankClassifier(max_epochs=1, validation_fraction=0, random_state=0)
+    >>> cross_val_score(model, data.X, data.Y, cv=3).shape
+    (3,)
     """
     scoring = {"score": check_scoring(estimator, scoring=scoring)}
     results = cross_validate(estimator, X, y, scoring=scoring, **options)
@@ -114,33 +136,42 @@ def cross_val_predict(
     method="predict",
     k=5,
 ):
-    """Predict each document by a model that has not seen it.
+    """Predict each document by a model that was not trained on it.
 
-    `sklearn.model_selection.cross_val_predict` with ``predict_proba``,
-    ``decision_function`` and ``predict_topk`` on a sparse `y`.
+    This is `sklearn.model_selection.cross_val_predict`, except that it accepts a sparse
+    `y`, for ``predict_proba`` and ``decision_function`` too, and knows
+    ``predict_topk``.
 
     Parameters
     ----------
     estimator, X, y
         As in `cross_validate`.
     groups, cv, n_jobs, verbose, params, pre_dispatch
-        As in scikit-learn's function; `cv` as in `cross_validate`. Test parts must be
-        disjoint, and contain every document.
+        As in scikit-learn's function; a number as `cv` means what it means in
+        `cross_validate`. The test parts must be disjoint, and together contain every
+        document.
     method : str, default="predict"
-        The method that predicts: of the classifiers here ``predict``,
-        ``predict_proba``, ``decision_function`` or ``predict_topk``.
+        The method that predicts. The classifiers of this package have ``predict``,
+        ``predict_proba``, ``decision_function`` and ``predict_topk``.
     k : int, default=5
-        Labels a document of ``predict_topk``.
+        Number of labels that ``predict_topk`` returns for each document.
 
     Returns
     -------
     csr matrix or ndarray of shape (n_docs, n_labels)
-        Or ids and scores, both ndarrays of shape (n_docs, k), of ``predict_topk``.
+        Predictions in the order of the documents. For ``predict_topk`` they are two
+        arrays of shape (n_docs, k): label ids (int64) and scores (float32).
+
+    Raises
+    ------
+    ValueError
+        If ``method="predict_topk"`` and y is None or 1-D.
 
     Examples
     --------
     >>> from skxmc import GRankClassifier
     >>> from skxmc.datasets import make_xmc
+    >>> from skxmc.model_selection import cross_val_predict
     >>> data = make_xmc(60, 20, kind="features", random_state=0)
     >>> X, Y = data.X, data.Y
     >>> model = GRankClassifier(max_epochs=1, validation_fraction=0, random_state=0)
@@ -148,37 +179,40 @@ def cross_val_predict(
     >>> ids.shape
     (60, 2)
     """
-    top = method == "predict_topk"
+    wants_topk = method == "predict_topk"
     y = None if y is None else label_array(y)
     options = dict(
         groups=groups,
-        cv=_splitter(cv, y, estimator),
+        cv=_check_cv(cv, y, estimator),
         n_jobs=n_jobs,
         verbose=verbose,
         params=params,
         pre_dispatch=pre_dispatch,
     )
-    if top:
+    if wants_topk:
         check_number("k", k, numbers.Integral, 1)
         if y is None or y.ndim == 1:
             raise ValueError(
-                'method="predict_topk" needs y of shape (n_docs, n_labels): of a 1-D y '
-                "each fold has columns of its own. Use predict or predict_proba."
+                'method="predict_topk" needs y of shape (n_docs, n_labels): for a 1-D '
+                "y, the columns differ from fold to fold. Use predict or predict_proba."
             )
-    if top or sp.issparse(y):
-        estimator, method = _OneMethod(estimator, method, k), "predict"
+    if wants_topk or sp.issparse(y):
+        # For any method but predict, scikit-learn calls np.asarray(y), which fails on
+        # a sparse y; and it concatenates one array of each fold, not two.
+        estimator, method = _MethodAsPredict(estimator, method, k), "predict"
     predicted = inspect.unwrap(model_selection.cross_val_predict)(
         estimator, indexable(X), y, method=method, **options
     )
-    if not top:
+    if not wants_topk:
         return predicted
     return predicted[:, :k].astype(np.int64), predicted[:, k:].astype(np.float32)
 
 
-class _OneMethod(BaseEstimator):
-    """An estimator whose `predict` is one of the methods of another.
+class _MethodAsPredict(BaseEstimator):
+    """An estimator whose `predict` calls another method of the estimator it wraps.
 
-    What `predict_topk` returns stands side by side; a float64 holds any id.
+    For `predict_topk`, ids and scores are returned side by side in one float64 array,
+    which holds ids up to 2^53 exactly.
     """
 
     def __init__(self, estimator, method, k):
@@ -202,41 +236,76 @@ class _OneMethod(BaseEstimator):
         return get_tags(self.estimator)
 
 
-@_like(model_selection.learning_curve)
+@_copy_signature(model_selection.learning_curve)
 def learning_curve(estimator, X, y, **options):
-    """Scores by the number of training documents.
+    """Compute scores for growing numbers of training documents.
 
-    `sklearn.model_selection.learning_curve`, which refuses a sparse `y`, for one.
+    This is `sklearn.model_selection.learning_curve`, except that it accepts a sparse
+    `y`, which scikit-learn refuses.
 
     Parameters
     ----------
-    estimator, X, y, **options
-        As in `cross_validate`, and those of scikit-learn's function.
+    estimator, X, y
+        As in `cross_validate`.
+    **options
+        All other parameters of scikit-learn's function; `cv` as in `cross_validate`.
 
     Returns
     -------
     train_sizes : int ndarray of shape (n_sizes,)
+        Numbers of training documents.
     train_scores, test_scores : ndarrays of shape (n_sizes, n_splits)
+        Scores on the training documents and on the test part.
     fit_times, score_times : ndarrays of shape (n_sizes, n_splits)
-        With ``return_times=True``.
+        Times in seconds; only with ``return_times=True``.
+
+    Examples
+    --------
+    >>> from skxmc import GRankClassifier
+    >>> from skxmc.datasets import make_xmc
+    >>> from skxmc.model_selection import learning_curve
+    >>> data = make_xmc(60, 20, kind="features", random_state=0)
+    >>> model = GRankClassifier(max_epochs=1, validation_fraction=0, random_state=0)
+    >>> sizes, train_scores, test_scores = learning_curve(
+    ...     model, data.X, data.Y, cv=2, train_sizes=[10, 30]
+    ... )
+    >>> test_scores.shape
+    (2, 2)
     """
-    return _call(model_selection.learning_curve, estimator, X, y, options)
+    return _call_unchecked(model_selection.learning_curve, estimator, X, y, options)
 
 
-@_like(model_selection.validation_curve)
+@_copy_signature(model_selection.validation_curve)
 def validation_curve(estimator, X, y, **options):
-    """Scores by the value of a parameter.
+    """Compute scores for several values of a parameter.
 
-    `sklearn.model_selection.validation_curve`, which refuses a sparse `y`, for one.
+    This is `sklearn.model_selection.validation_curve`, except that it accepts a sparse
+    `y`, which scikit-learn refuses.
 
     Parameters
     ----------
-    estimator, X, y, **options
-        As in `cross_validate`, and those of scikit-learn's function: `param_name` and
-        `param_range` must be given.
+    estimator, X, y
+        As in `cross_validate`.
+    **options
+        All other parameters of scikit-learn's function, of which `param_name` and
+        `param_range` are required; `cv` as in `cross_validate`.
 
     Returns
     -------
     train_scores, test_scores : ndarrays of shape (n_values, n_splits)
+        Scores on the training part and on the test part.
+
+    Examples
+    --------
+    >>> from skxmc import GRankClassifier
+    >>> from skxmc.datasets import make_xmc
+    >>> from skxmc.model_selection import validation_curve
+    >>> data = make_xmc(60, 20, kind="features", random_state=0)
+    >>> model = GRankClassifier(validation_fraction=0, random_state=0)
+    >>> train_scores, test_scores = validation_curve(
+    ...     model, data.X, data.Y, cv=2, param_name="max_epochs", param_range=[1, 2]
+    ... )
+    >>> test_scores.shape
+    (2, 2)
     """
-    return _call(model_selection.validation_curve, estimator, X, y, options)
+    return _call_unchecked(model_selection.validation_curve, estimator, X, y, options)
