@@ -60,5 +60,5 @@ def test_no_clusters(lightdxml):
 
 
 def test_no_clusters_where_all_labels_are_ranked(grank):
-    with pytest.raises(ValueError, match="clusters no labels"):
+    with pytest.raises(ValueError, match="it clusters no labels"):
         ClusterSizesDisplay.from_estimator(grank)

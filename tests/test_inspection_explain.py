@@ -152,7 +152,7 @@ def test_a_name_that_looks_like_a_column():
 
 def test_names_given_twice():
     model = named(["a", "b", "a", "c"])
-    with pytest.raises(ValueError, match=r"\[0, 2\] are called 'a': name .* column"):
+    with pytest.raises(ValueError, match=r"\[0, 2\] are called 'a': choose .* column"):
         explain(model, "red", "a")
     assert_allclose(explain(model, "red fox", 2).weights, [2, 0], atol=1e-5)
     assert explain(model, "red", "c").label == "c"

@@ -154,7 +154,7 @@ def test_names_of_bins_do_not_overlap(n_bins):
     "edges", [(), 0, -1, (0, 5), (5, 5), (10, 5), 2.5, (1, 2.5), "10", None, [[1, 2]]]
 )
 def test_edges_must_rise_from_1(edges):
-    with pytest.raises(ValueError, match="edges must be integers from 1, rising"):
+    with pytest.raises(ValueError, match="edges must be ascending integers from 1"):
         FrequencyBinsDisplay.from_predictions(
             np.eye(3), np.eye(3), label_counts=[1, 2, 3], edges=edges
         )

@@ -64,7 +64,9 @@ def test_history_is_drawn_at_whole_epochs(grank):
 )
 def test_no_history(model):
     last = model[-1] if hasattr(model, "steps") else model
-    message = f"{type(last).__name__} has no history_: fit it first, and of an ensemble"
+    message = (
+        f"{type(last).__name__} has no history_. Fit it first; if it is an ensemble"
+    )
     with pytest.raises(ValueError, match=message):
         HistoryDisplay.from_estimator(model)
     assert not plt.get_fignums()

@@ -1,4 +1,9 @@
-"""Looking at rankings, label sets and single predictions: pictures and explanations."""
+"""Pictures of rankings, trainings and label sets; explanations of single predictions.
+
+The displays follow those of scikit-learn: a class method such as ``from_estimator``
+computes and draws, the display keeps the numbers, and ``plot`` draws them again.
+Pictures need matplotlib.
+"""
 
 from ._cluster_sizes import ClusterSizesDisplay
 from ._cooccurrence import CooccurrenceDisplay

@@ -1,4 +1,4 @@
-"""Labels that documents have together."""
+"""Which labels occur together."""
 
 import numbers
 
@@ -7,30 +7,34 @@ import scipy.sparse as sp
 
 from .._validation import check_label_names, check_number
 from ..metrics._ranking import check_truth
-from ._plotting import axes_for, shorten
+from ._plotting import make_axes, shorten
 
 
 class CooccurrenceDisplay:
-    """How often documents with one label have another one too.
+    """How often documents with one label also have another.
 
-    Made by `from_labels`.
+    Use `from_labels` to make a display.
 
     Parameters
     ----------
     shares : ndarray of shape (n_shown, n_shown)
-        Of the documents with the label of a row, the share that has that of a column.
+        Share of the documents with the row's label that also have the column's label.
     ids : int ndarray of shape (n_shown,)
-        Columns of the labels, the most frequent first.
-    names : list
+        Label ids, the most frequent label first.
+    names : list of n_shown
+        Names of these labels.
 
     Attributes
     ----------
     ax_, figure_ : matplotlib Axes and Figure
+        Axes that were drawn on, and their figure.
     image_ : matplotlib AxesImage
+        The shares as colours.
 
     Examples
     --------
     >>> import numpy as np
+    >>> from skxmc.inspection import CooccurrenceDisplay
     >>> Y = np.array([[1, 1], [1, 0]])
     >>> CooccurrenceDisplay.from_labels(Y).shares.tolist()
     [[1.0, 0.5], [1.0, 1.0]]
@@ -43,18 +47,20 @@ class CooccurrenceDisplay:
 
     @classmethod
     def from_labels(cls, Y, *, label_names=None, n_labels=20, ax=None, **image_options):
-        """Count and draw.
+        """Count how often the most frequent labels occur together, and draw.
 
         Parameters
         ----------
         Y : sparse matrix or array of shape (n_docs, n_labels)
-        label_names : sequence or None, default=None
-            None: their columns.
+            Labels, 0 or 1.
+        label_names : sequence of n_labels or None, default=None
+            Names of all labels; None uses their ids.
         n_labels : int, default=20
-            The most frequent ones are shown.
+            Number of labels shown.
         ax : matplotlib Axes or None, default=None
+            Axes to draw on; None makes a new figure.
         **image_options
-            For matplotlib's ``Axes.imshow``.
+            Options of matplotlib's ``Axes.imshow``.
 
         Returns
         -------
@@ -74,22 +80,23 @@ class CooccurrenceDisplay:
         return cls(shares=shares, ids=ids, names=names).plot(ax, **image_options)
 
     def plot(self, ax=None, **image_options):
-        """Draw the shares.
+        """Draw the shares as a matrix of colours.
 
         Parameters
         ----------
         ax : matplotlib Axes or None, default=None
+            Axes to draw on; None makes a new figure.
         **image_options
-            For matplotlib's ``Axes.imshow``.
+            Options of matplotlib's ``Axes.imshow``.
 
         Returns
         -------
         CooccurrenceDisplay
         """
-        self.ax_, self.figure_ = axes_for(ax)
+        self.ax_, self.figure_ = make_axes(ax)
         options = {"vmin": 0, "vmax": 1, "cmap": "Blues"} | image_options
         self.image_ = self.ax_.imshow(self.shares, **options)
-        # So that the names of 20 labels leave half of the picture to the shares.
+        # Cut to 20 characters, the names of 20 labels leave half of the picture free.
         names = [shorten(name, 20) for name in self.names]
         self.ax_.set_xticks(range(len(names)), names, rotation=90, fontsize="small")
         self.ax_.set_yticks(range(len(names)), names, fontsize="small")

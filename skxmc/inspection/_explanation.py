@@ -1,4 +1,4 @@
-"""Which words of a text speak for a label, by occlusion."""
+"""Which words of a text speak for a label: each word is left out once."""
 
 import html
 import numbers
@@ -10,33 +10,51 @@ from scipy.special import logit
 from .._response import find_classifier, predict_topk
 from .._validation import check_number
 from .._words import WORD, nfc
-from ._plotting import axes_for, shorten
+from ._plotting import make_axes, shorten
 
-# Labels that occlusion looks for the explained one among.
+# Number of best labels among which the explained label must be.
 _DEPTH = 1000
-_BLUE, _RED = (31, 119, 180), (214, 39, 40)
+# Colours of words that speak for the label and against it, as red, green and blue.
+_FOR, _AGAINST = (31, 119, 180), (214, 39, 40)
 
 
 class Explanation:
     """Which words of a text speak for a label, and which against it.
 
-    Made by `explain`. A notebook shows it as the text, marked: blue for, red against.
+    `explain` makes explanations. A notebook shows one as the text, in which words for
+    the label are marked blue, and words against it red.
 
     Parameters
     ----------
     text : str
-    label
+        The explained text.
+    label : str or int
         Name of the label.
     probability : float
-        Of the label, for the whole text.
+        Probability of the label for the whole text.
     spans : list of (int, int)
         Where each word begins and ends in the text.
-    weights : ndarray of shape (n_words,)
-        By how much the log-odds of the label fall without the word.
+    weights : float ndarray of shape (n_words,)
+        By how much the logit (log-odds) of the label falls when the word is left out.
+        Words with positive weights speak for the label.
 
     Attributes
     ----------
     words : list of str
+        Words of the text, in its order.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skxmc.inspection import Explanation
+    >>> Explanation(
+    ...     text="red fox",
+    ...     label="colour",
+    ...     probability=0.9,
+    ...     spans=[(0, 3), (4, 7)],
+    ...     weights=np.array([2.0, -0.5]),
+    ... )
+    colour (0.900): red +2.00, fox -0.50
     """
 
     def __init__(self, *, text, label, probability, spans, weights):
@@ -56,7 +74,7 @@ class Explanation:
         scale = np.abs(self.weights).max(initial=0) or 1.0
         parts, at = [], 0
         for (start, end), weight in zip(self.spans, self.weights, strict=True):
-            red, green, blue = _BLUE if weight > 0 else _RED
+            red, green, blue = _FOR if weight > 0 else _AGAINST
             colour = f"rgba({red},{green},{blue},{0.7 * abs(weight) / scale:.2f})"
             word = html.escape(self.text[start:end])
             parts.append(html.escape(self.text[at:start]))
@@ -73,47 +91,53 @@ class Explanation:
         )
 
     def plot(self, ax=None, *, n_words=10, **bar_options):
-        """Draw the weights of the words that count most.
+        """Draw the weights of the words with the largest absolute weights.
 
         Parameters
         ----------
         ax : matplotlib Axes or None, default=None
+            Axes to draw on; None makes a new figure.
         n_words : int, default=10
+            Number of words shown, in the order of the text.
         **bar_options
-            For matplotlib's ``Axes.barh``.
+            Options of matplotlib's ``Axes.barh``.
 
         Returns
         -------
         Explanation
         """
         title = f"{shorten(self.label)} ({self.probability:.3f})"
-        self.ax_, self.figure_ = axes_for(ax, title)
+        self.ax_, self.figure_ = make_axes(ax, title)
         shown = np.sort(np.argsort(-np.abs(self.weights), kind="stable")[:n_words])
         colours = ["C0" if self.weights[i] > 0 else "C3" for i in shown]
         options = {"color": colours} | bar_options
         places = np.arange(len(shown))
         self.ax_.barh(places, self.weights[shown], **options)
         self.ax_.set_yticks(places, [self.words[i] for i in shown])
-        if not self.ax_.yaxis_inverted():  # in the order of the text
+        if not self.ax_.yaxis_inverted():  # the first word belongs at the top
             self.ax_.invert_yaxis()
         self.ax_.set_xlabel("log-odds lost without the word")
         return self
 
 
 def explain(estimator, text, label, *, max_words=512):
-    """Which words of a text carry the prediction of a label, by occlusion.
+    """Find the words of a text that carry the prediction of a label, by occlusion.
 
-    The text is ranked once without each of its words; what the label's log-odds lose
-    is the weight of the word. Words that say the same hide each other.
+    Labels are predicted for the text, and again without each of its words. The weight
+    of a word is the difference that it makes to the logit (log-odds) of the label. If
+    two words say the same, each has little weight, because the other one remains.
 
     Parameters
     ----------
-    estimator : fitted classifier on texts, an ensemble, or a Pipeline or search of one
+    estimator : fitted classifier of texts
+        A classifier of this package, an ensemble, or a Pipeline or a fitted search
+        with one inside.
     text : str
+        The text to explain.
     label : int or str
         Column of the label, or its name in `label_names_`.
     max_words : int, default=512
-        Longer texts are refused: each word costs a prediction.
+        Longer texts are refused, because each word costs a prediction.
 
     Returns
     -------
@@ -122,18 +146,20 @@ def explain(estimator, text, label, *, max_words=512):
     Raises
     ------
     ValueError
-        If there is no such label, the text has no word or too many, or the label is
-        not among the 1,000 best of the text.
+        If there is no such label, if the text has no words or more than `max_words`,
+        or if the label is not among the 1,000 best of the text.
 
     Notes
     -----
-    Where a label is not among the 1,000 best without a word, the probability of the
-    last of these is taken: its loss is at least that.
+    Without a word, the label may fall out of the 1,000 best. The probability of the
+    last of these then stands in for its own, so that the word's true weight is at
+    least the one shown.
 
     Examples
     --------
     >>> from scipy.sparse import csr_array
     >>> from skxmc import LightDXMLClassifier
+    >>> from skxmc.inspection import explain
     >>> texts = ["red house", "blue house", "red car", "blue car"] * 5
     >>> Y = csr_array([[1, 0], [0, 1], [1, 0], [0, 1]] * 5)
     >>> model = LightDXMLClassifier(validation_fraction=0, random_state=0)
@@ -144,28 +170,24 @@ def explain(estimator, text, label, *, max_words=512):
     if not isinstance(text, str):
         raise ValueError(f"text must be a str, got {type(text).__name__}.")
     check_number("max_words", max_words, numbers.Integral, 1)
-    model = find_classifier(estimator)
-    column, name = _find_label(model, label)
-    # The words that the model itself reads, where it reads words.
-    pattern = getattr(getattr(model, "vectorizer_", None), "token_pattern", WORD)
+    classifier = find_classifier(estimator)
+    column, name = _find_label(classifier, label)
+    # Classifiers of words have a pattern of their own for what a word is.
+    pattern = getattr(getattr(classifier, "vectorizer_", None), "token_pattern", WORD)
     spans = [match.span() for match in re.finditer(pattern, text)]
-    if not spans or len(spans) > max_words:
+    if not 0 < len(spans) <= max_words:
         raise ValueError(
             f"text has {len(spans)} words; it must have 1 to max_words={max_words}."
         )
-    without = [text[:start] + text[end:] for start, end in spans]
-    k = min(_DEPTH, model.n_labels_)
-    ids, probabilities = predict_topk(estimator, [text, *without], k)
+    occluded = [text[:start] + text[end:] for start, end in spans]
+    k = min(_DEPTH, classifier.n_labels_)
+    ids, probabilities = predict_topk(estimator, [text, *occluded], k)
     if column not in ids[0]:
         raise ValueError(
-            f"{name!r} is not among the {ids.shape[1]} best labels of the text: there "
-            "is nothing to explain."
+            f"{name!r} is not among the {ids.shape[1]} best labels of the text: its "
+            "probability is not known. Choose a label that predict_topk returns."
         )
-    found = ids == column
-    last = np.where(ids >= 0, probabilities, 1).min(axis=1) * (ids >= 0).any(axis=1)
-    probability = np.where(
-        found.any(axis=1), np.where(found, probabilities, 0).max(axis=1), last
-    ).astype(np.float64)
+    probability = _probability_of(column, ids, probabilities)
     odds = logit(probability.clip(1e-12, 1 - 1e-12))
     return Explanation(
         text=text,
@@ -176,8 +198,20 @@ def explain(estimator, text, label, *, max_words=512):
     )
 
 
+def _probability_of(column, ids, probabilities):
+    """Return the probability of a label in each ranking, as float64.
+
+    Where a ranking lacks the label, it is the smallest probability of the ranking, or
+    0 if nothing is ranked.
+    """
+    ranked, found = ids >= 0, ids == column
+    smallest = np.where(ranked, probabilities, 1).min(axis=1) * ranked.any(axis=1)
+    own = np.where(found, probabilities, 0).max(axis=1)
+    return np.where(found.any(axis=1), own, smallest).astype(np.float64)
+
+
 def _find_label(classifier, label):
-    """Column and name of a label given by either."""
+    """Return the column and the name of a label, which is given by one of the two."""
     names = getattr(classifier, "label_names_", None)
     if names is None:
         raise ValueError(f"{type(classifier).__name__} has no label_names_: fit it.")
@@ -188,8 +222,8 @@ def _find_label(classifier, label):
             raise ValueError(f"There is no label {label!r} in label_names_.")
         if len(places) > 1:
             raise ValueError(
-                f"Labels {places[:5].tolist()} are called {label!r}: name one by its "
-                "column."
+                f"Labels {places[:5].tolist()} are called {label!r}: choose one "
+                "of them by its column."
             )
         label = int(places[0])
     check_number("label", label, numbers.Integral, 0, len(names) - 1)

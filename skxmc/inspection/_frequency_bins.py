@@ -7,34 +7,44 @@ import numpy as np
 from .._response import find_training_counts, label_matrix, predict_ranking
 from .._validation import check_choice, check_number
 from ..metrics._ranking import Ranking, check_truth
-from ._plotting import axes_for
+from ._plotting import make_axes
 
 
 class FrequencyBinsDisplay:
     """How well labels are found, by how frequent they were in training.
 
-    Made by `from_estimator` or `from_predictions`.
+    Labels are grouped into bins by their number of training documents, such as tail,
+    middle and head, and a metric is drawn for each bin. Use `from_estimator` or
+    `from_predictions` to make a display.
 
     Parameters
     ----------
     values : ndarray of shape (n_bins,)
-        Of the metric in each bin, 0 to 1; NaN where a bin has nothing to measure.
+        Value of the metric in each bin, from 0 to 1. NaN where there is nothing to
+        divide by: no label of the bin occurs in the test documents, or for precision,
+        none is predicted.
     edges : tuple of int
-        Training documents at which one bin ends and the next begins.
+        Numbers of training documents at which one bin ends and the next begins.
     n_labels, n_pairs : int ndarrays of shape (n_bins,)
-        Labels of each bin, and their occurrences in the test documents.
+        Number of labels in each bin, and of their occurrences in the test documents.
     metric : {"recall", "precision", "coverage"}
+        Which metric the values are of.
     k : int
-    name : str or None
+        Number of best labels of each document that were looked at.
+    name : str or None, default=None
+        Title of the picture.
 
     Attributes
     ----------
     ax_, figure_ : matplotlib Axes and Figure
+        Axes that were drawn on, and their figure.
     bars_ : matplotlib BarContainer
+        One bar for each bin.
 
     Examples
     --------
     >>> import numpy as np
+    >>> from skxmc.inspection import FrequencyBinsDisplay
     >>> Y = np.array([[1, 1, 0], [1, 0, 1]])
     >>> ids = np.array([[0, 1], [0, 1]])  # the two best labels of each document
     >>> display = FrequencyBinsDisplay.from_predictions(
@@ -68,34 +78,46 @@ class FrequencyBinsDisplay:
         ax=None,
         **bar_options,
     ):
-        """Predict, count and draw.
+        """Predict with a classifier, count hits by bin and draw.
 
         Parameters
         ----------
         estimator : fitted classifier
-        X : sequence of str, or matrix
+            It may be inside a Pipeline or a fitted search.
+        X : sequence of str, or matrix of shape (n_docs, n_features)
+            Test documents.
         y : sparse matrix or array of shape (n_docs, n_labels)
-            Test documents and their labels.
+            Their labels.
         k : int, default=5
-            Labels predicted a document.
-        edges : sequence of int, default=(10, 100)
-            A label with fewer than 10 training documents is in the first bin, one with
-            100 or more in the last: tail, middle and head.
+            Number of labels predicted for each document.
+        edges : int or sequence of int, default=(10, 100)
+            Ascending numbers of training documents that separate the bins. With the
+            default, labels with fewer than 10 training documents are in the first bin
+            (tail), and labels with 100 or more in the last (head).
         metric : {"recall", "precision", "coverage"}, default="recall"
-            Of the occurrences of a bin's labels, the share found among the k best; of
-            the predictions of its labels, the share that is right; of its labels in
-            `y`, the share found at least once.
+            What is measured for the labels of a bin. "recall": the share of their
+            occurrences in `y` that is among the k best. "precision": the share of
+            their predictions that is right. "coverage": the share of those labels
+            occurring in `y` that is found at least once.
         label_counts : array of shape (n_labels,) or None, default=None
-            Training documents of each label; None: the classifier's.
+            Number of training documents of each label. None takes ``label_counts_`` of
+            the classifier.
         name : str or None, default=None
-            Of the classifier; None: its class.
+            Title of the picture; None is the class of the estimator.
         ax : matplotlib Axes or None, default=None
+            Axes to draw on; None makes a new figure.
         **bar_options
-            For matplotlib's ``Axes.bar``.
+            Options of matplotlib's ``Axes.bar``.
 
         Returns
         -------
         FrequencyBinsDisplay
+
+        Raises
+        ------
+        ValueError
+            If the classifier has no ``label_counts_`` and none are given, or as in
+            `from_predictions`.
         """
         counts = _label_counts(estimator, label_counts)
         truth = check_truth(label_matrix(estimator, y), "y")
@@ -126,19 +148,25 @@ class FrequencyBinsDisplay:
         ax=None,
         **bar_options,
     ):
-        """Count and draw.
+        """Count hits of given predictions by bin and draw.
 
         Parameters
         ----------
         y_true : sparse matrix or array of shape (n_docs, n_labels)
-        y_score : as for the metrics of `skxmc.metrics`
-            Scores, or ids of the best labels.
+            True labels.
+        y_score : sparse matrix or array of shape (n_docs, n_labels) or (n_docs, m)
+            Scores or label ids, as the metrics of `skxmc.metrics` take them.
         label_counts, k, edges, metric, name, ax, **bar_options
             As in `from_estimator`.
 
         Returns
         -------
         FrequencyBinsDisplay
+
+        Raises
+        ------
+        ValueError
+            If a parameter is not as described.
         """
         check_number("k", k, numbers.Integral, 1)
         check_choice("metric", metric, ("recall", "precision", "coverage"))
@@ -147,30 +175,16 @@ class FrequencyBinsDisplay:
         n_labels = len(ranking.label_counts)
         if counts.shape != (n_labels,):
             raise ValueError(
-                f"label_counts must have shape ({n_labels},), got {counts.shape}."
+                f"label_counts must have shape ({n_labels},), got {counts.shape}. Pass "
+                "the number of training documents of each label."
             )
-        edges = _edges(edges)
+        edges = _check_edges(edges)
         bins, n_bins = np.searchsorted(edges, counts, side="right"), len(edges) + 1
-
-        def by_bin(labels):
-            return np.bincount(bins[labels], minlength=n_bins)
-
-        hit = ranking.ids[ranking.hits]
-        every = np.arange(n_labels)
-        occurs = ranking.label_counts > 0
         n_pairs = np.bincount(bins, weights=ranking.label_counts, minlength=n_bins)
-        parts = {
-            "recall": (by_bin(hit), n_pairs),
-            "precision": (by_bin(hit), by_bin(ranking.ids[ranking.ids >= 0])),
-            "coverage": (by_bin(np.unique(hit)), by_bin(every[occurs])),
-        }
-        part, whole = parts[metric]
-        values = np.full(n_bins, np.nan)
-        np.divide(part, whole, out=values, where=whole > 0)
         display = cls(
-            values=values,
+            values=_measure_bins(ranking, bins, n_bins, metric),
             edges=edges,
-            n_labels=by_bin(every),
+            n_labels=np.bincount(bins, minlength=n_bins),
             n_pairs=n_pairs.astype(np.int64),
             metric=metric,
             k=k,
@@ -184,14 +198,15 @@ class FrequencyBinsDisplay:
         Parameters
         ----------
         ax : matplotlib Axes or None, default=None
+            Axes to draw on; None makes a new figure.
         **bar_options
-            For matplotlib's ``Axes.bar``.
+            Options of matplotlib's ``Axes.bar``.
 
         Returns
         -------
         FrequencyBinsDisplay
         """
-        self.ax_, self.figure_ = axes_for(ax, self.name)
+        self.ax_, self.figure_ = make_axes(ax, self.name)
         places = np.arange(len(self.values))
         self.bars_ = self.ax_.bar(places, np.nan_to_num(self.values), **bar_options)
         self.ax_.bar_label(
@@ -201,9 +216,9 @@ class FrequencyBinsDisplay:
             places,
             [
                 f"{text}\n{n} label{'' if n == 1 else 's'}"
-                for text, n in zip(self._ranges(), self.n_labels, strict=True)
+                for text, n in zip(self._describe_bins(), self.n_labels, strict=True)
             ],
-            # Side by side, four of "1000 or more" fill 4 inches.
+            # Four texts such as "1000 or more" need 4 inches side by side.
             rotation=0 if len(places) < 4 else 90,
         )
         self.ax_.set_xlabel("training documents of a label")
@@ -211,7 +226,8 @@ class FrequencyBinsDisplay:
         self.ax_.set_ylim(0, 1.05)
         return self
 
-    def _ranges(self):
+    def _describe_bins(self):
+        """Return the range of training documents of each bin, as text."""
         lows, highs = (0, *self.edges), (*self.edges, None)
         texts = []
         for low, high in zip(lows, highs, strict=True):
@@ -222,15 +238,40 @@ class FrequencyBinsDisplay:
         return texts
 
 
-def _edges(edges):
+def _check_edges(edges):
+    """Return edges as a tuple of ascending ints."""
     edges = [edges] if np.ndim(edges) == 0 else list(edges)
     whole = all(isinstance(edge, numbers.Integral) for edge in edges)
     if not edges or not whole or edges[0] < 1 or np.any(np.diff(edges) < 1):
-        raise ValueError(f"edges must be integers from 1, rising; got {edges}.")
+        raise ValueError(f"edges must be ascending integers from 1; got {edges}.")
     return tuple(int(edge) for edge in edges)
 
 
+def _measure_bins(ranking, bins, n_bins, metric):
+    """Compute the metric of each bin; NaN where there is nothing to divide by.
+
+    `bins` has shape (n_labels,) and holds the bin of each label.
+    """
+
+    def count(labels):
+        return np.bincount(bins[labels], minlength=n_bins)
+
+    found = ranking.ids[ranking.hits]
+    if metric == "recall":
+        part = count(found)
+        whole = np.bincount(bins, weights=ranking.label_counts, minlength=n_bins)
+    elif metric == "precision":
+        part, whole = count(found), count(ranking.ids[ranking.ids >= 0])
+    else:
+        part = count(np.unique(found))
+        whole = count(np.flatnonzero(ranking.label_counts))
+    values = np.full(n_bins, np.nan)
+    np.divide(part, whole, out=values, where=whole > 0)
+    return values
+
+
 def _label_counts(estimator, label_counts):
+    """Return the training documents of each label: those given, or the estimator's."""
     if label_counts is not None:
         return np.asarray(label_counts)
     found = find_training_counts(estimator)

@@ -1,26 +1,38 @@
 """Loss and held-out score of each epoch."""
 
 from .._response import find_classifier
-from ._plotting import axes_for, use_whole_ticks
+from ._plotting import make_axes, use_whole_ticks
 
 
 class HistoryDisplay:
-    """Loss and held-out score, epoch by epoch.
+    """Loss and held-out score of a training, epoch by epoch.
 
-    Made by `from_estimator`.
+    Use `from_estimator` to make a display.
 
     Parameters
     ----------
     history : list of dict
-        A classifier's `history_`.
-    name : str or None
+        `history_` of a classifier.
+    name : str or None, default=None
+        Title of the picture.
 
     Attributes
     ----------
     ax_, figure_ : matplotlib Axes and Figure
-        Of the loss.
+        Axes of the loss, and their figure.
     score_ax_ : matplotlib Axes or None
-        Of the score, on the right; None where nothing was held out.
+        Axes of the score, on the right. None if no documents were held out.
+
+    Examples
+    --------
+    >>> from skxmc import GRankClassifier
+    >>> from skxmc.datasets import make_xmc
+    >>> from skxmc.inspection import HistoryDisplay
+    >>> data = make_xmc(60, 20, kind="features", random_state=0)
+    >>> model = GRankClassifier(max_epochs=2, random_state=0).fit(data.X, data.Y)
+    >>> display = HistoryDisplay.from_estimator(model)
+    >>> len(display.history)
+    2
     """
 
     def __init__(self, *, history, name=None):
@@ -33,39 +45,48 @@ class HistoryDisplay:
 
         Parameters
         ----------
-        estimator : fitted classifier with `history_`, or a Pipeline or search with one
+        estimator : fitted classifier with `history_`
+            It may be inside a Pipeline or a fitted search.
         name : str or None, default=None
+            Title of the picture; None is the class of the classifier.
         ax : matplotlib Axes or None, default=None
+            Axes to draw on; None makes a new figure.
         **line_options
-            For matplotlib's ``Axes.plot``.
+            Options of matplotlib's ``Axes.plot``, for both lines.
 
         Returns
         -------
         HistoryDisplay
+
+        Raises
+        ------
+        ValueError
+            If the classifier has no `history_`.
         """
-        last = find_classifier(estimator)
-        if not getattr(last, "history_", None):
+        classifier = find_classifier(estimator)
+        if not getattr(classifier, "history_", None):
             raise ValueError(
-                f"{type(last).__name__} has no history_: fit it first, and of an "
-                "ensemble take its members."
+                f"{type(classifier).__name__} has no history_. Fit it first; if it is "
+                "an ensemble, pass one of its members."
             )
-        name = type(last).__name__ if name is None else name
-        return cls(history=last.history_, name=name).plot(ax, **line_options)
+        name = type(classifier).__name__ if name is None else name
+        return cls(history=classifier.history_, name=name).plot(ax, **line_options)
 
     def plot(self, ax=None, **line_options):
-        """Draw both lines.
+        """Draw the loss and, if documents were held out, the score.
 
         Parameters
         ----------
         ax : matplotlib Axes or None, default=None
+            Axes to draw on; None makes a new figure.
         **line_options
-            For matplotlib's ``Axes.plot``.
+            Options of matplotlib's ``Axes.plot``, for both lines.
 
         Returns
         -------
         HistoryDisplay
         """
-        self.ax_, self.figure_ = axes_for(ax, self.name)
+        self.ax_, self.figure_ = make_axes(ax, self.name)
         epochs = [epoch["epoch"] for epoch in self.history]
         losses = [epoch["loss"] for epoch in self.history]
         options = {"marker": ".", "color": "C0", "label": "loss"} | line_options

@@ -5,30 +5,35 @@ import numpy as np
 from .._response import find_training_counts, label_matrix, predict_ranking
 from .._validation import check_choice
 from ..metrics import propensity_from_counts
-from ..metrics._ranking import METRICS, Ranking, check_ks, check_truth
-from ._plotting import axes_for, use_whole_ticks
+from ..metrics._ranking import METRICS, NEEDS_PROPENSITY, Ranking, check_ks, check_truth
+from ._plotting import make_axes, use_whole_ticks
 
 
 class RankingCurveDisplay:
-    """Ranking metrics by the number of labels that are looked at.
+    """Ranking metrics by k, the number of best labels that are looked at.
 
-    Made by `from_estimator` or `from_predictions`.
+    Use `from_estimator` or `from_predictions` to make a display.
 
     Parameters
     ----------
     ks : int ndarray of shape (n_ks,)
+        Values of k, ascending.
     curves : dict of str to ndarray of shape (n_ks,)
-        Values of each metric, 0 to 1.
-    name : str or None
+        Values of each metric, from 0 to 1.
+    name : str or None, default=None
+        Title of the picture, and name of the classifier in its legend.
 
     Attributes
     ----------
     ax_, figure_ : matplotlib Axes and Figure
+        Axes that were drawn on, and their figure.
     lines_ : list of matplotlib Line2D
+        One line for each metric.
 
     Examples
     --------
     >>> import numpy as np
+    >>> from skxmc.inspection import RankingCurveDisplay
     >>> Y = np.array([[1, 1, 0], [1, 0, 1]])
     >>> ids = np.array([[0, 1], [0, 1]])
     >>> display = RankingCurveDisplay.from_predictions(
@@ -57,22 +62,29 @@ class RankingCurveDisplay:
         ax=None,
         **line_options,
     ):
-        """Predict, measure and draw.
+        """Predict with a classifier, compute the metrics and draw.
 
         Parameters
         ----------
         estimator : fitted classifier
-        X : sequence of str, or matrix
+            It may be inside a Pipeline or a fitted search.
+        X : sequence of str, or matrix of shape (n_docs, n_features)
+            Test documents.
         y : sparse matrix or array of shape (n_docs, n_labels)
-        ks : sequence of int, default=1 to 10
+            Their labels.
+        ks : int or sequence of int, default=range(1, 11)
+            Values of k.
         metrics : sequence of str, default=("precision", "recall", "psp")
-            Those that `skxmc.metrics.ranking_scorer` knows.
+            Names of metrics, as `skxmc.metrics.ranking_scorer` takes them.
         propensity : array of shape (n_labels,) or None, default=None
-            For "psp" and "psndcg"; None computes it from the training labels.
+            Propensities for "psp" and "psndcg". None computes them from the label
+            counts of the classifier, hence from its training labels.
         name : str or None, default=None
+            Name of the classifier; None is its class.
         ax : matplotlib Axes or None, default=None
+            Axes to draw on; None makes a new figure.
         **line_options
-            For matplotlib's ``Axes.plot``.
+            Options of matplotlib's ``Axes.plot``.
 
         Returns
         -------
@@ -107,23 +119,34 @@ class RankingCurveDisplay:
         ax=None,
         **line_options,
     ):
-        """Measure and draw.
+        """Compute the metrics of given predictions and draw.
 
         Parameters
         ----------
         y_true : sparse matrix or array of shape (n_docs, n_labels)
-        y_score : as for the metrics of `skxmc.metrics`
-        ks, metrics, propensity, name, ax, **line_options
-            As in `from_estimator`, but that there are no training labels.
+            True labels.
+        y_score : sparse matrix or array of shape (n_docs, n_labels) or (n_docs, m)
+            Scores or label ids, as the metrics of `skxmc.metrics` take them.
+        ks, name, ax, **line_options
+            As in `from_estimator`.
+        metrics : sequence of str, default=("precision", "recall")
+            Names of metrics, as `skxmc.metrics.ranking_scorer` takes them.
+        propensity : array of shape (n_labels,) or None, default=None
+            Propensities; required for "psp" and "psndcg".
 
         Returns
         -------
         RankingCurveDisplay
+
+        Raises
+        ------
+        ValueError
+            If a parameter is not as described, or propensities are missing.
         """
-        ks = sorted(check_ks(ks))  # or the line would turn back
+        ks = sorted(check_ks(ks))  # otherwise the line would turn back
         for metric in metrics:
             check_choice("metrics", metric, tuple(METRICS))
-            if propensity is None and metric in ("psp", "psndcg"):
+            if propensity is None and metric in NEEDS_PROPENSITY:
                 raise ValueError(
                     f"{metric!r} needs propensities: pass "
                     "propensity=skxmc.metrics.propensity(Y_train)."
@@ -141,21 +164,22 @@ class RankingCurveDisplay:
         Parameters
         ----------
         ax : matplotlib Axes or None, default=None
+            Axes to draw on; None makes a new figure.
         **line_options
-            For matplotlib's ``Axes.plot``.
+            Options of matplotlib's ``Axes.plot``.
 
         Returns
         -------
         RankingCurveDisplay
         """
-        self.ax_, self.figure_ = axes_for(ax, self.name if ax is None else None)
+        self.ax_, self.figure_ = make_axes(ax, self.name if ax is None else None)
         self.lines_ = []
         for metric, values in self.curves.items():
             label = f"{METRICS[metric][0]}@k"
             label = f"{self.name}, {label}" if self.name else label
             options = {"marker": ".", "label": label} | line_options
             self.lines_ += self.ax_.plot(self.ks, values, **options)
-        self.ax_.set_xlabel("k, labels a document")
+        self.ax_.set_xlabel("k, labels per document")
         self.ax_.set_ylabel("metric at k")
         self.ax_.set_ylim(0, 1)
         use_whole_ticks(self.ax_.xaxis, self.ks)
