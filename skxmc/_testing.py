@@ -19,7 +19,7 @@ from sklearn.exceptions import NotFittedError
 WORDS = "red green blue fox dog cat tree house".split()
 N_DOCS, N_LABELS = 24, 6
 METHODS = ("predict", "predict_proba", "decision_function", "predict_topk")
-# Parameters that `with_defaults` leaves as they are.
+# Parameters that `reset_to_defaults` leaves as they are.
 _KEPT = ("encoder", "max_epochs", "device", "random_state")
 
 
@@ -96,7 +96,7 @@ def small_features():
     yield "values of a million", 1e6 * X, y
 
 
-def with_defaults(estimator):
+def reset_to_defaults(estimator):
     """The same classifier with all other parameters at their defaults."""
     defaults = {
         name: parameter.default
@@ -110,7 +110,7 @@ def assert_fits_small(estimator, X, y, what):
     """Demand a fit without error, after which everything predicted is sound."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # nothing can be held out, say
-        model = seeded(estimator).fit(X, y)
+        model = clone_seeded(estimator).fit(X, y)
     ids, scores = model.predict_topk(X, k=3)
     n_labels = model.n_labels_
     assert ((ids >= -1) & (ids < n_labels)).all(), f"{what}: ids out of range"
@@ -123,14 +123,14 @@ def assert_fits_small(estimator, X, y, what):
     assert len(to_dense(model.predict(X))) == len(ids), f"{what}: another length"
 
 
-def seeded(estimator):
+def clone_seeded(estimator):
     """Clone with random_state=0."""
     return clone(estimator).set_params(random_state=0)
 
 
-def fitted(estimator, X, y, **params):
+def fit_clone(estimator, X, y, **params):
     """Fit a seeded clone with other parameters."""
-    return seeded(estimator).set_params(**params).fit(X, y)
+    return clone_seeded(estimator).set_params(**params).fit(X, y)
 
 
 def to_dense(values):
@@ -138,7 +138,7 @@ def to_dense(values):
     return values.toarray() if sp.issparse(values) else values
 
 
-def answers(model, X):
+def predict_all(model, X):
     """Everything that the model predicts, as dense arrays."""
     proba, odds = model.predict_proba(X), model.decision_function(X)
     return (
@@ -155,7 +155,7 @@ def assert_same(got, expected, what=""):
         np.testing.assert_array_equal(one, other, err_msg=what)
 
 
-def assert_inside(probabilities):
+def assert_probabilities(probabilities):
     """Demand probabilities strictly inside (0, 1)."""
     assert ((probabilities > 0) & (probabilities < 1)).all(), "outside (0, 1)"
 
@@ -173,8 +173,10 @@ def assert_refused(call, message, kinds=(ValueError, TypeError)):
 
 def assert_fit_refused(estimator, X, y, message, **params):
     """Demand that fit refuses before training, and leaves nothing fitted."""
-    model = seeded(estimator).set_params(**params)
-    with at_step(1, AssertionError("bad input was seen only after training began")):
+    model = clone_seeded(estimator).set_params(**params)
+    with raise_at_step(
+        1, AssertionError("bad input was seen only after training began")
+    ):
         assert_refused(lambda: model.fit(X, y), message)
     assert_unfitted(model)
 
@@ -189,14 +191,14 @@ def assert_unfitted(model):
         raise AssertionError(f"{name} of an unfitted estimator: no NotFittedError")
 
 
-def failing_fit(model, X, y):
+def fit_until_error(model, X, y):
     """Fit with an error in the second step."""
-    with at_step(2, RuntimeError("out of luck")):
+    with raise_at_step(2, RuntimeError("out of luck")):
         model.set_params(batch_size=4).fit(X, y)
 
 
 @contextlib.contextmanager
-def at_step(number, error):
+def raise_at_step(number, error):
     """Raise an error in place of an optimizer step."""
     count, original = itertools.count(1), torch.optim.AdamW.step
 
@@ -210,8 +212,8 @@ def at_step(number, error):
 
 
 @contextlib.contextmanager
-def reseeded(seed):
-    """Seed the global random generators inside; put them back after."""
+def seed_globally(seed):
+    """Seed the global random random_states inside; put them back after."""
     numpy_state, state = np.random.get_state(), random.getstate()  # noqa: NPY002
     with torch.random.fork_rng(devices=[]):
         np.random.seed(seed)  # noqa: NPY002
@@ -224,7 +226,7 @@ def reseeded(seed):
             random.setstate(state)
 
 
-def generators():
-    """States of the global random generators."""
+def random_states():
+    """States of the global random random_states."""
     numpy_state = np.random.get_state()  # noqa: NPY002
     return pickle.dumps((numpy_state, random.getstate(), torch.get_rng_state().numpy()))

@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils import check_random_state
 
 from ._callbacks import CallbackSupportMixin, Epochs, end_callbacks
-from ._ranking_classifier import RankingClassifier, inside
+from ._ranking_classifier import RankingClassifier, clip_probabilities
 from ._validation import check_choice, check_number
 from .metrics import precision_at_k
 from .nn.checkpoint import STATE_FORMAT, Checkpoint
@@ -535,8 +535,8 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
 
     def _probabilities(self, scores):
         if self._y_kind == "single":
-            return inside(np.exp(scores.astype(np.float64)))
-        return inside(expit(self._log_odds(scores)))
+            return clip_probabilities(np.exp(scores.astype(np.float64)))
+        return clip_probabilities(expit(self._log_odds(scores)))
 
 
 def _hold_out(Y, fraction, rng):

@@ -12,7 +12,7 @@ from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
-from ._ranking_classifier import RankingClassifier, inside
+from ._ranking_classifier import RankingClassifier, clip_probabilities
 from ._top_k import top_k_per_row
 from ._validation import check_choice, check_number
 from .nn.state import refuse
@@ -351,10 +351,10 @@ class EnsembleClassifier(
         )
 
     def _probabilities(self, scores):
-        return inside(scores)
+        return clip_probabilities(scores)
 
     def _log_odds(self, scores):
-        scores = inside(scores.astype(np.float64))
+        scores = clip_probabilities(scores.astype(np.float64))
         return np.log(scores) if self._y_kind == "single" else logit(scores)
 
 

@@ -20,26 +20,26 @@ from ._testing import (
     N_DOCS,
     N_LABELS,
     WORDS,
-    answers,
     assert_fit_refused,
     assert_fits_small,
-    assert_inside,
+    assert_probabilities,
     assert_refused,
     assert_same,
     assert_unfitted,
-    at_step,
-    failing_fit,
-    fitted,
-    generators,
+    clone_seeded,
+    fit_clone,
+    fit_until_error,
     make_data,
-    reseeded,
-    seeded,
+    predict_all,
+    raise_at_step,
+    random_states,
+    reset_to_defaults,
+    seed_globally,
     small_features,
     small_texts,
     text_containers,
     text_features,
     to_dense,
-    with_defaults,
 )
 from .metrics import precision_at_k, ranking_scorer
 
@@ -85,25 +85,27 @@ def check_xmc_estimator(estimator):
 def check_text_containers(estimator):
     """Any container of the same texts gives the same predictions."""
     texts, Y = make_data()
-    expected = answers(fitted(estimator, texts, Y), texts)
+    expected = predict_all(fit_clone(estimator, texts, Y), texts)
     for name, X in text_containers(texts):
-        assert_same(answers(fitted(estimator, X, Y), X), expected, name)
+        assert_same(predict_all(fit_clone(estimator, X, Y), X), expected, name)
 
 
 def check_label_containers(estimator):
     """Any container and dtype of the same labels gives the same ranking."""
     texts, Y = make_data()
-    expected = fitted(estimator, texts, Y).predict_topk(texts)
+    expected = fit_clone(estimator, texts, Y).predict_topk(texts)
     containers = (sp.csr_matrix, sp.csc_array, sp.coo_array, sp.csr_array.toarray)
     for container, dtype in itertools.product(containers, ("int64", "bool", "f8")):
-        got = fitted(estimator, texts, container(Y.astype(dtype))).predict_topk(texts)
+        got = fit_clone(estimator, texts, container(Y.astype(dtype))).predict_topk(
+            texts
+        )
         assert_same(got, expected, f"{container.__name__} of {dtype}")
 
 
 def check_stored_labels(estimator):
     """Explicit zeros, unsorted indices and repeated True in y change nothing."""
     texts, Y = make_data()
-    expected = fitted(estimator, texts, Y).predict_topk(texts)
+    expected = fit_clone(estimator, texts, Y).predict_topk(texts)
     counts = np.diff(Y.indptr)
     rows = np.repeat(np.arange(N_DOCS), counts)
     zeros = sp.csr_array(np.ones(Y.shape))
@@ -113,14 +115,14 @@ def check_stored_labels(estimator):
     twice = np.ones(2 * Y.nnz, bool), np.repeat(Y.indices, 2), 2 * Y.indptr
     twice = sp.csr_array(twice, Y.shape)
     for name, y in [("zeros", zeros), ("unsorted", unsorted), ("twice", twice)]:
-        assert_same(fitted(estimator, texts, y).predict_topk(texts), expected, name)
+        assert_same(fit_clone(estimator, texts, y).predict_topk(texts), expected, name)
 
 
 def check_sparse_output(estimator):
     """Fitted on a sparse y, predictions are CSR of its kind, top_k a row."""
     texts, Y = make_data()
     for container in (sp.csr_matrix, sp.csr_array):
-        model = fitted(estimator, texts, container(Y), top_k=3)
+        model = fit_clone(estimator, texts, container(Y), top_k=3)
         for name in METHODS[:3]:
             got = getattr(model, name)(texts)
             assert type(got) is container, f"{name} returned a {type(got).__name__}"
@@ -131,27 +133,27 @@ def check_sparse_output(estimator):
             assert np.isfinite(got.data).all(), f"{name}: not finite"
             dtype = Y.dtype if name == "predict" else np.float32
             assert got.dtype == dtype, f"{name}: {got.dtype}, not {dtype}"
-        assert_inside(model.predict_proba(texts).data)
+        assert_probabilities(model.predict_proba(texts).data)
         assert (model.predict(texts).data == 1).all()
 
 
 def check_dense_output(estimator):
     """Fitted on a dense y, predictions are arrays with a value for every label."""
     texts, Y = make_data()
-    model = fitted(estimator, texts, Y.toarray())
+    model = fit_clone(estimator, texts, Y.toarray())
     for name in METHODS[:3]:
         got = getattr(model, name)(texts)
         assert isinstance(got, np.ndarray), f"{name} returned a {type(got).__name__}"
         assert got.shape == Y.shape, f"{name}: shape {got.shape}, not {Y.shape}"
         assert np.isfinite(got).all(), f"{name}: not finite"
-    assert_inside(model.predict_proba(texts))
+    assert_probabilities(model.predict_proba(texts))
 
 
 def check_single_labels(estimator):
     """A 1-D y gives its own classes back, and probabilities that sum to 1."""
     texts, Y = make_data()
     for y in (np.array(["b", "a", "c"])[np.arange(N_DOCS) % 3], Y.toarray()[:, 0]):
-        model = fitted(estimator, texts, y)
+        model = fit_clone(estimator, texts, y)
         n_classes = len(np.unique(y))
         np.testing.assert_array_equal(model.classes_, np.unique(y))
         got = model.predict(texts)
@@ -170,7 +172,7 @@ def check_single_labels(estimator):
 def check_topk(estimator):
     """predict_topk is (n_docs, k), best first, padded with -1, as predict_proba."""
     texts, Y = make_data()
-    model = fitted(estimator, texts, Y, top_k=N_LABELS)
+    model = fit_clone(estimator, texts, Y, top_k=N_LABELS)
     k = N_LABELS + 2
     ids, scores = model.predict_topk(texts, k=k)
     assert ids.shape == scores.shape == (N_DOCS, k)
@@ -195,7 +197,7 @@ def check_thresholds(estimator):
     """Labels are predicted where predict_proba passes 1/2, decision_function 0."""
     texts, Y = make_data()
     for y in (Y, Y.toarray()):
-        model = fitted(estimator, texts, y, top_k=N_LABELS)
+        model = fit_clone(estimator, texts, y, top_k=N_LABELS)
         predicted, proba, odds = (
             to_dense(getattr(model, name)(texts)) for name in METHODS[:3]
         )
@@ -209,7 +211,7 @@ def check_thresholds(estimator):
 def check_score(estimator):
     """The score is precision at 1, and takes weights."""
     texts, Y = make_data()
-    model = fitted(estimator, texts, Y)
+    model = fit_clone(estimator, texts, Y)
     best = model.predict_topk(texts, k=1)[0]
     assert model.score(texts, Y) == precision_at_k(Y, best, 1)
     hits = Y.toarray()[np.arange(N_DOCS), best[:, 0]]
@@ -224,7 +226,7 @@ def check_nothing_mutated(estimator):
     """Neither parameters nor what is passed in change; clones are alike."""
     texts, Y = make_data()
     Y.data[0] = 0  # an explicit zero, which must stay
-    model = seeded(estimator)
+    model = clone_seeded(estimator)
     params = model.get_params()
     seen, parts = list(texts), [part.copy() for part in (Y.data, Y.indices, Y.indptr)]
     model.fit(texts, Y)
@@ -236,38 +238,38 @@ def check_nothing_mutated(estimator):
     after = model.get_params()
     changed = [name for name in params if after[name] is not params[name]]
     assert not changed, f"fit changed the parameters {changed}"
-    expected = answers(model, texts)
+    expected = predict_all(model, texts)
     Y.eliminate_zeros()
-    assert_same(answers(clone(model).fit(texts, Y), texts), expected, "a clone")
+    assert_same(predict_all(clone(model).fit(texts, Y), texts), expected, "a clone")
 
 
 def check_pickle(estimator):
     """Pickle and joblib round trips give identical predictions."""
     texts, Y = make_data()
     for X in (texts, text_features(texts)):
-        model = fitted(estimator, X, Y)
-        expected = answers(model, X)
+        model = fit_clone(estimator, X, Y)
+        expected = predict_all(model, X)
         again = pickle.loads(pickle.dumps(model))
-        assert_same(answers(again, X), expected, "after pickle")
+        assert_same(predict_all(again, X), expected, "after pickle")
         file = io.BytesIO()
         joblib.dump(model, file)
         file.seek(0)
-        assert_same(answers(joblib.load(file), X), expected, "after joblib")
-    pickle.loads(pickle.dumps(seeded(estimator))).fit(texts, Y)
+        assert_same(predict_all(joblib.load(file), X), expected, "after joblib")
+    pickle.loads(pickle.dumps(clone_seeded(estimator))).fit(texts, Y)
 
 
 def check_random_state(estimator):
-    """Same random_state, same bits; the global generators stay as they were."""
+    """Same random_state, same bits; the global random_states stay as they were."""
     texts, Y = make_data()
-    expected = answers(fitted(estimator, texts, Y), texts)
+    expected = predict_all(fit_clone(estimator, texts, Y), texts)
     for seed in (20_241, 20_242):
-        with reseeded(seed):
-            before = generators()
-            got = answers(fitted(estimator, texts, Y), texts)
-            assert generators() == before, "a global random generator was moved"
+        with seed_globally(seed):
+            before = random_states()
+            got = predict_all(fit_clone(estimator, texts, Y), texts)
+            assert random_states() == before, "a global random generator was moved"
         assert_same(got, expected, "a second fit")
     state = np.random.RandomState(0)
-    got = answers(fitted(estimator, texts, Y, random_state=state), texts)
+    got = predict_all(fit_clone(estimator, texts, Y, random_state=state), texts)
     assert_same(got, expected, "RandomState(0) against 0")
 
 
@@ -275,13 +277,15 @@ def check_refit(estimator):
     """A second fit forgets the first."""
     texts, Y = make_data()
     X, few = text_features(texts), Y[:, :3].toarray()
-    model = fitted(estimator, X, Y)
+    model = fit_clone(estimator, X, Y)
     model.fit(texts, few)
-    assert_same(answers(model, texts), answers(fitted(estimator, texts, few), texts))
+    assert_same(
+        predict_all(model, texts), predict_all(fit_clone(estimator, texts, few), texts)
+    )
     assert not hasattr(model, "n_features_in_"), "n_features_in_ is of the first fit"
     assert model.n_labels_ == 3 and len(model.classes_) == 3
     model.fit(X, Y)
-    assert_same(answers(model, X), answers(fitted(estimator, X, Y), X))
+    assert_same(predict_all(model, X), predict_all(fit_clone(estimator, X, Y), X))
 
 
 def check_odd_documents(estimator):
@@ -293,7 +297,7 @@ def check_odd_documents(estimator):
     Y[10:13] = 0  # documents without labels
     Y[:, 5] = 0  # a label without documents
     for y in (sp.csr_array(Y), Y):
-        model = fitted(estimator, texts, y)
+        model = fit_clone(estimator, texts, y)
         ids, scores = model.predict_topk(texts)
         assert (ids[:, 0] >= 0).all() and np.isfinite(scores).all()
         one_by_one = np.concatenate([model.predict_topk([t])[1] for t in texts[:6]])
@@ -317,7 +321,7 @@ def check_small_features(estimator):
 
 def check_defaults(estimator):
     """Whatever is legal is so with the defaults."""
-    estimator = with_defaults(estimator)
+    estimator = reset_to_defaults(estimator)
     texts, Y = make_data()
     long = [f"{text} " * 50 for text in texts[:4]]
     assert_fits_small(estimator, long, Y[:4], "long texts")
@@ -328,7 +332,7 @@ def check_defaults(estimator):
 def check_bad_texts(estimator):
     """What is no sequence of texts is refused by index and type."""
     texts, Y = make_data()
-    model = fitted(estimator, texts, Y)
+    model = fit_clone(estimator, texts, Y)
     nan = float("nan")
     bad = [(None, r"\[2\].*NoneType"), (nan, r"\[2\].*NaN"), (3, r"\[2\].*int")]
     bad += [(b"a", r"\[2\].*bytes"), (["a"], r"\[2\].*list")]
@@ -388,8 +392,8 @@ def check_bad_parameters(estimator):
 def check_unfitted(estimator):
     """Every way to predict raises NotFittedError before fit."""
     texts, Y = make_data()
-    assert_unfitted(seeded(estimator))
-    unfitted = seeded(estimator)
+    assert_unfitted(clone_seeded(estimator))
+    unfitted = clone_seeded(estimator)
     assert_refused(lambda: unfitted.score(texts, Y), "not fitted", NotFittedError)
 
 
@@ -397,19 +401,19 @@ def check_features(estimator):
     """Features may be of any container and dtype; NaN and other widths are refused."""
     texts, Y = make_data()
     X = text_features(texts)
-    model = fitted(estimator, X, Y)
-    expected = answers(model, X)
+    model = fit_clone(estimator, X, Y)
+    expected = predict_all(model, X)
     containers = (sp.csr_array, sp.csr_matrix, sp.csc_matrix, sp.coo_array)
     others = [container(X) for container in containers]
     others += [X.astype(dtype) for dtype in ("float32", "int64", "uint8", "bool")]
     for other in others:
-        got = answers(fitted(estimator, other, Y), other)
+        got = predict_all(fit_clone(estimator, other, Y), other)
         assert_same(got, expected, f"{type(other).__name__} of {other.dtype}")
     assert model.n_features_in_ == X.shape[1]
     for wrong in (X[:, :-1], sp.csr_array(X[:, :-1])):
         assert_refused(lambda: model.predict(wrong), "features")  # noqa: B023
     assert_refused(lambda: model.predict(texts), "X must be a feature matrix")
-    of_texts = fitted(estimator, texts, Y)
+    of_texts = fit_clone(estimator, texts, Y)
     assert_refused(lambda: of_texts.predict(X), "X must be texts")
     X[3, 3] = np.nan
     for wrong in (X, sp.csr_array(X)):
@@ -420,8 +424,8 @@ def check_features(estimator):
 def check_pipeline(estimator):
     """At the end of a pipeline predictions are the same."""
     texts, Y = make_data()
-    expected = answers(fitted(estimator, texts, Y), texts)
-    model = make_pipeline(FunctionTransformer(), seeded(estimator)).fit(texts, Y)
+    expected = predict_all(fit_clone(estimator, texts, Y), texts)
+    model = make_pipeline(FunctionTransformer(), clone_seeded(estimator)).fit(texts, Y)
     proba = to_dense(model.predict_proba(texts))
     assert_same((proba,), expected[2:3], "in a pipeline")
     assert model.score(texts, Y) == model[-1].score(texts, Y)
@@ -435,7 +439,7 @@ def check_grid_search(estimator):
     label_texts = [f"label {j}" for j in range(N_DOCS)]
     for y, names in ((Y, None), (square, label_texts)):
         search = GridSearchCV(
-            seeded(estimator).set_params(label_texts=names),
+            clone_seeded(estimator).set_params(label_texts=names),
             {"max_epochs": [1, 2]},
             cv=2,
             scoring=ranking_scorer("psp", 1),
@@ -450,9 +454,9 @@ def check_grid_search(estimator):
 def check_interruption(estimator):
     """KeyboardInterrupt is raised again and leaves a classifier that predicts."""
     texts, Y = make_data()
-    model = seeded(estimator).set_params(batch_size=4)
+    model = clone_seeded(estimator).set_params(batch_size=4)
     try:
-        with at_step(2, KeyboardInterrupt()):
+        with raise_at_step(2, KeyboardInterrupt()):
             model.fit(texts, Y)
     except KeyboardInterrupt:
         pass
@@ -467,15 +471,19 @@ def check_interruption(estimator):
 def check_failure(estimator):
     """An error in training leaves the classifier as it was before."""
     texts, Y = make_data()
-    model = seeded(estimator)
-    assert_refused(lambda: failing_fit(model, texts, Y), "out of luck", RuntimeError)
+    model = clone_seeded(estimator)
+    assert_refused(
+        lambda: fit_until_error(model, texts, Y), "out of luck", RuntimeError
+    )
     assert_unfitted(model)
-    expected = answers(model.fit(texts, Y), texts)
+    expected = predict_all(model.fit(texts, Y), texts)
     y = Y[:, :3].toarray()
-    assert_refused(lambda: failing_fit(model, texts, y), "out of luck", RuntimeError)
+    assert_refused(
+        lambda: fit_until_error(model, texts, y), "out of luck", RuntimeError
+    )
     assert_refused(lambda: model.fit(texts, 2 * Y), "0 and 1")
     assert_refused(lambda: model.fit(text_features(texts), y[:-1]), "24.*23")
-    assert_same(answers(model, texts), expected, "after a fit that failed")
+    assert_same(predict_all(model, texts), expected, "after a fit that failed")
 
 
 # Every check above, in this order.
