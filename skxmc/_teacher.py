@@ -10,6 +10,7 @@ import scipy.sparse as sp
 import torch
 from scipy.sparse.csgraph import connected_components
 
+from ._top_k import top_k_per_row
 from ._validation import check_texts
 from ._words import nfc
 from .nn.search import NearestVectors
@@ -234,12 +235,9 @@ def repeated(X):
 
 def largest(X, n):
     """Columns of the n largest values of each row, padded with n_columns."""
-    rows = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
-    order = np.lexsort((-X.data, rows))
-    places = np.arange(X.nnz) - X.indptr[rows]
+    order, rows, places = top_k_per_row(X.data, X.indptr, n)
     columns = np.full((X.shape[0], n), X.shape[1], np.int32)
-    kept = places < n
-    columns[rows[kept], places[kept]] = X.indices[order][kept]
+    columns[rows, places] = X.indices[order]
     return columns
 
 
@@ -248,9 +246,7 @@ def with_largest(X, n):
     lengths = np.diff(X.indptr)
     if lengths.max(initial=0) <= n:
         return X
-    rows = np.repeat(np.arange(X.shape[0]), lengths)
-    order = np.lexsort((-abs(X.data), rows))
-    kept = np.sort(order[np.arange(X.nnz) - X.indptr[rows] < n])
+    kept = np.sort(top_k_per_row(abs(X.data), X.indptr, n)[0])
     indptr = np.append(0, np.minimum(lengths, n).cumsum())
     return sp.csr_matrix((X.data[kept], X.indices[kept], indptr), X.shape)
 

@@ -18,7 +18,7 @@ from ._calibration import (
 from ._callbacks import CallbackSupportMixin, Epochs, end_callbacks
 from ._fingerprint import fit_fingerprint
 from ._hold_out import hold_out, keep_rows, typical_depth
-from ._outputs import RankingClassifier
+from ._ranking_classifier import RankingClassifier
 from ._validation import check_choice, check_number
 from .metrics import precision_at_k
 from .nn.checkpoint import STATE_FORMAT, Checkpoint

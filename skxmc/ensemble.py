@@ -1,4 +1,4 @@
-"""Several classifiers as one: the weighted mean of their rankings."""
+"""Several classifiers combined: the weighted mean of their rankings."""
 
 import numbers
 import time
@@ -13,15 +13,17 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from ._calibration import clip_probabilities
-from ._outputs import RankingClassifier
 from ._parameters import fill_docstring
+from ._ranking_classifier import RankingClassifier
+from ._top_k import top_k_per_row
 from ._validation import check_choice, check_number
 from .nn.state import refuse
 from .persistence import FolderMixin
 
 __all__ = ["EnsembleClassifier"]
 
-# Ranked labels combined at once: the temporaries of a block stay below 100 MB.
+# Rankings are combined in blocks of a million labels: the temporary arrays of a block
+# stay below 100 MB.
 _BLOCK = 1_000_000
 
 
@@ -164,7 +166,7 @@ class EnsembleClassifier(
         return self._get_params("estimators", deep=deep)
 
     def set_params(self, **params):
-        """Set parameters, members by name, and parameters of members.
+        """Set parameters of the ensemble, replace members, or set their parameters.
 
         Parameters
         ----------
@@ -204,7 +206,7 @@ class EnsembleClassifier(
         Raises
         ------
         TypeError
-            If a member has no ``predict_topk``.
+            If a member has no ``fit`` or no ``predict_topk``.
         ValueError
             If `X`, `y` or a parameter is not as described.
         """
@@ -301,10 +303,10 @@ class EnsembleClassifier(
         self.named_estimators_ = Bunch(**{n: fitted.get(n, "drop") for n in names})
 
     def expected_state(self):
-        """Checks of what `fit` sets (see `skxmc.nn.state`)."""
+        """Return the checks of what `fit` sets (see `skxmc.nn.state`)."""
         return super().expected_state() | {
             "estimators_": self._check_fitted_members,
-            "named_estimators_": self._check_named,
+            "named_estimators_": self._check_named_members,
         }
 
     def _check_fitted_members(self, members, name):
@@ -313,12 +315,14 @@ class EnsembleClassifier(
         for i, member in enumerate(members):
             if not isinstance(member, RankingClassifier):
                 refuse(f"{name}[{i}]", "a classifier of this package", member)
-            # What else a member holds is checked as that of every classifier.
+            # The rest of a member's state is checked as for every classifier.
             for key in ("n_labels_", "_texts", "_y_kind"):
                 if getattr(member, key) != getattr(self, key):
-                    raise ValueError(f"{name}[{i}].{key} is not that of the others.")
+                    raise ValueError(
+                        f"{name}[{i}].{key} differs from that of the ensemble."
+                    )
 
-    def _check_named(self, named, name):
+    def _check_named_members(self, named, name):
         if type(named) is not Bunch:
             refuse(name, "a Bunch", named)
         kept = [member for member in named.values() if not _is_dropped(member)]
@@ -330,7 +334,11 @@ class EnsembleClassifier(
 
     def _check_parameters(self):
         pairs = self.estimators
-        if not isinstance(pairs, list) or not pairs or not all(map(_is_pair, pairs)):
+        if (
+            not isinstance(pairs, list)
+            or not pairs
+            or not all(map(_is_named_pair, pairs))
+        ):
             raise ValueError(
                 "estimators must be a list of (name, estimator) pairs, at least one; "
                 f"got {pairs!r}."
@@ -344,18 +352,18 @@ class EnsembleClassifier(
         check_number("top_k", self.top_k, numbers.Integral, 1)
 
     def _check_weights(self, members):
-        """Weight of each member, 0 of those dropped."""
+        """Return the weight of each member; dropped members have 0."""
         kept = np.array([not _is_dropped(member) for member in members])
         if not kept.any():
-            raise ValueError('All estimators are "drop": leave at least one in.')
+            raise ValueError('All estimators are "drop": keep at least one.')
         if self.weights is None:
             return kept.astype(np.float64)
         weights = np.asarray(self.weights, dtype=np.float64)
         good = weights.shape == kept.shape and np.isfinite(weights).all()
         if not good or (weights < 0).any() or not weights[kept].any():
             raise ValueError(
-                f"weights must be {len(kept)} numbers of at least 0, one an estimator, "
-                f"not all 0; got {self.weights!r}."
+                f"weights must be {len(kept)} numbers of at least 0, one for each "
+                f"estimator, and not all 0; got {self.weights!r}."
             )
         return weights * kept
 
@@ -363,6 +371,7 @@ class EnsembleClassifier(
         return self._mean_ranking(X, k, self.scale)
 
     def _mean_ranking(self, X, k, scale):
+        """Rank labels by the weighted mean of what the members give them."""
         depth = min(max(self.depth, k), self.n_labels_)
         members = self.named_estimators_
         weights = self._check_weights(members.values())
@@ -371,7 +380,7 @@ class EnsembleClassifier(
             if weight:
                 ids, scores = member.predict_topk(X, k=depth)
                 _check_ranking(name, ids, scores, depth, self.n_labels_)
-                rankings.append((ids, _on_scale(scores, scale)))
+                rankings.append((ids, _rescale(scores, scale)))
         return mean_ranking(
             rankings,
             weights[weights > 0],
@@ -389,25 +398,29 @@ class EnsembleClassifier(
 
 
 def mean_ranking(rankings, weights, k, n_labels, *, normalize=False):
-    """Best labels by the weighted mean of their scores in several rankings.
+    """Rank labels by the weighted mean of their scores in several rankings.
 
     Parameters
     ----------
     rankings : list of (ids, scores)
-        Arrays of shape (n_docs, depth). Ids are padded with -1, and a label stands
-        in a row once; where it does not, it has the score 0.
+        Arrays of shape (n_docs, depth). Ids are padded with -1. A label occurs at most
+        once in a row; if it does not occur, its score is 0.
     weights : float64 ndarray of shape (n_rankings,)
+        Weight of each ranking.
     k : int
+        Number of best labels of each document to return.
     n_labels : int
+        Number of all labels.
     normalize : bool, default=False
-        Divide a document's scores by their sum.
+        If True, divide the scores of each document by their sum.
 
     Returns
     -------
     ids : int64 ndarray of shape (n_docs, k)
-        Best first, ties by id; padded with -1.
+        Best label first; of labels with equal scores, the one with the lower id first.
+        Padded with -1.
     scores : float32 ndarray of shape (n_docs, k)
-        0 where padded.
+        Mean scores; 0 where padded.
     """
     n_docs, depth = rankings[0][0].shape
     best = np.full((n_docs, k), -1, np.int64)
@@ -429,35 +442,34 @@ def mean_ranking(rankings, weights, k, n_labels, *, normalize=False):
 
 
 def _sums_by_label(ids, scores, n_labels):
-    """Canonical CSR array of each document's scores, summed where an id is repeated."""
-    real = ids >= 0
-    indptr = np.concatenate([[0], real.sum(axis=1).cumsum()])
-    sums = sp.csr_array((scores[real], ids[real], indptr), (len(ids), n_labels))
+    """Sum the scores of each label of a document; return a canonical CSR array."""
+    is_label = ids >= 0
+    indptr = np.concatenate([[0], is_label.sum(axis=1).cumsum()])
+    shape = (len(ids), n_labels)
+    sums = sp.csr_array((scores[is_label], ids[is_label], indptr), shape)
     sums.sum_duplicates()
     return sums
 
 
 def _fill_best(matrix, best, scores):
     """Write the best stored entries of each row of a canonical CSR array."""
-    rows = np.repeat(np.arange(len(best)), np.diff(matrix.indptr))
-    # Rounded: sums in another order must not break a tie, which goes by id.
+    # Sums in another order differ in their last bits. Rounding makes them equal, so
+    # that labels with equal means are ranked by id.
     data = matrix.data.astype(np.float32)
-    order = np.lexsort((-data, rows))  # stable, and ids ascend within a row
-    place = np.arange(len(rows)) - matrix.indptr[rows]
-    kept = place < best.shape[1]
-    rows, place, order = rows[kept], place[kept], order[kept]
-    best[rows, place] = matrix.indices[order]
-    scores[rows, place] = data[order]
+    order, rows, places = top_k_per_row(data, matrix.indptr, best.shape[1])
+    best[rows, places] = matrix.indices[order]
+    scores[rows, places] = data[order]
 
 
-def _on_scale(scores, scale):
-    """What is averaged in the place of a ranking's probabilities."""
+def _rescale(scores, scale):
+    """Turn the probabilities of a ranking into the numbers that are averaged."""
     if scale == "rank":
         return np.broadcast_to(1 / np.arange(1.0, scores.shape[1] + 1), scores.shape)
     return scores > 0.5 if scale == "votes" else scores
 
 
 def _fit_member(name, member, X, y, verbose):
+    """Fit a member, and return it: it may have been fitted in another process."""
     start = time.perf_counter()
     member.fit(X, y)
     if verbose:
@@ -465,9 +477,10 @@ def _fit_member(name, member, X, y, verbose):
     return member
 
 
-def _is_pair(pair):
-    is_pair = isinstance(pair, (tuple, list)) and len(pair) == 2
-    return is_pair and isinstance(pair[0], str)
+def _is_named_pair(value):
+    """Tell whether a value is a pair of a name and something else."""
+    is_pair = isinstance(value, (tuple, list)) and len(value) == 2
+    return is_pair and isinstance(value[0], str)
 
 
 def _is_dropped(member):
@@ -475,21 +488,25 @@ def _is_dropped(member):
 
 
 def _check_member(name, member):
+    """Raise TypeError if a member cannot be fitted, or ranks no labels."""
     if _is_dropped(member):
         return
-    ready = not isinstance(member, type)
-    if ready and all(hasattr(member, method) for method in ("fit", "predict_topk")):
+    is_instance = not isinstance(member, type)
+    if is_instance and all(
+        hasattr(member, method) for method in ("fit", "predict_topk")
+    ):
         return
-    what = type(member).__name__ if ready else f"the class {member.__name__}"
+    what = type(member).__name__ if is_instance else f"the class {member.__name__}"
     raise TypeError(
         f"The estimator {name!r} is {what}; a member must be an instance with "
-        "fit(X, y) and predict_topk(X, k), which returns ids and probabilities. Set "
-        "an ensemble at the end of a Pipeline, not a Pipeline into an ensemble."
+        "fit(X, y) and predict_topk(X, k), which returns ids and probabilities. A "
+        "Pipeline has no predict_topk: make the ensemble the last step of a Pipeline "
+        "instead."
     )
 
 
 def _check_ranking(name, ids, scores, depth, n_labels):
-    """Refuse what would be averaged to nonsense."""
+    """Raise ValueError if a member's ids or scores are not as `predict_topk` says."""
     if np.shape(ids) != np.shape(scores) or np.shape(ids)[1:] != (depth,):
         raise ValueError(
             f"The estimator {name!r} returned ids of shape {np.shape(ids)} and scores "

@@ -17,7 +17,7 @@ from skxmc import (
     TReaderXMLClassifier,
     load,
 )
-from skxmc._checking import assert_same, to_dense
+from skxmc._testing import assert_same, to_dense
 
 SHORT = dict(max_epochs=1, random_state=0)
 

@@ -391,7 +391,7 @@ def test_classes_in_classes_out(scale, counts):
 def test_too_large_dense_output_is_refused(counts, monkeypatch):
     X, ys = counts
     model = pair().fit(X, ys["dense"])
-    monkeypatch.setattr("skxmc._outputs._DENSE_LIMIT", 60 * 12 - 1)
+    monkeypatch.setattr("skxmc._ranking_classifier._DENSE_LIMIT", 60 * 12 - 1)
     for method in METHODS:
         with pytest.raises(ValueError, match="60 documents for 12 labels"):
             getattr(model, method)(X)

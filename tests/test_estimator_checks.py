@@ -19,7 +19,7 @@ from skxmc import (
     LightXMLClassifier,
     TReaderXMLClassifier,
 )
-from skxmc._checking import generators
+from skxmc._testing import random_states
 from skxmc.base import layers_read
 from skxmc.estimator_checks import CHECKS, check_random_state, check_xmc_estimator
 from skxmc.nn.search import has_hnswlib
@@ -412,6 +412,6 @@ def test_sklearn_suite_of_lightdxml_on_texts(params):
 
 
 def test_checks_leave_the_random_generators_alone():
-    before = generators()
+    before = random_states()
     check_random_state(LightDXMLClassifier(**TINY_LIGHT))
-    assert generators() == before
+    assert random_states() == before

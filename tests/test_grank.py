@@ -509,7 +509,7 @@ def test_labels_that_are_always_right_are_predicted(tiny_encoder, colours):
 def test_dense_predictions_are_limited(tiny_encoder, colours, monkeypatch):
     texts, Y, _ = colours
     model = GRankClassifier(tiny_encoder, **SHORT).fit(texts, Y.toarray())
-    monkeypatch.setattr("skxmc._outputs._DENSE_LIMIT", 100)
+    monkeypatch.setattr("skxmc._ranking_classifier._DENSE_LIMIT", 100)
     for predict in (model.predict, model.predict_proba, model.decision_function):
         assert predict(texts[:8]).shape == (8, 12)
         with pytest.raises(ValueError, match="9 documents for 12.*predict_topk"):

@@ -16,7 +16,7 @@ from tokenizers import normalizers
 
 import skxmc
 from skxmc import GUDNClassifier, LightXMLClassifier
-from skxmc._checking import assert_fit_refused, assert_same, at_step
+from skxmc._testing import assert_fit_refused, assert_same, raise_at_step
 from skxmc.nn.encoders import TransformerEncoder
 from skxmc.nn.label_names import LabelNames
 from skxmc.nn.networks.gudn import SharedGuide
@@ -388,7 +388,7 @@ def test_interrupted_training_can_be_used(params, tiny_encoder, colours):
     texts, Y, names = colours
     params = SHORT | dict(label_texts=names) | params
     model = GUDNClassifier(tiny_encoder, **params)
-    with at_step(9, KeyboardInterrupt()), pytest.raises(KeyboardInterrupt):
+    with raise_at_step(9, KeyboardInterrupt()), pytest.raises(KeyboardInterrupt):
         model.fit(texts, Y)  # in the second of two epochs
     network = model.network_
     assert model.n_iter_ == len(model.history_) == 1

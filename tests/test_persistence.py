@@ -44,7 +44,7 @@ from skxmc import (
     _model_values,
     persistence,
 )
-from skxmc._checking import generators
+from skxmc._testing import random_states
 from skxmc.nn.search import has_hnswlib
 
 QUICK = dict(
@@ -623,9 +623,9 @@ def test_read_only_arrays(data, tmp_path, warned_always):
 def test_saving_changes_nothing(data, tiny_encoder, tmp_path):
     model = together(make(G, tiny_encoder, **FEW), make(D), make(T))
     model.fit(data["texts"], data["csr_array"])
-    expected, states = answers(model, data["texts"]), generators()
+    expected, states = answers(model, data["texts"]), random_states()
     model.save_pretrained(tmp_path / "model")
-    assert generators() == states
+    assert random_states() == states
     assert_identical(answers(model, data["texts"]), expected)
     assert_identical(answers(skxmc.load(tmp_path / "model"), data["texts"]), expected)
 
@@ -663,9 +663,9 @@ def test_loading_is_without_network_and_pickle(name, saved, cut_off):
 
 @pytest.mark.parametrize("name", LOADED)
 def test_loading_draws_nothing(name, saved):
-    states = generators()
+    states = random_states()
     skxmc.load(saved.folder / name)
-    assert generators() == states
+    assert random_states() == states
 
 
 @pytest.mark.filterwarnings("error")

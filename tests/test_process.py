@@ -29,7 +29,7 @@ from skxmc import (
     LightXMLClassifier,
     TReaderXMLClassifier,
 )
-from skxmc._checking import answers, assert_same, generators, text_features
+from skxmc._testing import assert_same, predict_all, random_states, text_features
 from skxmc.nn.process import alone, handed_back
 
 COMMON = dict(
@@ -143,7 +143,7 @@ def modes(name):
 def settings():
     """What a caller may have set in torch, and its generators."""
     return (
-        generators(),
+        random_states(),
         torch.get_num_threads(),
         torch.get_default_dtype(),
         torch.get_default_device(),
@@ -162,18 +162,18 @@ def test_modes_of_the_caller_change_nothing(
     name, kind, mode, fitted, data, tiny_encoder, tmp_path
 ):
     X, Y = data[0][kind], data[1]
-    expected = answers(fitted(name, kind), X)
+    expected = predict_all(fitted(name, kind), X)
     with modes(mode):
         before = settings()
         fitted(name, kind).save_pretrained(tmp_path / "model")
-        assert_same(answers(fitted(name, kind), X), expected, "predicted")
+        assert_same(predict_all(fitted(name, kind), X), expected, "predicted")
         loaded = skxmc.load(tmp_path / "model", device="cpu")
-        assert_same(answers(loaded, X), expected, "loaded")
+        assert_same(predict_all(loaded, X), expected, "loaded")
         copied = pickle.loads(pickle.dumps(fitted(name, kind)))
-        assert_same(answers(copied, X), expected, "unpickled")
+        assert_same(predict_all(copied, X), expected, "unpickled")
         model = make(name, kind, tiny_encoder).fit(X, Y)
         assert settings() == before
-    assert_same(answers(model, X), expected, "fitted")
+    assert_same(predict_all(model, X), expected, "fitted")
 
 
 def in_threads(function, items, *args):
@@ -191,14 +191,14 @@ def in_threads(function, items, *args):
 @pytest.mark.parametrize("name, kind", CASES)
 def test_fits_in_threads_are_those_of_one(name, kind, fitted, data, tiny_encoder):
     X, Y = data[0][kind], data[1]
-    expected = answers(fitted(name, kind), X)
+    expected = predict_all(fitted(name, kind), X)
     before = settings()
     models = joblib.Parallel(3, backend="threading")(
         joblib.delayed(make(name, kind, tiny_encoder).fit)(X, Y) for _ in range(3)
     )
     assert settings() == before
     for model in models:
-        assert_same(answers(model, X), expected)
+        assert_same(predict_all(model, X), expected)
 
 
 def test_a_search_in_threads_is_that_of_one(data, tiny_encoder):
@@ -217,11 +217,11 @@ def test_an_ensemble_fitted_in_threads_is_that_of_one(data, tiny_encoder):
     X, Y = data[0]["texts"], data[1]
     names = ("grank", "lightdxml", "lightxml")
     members = [(name, make(name, "texts", tiny_encoder)) for name in names]
-    expected = answers(EnsembleClassifier(members).fit(X, Y), X)
+    expected = predict_all(EnsembleClassifier(members).fit(X, Y), X)
     with joblib.parallel_backend("threading"):
         model = EnsembleClassifier(members, n_jobs=3).fit(X, Y)
-    assert_same(answers(model, X), expected)
-    for got in in_threads(lambda _: answers(model, X), range(6)):
+    assert_same(predict_all(model, X), expected)
+    for got in in_threads(lambda _: predict_all(model, X), range(6)):
         assert_same(got, expected)
 
 
@@ -231,7 +231,7 @@ def test_predictions_do_not_disturb_the_fit_of_another_thread(data, tiny_encoder
     reader = make("gudn", "texts", tiny_encoder).set_params(precision="bf16")
     reader.set_params(max_epochs=1).fit(X, Y)
     model = clone(reader).set_params(max_epochs=3)
-    expected = answers(clone(model).fit(X, Y), X)
+    expected = predict_all(clone(model).fit(X, Y), X)
     over = threading.Event()
 
     def predict(_):
@@ -240,7 +240,7 @@ def test_predictions_do_not_disturb_the_fit_of_another_thread(data, tiny_encoder
 
     def fit(_):
         try:
-            assert_same(answers(clone(model).fit(X, Y), X), expected)
+            assert_same(predict_all(clone(model).fit(X, Y), X), expected)
         finally:
             over.set()
 
@@ -270,8 +270,8 @@ def test_a_fit_that_fails_moves_nothing(fails, data, monkeypatch):
             assert settings() == before
     monkeypatch.undo()
     (again,) = in_threads(model.set_params(label_dim=8).fit, [X], Y)
-    expected = answers(GRankClassifier(**COMMON).fit(X, Y), X)
-    assert_same(answers(again, X), expected)
+    expected = predict_all(GRankClassifier(**COMMON).fit(X, Y), X)
+    assert_same(predict_all(again, X), expected)
 
 
 @pytest.mark.parametrize("name, kind", CASES)
@@ -407,14 +407,14 @@ def interrupt_soon(then=lambda: None):
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signals to threads")
 def test_waiting_for_a_turn_can_be_interrupted(data, interruptible):
     model, X, Y = GRankClassifier(**COMMON), data[0]["features"], data[1]
-    expected = answers(model.fit(X, Y), X)
+    expected = predict_all(model.fit(X, Y), X)
     before = settings()
     with turn_of_another(), pytest.raises(KeyboardInterrupt):
         interrupt_soon()
         model.fit(X, Y)
     assert settings() == before
-    assert_same(answers(model, X), expected, "the fit before")
-    assert_same(answers(model.fit(X, Y), X), expected, "another one")
+    assert_same(predict_all(model, X), expected, "the fit before")
+    assert_same(predict_all(model.fit(X, Y), X), expected, "another one")
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signals to threads")

@@ -16,7 +16,7 @@ from sklearn.base import clone
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from skxmc import TReaderXMLClassifier, treaderxml
-from skxmc._checking import assert_fit_refused, assert_same, at_step
+from skxmc._testing import assert_fit_refused, assert_same, raise_at_step
 from skxmc.metrics import precision_at_k
 from skxmc.nn.networks.treaderxml import READINGS
 from skxmc.nn.search import has_hnswlib
@@ -429,7 +429,10 @@ def test_a_graph_finds_what_exact_search_finds(fit, colours, monkeypatch):
         assert_same(found, exact.predict_topk(colours[0]))
     monkeypatch.setitem(sys.modules, "hnswlib", None)
     assert fit().teacher_.index.graph is None
-    with at_step(1, AssertionError), pytest.raises(ImportError, match="pip install"):
+    with (
+        raise_at_step(1, AssertionError),
+        pytest.raises(ImportError, match="pip install"),
+    ):
         fit(search="hnsw")
 
 
@@ -547,7 +550,7 @@ def test_pickle_clone_and_copy(params, fit, colours):
 def test_interrupted_training_can_be_used(params, colours):
     texts, Y, _ = colours
     model = TReaderXMLClassifier(**SHORT | params)
-    with at_step(9, KeyboardInterrupt()), pytest.raises(KeyboardInterrupt):
+    with raise_at_step(9, KeyboardInterrupt()), pytest.raises(KeyboardInterrupt):
         model.fit(texts, Y)
     assert model.n_iter_ == len(model.history_) == 1
     assert not any(module.training for module in model.network_.modules())

@@ -1,4 +1,4 @@
-"""Top labels of documents, what of them hits, and every metric on that."""
+"""The best labels of each document, which of them are true, and all metrics."""
 
 import warnings
 from numbers import Integral
@@ -7,17 +7,18 @@ import numpy as np
 from scipy.sparse import csr_array, issparse
 from sklearn.exceptions import UndefinedMetricWarning
 
-from ._validation import check_ones, label_array
+from .._top_k import top_k_per_row
+from .._validation import check_ones, label_array
 
-# Entries sorted at once: the temporaries of a chunk stay below 100 MB.
+# Scores are sorted a million at a time: a chunk's temporary arrays stay below 100 MB.
 _CHUNK = 1_000_000
 
 
-# Input
+# Checks of input
 
 
 def check_ks(k):
-    """Whole numbers k as a list."""
+    """Return k, one positive integer or a sequence of them, as a list."""
     ks = [k] if np.ndim(k) == 0 else list(k)
     valid = [isinstance(i, Integral) and not isinstance(i, bool) and i >= 1 for i in ks]
     if not ks or not all(valid):
@@ -29,7 +30,7 @@ def check_ks(k):
 
 
 def check_truth(y, name="y_true"):
-    """Return a canonical CSR copy of a 0/1 matrix, explicit zeros eliminated."""
+    """Return labels, 0 or 1, as a canonical CSR copy without explicit zeros."""
     y = label_array(y, name)
     if y.ndim != 2 or 0 in y.shape:
         raise ValueError(
@@ -51,45 +52,45 @@ def check_truth(y, name="y_true"):
 
 
 def _check_propensity(values, n_labels):
+    """Return propensities as float64, after checking their number and range."""
     p = np.asarray(values, dtype=np.float64)
     if p.shape != (n_labels,):
         raise ValueError(
-            f"propensity must have shape ({n_labels},), one value a label, got shape "
+            f"propensity must have shape ({n_labels},), one value per label, got shape "
             f"{p.shape}. Compute it with propensity(Y_train)."
         )
-    wrong = ~((p > 0) & (p <= 1))  # catches NaN
+    wrong = ~((p > 0) & (p <= 1))  # true for NaN as well
     if wrong.any():
         raise ValueError(
             f"propensity must lie in (0, 1], got {p[wrong][0]} for label "
-            f"{wrong.argmax()}. Pass 1 / q if these are inverse propensities q."
+            f"{wrong.argmax()}. Pass 1 / q if you have inverse propensities q."
         )
     return p
 
 
-# Top k
+# The k best labels
 
 
-def _fill_top(out, rows, ids, scores, first_doc):
+def _fill_top(out, scores, ids, indptr, first_doc):
     """Write the best ids of each row into ``out``, which holds -1.
 
-    ``rows`` ascends and ``ids`` ascends within a row, so a stable sort breaks
-    ties by id.
+    Row i has the ids ``ids[indptr[i]:indptr[i + 1]]``. These ascend, so that equal
+    scores are ranked by id.
     """
     if np.isnan(scores).any():
-        doc = first_doc + rows[np.isnan(scores).argmax()]
+        place = np.isnan(scores).argmax()
+        doc = first_doc + np.searchsorted(indptr, place, side="right") - 1
         raise ValueError(
-            f"y_score holds NaN in row {doc}. Replace it, by -inf for no prediction."
+            f"y_score holds NaN in row {doc}. Replace it by a score, or by -inf if the "
+            "label is not predicted."
         )
-    order = np.lexsort((-scores, rows))
-    order = order[scores[order] > -np.inf]
-    rows, ids = rows[order], ids[order]
-    place = np.arange(rows.size) - np.searchsorted(rows, np.arange(len(out)))[rows]
-    kept = place < out.shape[1]
-    out[rows[kept], place[kept]] = ids[kept]
+    order, rows, places = top_k_per_row(scores, indptr, out.shape[1])
+    kept = scores[order] > -np.inf
+    out[rows[kept], places[kept]] = ids[order[kept]]
 
 
 def _top_of_sparse(scores, width):
-    """Best stored ids of each row of a canonical CSR array, padded with -1."""
+    """Rank the stored entries of each row of a canonical CSR array, padded with -1."""
     n_docs, indptr = scores.shape[0], scores.indptr
     out = np.full((n_docs, width), -1, dtype=np.int64)
     start = 0
@@ -97,31 +98,34 @@ def _top_of_sparse(scores, width):
         stop = np.searchsorted(indptr, indptr[start] + _CHUNK, side="right") - 1
         stop = max(stop, start + 1)
         part = slice(indptr[start], indptr[stop])
-        rows = np.repeat(np.arange(stop - start), np.diff(indptr[start : stop + 1]))
+        bounds = indptr[start : stop + 1] - indptr[start]
         data = scores.data[part].astype(np.float64)
-        data[data == 0] = -np.inf  # a zero score is no prediction
-        _fill_top(out[start:stop], rows, scores.indices[part], data, start)
+        data[data == 0] = -np.inf  # a stored zero is not a prediction
+        _fill_top(out[start:stop], data, scores.indices[part], bounds, start)
         start = stop
     return out
 
 
 def _top_of_dense(scores, width):
+    """Rank all labels of each row of a dense array, padded with -1."""
     n_docs, n_labels = scores.shape
     out = np.full((n_docs, width), -1, dtype=np.int64)
     step = max(1, _CHUNK // n_labels)
     for start in range(0, n_docs, step):
         part = scores[start : start + step]
-        # Everything tied with the last place stays, so that ties go by id.
-        # partition puts NaN last: "not below" keeps it for _fill_top to refuse.
+        # Every score tied with the last place is kept, so that ties are broken by id.
+        # partition sorts NaN last, and NaN is never below: _fill_top refuses it.
         last = np.partition(part, n_labels - width, axis=1)[:, [n_labels - width]]
-        rows, ids = np.nonzero(~(part < last))
-        _fill_top(out[start : start + step], rows, ids, part[rows, ids], start)
+        kept = ~(part < last)
+        indptr = np.append(0, kept.sum(axis=1).cumsum())
+        ids = np.nonzero(kept)[1]
+        _fill_top(out[start : start + step], part[kept], ids, indptr, start)
     return out
 
 
 def _top_of_ids(ids, n_labels, width):
-    """Check ids given by the caller; cut or pad them to ``width`` columns."""
-    hint = "Integer arrays are read as label ids: cast scores to float."
+    """Check label ids of the caller, and cut or pad them to ``width`` columns."""
+    hint = "Integer arrays are taken for label ids: cast scores to float."
     ids = ids.astype(np.int64, copy=False)
     wrong = (ids < -1) | (ids >= n_labels)
     if wrong.any():
@@ -136,14 +140,14 @@ def _top_of_ids(ids, n_labels, width):
         row, place = np.argwhere(twice)[0]
         raise ValueError(
             f"y_score[{row}] holds label id {ordered[row, place]} more than once. "
-            f"Keep its first place only. {hint}"
+            f"Keep only its first place. {hint}"
         )
     ids = ids[:, :width]
     return np.pad(ids, ((0, 0), (0, width - ids.shape[1])), constant_values=-1)
 
 
 def _top_ids(y_score, shape, width):
-    """Label ids of shape (n_docs, width), best first, padded with -1."""
+    """Return the best label ids, of shape (n_docs, width), padded with -1."""
     sparse = issparse(y_score)
     y_score = y_score if sparse else np.asarray(y_score)
     if y_score.dtype.kind not in ("biuf" if sparse else "iuf"):
@@ -165,19 +169,41 @@ def _top_ids(y_score, shape, width):
         return _top_of_dense(y_score, width)
     scores = csr_array(y_score)
     if not scores.has_canonical_format:
-        scores = scores.copy()  # csr_array shares the caller's arrays
+        scores = scores.copy()  # csr_array shares the arrays of the caller
         scores.sum_duplicates()
     return _top_of_sparse(scores, width)
 
 
-# The metrics, on a ranking
+# Metrics of a ranking
 
 
 class Ranking:
-    """The top ids of each document and which of them hit, computed once.
+    """The best labels of each document, and which of them are true: the hits.
 
-    Every metric is a few lines on these arrays of shape (n_docs, width), where
-    width is the largest k or n_labels: places beyond n_labels are misses.
+    A ranking is computed once; every metric is then a few lines on its arrays.
+
+    Parameters
+    ----------
+    y_true, y_score
+        As every metric of `skxmc.metrics` takes them.
+    max_k : int
+        The largest k that metrics will be asked for.
+    propensity : array-like of shape (n_labels,) or None, default=None
+        Without propensities, `gains` and `best_gains` are not set.
+
+    Attributes
+    ----------
+    ids : int64 ndarray of shape (n_docs, width)
+        Label ids, best first, padded with -1. The width is ``min(max_k, n_labels)``:
+        places beyond the number of labels can only be misses.
+    hits : bool ndarray of shape (n_docs, width)
+        Whether each of these labels is true.
+    n_true : int ndarray of shape (n_docs,)
+        Number of true labels of each document.
+    label_counts : int ndarray of shape (n_labels,)
+        Number of documents that have each label.
+    gains, best_gains : float64 ndarrays of shape (n_docs, width)
+        1 / propensity of each hit, and that of the true labels in the best order.
     """
 
     def __init__(self, y_true, y_score, max_k, propensity=None):
@@ -193,30 +219,31 @@ class Ranking:
                 UndefinedMetricWarning,
                 stacklevel=4,
             )
-        # One number a (document, label) pair; the mask keeps the padding of one
-        # document from matching the last label of the document before.
+        # Each pair of a document and a label gets one number. Padding (-1) would get
+        # that of the previous document's last label: hence the mask.
         rows = np.arange(n_docs, dtype=np.int64)[:, None] * n_labels
         true_pairs = np.repeat(rows[:, 0], self.n_true) + truth.indices
         self.hits = np.isin(rows + self.ids, true_pairs) & (self.ids >= 0)
 
         self.discount = 1 / np.log2(np.arange(2, width + 2))
-        self.ideal_dcg = np.append(0, np.cumsum(self.discount))  # by n positives
+        # The best possible DCG, by the number of true labels.
+        self.ideal_dcg = np.append(0, np.cumsum(self.discount))
         if propensity is not None:
             q = 1 / _check_propensity(propensity, n_labels)
-            weighted = (q[truth.indices], truth.indices, truth.indptr)
-            best = _top_of_sparse(csr_array(weighted, shape=truth.shape), width)
+            by_gain = (q[truth.indices], truth.indices, truth.indptr)
+            best = _top_of_sparse(csr_array(by_gain, shape=truth.shape), width)
             self.gains = np.where(self.hits, q[self.ids], 0)
             self.best_gains = np.where(best >= 0, q[best], 0)
 
     def mean_ndcg(self, gains, k):
-        """Mean DCG of gains over that of all positives ranked first."""
+        """Divide each document's DCG by that of a perfect ranking, and average."""
         ideal = self.ideal_dcg[np.minimum(self.n_true, k)]
         dcg = gains[:, :k] @ self.discount[:k]
-        # ideal >= 1 wherever there is a positive; elsewhere dcg is 0.
+        # A document with a true label has ideal >= 1; without one, its dcg is 0.
         return np.mean(dcg / np.maximum(ideal, 1))
 
     def label_confusion(self, k):
-        """Hits, predictions, positives of each label that has positives."""
+        """Count hits, predictions and documents of each label that has documents."""
         ids, hits, n = self.ids[:, :k], self.hits[:, :k], self.label_counts.size
         counts = np.stack(
             [
@@ -233,7 +260,7 @@ def _ratio(numerator, denominator):
 
 
 def _mean_ratio(numerators, denominators):
-    # The numerator is 0 wherever the denominator is.
+    # A numerator is 0 wherever its denominator is.
     ratios = numerators / np.maximum(denominators, 1)
     return _ratio(ratios.sum(), ratios.size)
 
@@ -282,7 +309,7 @@ def _macro_f1(ranking, k):
     return _mean_ratio(2 * n_hits, n_predicted + n_true)
 
 
-# Name in ranking_scorer: (name in ranking_report, function).
+# By name in ranking_scorer: the short name in ranking_report, and the function.
 METRICS = {
     "precision": ("P", _precision),
     "recall": ("R", _recall),
@@ -294,22 +321,22 @@ METRICS = {
     "macro_recall": ("macroR", _macro_recall),
     "macro_f1": ("macroF1", _macro_f1),
 }
-WEIGHTED = ("psp", "psndcg")
+NEEDS_PROPENSITY = ("psp", "psndcg")
 
 
 def evaluate(name, y_true, y_score, k, propensity=None, **options):
-    """Value of a metric at k, or its values at several."""
+    """Compute a metric at one k (a float) or at several (an array)."""
     metric, ks = METRICS[name][1], check_ks(k)
     ranking = Ranking(y_true, y_score, max(ks), propensity)
     values = np.array([metric(ranking, i, **options) for i in ks], dtype=np.float64)
     return float(values[0]) if np.ndim(k) == 0 else values
 
 
-def report(ranking, ks, weighted):
-    """Every metric at every k, by the names of `ranking_report`."""
+def evaluate_all(ranking, ks, has_propensity):
+    """Compute every metric at every k, by the names of `ranking_report`."""
     return {
         f"{short}@{k}": float(metric(ranking, k))
         for name, (short, metric) in METRICS.items()
-        if weighted or name not in WEIGHTED
+        if has_propensity or name not in NEEDS_PROPENSITY
         for k in ks
     }

@@ -1,4 +1,4 @@
-"""What every ranking becomes: scores, probabilities and labels of a kind with y."""
+"""Base of all classifiers: from rankings to outputs of the type that y had."""
 
 import numbers
 
@@ -13,7 +13,7 @@ from sklearn.utils.validation import (
 )
 
 from ._calibration import clip_probabilities
-from ._ranking import check_truth
+from ._top_k import top_k_per_row
 from ._validation import (
     check_label_names,
     check_label_texts,
@@ -26,22 +26,26 @@ from ._validation import (
     label_array,
 )
 from .metrics import precision_at_k
+from .metrics._ranking import check_truth
 from .nn.state import absent_or, array, choice, flag, number, refuse
 
-# Dense predictions beyond this many scores, some 4 GiB while made, are refused.
+# Larger dense predictions are refused: making this many scores takes some 4 GiB.
 _DENSE_LIMIT = 2**26
 
 
 class RankingClassifier(ClassifierMixin, BaseEstimator):
-    """Base of what ranks labels: its input, and the outputs that scikit-learn knows.
+    """Base of classifiers that rank labels.
 
-    A subclass has the parameter `top_k`, calls `_check_fit` in ``fit``, and defines
+    It checks documents and labels, and turns rankings into the outputs that
+    scikit-learn expects: sparse if y was sparse, dense if y was dense, classes if y was
+    1-D. A subclass has the parameters `top_k` and `label_names`, calls `_check_fit` in
+    ``fit``, and defines
 
-    - ``_rank_checked(X, k)`` for an `X` that passed `_check_X`: ids of the best
-      labels, of shape (n_docs, k) and padded with -1, and their scores;
-    - ``_probabilities(scores)`` and ``_log_odds(scores)``: what `predict_proba` and
-      `decision_function` make of these scores. A label is predicted where the
-      latter is above 0.
+    - ``_rank_checked(X, k)``: ids of the k best labels, of shape (n_docs, k) and padded
+      with -1, and their scores. `X` has been checked by `_check_X`.
+    - ``_probabilities(scores)`` and ``_log_odds(scores)``: the values of
+      `predict_proba` and `decision_function`. A label is predicted if its log-odds are
+      above 0.
     """
 
     attribute_names = {
@@ -51,7 +55,8 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
         "y_dtype": "_y_dtype",
         "y_container": "_y_container",
     }
-    # Models that were fitted before texts met in NFC read them as they stand.
+    # Whether texts are normalized to NFC. Models of older versions lack the attribute,
+    # and were trained on texts as they came.
     _nfc = False
 
     def predict_topk(self, X, k=5, *, return_names=False):
@@ -81,7 +86,7 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
         padding = ids < 0
         probabilities = self._probabilities(scores).astype(np.float32)
         scores = np.where(padding, np.float32(0), probabilities)
-        return (self._named(ids) if return_names else ids), scores
+        return (self._name_labels(ids) if return_names else ids), scores
 
     def label_lists(self, Y):
         """Turn rows of labels or scores into lists of label names.
@@ -107,21 +112,20 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
         Y = label_array(Y, "Y")
         if Y.shape[1:] != (self.n_labels_,):
             raise ValueError(
-                f"Y must have shape (n_docs, {self.n_labels_}), got {Y.shape}. For ids "
-                "of predict_topk there is its return_names=True; what is predicted for "
-                "a 1-D y are names already."
+                f"Y must have shape (n_docs, {self.n_labels_}), got {Y.shape}. To get "
+                "names from predict_topk, pass it return_names=True. If y was 1-D, "
+                "predict returns names already."
             )
         Y = sp.csr_array(Y, copy=True)
         Y.sum_duplicates()
         Y.eliminate_zeros()
-        rows = np.repeat(np.arange(Y.shape[0]), np.diff(Y.indptr))
-        order = np.lexsort((Y.indices, -Y.data.astype(np.float64), rows))
+        order, _, _ = top_k_per_row(Y.data.astype(np.float64), Y.indptr)
         names = self.label_names_[Y.indices[order]]
         ends = Y.indptr[1:]
         return [part.tolist() for part in np.split(names, ends)[: len(ends)]]
 
     def decision_function(self, X):
-        """Scores of labels: above 0 a label is predicted."""
+        """Compute scores of labels. A label is predicted if its score is above 0."""
         ids, scores = self._rank_for_output(X)
         scores = self._log_odds(scores)
         if self._y_kind == "sparse":
@@ -132,7 +136,7 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
         return dense
 
     def predict_proba(self, X):
-        """Probabilities of labels."""
+        """Compute probabilities of labels."""
         ids, scores = self._rank_for_output(X)
         if self._y_kind == "sparse":
             return self._to_sparse(ids, self._probabilities(scores))
@@ -192,7 +196,7 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
         return float(np.average(np.asarray(hits).ravel() > 0, weights=sample_weight))
 
     def expected_state(self):
-        """Checks of what `fit` sets (see `skxmc.nn.state`)."""
+        """Return the checks of what `fit` sets (see `skxmc.nn.state`)."""
         n_labels = self.n_labels_
         expected = {
             "takes_texts": flag,
@@ -227,10 +231,10 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
 
     def _check_classes(self, classes, name):
         array(self.n_labels_, kinds="OUiufb")(classes, name)
-        every = np.unique(classes)
+        expected = np.unique(classes)
         if self._y_kind != "single":
-            every = np.arange(self.n_labels_)
-        if not np.array_equal(classes, every):
+            expected = np.arange(self.n_labels_)
+        if not np.array_equal(classes, expected):
             raise ValueError(f"{name} are not the classes of a y in their order.")
 
     def __sklearn_tags__(self):
@@ -241,26 +245,28 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
         return tags
 
     def _check_fit(self, X, y):
+        """Check documents and labels, and set what every classifier knows of them."""
         X = self._check_X(X, fitting=True)
         Y, self.classes_, self._y_kind = check_labels(y)
-        dtype = getattr(y, "dtype", None)  # that of a column need not be numpy's
-        # Of StringDType numpy makes no dtype again from its name.
-        named = isinstance(dtype, np.dtype) and dtype.kind != "T"
-        self._y_dtype = dtype if named else np.dtype(np.int64)
+        # Only numpy's dtypes that can be made from their names can be saved: not those
+        # of pandas, and not StringDType ("T").
+        dtype = getattr(y, "dtype", None)
+        can_be_saved = isinstance(dtype, np.dtype) and dtype.kind != "T"
+        self._y_dtype = dtype if can_be_saved else np.dtype(np.int64)
         self._y_container = sp.csr_array if isinstance(y, sp.sparray) else sp.csr_matrix
         n_docs = X.shape[0] if hasattr(X, "shape") else len(X)
         if n_docs != Y.shape[0]:
             raise ValueError(
                 f"X holds {n_docs} documents and y {Y.shape[0]} rows: inconsistent "
-                "numbers of samples."
+                "numbers of samples. Pass one row of labels for each document."
             )
         self.n_docs_, self.n_labels_ = Y.shape
-        self.label_names_ = self._check_names()
+        self.label_names_ = self._choose_names()
         self.label_counts_ = np.bincount(Y.indices, minlength=self.n_labels_)
         return X, Y
 
-    def _check_names(self):
-        """Names of labels as an array: given ones, texts, or else classes."""
+    def _choose_names(self):
+        """Return names of labels: `label_names`, or else `label_texts`, or classes."""
         texts = getattr(self, "label_texts", None)
         if self.label_names is not None:
             given = check_label_names(self.label_names, self.n_labels_)
@@ -272,13 +278,14 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
         names[:] = given
         return names
 
-    def _named(self, ids):
-        """Names in the place of ids, None in that of padding."""
-        names, real = np.full(ids.shape, None), ids >= 0
-        names[real] = self.label_names_[ids[real]]
+    def _name_labels(self, ids):
+        """Return the names of label ids, and None for padding."""
+        names, is_label = np.full(ids.shape, None), ids >= 0
+        names[is_label] = self.label_names_[ids[is_label]]
         return names
 
     def _check_X(self, X, *, fitting=False):
+        """Return X as a list of str or a CSR matrix of float32, after checking it."""
         texts = holds_texts(X)
         if fitting:
             self._texts, self._nfc = texts, True
@@ -302,7 +309,7 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
         return self._rank_checked(X, self._output_width(X))
 
     def _output_width(self, X):
-        """Labels of a document that go into an output; too large ones are refused."""
+        """Return how many labels of each document to rank for an output."""
         if self._y_kind == "sparse":
             return min(self.top_k, self.n_labels_)
         n_docs = X.shape[0] if hasattr(X, "shape") else len(X)
@@ -315,7 +322,7 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
         return self.n_labels_
 
     def _to_labels(self, ids, chosen):
-        """1 for the ids that were chosen."""
+        """Make an output of labels, with 1 for the ids that are chosen."""
         if self._y_kind == "sparse":
             ids = np.where(chosen, ids, -1)
             return self._to_sparse(ids, np.ones(ids.shape)).astype(self._y_dtype)
@@ -323,22 +330,25 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
         return dense.astype(np.int64)
 
     def _to_sparse(self, ids, values):
-        real = ids >= 0
-        indptr = np.concatenate([[0], real.sum(axis=1).cumsum()])
-        data = values[real].astype(np.float32)
-        # An entry says "among the best": a log-odds of 0 must not unsay it.
+        """Make a CSR matrix of the ranked labels and their values."""
+        is_label = ids >= 0
+        indptr = np.concatenate([[0], is_label.sum(axis=1).cumsum()])
+        data = values[is_label].astype(np.float32)
+        # A stored entry means that the label is among the best. An explicit 0 might be
+        # eliminated, and with it that information.
         data[data == 0] = np.finfo(np.float32).tiny
         shape = (len(ids), self.n_labels_)
-        matrix = self._y_container((data, ids[real], indptr), shape)
+        matrix = self._y_container((data, ids[is_label], indptr), shape)
         matrix.sort_indices()
         return matrix
 
     def _to_dense(self, ids, values, fill=None):
-        real = ids >= 0
-        values = np.where(real & np.isfinite(values), values, np.nan)
-        if fill is None:  # labels that were not ranked stand below those that were
+        """Make an array of values of all labels; those not ranked get `fill`."""
+        is_label = ids >= 0
+        values = np.where(is_label & np.isfinite(values), values, np.nan)
+        if fill is None:  # less than every label that is ranked
             fill = np.nanmin(values, axis=1, keepdims=True) - 1
         dense = np.broadcast_to(np.asarray(fill), (len(ids), self.n_labels_)).copy()
         rows = np.broadcast_to(np.arange(len(ids))[:, None], ids.shape)
-        dense[rows[real], ids[real]] = values[real]
+        dense[rows[is_label], ids[is_label]] = values[is_label]
         return dense

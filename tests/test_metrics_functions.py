@@ -1,9 +1,7 @@
-"""Tests of skxmc.metrics: hand-computed values, brute force, errors, scorers."""
+"""Metrics of the best k labels: values by hand, brute force, malformed input."""
 
-import copy
 import doctest
 import math
-import pickle
 import re
 import warnings
 from functools import partial
@@ -13,36 +11,22 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn import config_context
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
-from sklearn.dummy import DummyClassifier
-from sklearn.ensemble import RandomForestClassifier
+from metrics_examples import (
+    IDS1,
+    P1,
+    PLAIN,
+    SPARSE,
+    WEIGHTED,
+    Y1,
+    assert_reports_equal,
+    csr_with_explicit_zeros,
+)
 from sklearn.exceptions import UndefinedMetricWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validate
-from sklearn.multiclass import OneVsRestClassifier
-from sklearn.naive_bayes import GaussianNB
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from skxmc import LightDXMLClassifier, _ranking, metrics
-from skxmc._ranking import METRICS
+from skxmc import metrics
+from skxmc.metrics import _functions, _propensity, _ranking, _scorers
 
-PLAIN = {
-    "P": metrics.precision_at_k,
-    "R": metrics.recall_at_k,
-    "nDCG": metrics.ndcg_at_k,
-    "coverage": metrics.coverage_at_k,
-    "macroP": metrics.macro_precision_at_k,
-    "macroR": metrics.macro_recall_at_k,
-    "macroF1": metrics.macro_f1_at_k,
-}
-WEIGHTED = {"PSP": metrics.psp_at_k, "PSnDCG": metrics.psndcg_at_k}
-SPARSE = [sp.csr_array, sp.csr_matrix]
 pairs = partial(zip, strict=True)
-
-# One document, labels a, b true, q = (3, 2, 1), prediction [b, c].
-Y1, IDS1, P1 = [[1, 1, 0]], np.array([[1, 2]]), np.array([1 / 3, 1 / 2, 1])
 
 
 # The reference: definitions written with lists and loops
@@ -107,22 +91,6 @@ def problems(draw):
     S = rng.integers(-2, 3, (n_docs, n_labels)) / 2
     stored = rng.random((n_docs, n_labels)) < draw(st.sampled_from([0.0, 0.4, 1.0]))
     return Y, S, stored, rng.uniform(0.1, 1, n_labels)
-
-
-def csr_with_explicit_zeros(values, stored, kind):
-    rows, cols = np.nonzero(stored)
-    shuffled = np.random.default_rng(0).permutation(rows.size)  # unsorted indices
-    rows, cols = rows[shuffled], cols[shuffled]
-    order = np.argsort(rows, kind="stable")
-    indptr = np.append(0, np.cumsum(stored.sum(axis=1)))
-    data = values[rows, cols][order]
-    return kind((data, cols[order], indptr), shape=values.shape)
-
-
-def assert_reports_equal(got, expected):
-    assert got.keys() == expected.keys()
-    for key, value in expected.items():
-        assert got[key] == pytest.approx(value, abs=1e-12), key
 
 
 @settings(max_examples=150, deadline=None)
@@ -348,38 +316,6 @@ def test_report_agrees_with_the_functions():
     assert all(type(value) is float for value in plain.values())
 
 
-# Propensity
-
-
-@pytest.mark.parametrize("container", [np.asarray, *SPARSE])
-def test_propensity_check_values(container):
-    Y = np.zeros((1000, 3), dtype=int)
-    Y[0, 1], Y[:10, 2] = 1, 1
-    q = 1 / metrics.propensity(container(Y))
-    np.testing.assert_allclose(q, [8.824188577703566, math.log(1000), 3.55214702350837])
-
-
-@pytest.mark.parametrize("a, b", [(0.55, 1.5), (0.6, 2.6), (0.5, 0.4)])
-def test_label_of_one_document_has_q_ln_n(a, b):
-    Y = np.eye(50, dtype=int)
-    p = metrics.propensity(Y, a=a, b=b)
-    assert p.dtype == np.float64
-    np.testing.assert_allclose(1 / p, math.log(50))
-
-
-def test_propensity_grows_with_frequency_and_ignores_explicit_zeros():
-    Y = np.tri(40, 30, dtype=int)
-    p = metrics.propensity(Y)
-    assert (np.diff(p) < 0).all() and (p > 0).all() and (p < 1).all()
-    full = csr_with_explicit_zeros(Y, np.ones(Y.shape, bool), sp.csr_array)
-    np.testing.assert_array_equal(metrics.propensity(full), p)
-
-
-@pytest.mark.parametrize("n_docs", [1, 2])
-def test_propensity_of_tiny_data_is_1(n_docs):
-    np.testing.assert_array_equal(metrics.propensity(np.ones((n_docs, 2))), [1, 1])
-
-
 # Errors
 
 
@@ -446,274 +382,8 @@ def test_bad_propensity(metric, propensity, message):
         metric(Y1, IDS1, 2, propensity=propensity)
 
 
-def test_bad_input_of_propensity():
-    with pytest.raises(ValueError, match="Y must hold 0 and 1 only, got 3"):
-        metrics.propensity([[3]])
-    for a, b in [(-1, 1.5), (0.55, 0), (np.nan, 1.5)]:
-        with pytest.raises(ValueError, match="a >= 0 and b > 0, got a="):
-            metrics.propensity(Y1, a=a, b=b)
-
-
-# Scorers
-
-
-class ColumnRanker(ClassifierMixin, BaseEstimator):
-    """Score label j of a document by shift + X[:, j]; counts as skxmc's do."""
-
-    def __init__(self, sign=1.0):
-        self.sign = sign
-
-    def fit(self, X, y):
-        self.label_counts_ = np.asarray(y.sum(axis=0)).ravel()
-        self.n_docs_ = X.shape[0]
-        return self
-
-    def decision_function(self, X):
-        return self.sign * np.asarray(X)
-
-
-class TopKRanker(ColumnRanker):
-    """Only predict_topk may be called, and its k is kept."""
-
-    def decision_function(self, X):
-        raise AssertionError("predict_topk must come first")
-
-    def predict_topk(self, X, k):
-        self.asked_ = k
-        ids = np.argsort(-self.sign * np.asarray(X), axis=1)[:, :k]
-        return ids, np.take_along_axis(np.asarray(X), ids, axis=1)
-
-
-class Bare(BaseEstimator):
-    """Cannot predict."""
-
-    def fit(self, X, y):
-        return self
-
-
-def scorer_problem(container=np.asarray):
-    rng = np.random.default_rng(5)
-    Y = (rng.random((40, 8)) < 0.3).astype(int)
-    Y[:, 0] = rng.random(40) < 0.9  # frequencies differ, so propensities matter
-    return Y + rng.normal(size=Y.shape), container(Y)
-
-
-@pytest.mark.parametrize("container", [np.asarray, *SPARSE])
-@pytest.mark.parametrize("ranker", [ColumnRanker, TopKRanker])
-@pytest.mark.parametrize("name", METRICS)
-def test_scorer_equals_metric(name, ranker, container):
-    X, Y = scorer_problem(container)
-    model = ranker().fit(X[:20], Y[:20])
-    p = metrics.propensity(Y[:20], a=0.6, b=2.6)
-    options = {"propensity": p} if name.startswith("ps") else {}
-    expected = getattr(metrics, f"{name}_at_k")(Y[20:], X[20:], 3, **options)
-    got = metrics.ranking_scorer(name, 3, a=0.6, b=2.6)(model, X[20:], Y[20:])
-    assert type(got) is float and got == pytest.approx(expected)
-
-
-def test_given_propensity_wins():
-    X, Y = scorer_problem()
-    model = ColumnRanker().fit(X, Y)
-    p = np.linspace(0.1, 1, 8)
-    got = metrics.ranking_scorer("psp", 3, propensity=p)(model, X, Y)
-    assert got == metrics.psp_at_k(Y, X, 3, propensity=p)
-    assert got != metrics.psp_at_3_scorer(model, X, Y)
-
-
-@pytest.mark.parametrize(
-    "scorer, name, k",
-    [
-        (metrics.precision_at_1_scorer, "P", 1),
-        (metrics.precision_at_3_scorer, "P", 3),
-        (metrics.precision_at_5_scorer, "P", 5),
-        (metrics.recall_at_5_scorer, "R", 5),
-        (metrics.ndcg_at_3_scorer, "nDCG", 3),
-        (metrics.ndcg_at_5_scorer, "nDCG", 5),
-        (metrics.psp_at_1_scorer, "PSP", 1),
-        (metrics.psp_at_3_scorer, "PSP", 3),
-        (metrics.psp_at_5_scorer, "PSP", 5),
-    ],
-)
-def test_ready_made_scorers_and_report_scorer(scorer, name, k):
-    X, Y = scorer_problem()
-    model = ColumnRanker().fit(X, Y)
-    expected = metrics.ranking_report(Y, X, propensity=metrics.propensity(Y))
-    assert_reports_equal(metrics.ranking_report_scorer()(model, X, Y), expected)
-    assert scorer(model, X, Y) == pytest.approx(expected[f"{name}@{k}"])
-
-
-def test_report_scorer_predicts_once_for_the_largest_k():
-    X, Y = scorer_problem()
-    model = TopKRanker().fit(X, Y)
-    metrics.ranking_report_scorer(ks=(3, 1))(model, X, Y)
-    assert model.asked_ == 3
-    metrics.ranking_report_scorer(ks=100)(model, X, Y)
-    assert model.asked_ == 8  # n_labels
-
-
-def test_predict_proba_is_the_last_resort_and_integers_are_scores():
-    class Probabilities(Bare):
-        def predict_proba(self, X):
-            return np.array([[0, 1, 0], [1, 0, 0]])
-
-    Y = np.array([[0, 1, 0], [1, 0, 0]])
-    assert metrics.precision_at_1_scorer(Probabilities(), Y, Y) == 1
-
-
-@pytest.mark.parametrize("kind", SPARSE)
-def test_sparse_decision_function(kind):
-    class Sparse(ColumnRanker):
-        def decision_function(self, X):
-            return kind(np.where(X > 0, X, 0))
-
-    X, Y = scorer_problem(kind)
-    expected = metrics.ndcg_at_k(Y, sp.csr_array(np.where(X > 0, X, 0)), 5)
-    assert metrics.ndcg_at_5_scorer(Sparse().fit(X, Y), X, Y) == expected
-
-
-def test_counts_are_found_inside_pipeline_and_search():
-    X, Y = scorer_problem()
-    expected = metrics.psp_at_5_scorer(ColumnRanker().fit(X, Y), X, Y)
-    assert expected < 1
-    pipe = make_pipeline(FunctionTransformer(), ColumnRanker())
-    assert metrics.psp_at_5_scorer(pipe.fit(X, Y), X, Y) == expected
-    grid = {"columnranker__sign": [1.0, -1.0]}
-    search = GridSearchCV(pipe, grid, scoring=metrics.psp_at_5_scorer, cv=2)
-    nested = make_pipeline(FunctionTransformer(), search.fit(X, Y))
-    assert metrics.psp_at_5_scorer(nested, X, Y) == expected
-
-
-@pytest.mark.parametrize("wrap", [make_pipeline, lambda search: search])
-@pytest.mark.parametrize("inner", [make_pipeline, lambda model: model])
-def test_top_k_does_not_cut_what_a_search_ranks(inner, wrap, colours):
-    texts, Y, _ = colours
-    model = LightDXMLClassifier(
-        top_k=3, label_dim=8, max_epochs=1, validation_fraction=0, random_state=0
-    )
-    search = wrap(GridSearchCV(inner(model), {}, cv=2)).fit(texts, Y)
-    ids, _ = model.fit(texts, Y).predict_topk(texts, k=5)
-    np.testing.assert_array_equal(metrics.scores_of(search, texts, 12, 5), ids)
-    np.testing.assert_array_equal(metrics.topk_of(search, texts, 5)[0], ids)
-    assert metrics.ranking_scorer("recall", 12)(search, texts, Y) == 1
-
-
-def test_predict_topk_of_a_wrapper_comes_first():
-    class Reversed(GridSearchCV):
-        def predict_topk(self, X, k):
-            ids, scores = self.best_estimator_.predict_topk(X, k)
-            return ids[:, ::-1], scores[:, ::-1]
-
-    X, Y = scorer_problem()
-    search = Reversed(TopKRanker(), {}, cv=2, scoring=metrics.ndcg_at_5_scorer)
-    ids, _ = search.fit(X, Y).best_estimator_.predict_topk(X, 5)
-    np.testing.assert_array_equal(metrics.scores_of(search, X, 8, 5), ids[:, ::-1])
-
-
-@pytest.mark.parametrize("kind", SPARSE)
-def test_grid_search_over_processes_with_report_scorer(kind):
-    X, Y = scorer_problem(kind)
-    search = GridSearchCV(
-        make_pipeline(FunctionTransformer(), ColumnRanker()),
-        {"columnranker__sign": [-1.0, 1.0]},
-        scoring=metrics.ranking_report_scorer(ks=(1, 5)),
-        refit="PSP@5",
-        cv=2,
-        n_jobs=2,
-        error_score="raise",
-    ).fit(X, Y)
-    assert search.best_params_ == {"columnranker__sign": 1.0}
-    # The folds are the halves, each scored with the counts of the other half.
-    folds = [
-        metrics.psp_at_k(Y[test], X[test], 5, propensity=metrics.propensity(Y[train]))
-        for train, test in [(slice(20, 40), slice(20)), (slice(20), slice(20, 40))]
-    ]
-    assert search.cv_results_["mean_test_PSP@5"][1] == pytest.approx(np.mean(folds))
-    assert search.score(X, Y) == pytest.approx(
-        metrics.psp_at_k(Y, X, 5, propensity=metrics.propensity(Y))
-    )
-
-
-def test_with_scikit_learn_classifiers_and_routing():
-    X, Y = scorer_problem()
-    model = OneVsRestClassifier(GaussianNB())
-    scores = cross_val_score(model, X, Y, scoring=metrics.ndcg_at_3_scorer, cv=2)
-    assert (scores > 0.5).all()
-    report = metrics.ranking_report_scorer(ks=1, propensity=False)
-    with config_context(enable_metadata_routing=True):
-        results = cross_validate(model, X, Y, scoring=report, cv=2)
-        assert "test_nDCG@1" in results and "test_PSP@1" not in results
-        search = GridSearchCV(model, {}, scoring=report, refit="P@1", cv=2)
-        assert 0 < search.fit(X, Y).best_score_ <= 1
-
-
-@pytest.mark.parametrize("classes", [[0, 1], ["b", "a"], ["b", "c", "a"]])
-def test_one_dimensional_y_is_mapped_through_classes(classes):
-    rng = np.random.default_rng(0)
-    y = rng.choice(classes, 60)
-    X = (y[:, None] == np.array(classes)) + rng.normal(size=(60, len(classes)))
-    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y)
-    accuracy = model.score(X, y)
-    assert 1 / len(classes) < accuracy < 1
-    assert metrics.precision_at_1_scorer(model, X, y) == pytest.approx(accuracy)
-    assert metrics.precision_at_1_scorer(model, X, list(y)) == pytest.approx(accuracy)
-
-
-def test_unsorted_classes_and_a_class_unseen_in_training():
-    class Unsorted(ColumnRanker):
-        classes_ = np.array(["c", "a", "b"])
-
-    X = np.array([[3.0, 2, 1], [1, 3, 2], [1, 2, 3], [3, 2, 1]])
-    scorer = metrics.precision_at_1_scorer
-    assert scorer(Unsorted(), X, np.array(["c", "a", "b", "zz"])) == 0.75
-
-
-@pytest.mark.parametrize("as_list", [False, True])
-def test_scorers_can_be_pickled_cloned_and_copied(as_list):
-    X, Y = scorer_problem()
-    model = ColumnRanker().fit(X, Y)
-    p = metrics.propensity(Y)
-    p = list(p) if as_list else p
-    for scorer in (
-        metrics.psp_at_3_scorer,
-        metrics.ranking_scorer("macro_f1", 2, propensity=p),
-        metrics.ranking_report_scorer((1, 2), propensity=p),
-    ):
-        expected = scorer(model, X, Y)
-        for other in (
-            pickle.loads(pickle.dumps(scorer)),
-            clone(scorer),
-            copy.deepcopy(scorer),
-        ):
-            assert other is not scorer and other(model, X, Y) == expected
-
-
-def test_errors_of_scorers():
-    X, Y = scorer_problem()
-    with pytest.raises(ValueError, match="metric must be one of precision,.*'f2'"):
-        metrics.ranking_scorer("f2")
-    with pytest.raises(ValueError, match="k must be an integer >= 1.*got 0"):
-        metrics.ranking_scorer("ndcg", 0)
-    with pytest.raises(ValueError, match=r"k must be one integer, got \(1, 3\)"):
-        metrics.ranking_scorer("ndcg", (1, 3))
-    plain = OneVsRestClassifier(GaussianNB()).fit(X, Y)
-    for scorer in (metrics.psp_at_1_scorer, metrics.ranking_report_scorer()):
-        with pytest.raises(ValueError, match="OneVsRest.* no fitted label_counts_"):
-            scorer(plain, X, Y)
-        with pytest.raises(ValueError, match="Pass propensity="):
-            scorer(make_pipeline(plain), X, Y)
-    with pytest.raises(ValueError, match="Bare has none of predict_topk"):
-        metrics.precision_at_1_scorer(Bare(), X, Y)
-    with pytest.raises(ValueError, match="y is 1-D, but Bare has no classes_"):
-        metrics.precision_at_1_scorer(Bare(), X, Y[:, 0])
-    forest = RandomForestClassifier(2).fit(X, Y)
-    with pytest.raises(ValueError, match="predict_proba returned a list of 8 arrays"):
-        metrics.precision_at_1_scorer(forest, X, Y)
-    constant = DummyClassifier().fit(X, Y[:, 1])
-    with pytest.raises(ValueError, match=r"y_score holds scores of shape \(40, 2\)"):
-        metrics.precision_at_1_scorer(constant, X, Y)
-
-
 def test_docstrings():
     assert "%(" not in "".join(m.__doc__ for m in (PLAIN | WEIGHTED).values())
-    results = doctest.testmod(metrics)
-    assert results.attempted >= 25 and results.failed == 0
+    results = [doctest.testmod(m) for m in (_functions, _propensity, _scorers)]
+    assert sum(each.attempted for each in results) >= 25
+    assert not any(each.failed for each in results)
