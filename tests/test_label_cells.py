@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_tables import lists_of, refused, write
+from test_table import lists_of, refused, write
 
 from skxmc import LightDXMLClassifier
-from skxmc._label_cells import read_list
 from skxmc.datasets import load_table
+from skxmc.datasets._label_cells import read_list
 
 
 def write_cells(folder, *cells):

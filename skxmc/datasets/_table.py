@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from .._words import nfc
 from ._delimited import read_delimited
 from ._label_cells import begins_list, in_brackets, is_torn, read_list
-from ._words import nfc
 
 _AS_JSON = 'Write it as JSON, such as ["audio", "driver"].'
 _MULTI_HOT = (

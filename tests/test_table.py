@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from scipy import sparse
 
-from skxmc._tables import read_rows
 from skxmc.datasets import load_table
+from skxmc.datasets._table import read_rows
 
 SUFFIXES = ("csv", "tsv", "jsonl", "parquet")
 UTF8 = "x é 石油 \u2028 \x85 🦊"

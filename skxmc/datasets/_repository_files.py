@@ -8,8 +8,8 @@ from array import array
 import numpy as np
 from scipy import sparse
 
-from ._damage import without_repetition
-from ._words import nfc
+from .._damage import without_repetition
+from .._words import nfc
 
 MAX_ID = 2**31 - 1  # ids are kept as int32
 _MAX_FLOAT32 = float(np.finfo(np.float32).max)

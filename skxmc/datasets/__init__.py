@@ -13,8 +13,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import Bunch, check_random_state, check_scalar
 
-from ._tables import read_table
-from ._xmc_files import (
+from ._repository_files import (
     MAX_ID,
     csr_rows,
     find_features,
@@ -24,6 +23,7 @@ from ._xmc_files import (
     load_raw_text,
     read_filter,
 )
+from ._table import read_table
 
 _XMC_FIELDS = """texts_train X_train Y_train texts_test X_test Y_test label_names
 label_codes label_parents parent_names parent_parents filter_train filter_test
