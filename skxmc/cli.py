@@ -393,7 +393,7 @@ def _shown(value):
 
 
 def _batches(path, text, size, quoted):
-    from skxmc.datasets._table import check_once
+    from skxmc.datasets._table_rows import check_once
 
     rows = []
     try:
@@ -414,7 +414,7 @@ def _batches(path, text, size, quoted):
 
 
 def _rows(path, text, size, quoted):
-    from skxmc.datasets._table import read_objects, read_rows
+    from skxmc.datasets._table_rows import read_objects, read_rows
 
     if path.suffix.lower() in (".csv", ".tsv", ".parquet"):
         yield from read_rows(path, (text,), others=True, quoted=quoted, n_rows=size)

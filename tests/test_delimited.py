@@ -7,10 +7,10 @@ import warnings
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_table import lists_of, refused, write
+from tables import lists_of, refused, write
 
 from skxmc.datasets import load_table
-from skxmc.datasets._table import read_rows
+from skxmc.datasets._table_rows import read_rows
 
 ROWS = [f"film {i} is here,tag{i % 7}" for i in range(200)]
 

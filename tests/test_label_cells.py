@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_table import lists_of, refused, write
+from tables import lists_of, refused, write
 
 from skxmc import LightDXMLClassifier
 from skxmc.datasets import load_table

@@ -6,24 +6,12 @@ import zlib
 from array import array
 
 import numpy as np
-from scipy import sparse
 
 from .._damage import without_repetition
 from .._words import nfc
+from ._csr import MAX_ID, build_csr
 
-MAX_ID = 2**31 - 1  # ids are kept as int32
 _MAX_FLOAT32 = float(np.finfo(np.float32).max)
-
-
-def csr_rows(indices, indptr, n_columns, data=None):
-    """Sorted float32 matrix; repeated entries are summed, or binary without data."""
-    values = np.ones(len(indices), np.float32) if data is None else np.asarray(data)
-    shape = (len(indptr) - 1, n_columns)
-    matrix = sparse.csr_matrix((values, np.asarray(indices), indptr), shape=shape)
-    matrix.sum_duplicates()
-    if data is None:
-        matrix.data[:] = 1
-    return matrix
 
 
 def find_file(folder, name):
@@ -166,8 +154,8 @@ def _read_features(path):
             "the header, or get the whole file."
         )
         raise _error((path, 1), message)
-    X = csr_rows(columns, ends, n_features, values)
-    return X, csr_rows(labels, label_ends, n_labels)
+    X = build_csr(columns, ends, n_features, values)
+    return X, build_csr(labels, label_ends, n_labels)
 
 
 def _no_pair(tokens, where):
@@ -251,7 +239,7 @@ def _read_rows(path, n_rows, n_ids, id_of=None):
     if n_lines != n_rows:
         message = f"{n_lines} lines for {n_rows} rows. Leave a line empty for no ids."
         raise _error((path, min(n_lines, n_rows) + 1), message)
-    return csr_rows(indices, indptr, n_ids)
+    return build_csr(indices, indptr, n_ids)
 
 
 def _ids_of_names(names, id_of, where):
@@ -305,7 +293,7 @@ def _read_json(path, n_labels):
         # As strings, JSON's 1.0 and true are not mistaken for ids.
         indices.extend(_ids([str(i) for i in ids], n_labels, "label", where))
         indptr.append(len(indices))
-    return texts, csr_rows(indices, indptr, n_labels)
+    return texts, build_csr(indices, indptr, n_labels)
 
 
 def _json_row(where, line):

@@ -1,18 +1,16 @@
-"""Documents and their labels from CSV, JSONL and Parquet files."""
+"""Documents and their labels from a table."""
 
-import codecs
-import json
 import re
 import warnings
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 from scipy.sparse import csr_matrix
+from sklearn.utils import Bunch
 
 from .._words import nfc
-from ._delimited import read_delimited
 from ._label_cells import begins_list, in_brackets, is_torn, read_list
+from ._table_rows import Repeated, check_once, read_rows
 
 _AS_JSON = 'Write it as JSON, such as ["audio", "driver"].'
 _MULTI_HOT = (
@@ -25,161 +23,78 @@ _FLAGS = re.compile(r"[01](?:[\s,;|]+[01])+")
 _NUMBERS = frozenset("01.TrueFals ,[](){}\n")
 
 
-class Repeated(list):
-    """Values of columns, or of keys of an object, that have one name."""
+def load_table(
+    path, *, text="text", labels="labels", separator="|", known=None, quoted=True
+):
+    r"""Load documents and their labels from a table.
 
+    Parameters
+    ----------
+    path : str or path-like
+        A CSV or TSV file with a header, a file of JSON objects a line (``.jsonl``), or
+        a Parquet file, which needs pyarrow. UTF-8, with or without a byte order mark.
+        Semicolons separate the cells of a CSV file whose header names the columns
+        only so, otherwise commas. Blank lines are passed over.
+    text, labels : str
+        Columns. Labels are lists, or texts with `separator` between them; blanks
+        around them do not count. A text that is a list in JSON, of Python or of NumPy,
+        such as ``['a', 'b']``, is one. The labels of several columns of the name
+        `labels` are joined; of texts there must be one column. Texts and
+        names come in Unicode's form NFC.
+    separator : str, default="|"
+    known : sequence of str or None, default=None
+        Names of the first label columns, such as a classifier's `label_names_`.
+        Other names follow. They are compared as texts, 1 as "1". Of several with one
+        name the first is meant.
+    quoted : bool, default=True
+        Whether cells of a CSV or TSV file that hold separators, quotes or line ends
+        stand in double quotes, and quotes within them twice. A quote behind the
+        beginning of a cell is part of it; one at the beginning that is not closed at
+        the end of the cell is an error. With False all quotes are part of the texts,
+        as databases write TSV files, and each line is a row.
 
-def read_rows(path, columns, *, others=False, quoted=True, n_rows=4096):
-    """Yield rows as dicts that hold `columns`, with where each stands.
+    Returns
+    -------
+    data : :class:`~sklearn.utils.Bunch`
+        texts : list of str of length n_docs
+            Documents, in the order of the rows.
+        Y : csr_matrix of shape (n_docs, n_labels)
+            Binary, float32, sorted int32 indices.
+        label_names : list of str of length n_labels
+            `known`, as texts, then all others, sorted.
+        DESCR : str
+            Where it comes from.
 
-    The first of `columns` is that of texts. The values of columns of one name are
-    `Repeated`. Without `others` a Parquet file's other columns are not read; `n_rows`
-    of it are in memory at once, of other files one.
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is malformed, or its labels are rows of 0 and 1 for all labels: the
+        message names the line and the column.
+
+    Warns
+    -----
+    UserWarning
+        If labels seem to be separated by something else, quotes seem to swallow rows,
+        or columns named as `labels` and numbered are not read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from skxmc.datasets import load_table
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "tickets.csv")
+    ...     _ = path.write_text("text,labels\nno sound,audio|driver\nsnow,video\n")
+    ...     data = load_table(path)
+    >>> data.label_names
+    ['audio', 'driver', 'video']
+    >>> data.Y.toarray().tolist()
+    [[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
     """
-    kind = path.suffix.lower()
-    csv = partial(_csv, quoted=quoted)
-    readers = {".csv": csv, ".tsv": csv, ".jsonl": _jsonl, ".ndjson": _jsonl}
-    readers[".parquet"] = partial(_parquet, others=others, n_rows=n_rows)
-    if kind not in readers:
-        raise ValueError(
-            f"{path} is no table that can be read: the name must end in "
-            f"{', '.join(readers)}."
-        )
-    where = f"{path}, line 1"
-    try:
-        for where, row in readers[kind](path, columns):
-            yield where, row
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{where}, or soon after it, is no UTF-8 ({error}).{_utf16(path)} Save the "
-            "file as UTF-8."
-        ) from error
-
-
-def _utf16(path):
-    with path.open("rb") as file:
-        marks = codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE
-        return " It is UTF-16." if file.read(2) in marks else ""
-
-
-def _csv(path, columns, quoted):
-    rows = read_delimited(path, columns, quoted)
-    _, names = next(rows)
-    if any("\0" in name for name in names):
-        raise ValueError(
-            f"{path}, line 1 holds NUL characters, as UTF-16 does. Save the file as "
-            "UTF-8."
-        )
-    _check_header(path, columns, names)
-    for where, cells in rows:
-        yield where, _as_row(list(zip(names, cells, strict=True)))
-
-
-def _as_row(pairs):
-    """A dict; values of one name are gathered."""
-    row = dict(pairs)
-    if len(row) < len(pairs):
-        gathered = {name: [] for name in row}
-        for name, value in pairs:
-            gathered[name].append(value)
-        row = {n: v[0] if len(v) == 1 else Repeated(v) for n, v in gathered.items()}
-    return row
-
-
-def _jsonl(path, columns):
-    with path.open("rb") as file:
-        for where, row in read_objects(file, f"{path}, line"):
-            _check_columns(where, columns, list(row))
-            yield where, row
-
-
-def read_objects(file, prefix):
-    """Yield the JSON objects of a binary file, one a line, with where each stands."""
-    for i, line in enumerate(file, start=1):
-        where = f"{prefix} {i}"
-        try:
-            # Joined files have byte order marks within: each line may start with one.
-            text = line.decode("utf-8-sig").strip()
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{where} is no UTF-8 ({error}). Write UTF-8.") from error
-        if not text:
-            continue
-        try:
-            row = json.loads(text, object_pairs_hook=_as_row)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(
-                f"{where} is no JSON: {error}. Each line must be an object, such as "
-                '{"text": "no sound"}.'
-            ) from error
-        if not isinstance(row, dict):
-            raise ValueError(f"{where} must be a JSON object, got {text[:40]}.")
-        yield where, row
-
-
-def _parquet(path, columns, others, n_rows):
-    try:
-        from pyarrow.parquet import ParquetFile
-    except ImportError as error:
-        raise ImportError(
-            f"{path} needs pyarrow, which is not installed: pip install pyarrow."
-        ) from error
-    try:
-        # Otherwise a row group is in memory as a whole, and that may be the file.
-        file = ParquetFile(path, buffer_size=2**16, pre_buffer=False)
-    except ValueError as error:
-        raise ValueError(f"{path} is no Parquet file: {error}") from error
-    _check_header(path, columns, file.schema_arrow.names)
-    i = 0
-    columns = None if others else list(columns)
-    for batch in file.iter_batches(n_rows, columns=columns):
-        names = batch.schema.names
-        values = [column.to_pylist() for column in batch.columns]
-        for row in zip(*values, strict=True):
-            i += 1
-            yield f"{path}, row {i}", _as_row(list(zip(names, row, strict=True)))
-
-
-def _check_columns(where, columns, names):
-    for name in columns:
-        if name not in names:
-            raise ValueError(
-                f"{where} has no column {name!r}; there are {_listed(names)}."
-            )
-
-
-def _listed(names):
-    """Names, or so many as fit a line or two: without a header they may be texts."""
-    text = ", ".join(n if n and n == n.strip() else repr(n) for n in names)
-    return text if len(text) <= 200 else f"{text[:200]}... ({len(names)} in all)"
-
-
-def _check_header(path, columns, names):
-    _check_columns(path, columns, names)
-    places = [str(i) for i, name in enumerate(names, start=1) if name == columns[0]]
-    if len(places) > 1:
-        raise ValueError(
-            f"{path} has several columns {columns[0]!r}, in the places "
-            f"{', '.join(places)}. Rename all but that of the texts."
-        )
-    for labels in columns[1:]:
-        # Libraries number the columns of one name.
-        pattern = re.compile(re.escape(labels) + r"(\.|_duplicated_)\d+")
-        numbered = [name for name in names if pattern.fullmatch(name)]
-        if numbered:
-            warnings.warn(
-                f"{path} has the columns {_listed(numbered)} besides {labels!r}; they "
-                "are not read. Call them all the same, and their labels are joined.",
-                stacklevel=6,
-            )
-
-
-def check_once(where, row, column):
-    """Refuse a row that has several texts."""
-    if isinstance(row.get(column), Repeated):
-        raise ValueError(
-            f"{where} has {column!r} {len(row[column])} times. Keep the one of the "
-            "text."
-        )
+    texts, Y, names = read_table(path, text, labels, separator, known, quoted)
+    return Bunch(texts=texts, Y=Y, label_names=names, DESCR=f"Table: {path}")
 
 
 def read_table(path, text, labels, separator, known, quoted):
