@@ -393,12 +393,12 @@ def _shown(value):
 
 
 def _batches(path, text, size, quoted):
-    from skxmc.datasets._table_rows import check_once
+    from skxmc.datasets._table_rows import check_single_text
 
     rows = []
     try:
         for where, row in _rows(path, text, size, quoted):
-            check_once(where, row, text)
+            check_single_text(where, row, text)
             if not isinstance(row.get(text), str):
                 raise ValueError(f"{where} has no text in its field {text!r}.")
             rows.append(row)
@@ -417,7 +417,9 @@ def _rows(path, text, size, quoted):
     from skxmc.datasets._table_rows import read_objects, read_rows
 
     if path.suffix.lower() in (".csv", ".tsv", ".parquet"):
-        yield from read_rows(path, (text,), others=True, quoted=quoted, n_rows=size)
+        yield from read_rows(
+            path, (text,), all_columns=True, quoted=quoted, batch_size=size
+        )
         return
     with click.open_file(path, "rb") as file:
         yield from read_objects(file, "Line")

@@ -234,7 +234,7 @@ def test_train_on_other_columns(tmp_path, rows):
     columns = ("--text", "body", "--labels", "tags")
     message = "no column 'text'; there are tags, body, other"
     refused(message, "train", path, tmp_path / "m")
-    refused("say separator=';'", "train", path, tmp_path / "m", *columns)
+    refused("set separator=';'", "train", path, tmp_path / "m", *columns)
     columns += ("--separator", ";")
     assert train(path, tmp_path / "m", *columns)["labels"] == 12
     report = answers(run("evaluate", tmp_path / "m", path, *columns))[0]
@@ -416,14 +416,18 @@ def test_unknown_settings_are_refused_before_the_data_are_read(tmp_path, table):
 @pytest.mark.parametrize(
     "name, content, message",
     [
-        ("bad.csv", "text,labels\nt\n", "bad.csv, line 2 has another number of cells"),
+        (
+            "bad.csv",
+            "text,labels\nt\n",
+            "bad.csv, line 2: the row has 1 cells",
+        ),
         ("bad.csv", "", "bad.csv is empty: its first line must name the columns, such"),
         ("bad.csv", "text,labels\nt,\nu,|\n", "bad.csv has no labels in its column"),
         ("bad.csv", "text,labels\n", "bad.csv holds no documents"),
         ("bad.csv", "text,labels\nred,a\nfox,a\n", "y has 1 label columns"),
-        ("bad.jsonl", "text", "bad.jsonl, line 1 is no JSON"),
+        ("bad.jsonl", "text", "bad.jsonl, line 1 is not valid JSON"),
         ("bad.parquet", "text", "arquet"),
-        ("bad.txt", "text", "bad.txt is no table that can be read"),
+        ("bad.txt", "text", "bad.txt cannot be read as a table"),
     ],
 )
 def test_train_on_bad_data(tmp_path, name, content, message):
@@ -444,7 +448,7 @@ def test_warnings_are_messages(tmp_path):
 
 def test_train_on_bad_folders(tmp_path):
     new = tmp_path / "model"
-    refused("has no data set: looked for", "train", tmp_path, new)
+    refused("holds no data set: none of", "train", tmp_path, new)
     (tmp_path / "train.txt").write_text("2 3 4\n0,3 1:0.5 2:1\n 0:2\n")
     refused("has no texts for the train part", "train", tmp_path, new)
     assert not new.exists()
@@ -643,8 +647,8 @@ def test_predict_nothing(model):
 @pytest.mark.parametrize(
     "line, message",
     [
-        ("fox", "Line 4 is no JSON: "),
-        ('{"text": "fox"', "Line 4 is no JSON: "),
+        ("fox", "Line 4 is not valid JSON: "),
+        ('{"text": "fox"', "Line 4 is not valid JSON: "),
         ('["fox"]', 'Line 4 must be a JSON object, got ["fox"].'),
         ("{}", "Line 4 has no text in its field 'text'."),
         ('{"body": "fox"}', "Line 4 has no text in its field 'text'."),
@@ -686,9 +690,9 @@ def test_predict_names_a_line_that_is_no_utf8(tmp_path, model):
     path.write_bytes(content)
     for source, input in ((["-"], content), ([path], None)):
         args = ("predict", model, *source, "--batch", 1)
-        refused("Line 4 is no UTF-8 ('utf-8' codec", *args, input=input, answered=2)
+        refused("Line 4 is not UTF-8 ('utf-8' codec", *args, input=input, answered=2)
     refused(
-        "Line 1 is no UTF-8",
+        "Line 1 is not UTF-8",
         "predict",
         model,
         input=content.decode("latin-1").encode("utf-16"),

@@ -48,7 +48,9 @@ def test_stray_quotes_swallow_no_rows_in_silence(tmp_path, first, second, delimi
             assert "quoted=False (--unquoted)" in str(error)
             data = None
     if data is not None and len(data.texts) < 200:
-        assert "the quotes make this one row, yet each line" in str(caught[0].message)
+        assert "quotes join these lines into one row, although each line" in str(
+            caught[0].message
+        )
         assert caught[0].filename == __file__
     elif data is not None:  # no quote opens a cell: all of them are kept
         assert not {first, second} & OPENING and not caught
@@ -69,16 +71,14 @@ def test_leading_quotes_are_refused_where_the_row_begins(tmp_path, n):
         rows[i] = '"' + rows[i]
     path = write(tmp_path, "csv", "text,labels\n" + "\n".join(rows) + "\n")
     if n == 1:
-        refused(path, f"{path}, line 22: a quote opens a cell, none closes it.")
+        refused(path, f"{path}, line 22: a quote opens a cell and no quote closes it.")
     else:
-        refused(
-            path, f"{path}, lines 22 to 62: text stands behind the quote", "line 62"
-        )
+        refused(path, f"{path}, lines 22 to 62: text follows the quote", "line 62")
 
 
 def test_leading_quotes_of_a_single_column(tmp_path):
     path = write(tmp_path, "csv", 'text\na\n"b\nc\n"d\n')
-    with pytest.raises(ValueError, match="lines 3 to 5: text stands behind the quote"):
+    with pytest.raises(ValueError, match="lines 3 to 5: text follows the quote"):
         list(read_rows(path, ("text",)))
     rows = read_rows(path, ("text",), quoted=False)
     assert [row["text"] for _, row in rows] == ["a", '"b', "c", '"d']
@@ -87,23 +87,29 @@ def test_leading_quotes_of_a_single_column(tmp_path):
 @pytest.mark.parametrize(
     "line, message",
     [
-        ('"Heat" (1995),film', "line 3: text stands behind the quote that closes"),
-        ('""Heat"" (1995),film', "line 3: text stands behind the quote that closes"),
-        ('"Heat" ,film', "line 3: text stands behind the quote that closes"),
-        (r'"said \"yes\"",film', "line 3: text stands behind the quote that closes"),
-        (r'"said \"",film', "line 3: a quote opens a cell, none closes it"),
-        ('"Heat,film', "line 3: a quote opens a cell, none closes it"),
-        ('Heat,"film', "line 3: a quote opens a cell, none closes it"),
+        ('"Heat" (1995),film', "line 3: text follows the quote that closes"),
+        ('""Heat"" (1995),film', "line 3: text follows the quote that closes"),
+        ('"Heat" ,film', "line 3: text follows the quote that closes"),
+        (r'"said \"yes\"",film', "line 3: text follows the quote that closes"),
+        (r'"said \"",film', "line 3: a quote opens a cell and no quote closes it"),
+        ('"Heat,film', "line 3: a quote opens a cell and no quote closes it"),
+        ('Heat,"film', "line 3: a quote opens a cell and no quote closes it"),
         (
             'Heat, "film"',
-            "line 3: a quote stands behind blanks in the cell ' \"film\"'",
+            "line 3: a quote follows blanks at the start of the cell ' \"film\"'",
         ),
         (
             ' "Heat",film',
-            "line 3: a quote stands behind blanks in the cell ' \"Heat\"'",
+            "line 3: a quote follows blanks at the start of the cell ' \"Heat\"'",
         ),
-        (' "Heat,film', "line 3: a quote stands behind blanks in the cell ' \"Heat'"),
-        ("Heat\rCasino,film", r"line 3 ends in '\r', and the header in '\n'. Quote"),
+        (
+            ' "Heat,film',
+            "line 3: a quote follows blanks at the start of the cell ' \"Heat'",
+        ),
+        (
+            "Heat\rCasino,film",
+            r"line 3 ends in '\r', but the header ends in '\n'. Quote",
+        ),
     ],
 )
 def test_what_is_open_to_doubt(tmp_path, line, message):
@@ -121,7 +127,7 @@ def test_what_is_open_to_doubt(tmp_path, line, message):
 def test_comma_in_a_cell_with_blanks_before_its_quote(tmp_path):
     # By accident as many cells as the header.
     path = write(tmp_path, "csv", 'text,labels,id\nt, "a, b"\n')
-    refused(path, "line 2: a quote stands behind blanks in the cell ' \"a'")
+    refused(path, "line 2: a quote follows blanks at the start of the cell ' \"a'")
 
 
 @pytest.mark.parametrize(
@@ -135,7 +141,7 @@ def test_quotes_of_texts_that_a_writer_quoted(tmp_path, text):
 
 def test_rows_of_several_lines_are_named_whole(tmp_path):
     path = write(tmp_path, "csv", 'text,labels\nt,a\n"u\nv\nw",b,c\n')
-    refused(path, f"{path}, lines 3 to 5 has another number", "3, not 2")
+    refused(path, f"{path}, lines 3 to 5: the row has 3 cells, but the header has 2.")
 
 
 def test_texts_of_several_lines_are_not_doubted(tmp_path):

@@ -145,7 +145,7 @@ def test_icd_chapter_titles(icd):
 
 @pytest.mark.parametrize("chapters", [23, ["7", "nose"], (7, True)])
 def test_icd_unknown_chapter(icd, chapters):
-    with pytest.raises(ValueError, match="no chapter of ICD-10-CM. Give numbers"):
+    with pytest.raises(ValueError, match="not a chapter of ICD-10-CM. Give numbers"):
         load_icd10cm(chapters=chapters)
 
 

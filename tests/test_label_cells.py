@@ -89,12 +89,15 @@ def test_names_that_are_no_lists(tmp_path, cell, names):
 @pytest.mark.parametrize(
     "cell, message",
     [
-        ("['a', None]", "None is no name of a label"),
-        ("['a', nan]", "nan is no name of a label"),
-        ("[nan]", "nan is no name of a label"),
-        ("['a' ... 'z']", "... is no name of a label"),  # what NumPy abbreviates
-        ("['a', True]", "True is no name of a label"),
-        ("['a', 1.5]", "1.5 is no name of a label"),
+        ("['a', None]", "None cannot be the name of a label"),
+        ("['a', nan]", "nan cannot be the name of a label"),
+        ("[nan]", "nan cannot be the name of a label"),
+        (
+            "['a' ... 'z']",
+            "... cannot be the name of a label",
+        ),  # what NumPy abbreviates
+        ("['a', True]", "True cannot be the name of a label"),
+        ("['a', 1.5]", "1.5 cannot be the name of a label"),
         ("[null]", "must be a list of labels"),
         ("[NaN]", "must be a list of labels"),
         ("[true]", "must be a list of labels"),
@@ -189,24 +192,24 @@ def test_rows_of_0_and_1_as_texts(tmp_path, form, rows):
              for r, t in zip(rows, texts, strict=True)]  # fmt: skip
     path = write_cells(tmp_path, *cells)
     separator = ", " if isinstance(cells[0], str) and cells[0][1] == "," else "|"
-    refused(path, "'labels' holds 0 and 1 alone", "[0, 2]", separator=separator)
+    refused(path, "'labels' holds only 0 and 1", "[0, 2]", separator=separator)
 
 
 @pytest.mark.parametrize("between", [" ", ",", ", ", ";", "\t", "|"])
 @pytest.mark.parametrize("separator", ["|", ",", "/"])
 def test_rows_of_0_and_1_that_are_not_split(tmp_path, between, separator):
     cells = [between.join(map(str, row)) for row in MULTI_HOT]
-    message = "'labels' holds 0 and 1 alone"
+    message = "'labels' holds only 0 and 1"
     refused(write_cells(tmp_path, *cells, ""), message, separator=separator)
 
 
 @pytest.mark.parametrize("kind", [int, str])
 def test_rows_of_0_and_1_as_lists(tmp_path, kind):
     lists = [list(map(kind, row)) for row in MULTI_HOT]
-    refused(write_lists(tmp_path, *lists, None), "'labels' holds 0 and 1 alone")
+    refused(write_lists(tmp_path, *lists, None), "'labels' holds only 0 and 1")
     parquet = tmp_path / "table.parquet"
     pd.DataFrame({"text": list("tuv"), "labels": lists}).to_parquet(parquet)
-    refused(parquet, "'labels' holds 0 and 1 alone", "numpy.array(rows)")
+    refused(parquet, "'labels' holds only 0 and 1", "numpy.array(rows)")
 
 
 @pytest.mark.parametrize("kind", [bool, float])

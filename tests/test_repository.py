@@ -101,28 +101,28 @@ def test_features_round_trip(tmp_path_factory, shape, seed, packed):
 @pytest.mark.parametrize(
     "content, line, message",
     [
-        ("", 1, "header ''"),
+        ("", 1, "the header is ''"),
         ("2 3\n", 1, "n_docs n_features n_labels"),
-        ("2 3 x\n", 1, "'x' is no integer"),
-        ("1 3 2\nx 0:1\n", 2, "label 'x' is no integer from 0 to 1"),
-        ("1 3 2\n1.0 0:1\n", 2, "label '1.0' is no integer"),
-        ("1 3 2\n0,,1 0:1\n", 2, "label '' is no integer"),
-        ("2 3 2\n0 0:1\n2 0:1\n", 3, "label '2' is no integer from 0 to 1"),
+        ("2 3 x\n", 1, "'x' is not an integer"),
+        ("1 3 2\nx 0:1\n", 2, "label 'x' is not an integer from 0 to 1"),
+        ("1 3 2\n1.0 0:1\n", 2, "label '1.0' is not an integer"),
+        ("1 3 2\n0,,1 0:1\n", 2, "label '' is not an integer"),
+        ("2 3 2\n0 0:1\n2 0:1\n", 3, "label '2' is not an integer from 0 to 1"),
         ("1 3 2\n-1 0:1\n", 2, "label '-1'"),
-        ("1 3 2\n0 3:1\n", 2, "feature '3' is no integer from 0 to 2"),
+        ("1 3 2\n0 3:1\n", 2, "feature '3' is not an integer from 0 to 2"),
         ("1 3 2\n0 a:1\n", 2, "feature 'a'"),
-        ("1 3 2\n0 1: 2:1\n", 2, "value '' is no finite float32"),
-        ("1 3 2\n0 1 2:1\n", 2, "'1' is no feature:value"),
-        ("1 3 2\n0, 1 2:1\n", 2, "label '' is no integer"),
-        ("1 3 2\n 0,1 2:1\n", 2, "'0,1' is no feature:value"),
-        ("1 3 2\n0\t1\t2:1\n", 2, "'1' is no feature:value"),
+        ("1 3 2\n0 1: 2:1\n", 2, "value '' is not a finite float32"),
+        ("1 3 2\n0 1 2:1\n", 2, "'1' is not of the form feature:value"),
+        ("1 3 2\n0, 1 2:1\n", 2, "label '' is not an integer"),
+        ("1 3 2\n 0,1 2:1\n", 2, "'0,1' is not of the form feature:value"),
+        ("1 3 2\n0\t1\t2:1\n", 2, "'1' is not of the form feature:value"),
         ("1 3 2\n0 1:x\n", 2, "value 'x'"),
         ("1 3 2\n0 1:2:3\n", 2, "value '2:3'"),
         ("1 3 2\n0 1:nan\n", 2, "value 'nan'"),
         ("1 3 2\n0 1:inf\n", 2, "value 'inf'"),
         ("1 3 2\n0 1:1e39\n", 2, "value '1e39'"),
-        ("1 3 2\n0 1:1\n1 1:1\n", 3, "the header has 1 documents only"),
-        ("3 3 2\n0 1:1\n1 1:1\n", 1, "the header has 3 documents, the file 2"),
+        ("1 3 2\n0 1:1\n1 1:1\n", 3, "the header has only 1 documents"),
+        ("3 3 2\n0 1:1\n1 1:1\n", 1, "the header has 3 documents, but the file has 2"),
         (b"1 3 2\n\xff 1:1\n", 2, "not UTF-8"),
     ],
 )
@@ -272,9 +272,9 @@ def test_messages_stay_short(tmp_path):
         (
             {"train_labels_txt": "a\n\n\n", "label_names_txt": "a\nb\na\n"},
             "label_names.txt, line 3",
-            "'a' is on line 1 too",
+            "'a' is also on line 1",
         ),
-        ({"label_ids_txt": "a\nr\n"}, "label_ids.txt, line 2", "for 3 labels"),
+        ({"label_ids_txt": "a\nr\n"}, "label_ids.txt, line 2", "there are 3 labels"),
         ({"test_texts_txt": b"\xe9t\xe9\n"}, "test_texts.txt, line 1", "not UTF-8"),
         (
             {
@@ -283,7 +283,7 @@ def test_messages_stay_short(tmp_path):
                 "parent_parents_txt": "\n",
             },
             "label_parents.txt, line 3",
-            "id '1' is no integer from 0 to 0",
+            "id '1' is not an integer from 0 to 0",
         ),
     ],
 )
@@ -296,7 +296,7 @@ def test_raw_text_error_names_file_and_line(tmp_path, changed, where, message):
 
 def test_raw_text_missing_companion(tmp_path):
     write(tmp_path, train_texts_txt="a\n")
-    with pytest.raises(FileNotFoundError, match=r"no train_labels\.txt"):
+    with pytest.raises(FileNotFoundError, match=r"neither train_labels\.txt nor"):
         load_xmc_repository(tmp_path)
 
 
@@ -344,16 +344,28 @@ GOOD = '{"title": "a", "target_ind": [0]}\n'
 @pytest.mark.parametrize(
     "changed, where, message",
     [
-        ({"trn_json": GOOD + "{"}, "trn.json, line 2", "no JSON"),
+        ({"trn_json": GOOD + "{"}, "trn.json, line 2", "not valid JSON"),
         (
             {"trn_json": '{"title": "a", "target_ind": [0], "target_ind": [1]}'},
             "trn.json, line 1",
             "the key 'target_ind' stands there twice",
         ),
-        ({"trn_json": GOOD + "\n"}, "trn.json, line 2", "no JSON"),
-        ({"trn_json": GOOD + "[1]\n"}, "trn.json, line 2", "no object with title"),
-        ({"tst_json": '{"title": 3}'}, "tst.json, line 1", "no object with title"),
-        ({"lbl_json": "{}\n"}, "lbl.json, line 1", "no object with title"),
+        ({"trn_json": GOOD + "\n"}, "trn.json, line 2", "not valid JSON"),
+        (
+            {"trn_json": GOOD + "[1]\n"},
+            "trn.json, line 2",
+            "must be an object with strings title",
+        ),
+        (
+            {"tst_json": '{"title": 3}'},
+            "tst.json, line 1",
+            "must be an object with strings title",
+        ),
+        (
+            {"lbl_json": "{}\n"},
+            "lbl.json, line 1",
+            "must be an object with strings title",
+        ),
         ({"trn_json": '{"title": "a"}'}, "trn.json, line 1", "target_ind is None"),
         ({"trn_json": GOOD.replace("[0]", "[2]")}, "trn.json, line 1", "label '2'"),
         ({"trn_json": GOOD.replace("[0]", "[1.0]")}, "trn.json, line 1", "'1.0'"),
@@ -361,7 +373,7 @@ GOOD = '{"title": "a", "target_ind": [0]}\n'
         (
             {"filter_labels_train_txt": "0 1\n2 0\n"},
             "filter_labels_train.txt, line 2",
-            "document '2' is no integer from 0 to 1",
+            "document '2' is not an integer from 0 to 1",
         ),
         (
             {"filter_labels_test_txt": "0 2\n"},
@@ -371,7 +383,7 @@ GOOD = '{"title": "a", "target_ind": [0]}\n'
         (
             {"filter_labels_test_txt": "0\n"},
             "filter_labels_test.txt, line 1",
-            "'0' is no pair",
+            "'0' is not a pair",
         ),
     ],
 )
@@ -384,7 +396,7 @@ def test_json_error_names_file_and_line(tmp_path, changed, where, message):
 
 def test_folder_without_a_data_set(tmp_path):
     write(tmp_path, filter_labels_train_txt="0 0\n")
-    looked_for = r"trn\.json, train_texts\.txt, train\.txt, \*_train\.txt"
+    looked_for = r"none of trn\.json, train_texts\.txt, train\.txt, \*_train\.txt"
     for path in (tmp_path, tmp_path / "missing"):
         with pytest.raises(FileNotFoundError, match=looked_for):
             load_xmc_repository(path)

@@ -223,7 +223,7 @@ def test_wrong_separator_is_detected(tmp_path, used, suffix):
     else:
         content = json_lines(*cells)
     path = write(tmp_path, suffix, content)
-    refused(path, str(path), f"say separator={used!r}", separator=said)
+    refused(path, str(path), f"set separator={used!r}", separator=said)
     assert load_table(path, separator=used).label_names == ["a", "b", "c", "d"]
 
 
@@ -233,7 +233,7 @@ def test_separator_that_stands_in_a_few_cells_is_pointed_at(tmp_path, used):
     path = write(tmp_path, "csv", "text,labels\n" + content)
     with pytest.warns(UserWarning, match="but 1 of 3 cells hold ") as caught:
         data = load_table(path, separator=":")
-    assert f"say separator={used!r}" in str(caught[0].message)
+    assert f"set separator={used!r}" in str(caught[0].message)
     assert caught[0].filename == __file__
     assert data.label_names == ["a" + used + "b", "b", "c"]
 

@@ -45,7 +45,7 @@ def test_csv_with_semicolons_by_its_header_alone(tmp_path):
     path = write(tmp_path, "csv", "text;tags\nt;a\n")
     refused(path, f"{path} has no column 'text'; there are text;tags.")
     path = write(tmp_path, "csv", "text;labels\nt;a;b\n")
-    refused(path, f"{path}, line 2 has another", "Quote cells that hold ';'.")
+    refused(path, f"{path}, line 2: the row has 3 cells", "Quote cells that hold ';'.")
 
 
 def test_csv_quotes(tmp_path):
@@ -92,9 +92,9 @@ def test_long_texts(tmp_path, suffix):
 )
 def test_ragged_rows(tmp_path, content, line):
     path = write(tmp_path, "csv", content)
-    refused(path, f"{path}, line {line} has another number of cells than the header")
+    refused(path, f"{path}, line {line}: the row has ")
     path = write(tmp_path, "tsv", content.replace(",", "\t"))
-    refused(path, f"{path}, line {line} has another number of cells than the header")
+    refused(path, f"{path}, line {line}: the row has ")
 
 
 # ------------------------------------------------------------- repeated columns
@@ -116,7 +116,7 @@ def test_repeated_column_of_texts(tmp_path, suffix):
     if suffix == "jsonl":
         refused(path, f"{path}, line 1 has 'text' 2 times")
     else:
-        refused(path, f"{path} has several columns 'text', in the places 1, 3.")
+        refused(path, f"{path} has several columns 'text': columns 1, 3.")
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -125,7 +125,7 @@ def test_other_columns_may_be_repeated(tmp_path, suffix):
     rows = [["1", "t", "2", "a", "3", "4"]]
     path = write_columns(tmp_path, suffix, names, rows)
     assert load_table(path).label_names == ["a"]
-    ((_, row),) = read_rows(path, ("text",), others=True)
+    ((_, row),) = read_rows(path, ("text",), all_columns=True)
     assert row == {"": ["1", "2"], "text": "t", "labels": "a", "x": ["3", "4"]}
 
 
@@ -146,7 +146,7 @@ def test_columns_that_a_library_numbered(tmp_path, suffix, pattern):
     numbered = [pattern.format("labels", i) for i in (1, 2)]
     names = ["text", "labels", *numbered, "labels.x"]
     path = write_columns(tmp_path, suffix, names, [["t", "a", "b", "c", "d"]])
-    with pytest.warns(UserWarning, match="same, and their labels are joined") as caught:
+    with pytest.warns(UserWarning, match="same name to join their labels") as caught:
         data = load_table(path)
     assert f"columns {', '.join(numbered)} besides" in str(caught[0].message)
     assert caught[0].filename == __file__
@@ -184,13 +184,13 @@ def test_jsonl_blank_lines(tmp_path):
         ("\n\n[1, 2]\n", "line 3 must be a JSON object, got [1, 2]."),
         (json_lines([]) + '"text"\n', 'line 2 must be a JSON object, got "text".'),
         ("null\n", "line 1 must be a JSON object, got null."),
-        (json_lines([]) + "\n{'text': 't'}\n", "line 3 is no JSON: "),
-        (json_lines([]) + '{"text": "t', "line 2 is no JSON: "),
+        (json_lines([]) + "\n{'text': 't'}\n", "line 3 is not valid JSON: "),
+        (json_lines([]) + '{"text": "t', "line 2 is not valid JSON: "),
         ('{"text": "t"}\n', "line 1 has no column 'labels'; there are text."),
         (json_lines([]) + '{"labels": []}\n', "line 2 has no column 'text'"),
         ('{"text": null, "labels": []}\n', "line 1: 'text' must be a text, got None"),
         ('{"text": 3, "labels": []}\n', "line 1: 'text' must be a text, got int"),
-        (json_lines([]).encode() + b'{"text": "\xe9"}', "line 2 is no UTF-8 ("),
+        (json_lines([]).encode() + b'{"text": "\xe9"}', "line 2 is not UTF-8 ("),
     ],
 )
 def test_jsonl_broken_lines(tmp_path, content, message):
@@ -282,7 +282,9 @@ def test_parquet_rows_are_named(tmp_path, texts, labels, message):
 def test_parquet_without_pyarrow(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     path = write(tmp_path, "parquet", b"")
-    refused(path, f"{path} needs pyarrow", "pip install pyarrow", error=ImportError)
+    refused(
+        path, f"Reading {path} needs pyarrow", "pip install pyarrow", error=ImportError
+    )
     # Other tables need none.
     load_table(write(tmp_path, "csv", "text,labels\nt,a\n"))
 

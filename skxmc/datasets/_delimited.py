@@ -1,24 +1,28 @@
-"""Rows of CSV and TSV files, read strictly: what is open to doubt is refused."""
+"""Rows of CSV and TSV files, read strictly: ambiguous quotes are errors.
+
+A lenient reader lets one stray quote join all rows up to the next one. Here every row
+has the header's number of cells, and quotes enclose whole cells.
+"""
 
 import csv
 import re
 import sys
 import warnings
 
-_PART_OF_TEXTS = (
-    "If quotes are part of the texts and enclose no cells, read the table with "
+_UNQUOTED_ADVICE = (
+    "If quotes are part of the texts and do not enclose cells, read the table with "
     "quoted=False (--unquoted)."
 )
 
 
 def read_delimited(path, columns, quoted):
-    """Yield where each row stands and its cells; the first is the header."""
-    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # texts are longer than 128 KiB
+    """Yield the place of each row, for messages, and its cells; the header first."""
+    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # the default is 128 KiB
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     with path.open(newline="", encoding="utf-8-sig") as file:
         if delimiter == ",":
-            delimiter = _delimiter(path, file, columns, quoted)
-        rows = _rows(path, file, delimiter, quoted)
+            delimiter = _find_delimiter(path, file, columns, quoted)
+        rows = _read_rows(path, file, delimiter, quoted)
         header = next(rows, None)
         if header is None:
             raise ValueError(
@@ -26,16 +30,16 @@ def read_delimited(path, columns, quoted):
                 f"{delimiter.join(columns)}."
             )
         yield path, header[1]
-        yield from _checked(path, rows, len(header[1]), delimiter, quoted)
+        yield from _check_rows(path, rows, len(header[1]), delimiter, quoted)
 
 
-def _delimiter(path, file, columns, quoted):
-    """A comma, or a semicolon where the header names the columns only so."""
-    # Spreadsheets write semicolons where numbers have a decimal comma.
+def _find_delimiter(path, file, columns, quoted):
+    """Return a semicolon if the header has all columns only then, else a comma."""
+    # Spreadsheets write semicolons in countries where numbers have a decimal comma.
     for delimiter in ",;":
         try:
-            _, header, _ = next(_rows(path, file, delimiter, quoted), (0, (), 0))
-        except ValueError:  # with the other one a quote may stand where it should
+            _, header, _ = next(_read_rows(path, file, delimiter, quoted), (0, (), 0))
+        except ValueError:  # quotes may be misplaced under the wrong delimiter
             header = ()
         file.seek(0)
         if set(columns) <= set(header):
@@ -43,15 +47,15 @@ def _delimiter(path, file, columns, quoted):
     return ","
 
 
-def _rows(path, file, delimiter, quoted):
-    """Yield where a row stands, its cells and its lines; blank lines are left out.
+def _read_rows(path, file, delimiter, quoted):
+    """Yield the place of each row, its cells and its lines; blank lines are skipped.
 
-    In a table of one column a blank line before another row is an empty cell.
+    In a table of one column, a blank line before another row is an empty cell.
     """
-    lines, blank, width, line_end = [], [], 0, None
+    lines, blank_places, width, line_end = [], [], 0, None
     quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
     reader = csv.reader(
-        _kept(file, lines), delimiter=delimiter, quoting=quoting, strict=True
+        _record_lines(file, lines), delimiter=delimiter, quoting=quoting, strict=True
     )
     while True:
         lines.clear()
@@ -59,88 +63,97 @@ def _rows(path, file, delimiter, quoted):
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            raise _broken(path, first, reader.line_num, error) from error
+            raise _quote_error(path, first, reader.line_num, error) from error
         if cells is None:
             return
-        where = _place(path, first, reader.line_num)
-        end = lines[-1][-1:]  # a line ends at \n, or at a \r without it
+        place = _name_place(path, first, reader.line_num)
+        end = lines[-1][-1:]  # a line ends at \n, or at a \r that no \n follows
         if not cells:
-            # A \r\n behind a \r is one end of a line, written in text mode.
+            # Programs that write \r\n in text mode end lines in \r\r\n: a line that
+            # ends in \r, and a blank one that ends in \n and is not an empty cell.
             if width == 1 and end == line_end:
-                blank.append(where)
+                blank_places.append(place)
             continue
         line_end = line_end or end
         if end in "\r\n" and end != line_end:
             raise ValueError(
-                f"{where} ends in {end!r}, and the header in {line_end!r}. Quote cells "
-                "that hold a line end."
+                f"{place} ends in {end!r}, but the header ends in {line_end!r}. Quote "
+                "cells that hold a line end."
             )
         width = width or len(cells)
-        yield from ((there, [""], ["\n"]) for there in blank)
-        blank.clear()
-        yield where, cells, lines
+        yield from ((blank, [""], ["\n"]) for blank in blank_places)
+        blank_places.clear()
+        yield place, cells, lines
 
 
-def _kept(file, lines):
+def _record_lines(file, lines):
+    """Yield the lines of a file, and append each to `lines`."""
     for line in file:
         lines.append(line)
         yield line
 
 
-def _place(path, first, last):
+def _name_place(path, first, last):
     lines = f"line {last}" if first == last else f"lines {first} to {last}"
     return f"{path}, {lines}"
 
 
-def _broken(path, first, last, error):
-    where = _place(path, first, last)
+def _quote_error(path, first, last, error):
+    place = _name_place(path, first, last)
     if "unexpected end" in str(error):
-        where, problem = f"{path}, line {first}", "a quote opens a cell, none closes it"
+        place = f"{path}, line {first}"
+        problem = "a quote opens a cell and no quote closes it"
     elif "expected after" in str(error):
-        problem = "text stands behind the quote that closes a cell"
+        problem = "text follows the quote that closes a cell"
         problem += f", in line {last}" if last > first else ""
     else:
         problem = str(error)
-    advice = f'Write a quote within a quoted cell twice (""). {_PART_OF_TEXTS}'
-    return ValueError(f"{where}: {problem}. {advice}")
+    return ValueError(
+        f'{place}: {problem}. Write a quote within a quoted cell twice (""). '
+        f"{_UNQUOTED_ADVICE}"
+    )
 
 
-def _checked(path, rows, width, delimiter, quoted):
-    n_long, doubtful = 0, []
-    for where, cells, lines in rows:
+def _check_rows(path, rows, width, delimiter, quoted):
+    """Yield places and cells; refuse a wrong number of cells, warn of joined rows."""
+    n_multiline, suspects = 0, []
+    for place, cells, lines in rows:
         if len(cells) != width:
             raise ValueError(
-                f"{where} has another number of cells than the header: {len(cells)}, "
-                f"not {width}. Quote cells that hold {delimiter!r}."
-                f"{f' {_PART_OF_TEXTS}' if len(lines) > 1 else ''}"
+                f"{place}: the row has {len(cells)} cells, but the header has {width}. "
+                f"Quote cells that hold {delimiter!r}."
+                f"{f' {_UNQUOTED_ADVICE}' if len(lines) > 1 else ''}"
             )
         if quoted:
-            _check_blanks(where, cells, lines, delimiter)
+            _check_blanks(place, cells, lines, delimiter)
         if len(lines) > 1:
-            n_long += 1
+            n_multiline += 1
             if width > 1 and all(x.count(delimiter) == width - 1 for x in lines):
-                doubtful.append(where)
-        yield where, cells
-    # Two stray quotes, one before a text and one behind another, are no error.
-    if len(doubtful) > n_long / 2:
+                suspects.append(place)
+        yield place, cells
+    # Two stray quotes, one before a text and one behind a later one, make a legal row.
+    # Texts of several lines rarely look like rows; a majority that does is suspicious.
+    if len(suspects) > n_multiline / 2:
         warnings.warn(
-            f"{doubtful[0]}: the quotes make this one row, yet each line has as many "
-            f"cells as the header ({len(doubtful)} such rows). {_PART_OF_TEXTS}",
-            stacklevel=7,
+            f"{suspects[0]}: quotes join these lines into one row, although each line "
+            f"has as many cells as the header. The file has {len(suspects)} such rows. "
+            f"{_UNQUOTED_ADVICE}",
+            stacklevel=7,  # the caller of load_table
         )
 
 
-def _check_blanks(where, cells, lines, delimiter):
-    """Refuse a quote behind blanks: it may open the cell or be part of it."""
+def _check_blanks(place, cells, lines, delimiter):
+    """Refuse a quote after blanks: it may open the cell or be part of its text."""
     if not [cell for cell in cells if cell.startswith((" ", "\t"))]:
         return
-    # In a quoted cell the blanks stand behind the quote that opens it.
+    # The reader returns the same cell for `" x"` and ` x`, so the lines are searched:
+    # blanks inside a quoted cell stand after its opening quote.
     pattern = f'(?:^|{delimiter})("(?:[^"]|"")*"|[^{delimiter}]*)'
     for cell in re.findall(pattern, "".join(lines)):
         if cell.lstrip(" \t")[:1] == '"' != cell[0]:
             raise ValueError(
-                f"{where}: a quote stands behind blanks in the cell "
-                f"{cell.rstrip()!r:.40}. Remove the blanks if it opens the cell; "
-                "otherwise quote the cell, or read the table with quoted=False "
+                f"{place}: a quote follows blanks at the start of the cell "
+                f"{cell.rstrip()!r:.40}. Remove the blanks if the quote opens the "
+                "cell; otherwise quote the cell, or read the table with quoted=False "
                 "(--unquoted)."
             )

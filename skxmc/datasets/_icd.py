@@ -33,46 +33,47 @@ Source: {} of simple-icd-10-cm 1.5.0; a work of the US government.
 def load_icd10cm(*, chapters=None):
     """Load the ICD-10-CM data set: diagnosis phrases and their codes.
 
-    Read from the package simple-icd-10-cm [2]_, so nothing is downloaded. A
-    document is a phrase, lower-case and with white space squashed; equal phrases
-    are one document with the labels of all. Phrases and labels are
+    The list [1]_ comes from the package simple-icd-10-cm [2]_, so nothing is
+    downloaded. A document is a phrase in lower case, with single spaces. Equal
+    phrases are one document, which has the labels of all of them. Documents are
 
-    - the description of every code (three characters and longer) and the notes
-      ``inclusionTerm`` and ``includes`` of a code: the code and its ancestors;
+    - the description of every code of three or more characters, and the notes
+      ``inclusionTerm`` and ``includes`` of a code. Their labels are the code and
+      its ancestors;
     - the notes ``excludes1`` and ``excludes2`` of a code, without the parenthesis
-      they end in: the codes and blocks in this parenthesis and their ancestors.
-      References such as "A00.-" mean the code "A00"; ranges that are no block,
-      and whatever else is no code, are passed over.
+      at their end. Their labels are the codes and blocks in this parenthesis and
+      their ancestors. References such as "A00.-" mean the code "A00"; ranges that
+      are not blocks, and anything else that is not a code, are skipped.
 
     A block that consists of one category of the same name is one label. Notes of
-    chapters and blocks are no documents. The test set holds the phrases that are
-    no code's description and whose SHA-1 digest, as an integer, is a multiple of
-    5. Labels that no training document has are left out of both sets.
+    chapters and blocks are not documents. The test set holds the phrases that are
+    not the description of a code and whose SHA-1 digest, as an integer, is a
+    multiple of 5. Labels without training documents are left out of both sets.
 
     The full set has 59,456 training and 3,295 test documents and 47,150 labels.
 
     Parameters
     ----------
     chapters : int, str or sequence of these, default=None
-        Keep these chapters only: numbers (``9``, ``"9"``) or titles ("Diseases of
-        the circulatory system"). Documents lose their labels in other chapters,
-        and are left out if none remains. None keeps all 22 chapters.
+        Chapters to keep, by number (``9`` or ``"9"``) or title ("Diseases of the
+        circulatory system"). Documents lose their labels in other chapters, and
+        are left out if no label remains. None keeps all 22 chapters.
 
     Returns
     -------
     data : :class:`~sklearn.utils.Bunch`
         texts_train, texts_test : list of str
-            Descriptions in tabular order, then notes in tabular order.
+            Descriptions, then notes, each in the order of the list.
         Y_train, Y_test : csr_matrix of shape (n_docs, n_labels)
-            Binary, float32, sorted int32 indices. Columns are in tabular order,
-            so a parent comes before its children.
+            Binary, float32, with sorted int32 indices. Columns are in the order
+            of the list, so a parent comes before its children.
         label_names : list of str of length n_labels
             Descriptions, such as "Cholera".
         label_codes : list of str of length n_labels
-            Codes, such as "A00"; "A00-A09" for a block, "1" for a chapter.
+            Codes, such as "A00", "A00-A09" for a block, or "1" for a chapter.
         label_parents : csr_matrix of shape (n_labels, n_labels)
-            Binary, float32. Row i has a 1 in the column of the parent of label i;
-            rows of chapters are empty, the others have one entry.
+            Binary, float32. Row i has a 1 in the column of the parent of label
+            i. Rows of chapters are empty; all other rows have one entry.
         DESCR : str
             Description of the data set.
 
@@ -81,10 +82,10 @@ def load_icd10cm(*, chapters=None):
     ImportError
         If simple-icd-10-cm is not installed.
     FileNotFoundError
-        If another version of simple-icd-10-cm than 1.5.0 is installed, one with
-        another edition of the list.
+        If the installed version of simple-icd-10-cm has another edition of the
+        list than 1.5.0.
     ValueError
-        If there is no such chapter.
+        If a chapter does not exist.
 
     References
     ----------
@@ -99,37 +100,41 @@ def load_icd10cm(*, chapters=None):
     >>> data.texts_train[0], data.label_codes[:3]
     ('hordeolum and chalazion', ['7', 'H00-H05', 'H00'])
     """
-    codes, names, parents, notes = _read_tabular(_icd_path())
-    keep = _in_chapters(chapters, codes, names, parents)
-    described, noted = _icd_documents(codes, names, parents, notes)
+    codes, names, parents, notes = _read_tabular(_find_list())
+    is_kept = _mask_chapters(chapters, codes, names, parents)
+    described, noted = _collect_documents(codes, names, parents, notes)
 
-    docs = {True: {}, False: {}}
+    train, test = {}, {}
     for phrase, ids in [*described.items(), *noted.items()]:
-        ids = [i for i in ids if keep[i]]
+        ids = [i for i in ids if is_kept[i]]
         if ids:
-            docs[phrase not in described and _sha1(phrase) % 5 == 0][phrase] = ids
-    Y_train = _rows_to_csr(docs[False].values(), len(codes))
-    Y_test = _rows_to_csr(docs[True].values(), len(codes))
+            # A digest splits every edition and choice of chapters alike. Descriptions
+            # stay in the training set, so that each code has a document there.
+            is_test = phrase not in described and _hash_sha1(phrase) % 5 == 0
+            (test if is_test else train)[phrase] = ids
+    Y_train = _build_label_matrix(train.values(), len(codes))
+    Y_test = _build_label_matrix(test.values(), len(codes))
 
-    # Whoever has a label has its parent: the labels left are a tree as well.
+    # A document with a label also has its parent, so these labels are a tree too.
     seen = np.flatnonzero(Y_train.getnnz(axis=0))
-    up = _rows_to_csr([[p] if p >= 0 else [] for p in parents], len(codes))
-    chosen = [codes[i] for i in seen if parents[i] < 0]
-    figures = Y_train.shape[0], Y_test.shape[0], len(seen), ", ".join(chosen)
+    parent_rows = [[p] if p >= 0 else [] for p in parents]
+    label_parents = _build_label_matrix(parent_rows, len(codes))
+    roots = [codes[i] for i in seen if parents[i] < 0]
+    figures = Y_train.shape[0], Y_test.shape[0], len(seen), ", ".join(roots)
     return Bunch(
-        texts_train=list(docs[False]),
+        texts_train=list(train),
         Y_train=Y_train[:, seen],
-        texts_test=list(docs[True]),
+        texts_test=list(test),
         Y_test=Y_test[:, seen],
         label_names=[names[i] for i in seen],
         label_codes=[codes[i] for i in seen],
-        label_parents=up[seen][:, seen],
+        label_parents=label_parents[seen][:, seen],
         DESCR=_ICD_DESCR.format(*figures, _ICD_FILE),
     )
 
 
-def _icd_path():
-    # find_spec finds the package without running it: its import parses the XML too.
+def _find_list():
+    # Importing the package would parse the whole list a second time.
     spec = find_spec("simple_icd_10_cm")
     if spec is None:
         raise ImportError(
@@ -139,14 +144,17 @@ def _icd_path():
     path = Path(spec.origin).parent / "data" / _ICD_FILE
     if not path.exists():
         raise FileNotFoundError(
-            f"The installed simple-icd-10-cm has no {path}: it holds another edition "
-            "of ICD-10-CM. Run: pip install simple-icd-10-cm==1.5.0"
+            f"The installed simple-icd-10-cm holds another edition of ICD-10-CM: "
+            f"{path} does not exist. Run: pip install simple-icd-10-cm==1.5.0"
         )
     return path
 
 
 def _read_tabular(path):
-    """Return code, name and parent (-1: none) of all nodes, and codes' notes."""
+    """Return code, name and parent of all nodes, and the notes of all codes.
+
+    The parent of a chapter is -1. A note is a triple of node, kind and text.
+    """
     codes, names, parents, notes = [], [], [], []
 
     def add(code, name, parent):
@@ -164,25 +172,32 @@ def _read_tabular(path):
             add_code(child, node)
 
     for chapter in ElementTree.parse(path).iterfind("chapter"):
-        top = add(chapter.findtext("name"), _cut(chapter.findtext("desc"))[0], -1)
+        top = add(
+            chapter.findtext("name"),
+            _split_parenthesis(chapter.findtext("desc"))[0],
+            -1,
+        )
         for section in chapter.iterfind("section"):
             parent, block = top, section.get("id")
             children = section.findall("diag")
+            # A block with a single category of the same name is not a node of its own.
             if [child.findtext("name") for child in children] != [block]:
-                parent = add(block, _cut(section.findtext("desc"))[0], top)
+                parent = add(
+                    block, _split_parenthesis(section.findtext("desc"))[0], top
+                )
             for child in children:
                 add_code(child, parent)
     return codes, names, parents, notes
 
 
-def _cut(text):
+def _split_parenthesis(text):
     """Split "phrase (A00-A09)" into the phrase and what the parenthesis holds."""
     match = re.search(r"\s*\(([^()]*)\)\s*$", text)
     return (text[: match.start()], match[1]) if match else (text, "")
 
 
-def _in_chapters(chapters, codes, names, parents):
-    """Mask of the nodes of these chapters."""
+def _mask_chapters(chapters, codes, names, parents):
+    """Return a mask of the nodes that belong to the chapters."""
     keep = np.ones(len(codes), dtype=bool)
     if chapters is None:
         return keep
@@ -193,8 +208,8 @@ def _in_chapters(chapters, codes, names, parents):
     for chapter in chapters:
         if str(chapter).lower() not in known:
             raise ValueError(
-                f"chapters has {chapter!r}, which is no chapter of ICD-10-CM. Give "
-                f"numbers from 1 to {len(roots)} or titles such as {names[0]!r}."
+                f"chapters has {chapter!r}, which is not a chapter of ICD-10-CM. Give "
+                f"numbers from 1 to {len(roots)}, or titles such as {names[0]!r}."
             )
     chosen = {known[str(chapter).lower()] for chapter in chapters}
     for i, parent in enumerate(parents):  # parents come before their children
@@ -202,8 +217,8 @@ def _in_chapters(chapters, codes, names, parents):
     return keep
 
 
-def _icd_documents(codes, names, parents, notes):
-    """Map phrases to label sets: all descriptions, and what only notes say."""
+def _collect_documents(codes, names, parents, notes):
+    """Map phrases to sets of labels: first all descriptions, then all other notes."""
     ancestors = []
     for i, parent in enumerate(parents):
         ancestors.append({i} | (ancestors[parent] if parent >= 0 else set()))
@@ -219,8 +234,9 @@ def _icd_documents(codes, names, parents, notes):
     for node, kind, phrase in notes:
         nodes = [node]
         if kind.startswith("excludes"):
-            phrase, inside = _cut(phrase)
-            references = (r.strip().rstrip("-").rstrip(".") for r in inside.split(","))
+            phrase, parenthesis = _split_parenthesis(phrase)
+            references = parenthesis.split(",")
+            references = (r.strip().rstrip("-").rstrip(".") for r in references)
             nodes = [node_of[r] for r in references if r in node_of]
         phrase = " ".join(phrase.lower().split())
         if nodes and phrase:
@@ -229,12 +245,12 @@ def _icd_documents(codes, names, parents, notes):
     return described, noted
 
 
-def _sha1(text):
+def _hash_sha1(text):
     return int(hashlib.sha1(text.encode()).hexdigest(), 16)
 
 
-def _rows_to_csr(rows, n_columns):
-    """Binary matrix of an iterable of rows, each a list of columns."""
+def _build_label_matrix(rows, n_columns):
+    """Return a binary matrix of an iterable of rows, each a list of columns."""
     indices, indptr = array("i"), array("q", [0])
     for row in rows:
         indices.extend(row)

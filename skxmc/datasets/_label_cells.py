@@ -1,4 +1,4 @@
-"""Lists of labels that are written as a text, in JSON, by Python or by NumPy."""
+"""Lists of labels that are written as a text: in JSON, by Python or by NumPy."""
 
 import ast
 import contextlib
@@ -6,9 +6,11 @@ import json
 import re
 
 _CLOSING = {"[": "]", "(": ")", "{": "}"}
+# Possessive quantifiers (++, *+) do not backtrack, which on a long text that almost
+# matches takes quadratic time or worse.
 _QUOTED = r"""(?:'(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+")"""
 _BARE = r"""[^\s,'"()\[\]{}]++"""
-# As in [np.str_('a'), np.int64(3)].
+# NumPy 2 prints [np.str_('a'), np.int64(3)].
 _ITEM = rf"""(?:np\.\w+\((?:{_QUOTED}|{_BARE})\)|[bru]?{_QUOTED}|{_BARE})"""
 _ITEMS = re.compile(rf"\s*(?:{_ITEM}(?:\s*,\s*|\s+|$))*+", re.DOTALL)
 _WRAPPED = re.compile(
@@ -16,19 +18,22 @@ _WRAPPED = re.compile(
 )
 _UNWRAP = re.compile(r"^np\.\w+\((.*)\)$", re.DOTALL)
 _INTEGER = re.compile(r"[+-]?\d+")
+# Values that are not names: missing ones, booleans, and where NumPy abbreviates.
 _NO_NAMES = {"None", "null", "nan", "NaN", "NaT", "NA", "<NA>", "True", "False", "..."}
 _NO_NAMES |= {"true", "false", "np.True_", "np.False_"}
 
 
 def read_list(text):
-    """What a text holds that is written as a list; None where it is a plain name.
+    """Return the items of a text that is written as a list; None for a plain name.
 
-    Numbers of lists in Python's form are texts, as their digits are the names.
+    Integers of lists that Python or NumPy print are returned as texts, so that 007
+    keeps its zeros. Lists in JSON come as ``json.loads`` returns them.
 
     Raises
     ------
     ValueError
-        If it is a list that cannot be read, or holds what is no name.
+        If the text looks like a list but cannot be read as one, or if an item, such
+        as NaN, cannot be a name.
     """
     text = text.strip()
     wrapped = text[-1:] == ")" and _WRAPPED.fullmatch(text)
@@ -42,7 +47,7 @@ def read_list(text):
             return []
         with contextlib.suppress(ValueError, RecursionError):
             return json.loads(text)
-        # (2) is a name, (2, 3) a tuple.
+        # (2) is a name, but (2, 3) is a tuple.
         items = _read_items(inner) if text[0] != "(" or "," in inner else None
         if items is not None:
             return items
@@ -52,15 +57,22 @@ def read_list(text):
 
 
 def begins_list(text):
-    """Whether a text begins as a list of texts does; in () it has to end so too."""
+    """Whether a text begins like a list of quoted texts.
+
+    Parentheses are common in names, as in "('Til Tuesday)": there the text must end
+    like a list as well.
+    """
     if text[:1] == "(" and text[-1:] == ")":
         ends = text.lstrip("( \n")[:1], text.rstrip("), \n")[-1:]
         return all(end in ("'", '"') for end in ends)
     return text[:1] in ("[", "{") and text.lstrip("[{ \n")[:1] in ("'", '"')
 
 
-def is_torn(names):
-    """Whether a bracket opens in the first of several names and closes in the last."""
+def is_torn_list(names):
+    """Whether the names are parts of one list that a separator has split.
+
+    Then a bracket opens in the first name and closes in the last.
+    """
     if len(names) < 2 or names[0][0] not in _CLOSING:
         return False
     opening, closing = names[0][0], _CLOSING[names[0][0]]
@@ -68,29 +80,29 @@ def is_torn(names):
     return closed and closing not in names[0] and opening not in names[-1]
 
 
-def in_brackets(name):
+def is_in_brackets(name):
     """Whether brackets enclose a name."""
     return _CLOSING.get(name[0]) == name[-1]
 
 
 def _read_items(inner):
-    """Names between brackets; None for plain words and what is nested."""
+    """Return the names between brackets; None if there are plain words or nesting."""
     if not _ITEMS.fullmatch(inner):
         return None
     items = [_UNWRAP.sub(r"\1", item) for item in re.findall(_ITEM, inner, re.DOTALL)]
     plain = [item for item in items if item[-1] not in "'\""]
-    others = [item for item in plain if not _INTEGER.fullmatch(item)]
-    if not all(map(_is_no_name, others)):
+    values = [item for item in plain if not _INTEGER.fullmatch(item)]
+    if not all(map(_cannot_be_name, values)):
         return None
-    if others:
-        raise ValueError(f"{others[0]} is no name of a label")
+    if values:
+        raise ValueError(f"{values[0]} cannot be the name of a label")
     try:
         return [x if _INTEGER.fullmatch(x) else ast.literal_eval(x) for x in items]
-    except (SyntaxError, ValueError):  # such as '\x1'
+    except (SyntaxError, ValueError):  # an incomplete escape, such as '\x1'
         return None
 
 
-def _is_no_name(item):
+def _cannot_be_name(item):
     try:
         float(item)
     except ValueError:

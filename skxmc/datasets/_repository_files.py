@@ -1,4 +1,4 @@
-"""Files of the XML repository, read line by line; a bad line is named."""
+"""Files of the extreme classification repository; messages name the bad line."""
 
 import gzip
 import json
@@ -15,23 +15,24 @@ _MAX_FLOAT32 = float(np.finfo(np.float32).max)
 
 
 def find_file(folder, name):
-    """Path of a file or of its .gz in a folder; None if there is neither."""
+    """Return the path of a file or of its .gz in a folder; None if neither exists."""
     for path in (folder / name, folder / f"{name}.gz"):
         if path.is_file():
             return path
     return None
 
 
-def _need(folder, name, companion):
+def _require_file(folder, name, companion):
     path = find_file(folder, name)
     if path is None:
         raise FileNotFoundError(
-            f"{folder} has {companion}, but no {name} (or .gz). Add the file."
+            f"{folder} has {companion}, but neither {name} nor {name}.gz. Add the file."
         )
     return path
 
 
 def find_features(folder, split):
+    """Return the path of the train or test file of the features layout, or None."""
     found = find_file(folder, f"{split}.txt")
     if found is None:
         files = [*folder.glob(f"*_{split}.txt"), *folder.glob(f"*_{split}.txt.gz")]
@@ -44,17 +45,20 @@ def find_features(folder, split):
         found = files[0] if files else None
     if found is None and split == "train":
         raise FileNotFoundError(
-            f"{folder} has no data set: looked for trn.json, train_texts.txt, "
-            "train.txt, *_train.txt, plain or .gz. Give the folder that holds them, "
-            "or the path of a file in the features layout."
+            f"{folder} holds no data set: none of trn.json, train_texts.txt, "
+            "train.txt, *_train.txt is there, plain or as .gz. Give the folder that "
+            "holds one, or the path of a file in the features layout."
         )
     return found
 
 
-def _lines(path):
-    """Yield ((path, line number from 1), line) of a UTF-8 file, plain or gz."""
+def _read_lines(path):
+    """Yield each line of a UTF-8 file, plain or .gz, after its place.
+
+    A place is a pair of path and line number, counted from 1.
+    """
     number = 0
-    # Bytes, as text mode would also end lines at a carriage return within a text.
+    # Text mode would also end lines at a carriage return within a text.
     with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as stream:
         try:
             for number, line in enumerate(stream, 1):
@@ -62,54 +66,59 @@ def _lines(path):
                 yield (path, number), nfc(line.rstrip("\r\n"))
         except UnicodeDecodeError as error:
             message = f"not UTF-8 ({error.reason}). Convert the file."
-            raise _error((path, number), message) from None
+            raise _line_error((path, number), message) from None
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             message = f"broken gzip ({error}). Get the file again."
-            raise _error((path, number + 1), message) from None
+            raise _line_error((path, number + 1), message) from None
 
 
-def _name_lines(path):
-    """Lines of a file of names; a line is blank where a name is, but at the end."""
-    names = [line for _, line in _lines(path)]
+def _read_names(path):
+    """Return the lines of a file of names.
+
+    A blank line is an empty name, but blank lines at the end are not names.
+    """
+    names = [line for _, line in _read_lines(path)]
     while names and not names[-1].strip():
         names.pop()
     return names
 
 
-def _error(where, message):
-    return ValueError(f"{where[0]}, line {where[1]}: {message}")
+def _line_error(place, message):
+    path, number = place
+    return ValueError(f"{path}, line {number}: {message}")
 
 
-def _shown(text):
-    """A part of a line that fits a message."""
+def _shorten(text):
+    """Quote a part of a line, at most 60 characters of it."""
     return repr(text) if len(text) <= 60 else f"{text[:60]!r}..."
 
 
-def _ids(tokens, n_ids, what, where):
-    """Integers of tokens, all below n_ids."""
+def _parse_ids(tokens, n_ids, what, place):
+    """Return the integers that tokens spell; all must be below n_ids."""
     for token in tokens:
         if not (token.isdecimal() and int(token) < n_ids):
             message = (
-                f"{what} {_shown(token)} is no integer from 0 to {n_ids - 1}. Correct "
-                "it, or what sets the bound: the header or the number of names."
+                f"{what} {_shorten(token)} is not an integer from 0 to {n_ids - 1}. "
+                "Correct it, or the header or the number of names, which set the bound."
             )
-            raise _error(where, message)
+            raise _line_error(place, message)
     return map(int, tokens)
 
 
-def _floats(tokens, where):
+def _parse_floats(tokens, place):
     for token in tokens:
         try:
             value = float(token)
         except ValueError:
             value = np.nan
-        if not abs(value) <= _MAX_FLOAT32:  # true for NaN as well
-            message = f"value {_shown(token)} is no finite float32. Correct it."
-            raise _error(where, message)
+        if not abs(value) <= _MAX_FLOAT32:  # also refuses NaN
+            message = f"value {_shorten(token)} is not a finite float32. Correct it."
+            raise _line_error(place, message)
         yield value
 
 
 def load_features(data, train, test):
+    """Fill `data` from the files of the features layout; `test` may be None."""
     data.X_train, data.Y_train = _read_features(train)
     if test is None:
         return
@@ -118,143 +127,162 @@ def load_features(data, train, test):
     got = data.X_test.shape[1], data.Y_test.shape[1]
     if got != expected:
         message = (
-            f"the header has (features, labels) = {got}, that of {train} {expected}. "
-            "Give the two files of one data set."
+            f"the header has (features, labels) = {got}, but that of {train} has "
+            f"{expected}. Use two files of one data set."
         )
-        raise _error((test, 1), message)
+        raise _line_error((test, 1), message)
 
 
 def _read_features(path):
-    """Return X and Y of a file with a header and "l,l f:v f:v" lines."""
-    lines = _lines(path)
+    """Return X and Y of a file with a header and lines "label,label feature:value"."""
+    lines = _read_lines(path)
     n_docs, n_features, n_labels = _read_header(path, lines)
     labels, label_ends = array("i"), array("q", [0])
     columns, ends, values = array("i"), array("q", [0]), array("f")
-    for where, line in lines:
+    for place, line in lines:
         if len(ends) > n_docs:
             if not line.strip():
                 continue
-            message = f"the header has {n_docs} documents only. Correct either."
-            raise _error(where, message)
+            message = (
+                f"the header has only {n_docs} documents. Correct it, or cut the line."
+            )
+            raise _line_error(place, message)
         tokens = line.split()
-        # No labels, with blanks in their place or without.
-        none = not tokens or line[0].isspace() or ":" in tokens[0]
-        names = [] if none else tokens.pop(0).split(",")
-        labels.extend(_ids(names, n_labels, "label", where))
+        # A document without labels may start with blanks or with its first feature.
+        has_labels = tokens and not line[0].isspace() and ":" not in tokens[0]
+        names = tokens.pop(0).split(",") if has_labels else []
+        labels.extend(_parse_ids(names, n_labels, "label", place))
         label_ends.append(len(labels))
         if line.count(":") < len(tokens):
-            raise _no_pair(tokens, where)
+            raise _pair_error(tokens, place)
         pairs = [token.partition(":") for token in tokens]
-        columns.extend(_ids([pair[0] for pair in pairs], n_features, "feature", where))
-        values.extend(_floats([pair[2] for pair in pairs], where))
+        columns.extend(
+            _parse_ids([pair[0] for pair in pairs], n_features, "feature", place)
+        )
+        values.extend(_parse_floats([pair[2] for pair in pairs], place))
         ends.append(len(columns))
     if len(ends) <= n_docs:
         message = (
-            f"the header has {n_docs} documents, the file {len(ends) - 1}. Correct "
-            "the header, or get the whole file."
+            f"the header has {n_docs} documents, but the file has {len(ends) - 1}. "
+            "Correct the header, or get the complete file."
         )
-        raise _error((path, 1), message)
+        raise _line_error((path, 1), message)
     X = build_csr(columns, ends, n_features, values)
     return X, build_csr(labels, label_ends, n_labels)
 
 
-def _no_pair(tokens, where):
+def _pair_error(tokens, place):
     token = next(token for token in tokens if ":" not in token)
-    message = f"{_shown(token)} is no feature:value. Write: label,label f:v f:v."
-    return _error(where, message)
+    message = (
+        f"{_shorten(token)} is not of the form feature:value. Write the line as "
+        "label,label feature:value feature:value."
+    )
+    return _line_error(place, message)
 
 
 def _read_header(path, lines):
-    where, line = next(lines, ((path, 1), ""))
+    place, line = next(lines, ((path, 1), ""))
     tokens = line.split()
     if len(tokens) != 3:
-        message = f"header {line[:40]!r}. Write three: n_docs n_features n_labels."
-        raise _error(where, message)
-    return _ids(tokens, MAX_ID, "header", where)
+        message = (
+            f"the header is {line[:40]!r}. Write three numbers: "
+            "n_docs n_features n_labels."
+        )
+        raise _line_error(place, message)
+    return _parse_ids(tokens, MAX_ID, "header", place)
 
 
 def load_raw_text(data, folder):
+    """Fill `data` from the files of the raw-text layout."""
     for field, name in [
         ("label_names", "label_names.txt"),
         ("label_codes", "label_ids.txt"),
         ("parent_names", "parent_names.txt"),
     ]:
         path = find_file(folder, name)
-        data[field] = path and _name_lines(path)
+        data[field] = path and _read_names(path)
     for split in ("train", "test"):
         path = find_file(folder, f"{split}_texts.txt")
-        data[f"texts_{split}"] = path and [line for _, line in _lines(path)]
+        data[f"texts_{split}"] = path and [line for _, line in _read_lines(path)]
 
     n_labels = MAX_ID if data.label_names is None else len(data.label_names)
-    id_of = _name_ids(data, folder)
+    id_of = _map_names_to_ids(data, folder)
     for split in ("train", "test"):
         texts = data[f"texts_{split}"]
         if texts is not None:
-            path = _need(folder, f"{split}_labels.txt", f"{split}_texts.txt")
+            path = _require_file(folder, f"{split}_labels.txt", f"{split}_texts.txt")
             data[f"Y_{split}"] = _read_rows(path, len(texts), n_labels, id_of)
-    _settle_n_labels(data)
+    _equalize_n_labels(data)
     n_labels = data.Y_train.shape[1]
     if data.label_codes is not None and len(data.label_codes) != n_labels:
-        where = find_file(folder, "label_ids.txt"), len(data.label_codes)
-        message = f"the last of the codes, for {n_labels} labels. Give one a label."
-        raise _error(where, message)
+        place = find_file(folder, "label_ids.txt"), len(data.label_codes)
+        message = (
+            f"this is the last code, but there are {n_labels} labels. Write one code "
+            "for each label."
+        )
+        raise _line_error(place, message)
     if data.parent_names is not None:
         n_parents = len(data.parent_names)
-        path = _need(folder, "label_parents.txt", "parent_names.txt")
+        path = _require_file(folder, "label_parents.txt", "parent_names.txt")
         data.label_parents = _read_rows(path, n_labels, n_parents)
-        path = _need(folder, "parent_parents.txt", "parent_names.txt")
+        path = _require_file(folder, "parent_parents.txt", "parent_names.txt")
         data.parent_parents = _read_rows(path, n_parents, n_parents)
 
 
-def _name_ids(data, folder):
-    """Map names to ids if the labels are given by name, else None."""
+def _map_names_to_ids(data, folder):
+    """Return the ids of label names if documents give labels by name, else None."""
     if data.label_names is None:
         return None
-    path = _need(folder, "train_labels.txt", "train_texts.txt")
-    first = next((line for _, line in _lines(path) if line.strip()), "")
+    path = _require_file(folder, "train_labels.txt", "train_texts.txt")
+    first = next((line for _, line in _read_lines(path) if line.strip()), "")
     if all(token.isdecimal() for token in first.split()):
         return None
     id_of = {}
     for i, name in enumerate(data.label_names):
         before = id_of.setdefault(name.strip(), i)
         if before != i:
-            where = find_file(folder, "label_names.txt"), i + 1
-            message = f"{_shown(name)} is on line {before + 1} too. Give labels as ids."
-            raise _error(where, message)
+            place = find_file(folder, "label_names.txt"), i + 1
+            message = (
+                f"{_shorten(name)} is also on line {before + 1}. Give labels as ids."
+            )
+            raise _line_error(place, message)
     return id_of
 
 
 def _read_rows(path, n_rows, n_ids, id_of=None):
-    """Binary matrix of a file with a line of ids (or names) for each row."""
+    """Return a binary matrix from a file with a line of ids, or names, per row."""
     indices, indptr = array("i"), array("q", [0])
-    for where, line in _lines(path):
+    for place, line in _read_lines(path):
         if len(indptr) > n_rows and not line.strip():
             continue  # blank lines at the end
         if id_of is None:
-            indices.extend(_ids(line.split(), n_ids, "id", where))
+            indices.extend(_parse_ids(line.split(), n_ids, "id", place))
         else:
-            indices.extend(_ids_of_names(line.split("\t"), id_of, where))
+            indices.extend(_look_up_names(line.split("\t"), id_of, place))
         indptr.append(len(indices))
     n_lines = len(indptr) - 1
     if n_lines != n_rows:
-        message = f"{n_lines} lines for {n_rows} rows. Leave a line empty for no ids."
-        raise _error((path, min(n_lines, n_rows) + 1), message)
+        message = (
+            f"there are {n_lines} lines for {n_rows} rows. Write an empty line for a "
+            "row without ids."
+        )
+        raise _line_error((path, min(n_lines, n_rows) + 1), message)
     return build_csr(indices, indptr, n_ids)
 
 
-def _ids_of_names(names, id_of, where):
+def _look_up_names(names, id_of, place):
     for name in map(str.strip, names):
         if name and name not in id_of:
             message = (
-                f"label {_shown(name)} is not in label_names.txt. Separate names by "
-                "tabs, or start with a line of ids if labels are ids."
+                f"label {_shorten(name)} is not in label_names.txt. Separate names by "
+                "tabs; if labels are ids, the first line with labels must hold ids."
             )
-            raise _error(where, message)
+            raise _line_error(place, message)
     return [id_of[name.strip()] for name in names if name.strip()]
 
 
-def _settle_n_labels(data):
-    """Without names, the largest id of both sets gives the number of labels."""
+def _equalize_n_labels(data):
+    """Without label names, give both parts as many columns as the largest id needs."""
     if data.label_names is None:
         matrices = [Y for Y in (data.Y_train, data.Y_test) if Y is not None]
         n_labels = max((int(Y.indices.max()) + 1 for Y in matrices if Y.nnz), default=0)
@@ -263,12 +291,13 @@ def _settle_n_labels(data):
 
 
 def load_json(data, folder):
+    """Fill `data` from the files of the raw JSON layout."""
     path = find_file(folder, "lbl.json")
     n_labels = MAX_ID
     if path:
         data.label_names, data.label_codes = [], []
-        for where, line in _lines(path):
-            row = _json_row(where, line)
+        for place, line in _read_lines(path):
+            row = _parse_object(place, line)
             data.label_names.append(row["title"])
             data.label_codes.append(str(row.get("uid", "")))
         n_labels = len(data.label_names)
@@ -277,49 +306,55 @@ def load_json(data, folder):
         if path:
             texts, Y = _read_json(path, n_labels)
             data[f"texts_{split}"], data[f"Y_{split}"] = texts, Y
-    _settle_n_labels(data)
+    _equalize_n_labels(data)
 
 
 def _read_json(path, n_labels):
-    """Return texts and Y of a file with a JSON object a line."""
+    """Return texts and Y of a file with one JSON object per line."""
     texts, indices, indptr = [], array("i"), array("q", [0])
-    for where, line in _lines(path):
-        row = _json_row(where, line)
+    for place, line in _read_lines(path):
+        row = _parse_object(place, line)
         texts.append(f"{row['title']} {row['content']}".strip())
         ids = row.get("target_ind")
         if not isinstance(ids, list):
-            message = f"target_ind is {ids!r:.60}. Give a list of label ids."
-            raise _error(where, message)
-        # As strings, JSON's 1.0 and true are not mistaken for ids.
-        indices.extend(_ids([str(i) for i in ids], n_labels, "label", where))
+            message = f"target_ind is {ids!r:.60}; it must be a list of label ids."
+            raise _line_error(place, message)
+        # Spelled out, JSON's 1.0 and true are not mistaken for ids.
+        indices.extend(_parse_ids([str(i) for i in ids], n_labels, "label", place))
         indptr.append(len(indices))
     return texts, build_csr(indices, indptr, n_labels)
 
 
-def _json_row(where, line):
+def _parse_object(place, line):
     try:
         row = json.loads(line, object_pairs_hook=without_repetition)
     except (ValueError, RecursionError) as error:
-        raise _error(where, f"no JSON ({error}). Write an object a line.") from None
+        raise _line_error(
+            place, f"not valid JSON ({error}). Write one object per line."
+        ) from None
     if isinstance(row, dict):
-        row["content"] = row.get("content") or ""  # title-only sets have none
+        row["content"] = row.get("content") or ""  # some data sets have titles only
         if isinstance(row.get("title"), str) and isinstance(row["content"], str):
-            # Escaped characters take their form here.
+            # NFC again: characters written as \u escapes appear only now.
             return {n: nfc(v) if isinstance(v, str) else v for n, v in row.items()}
-    raise _error(where, "no object with title and content. Give both as strings.")
+    message = "the line must be an object with strings title and content."
+    raise _line_error(place, message)
 
 
 def read_filter(folder, split, Y):
+    """Return the pairs (document, label) to leave out of evaluation, or None."""
     path = find_file(folder, f"filter_labels_{split}.txt")
     if path is None or Y is None:
         return None
     pairs = array("q")
-    for where, line in _lines(path):
+    for place, line in _read_lines(path):
         tokens = line.split()
         if not tokens:
             continue
         if len(tokens) != 2:
-            raise _error(where, f"{line[:40]!r} is no pair. Write: document label.")
-        pairs.extend(_ids(tokens[:1], Y.shape[0], "document", where))
-        pairs.extend(_ids(tokens[1:], Y.shape[1], "label", where))
+            raise _line_error(
+                place, f"{line[:40]!r} is not a pair. Write: document label."
+            )
+        pairs.extend(_parse_ids(tokens[:1], Y.shape[0], "document", place))
+        pairs.extend(_parse_ids(tokens[1:], Y.shape[1], "label", place))
     return np.array(pairs, dtype=np.int64).reshape(-1, 2)

@@ -25,59 +25,65 @@ def make_xmc(
 ):
     """Make documents of invented words whose labels can be learned from them.
 
-    Every label has a few words of its own choice. A document draws labels of
-    Zipf-distributed frequency, and its words in turn from their words, replaced
-    by background words with probability ``noise``. Memory grows with
-    ``n_docs * words_per_doc`` and with ``n_labels``, never with their product.
+    Every label has a few words, drawn from the vocabulary. A document draws labels,
+    whose frequencies follow Zipf's law. Each of its words comes from one of its
+    labels in turn, or, with probability ``noise``, is a background word. Memory
+    grows with ``n_docs * words_per_doc`` and with ``n_labels``, but not with
+    ``n_docs * n_labels``.
 
     Parameters
     ----------
     n_docs : int, default=1000
         Number of documents.
     n_labels : int, default=500
-        Number of labels; with many, most have no document.
+        Number of labels. If there are many, most labels have no document.
     kind : {"text", "features"}, default="text"
-        Texts, or a matrix of their word counts.
+        Whether documents are texts, or rows of a matrix of word counts.
     n_labels_per_doc : float, default=3.0
-        Mean number of labels drawn for a document, at least 1: one, and a Poisson
-        number more. Draws of the same label are one label.
+        Mean number of labels drawn for a document, at least 1: every document draws
+        one label and a Poisson number of others. Equal draws count once.
     zipf_exponent : float, default=1.0
-        The label of rank r is drawn in proportion to ``r ** -zipf_exponent``; 0
-        makes labels equally frequent. Ranks are scattered over the columns.
+        The label of rank r is drawn with a probability proportional to
+        ``r ** -zipf_exponent``, so 0 makes all labels equally frequent. The order
+        of the columns is independent of the ranks.
     n_words : int, default=5000
-        Size of the vocabulary, which is the number of features.
+        Size of the vocabulary, which is the number of features of a matrix.
     n_words_per_label : int, default=3
-        Words of a label, drawn with equal probability; labels may share words.
+        Number of words of a label, all equally probable. Labels may share words.
     words_per_doc : int, default=20
-        Length of documents.
+        Number of words of every document.
     noise : float, default=0.3
-        Share of background words, drawn from the whole vocabulary with Zipf
-        exponent 1. With 1, documents say nothing about their labels.
+        Probability that a word is a background word, drawn from the whole
+        vocabulary with Zipf exponent 1. If it is 1, documents tell nothing about
+        their labels.
     return_label_names : bool, default=True
-        False saves about 100 bytes a label. Features have no names either way.
+        Whether to return label names, for ``kind="text"``. They take about 100
+        bytes per label.
     random_state : int, RandomState instance or None, default=None
-        Seed of all draws; an int gives the same data set on every call.
+        Seed of all draws. An int gives the same data set on every call.
 
     Returns
     -------
     data : :class:`~sklearn.utils.Bunch`
         texts : list of str of length n_docs
-            Only for ``kind="text"``.
+            Documents; only for ``kind="text"``.
         X : csr_matrix of shape (n_docs, n_words)
-            Word counts, float32. Only for ``kind="features"``.
+            Word counts, float32; only for ``kind="features"``.
         Y : csr_matrix of shape (n_docs, n_labels)
-            Binary, float32, sorted int32 indices; each row has a label.
+            Binary, float32, with sorted int32 indices. Each row has at least one
+            label.
         label_names : list of str of length n_labels or None
-            The words of each label, joined by spaces.
+            The words of each label, joined by spaces. None for features, or if
+            names are not wanted.
         label_words : ndarray of shape (n_labels, n_words_per_label)
-            The same as columns of ``X``, int32.
+            The words of each label as columns of ``X``, int32.
         DESCR : str
-            What was made.
+            Kind and parameters of the data.
 
     Raises
     ------
     ValueError
-        If ``kind`` is unknown or a number is out of its range.
+        If ``kind`` is unknown or a number is out of range.
     TypeError
         If an argument has the wrong type.
 
@@ -114,10 +120,10 @@ def make_xmc(
         ones = np.ones(words.size, dtype=np.float32)
         data.X = build_csr(words.ravel(), indptr, n_words, ones)
     else:
-        vocabulary = _vocabulary(n_words)
-        data.texts = _join(vocabulary, words)
+        vocabulary = _make_words(n_words)
+        data.texts = _join_words(vocabulary, words)
         if return_label_names:
-            data.label_names = _join(vocabulary, label_words)
+            data.label_names = _join_words(vocabulary, label_words)
     data.DESCR = (
         f"Synthetic {kind}: {n_docs} documents of {words_per_doc} words (noise "
         f"{noise}), {n_labels} labels of Zipf exponent {zipf_exponent}."
@@ -126,7 +132,7 @@ def make_xmc(
 
 
 def _draw_zipf(rng, size, n_values, exponent):
-    """Ranks from 0, int32, with frequencies proportional to a power of rank + 1."""
+    """Draw ranks from 0, int32, with probabilities (rank + 1) ** -exponent."""
     cumulative = np.cumsum(np.arange(1, n_values + 1, dtype=np.float64) ** -exponent)
     draws = rng.random_sample(size) * cumulative[-1]
     return np.searchsorted(cumulative[:-1], draws, side="right").astype(np.int32)
@@ -136,17 +142,19 @@ def _draw_labels(rng, n_docs, n_labels, n_labels_per_doc, zipf_exponent):
     counts = 1 + rng.poisson(n_labels_per_doc - 1, size=n_docs)
     indptr = np.concatenate([[0], np.cumsum(counts)])
     ranks = _draw_zipf(rng, indptr[-1], n_labels, zipf_exponent)
-    # Scattered, so that no tie broken by column favours frequent labels.
+    # Shuffled: otherwise ties that are broken by column would favour frequent labels.
     label_of_rank = rng.permutation(n_labels).astype(np.int32)
     return build_csr(label_of_rank[ranks], indptr, n_labels)
 
 
 def _draw_words(rng, Y, label_words, n_words, words_per_doc, noise):
-    """Word ids of each document, int32 of shape (n_docs, words_per_doc)."""
+    """Draw word ids of each document, int32 of shape (n_docs, words_per_doc)."""
     counts = np.diff(Y.indptr)
     words = np.empty((Y.shape[0], words_per_doc), dtype=np.int32)
-    for j in range(words_per_doc):  # a column at a time bounds memory
-        labels = Y.indices[Y.indptr[:-1] + j % counts]  # in turn: none is left out
+    for j in range(words_per_doc):  # one column at a time, to save memory
+        labels = Y.indices[
+            Y.indptr[:-1] + j % counts
+        ]  # in turn, so that no label is left out
         choice = rng.randint(label_words.shape[1], size=len(labels))
         words[:, j] = label_words[labels, choice]
         background = rng.random_sample(len(labels)) < noise
@@ -154,17 +162,19 @@ def _draw_words(rng, Y, label_words, n_words, words_per_doc, noise):
     return words
 
 
-def _vocabulary(n_words):
-    """Invented words, all different: two and more syllables."""
+def _make_words(n_words):
+    """Make different words of two or more syllables."""
     syllables = [c + v for c in "bdfgklmnprstvz" for v in "aeiou"]
     words = chain.from_iterable(product(syllables, repeat=n) for n in count(2))
     return ["".join(word) for word in islice(words, n_words)]
 
 
-def _join(vocabulary, words):
-    """Texts of rows of word ids."""
+def _join_words(vocabulary, words):
+    """Return a text for each row of word ids."""
     texts = []
-    for start in range(0, len(words), 65536):  # bounds the lists of words
+    for start in range(
+        0, len(words), 65536
+    ):  # Python lists take more memory than arrays
         block = words[start : start + 65536].tolist()
         texts.extend(" ".join([vocabulary[w] for w in row]) for row in block)
     return texts

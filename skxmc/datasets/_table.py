@@ -9,18 +9,18 @@ from scipy.sparse import csr_matrix
 from sklearn.utils import Bunch
 
 from .._words import nfc
-from ._label_cells import begins_list, in_brackets, is_torn, read_list
-from ._table_rows import Repeated, check_once, read_rows
+from ._label_cells import begins_list, is_in_brackets, is_torn_list, read_list
+from ._table_rows import RepeatedValues, check_single_text, read_rows
 
-_AS_JSON = 'Write it as JSON, such as ["audio", "driver"].'
-_MULTI_HOT = (
-    " If these say of each label whether the document has it, write the names or the "
-    "numbers of those that it has, such as [0, 2] for [1, 0, 1]; in Python, the rows "
-    "are a label matrix for fit: numpy.array(rows)."
+_JSON_ADVICE = 'Write it as JSON, such as ["audio", "driver"].'
+_MULTI_HOT_ADVICE = (
+    " If each number says whether the document has the label of that column, write "
+    "only the names or numbers of the labels that it has, such as [0, 2] for "
+    "[1, 0, 1]. In Python, pass the rows to fit as a label matrix: numpy.array(rows)."
 )
-_FLAGS = re.compile(r"[01](?:[\s,;|]+[01])+")
-# Letters of 0, 1, 0., True and False, and of lists of them.
-_NUMBERS = frozenset("01.TrueFals ,[](){}\n")
+_MULTI_HOT_ROW = re.compile(r"[01](?:[\s,;|]+[01])+")
+# The characters of 0, 1, 0., True, False and of lists of them.
+_MULTI_HOT_CHARACTERS = frozenset("01.TrueFals ,[](){}\n")
 
 
 def load_table(
@@ -31,53 +31,60 @@ def load_table(
     Parameters
     ----------
     path : str or path-like
-        A CSV or TSV file with a header, a file of JSON objects a line (``.jsonl``), or
-        a Parquet file, which needs pyarrow. UTF-8, with or without a byte order mark.
-        Semicolons separate the cells of a CSV file whose header names the columns
-        only so, otherwise commas. Blank lines are passed over.
-    text, labels : str
-        Columns. Labels are lists, or texts with `separator` between them; blanks
-        around them do not count. A text that is a list in JSON, of Python or of NumPy,
-        such as ``['a', 'b']``, is one. The labels of several columns of the name
-        `labels` are joined; of texts there must be one column. Texts and
-        names come in Unicode's form NFC.
+        A CSV or TSV file with a header, a file with one JSON object per line
+        (``.jsonl`` or ``.ndjson``), or a Parquet file, which needs pyarrow. Text files
+        are UTF-8, with or without a byte order mark. Cells of a CSV file are separated
+        by commas, or by semicolons if both columns are found in its header only then.
+        Blank lines are skipped.
+    text : str, default="text"
+        Column that holds the texts. There must be only one column of this name.
+    labels : str, default="labels"
+        Column that holds the labels of a document: a list, or a text with `separator`
+        between the labels. A text that is written as a list, in JSON or as Python or
+        NumPy print it, such as ``['a', 'b']``, is read as one. Blanks around names are
+        removed. If several columns have this name, their labels are joined.
     separator : str, default="|"
+        What stands between the labels of a cell.
     known : sequence of str or None, default=None
-        Names of the first label columns, such as a classifier's `label_names_`.
-        Other names follow. They are compared as texts, 1 as "1". Of several with one
-        name the first is meant.
+        Names of the first label columns, such as the `label_names_` of a classifier.
+        Names that only the table has follow them. Names are compared as texts, so 1
+        equals "1". If a name occurs twice in `known`, documents get the first of its
+        columns.
     quoted : bool, default=True
-        Whether cells of a CSV or TSV file that hold separators, quotes or line ends
-        stand in double quotes, and quotes within them twice. A quote behind the
-        beginning of a cell is part of it; one at the beginning that is not closed at
-        the end of the cell is an error. With False all quotes are part of the texts,
-        as databases write TSV files, and each line is a row.
+        Whether double quotes enclose cells of a CSV or TSV file that hold separators,
+        quotes or line ends; a quote within such a cell is written twice. A quote
+        inside an unquoted cell is part of the text, but a cell that starts with a
+        quote must end with one. If False, all quotes are part of the texts, as in TSV
+        files that databases write, and each line is a row.
 
     Returns
     -------
     data : :class:`~sklearn.utils.Bunch`
         texts : list of str of length n_docs
-            Documents, in the order of the rows.
+            Documents, in the order of the rows. Texts and names are in Unicode's
+            form NFC.
         Y : csr_matrix of shape (n_docs, n_labels)
-            Binary, float32, sorted int32 indices.
+            Binary label matrix, float32, with sorted int32 indices.
         label_names : list of str of length n_labels
-            `known`, as texts, then all others, sorted.
+            The names in `known`, as texts, then all others, sorted.
         DESCR : str
-            Where it comes from.
+            Where the data come from.
 
     Raises
     ------
     FileNotFoundError
-        If there is no such file.
+        If the file does not exist.
+    ImportError
+        If the file is a Parquet file and pyarrow is not installed.
     ValueError
-        If it is malformed, or its labels are rows of 0 and 1 for all labels: the
-        message names the line and the column.
+        If the file is malformed, or its cells of labels are rows of a label matrix
+        (0 and 1). The message names the line and the column.
 
     Warns
     -----
     UserWarning
-        If labels seem to be separated by something else, quotes seem to swallow rows,
-        or columns named as `labels` and numbered are not read.
+        If labels seem to have another separator, if quotes seem to join several rows
+        into one, or if numbered columns such as ``labels.1`` are not read.
 
     Examples
     --------
@@ -93,37 +100,37 @@ def load_table(
     >>> data.Y.toarray().tolist()
     [[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
     """
-    texts, Y, names = read_table(path, text, labels, separator, known, quoted)
+    texts, Y, names = _read_table(path, text, labels, separator, known, quoted)
     return Bunch(texts=texts, Y=Y, label_names=names, DESCR=f"Table: {path}")
 
 
-def read_table(path, text, labels, separator, known, quoted):
-    """Texts, label matrix and names (see `skxmc.datasets.load_table`)."""
-    texts, lists, split = [], [], []
-    for where, row in read_rows(Path(path), (text, labels), quoted=quoted):
-        check_once(where, row, text)
+def _read_table(path, text, labels, separator, known, quoted):
+    """Return texts, label matrix and label names."""
+    texts, lists, split_cells = [], [], []
+    for place, row in read_rows(Path(path), (text, labels), quoted=quoted):
+        check_single_text(place, row, text)
         document, cells = row[text], row[labels]
         if not isinstance(document, str):
             raise ValueError(
-                f"{where}: {text!r} must be a text, got {type(document).__name__}. "
+                f"{place}: {text!r} must be a text, got {type(document).__name__}. "
                 "Replace missing texts by ''."
             )
         texts.append(nfc(document))
         lists.append([])
-        for cell in cells if isinstance(cells, Repeated) else [cells]:
-            names, is_split = _names(where, labels, cell, separator)
+        for cell in cells if isinstance(cells, RepeatedValues) else [cells]:
+            names, is_split = _read_names(place, labels, cell, separator)
             lists[-1] += names
             if is_split:
-                split.append(names)
+                split_cells.append(names)
     if not texts:
         raise ValueError(f"{path} holds no documents.")
     _check_multi_hot(path, labels, lists, known)
-    _check_separator(path, split, separator)
-    return texts, *_matrix(lists, known)
+    _check_separator(path, split_cells, separator)
+    return texts, *_build_label_matrix(lists, known)
 
 
-def _names(where, column, cell, separator):
-    """Names of the labels of a cell, and whether `separator` splits them."""
+def _read_names(place, column, cell, separator):
+    """Return the label names in a cell, and whether they were split at `separator`."""
     if cell is None:
         return [], False
     form = f"a list of labels, or a text with {separator!r} between them"
@@ -131,23 +138,23 @@ def _names(where, column, cell, separator):
         names = read_list(cell) if isinstance(cell, str) else cell
     except ValueError as error:
         raise ValueError(
-            f"{where}: {column!r} holds {cell!r:.60}: {error}. Write {form}."
-            f"{_MULTI_HOT if _NUMBERS.issuperset(cell) else ''}"
+            f"{place}: {column!r} holds {cell!r:.60}: {error}. Write {form}."
+            f"{_MULTI_HOT_ADVICE if _MULTI_HOT_CHARACTERS.issuperset(cell) else ''}"
         ) from error
     is_split = names is None
     if is_split:
         names = cell.split(separator)
     if not isinstance(names, list) or not all(map(_is_name, names)):
         raise ValueError(
-            f"{where}: {column!r} must be {form}; got {cell!r:.60}."
-            f"{_MULTI_HOT if _is_multi_hot(names) else ''}"
+            f"{place}: {column!r} must be {form}; got {cell!r:.60}."
+            f"{_MULTI_HOT_ADVICE if _is_multi_hot(names) else ''}"
         )
     names = [nfc(str(name).strip()) for name in names]
     names = [name for name in names if name]
-    if any(map(begins_list, names)) or is_split and is_torn(names):
+    if any(map(begins_list, names)) or is_split and is_torn_list(names):
         raise ValueError(
-            f"{where}: {column!r} holds a list that cannot be read, {cell!r:.60}. "
-            f"{_AS_JSON}"
+            f"{place}: {column!r} holds a list that cannot be read, {cell!r:.60}. "
+            f"{_JSON_ADVICE}"
         )
     return names, is_split
 
@@ -157,7 +164,7 @@ def _is_name(name):
 
 
 def _is_multi_hot(values):
-    """Whether all are 0 or 1, as numbers."""
+    """Whether all values are the numbers 0 and 1, or booleans."""
     numbers = (bool, int, float)
     return isinstance(values, list) and all(
         isinstance(value, numbers) and value in (0, 1) for value in values
@@ -165,33 +172,36 @@ def _is_multi_hot(values):
 
 
 def _check_multi_hot(path, column, lists, known):
-    """Refuse rows that say 0 or 1 of each label: "0" and "1" would be the labels."""
+    """Refuse rows of a label matrix: "0" and "1" would become label names."""
     if known is not None and {"0", "1"} <= set(map(str, known)):
         return
     rows = [names for names in lists if names]
     width = max(map(len, rows), default=0)
-    if width == 1:  # not split: they would be labels such as "1 0 1"
-        flags = all(_FLAGS.fullmatch(row[0]) for row in rows)
+    if width == 1:  # rows that the separator does not split, such as "1 0 1"
+        is_multi_hot = all(_MULTI_HOT_ROW.fullmatch(row[0]) for row in rows)
     else:
-        flags = all(len(row) == width and {"0", "1"}.issuperset(row) for row in rows)
-        # Two labels that are called so stand in one order, and each of them once.
-        flags = flags and any(row != ["0", "1"] for row in rows)
-    if flags:
+        is_multi_hot = all(
+            len(row) == width and {"0", "1"}.issuperset(row) for row in rows
+        )
+        # Rows that are all ["0", "1"] hold two labels with these names: a label
+        # matrix would have the same two columns everywhere.
+        is_multi_hot = is_multi_hot and any(row != ["0", "1"] for row in rows)
+    if is_multi_hot:
         raise ValueError(
-            f"{path}: {column!r} holds 0 and 1 alone, as many in each row, such as "
-            f"{', '.join(rows[0]):.60}.{_MULTI_HOT}"
+            f"{path}: {column!r} holds only 0 and 1, and equally many in each row, "
+            f"such as {', '.join(rows[0]):.60}.{_MULTI_HOT_ADVICE}"
         )
 
 
 def _check_separator(path, cells, separator):
-    """Refuse texts that were to be split at something else, or warn."""
+    """Refuse cells that another separator would split; warn if only some would be."""
     if max(map(len, cells), default=0) > 1:
         return
     single = [names[0] for names in cells if names]
-    if any("," in name for name in single) and all(map(in_brackets, single)):
+    if any("," in name for name in single) and all(map(is_in_brackets, single)):
         raise ValueError(
             f"The labels of {path} are lists that cannot be read, such as "
-            f"{single[0]!r:.60}. {_AS_JSON}"
+            f"{single[0]!r:.60}. {_JSON_ADVICE}"
         )
     for other in (",", ";", "|", "\t"):
         found = sum(other in name for name in single)
@@ -199,23 +209,24 @@ def _check_separator(path, cells, separator):
             continue
         if found > len(cells) / 2:
             raise ValueError(
-                f"No labels of {path} are separated by {separator!r}, but most hold "
-                f"{other!r}. If that stands between them, say separator={other!r}; if "
-                "each text is one label, write them as lists, in JSONL."
+                f"No labels of {path} are separated by {separator!r}, but most cells "
+                f"hold {other!r}. If it separates labels, set separator={other!r}; if "
+                "each cell is one label, write the labels as lists, in JSONL."
             )
-        if other != ",":  # a name may well have a comma
+        if other != ",":  # a comma is common within a single name
             warnings.warn(
                 f"No labels of {path} are separated by {separator!r}, but {found} of "
-                f"{len(cells)} cells hold {other!r}. If that stands between them, say "
+                f"{len(cells)} cells hold {other!r}. If it separates labels, set "
                 f"separator={other!r}.",
-                stacklevel=4,
+                stacklevel=4,  # the caller of load_table
             )
 
 
-def _matrix(lists, known):
-    """CSR matrix of labels by name: the known ones first, others behind, sorted.
+def _build_label_matrix(lists, known):
+    """Return a CSR matrix and the names of its columns: known ones first, then sorted.
 
-    Of known labels with one name, it is the first. Names in a file are texts: 1 is "1".
+    Names in a file are texts, so a known name 1 is compared as "1". Of several known
+    labels of one name, the first gets the documents.
     """
     known = [] if known is None else [nfc(str(name)) for name in known]
     columns = {known[j]: j for j in reversed(range(len(known)))}
