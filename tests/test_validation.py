@@ -16,6 +16,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import skxmc
 from skxmc._validation import (
     check_choice,
     check_label_texts,
@@ -26,6 +27,7 @@ from skxmc._validation import (
     encode_labels,
     holds_texts,
 )
+from skxmc.datasets import make_xmc
 
 TEXTS = ["red fox", "", "blue dog"]
 EYE = np.eye(3)
@@ -223,6 +225,15 @@ def test_texts_come_in_nfc(texts):
         assert check_texts(texts, normalize=False) == texts
 
 
+def test_texts_that_need_no_change_are_not_copied():
+    texts = ["red fox", "", "Bär"]
+    assert check_texts(texts) is texts
+    decomposed = [unicodedata.normalize("NFD", text) for text in texts]
+    assert check_texts(decomposed) == texts
+    assert decomposed[2] != texts[2]  # the list that was given stays as it was
+    assert check_texts(decomposed, normalize=False) is decomposed
+
+
 @pytest.mark.parametrize("library", [pd, pl, SimpleNamespace(DataFrame=pa.table)])
 def test_tables_with_text_in_one_of_several_columns(library):
     table = library.DataFrame({"n": [1, 2, 3], "text": TEXTS, "name": TEXTS})
@@ -277,6 +288,37 @@ def test_stored_zeros_and_order_do_not_matter(rows):
     np.testing.assert_array_equal(Y.toarray(), rows)
     np.testing.assert_array_equal(y.data, stored[0])  # y stays as it was
     np.testing.assert_array_equal(y.indices, stored[1])
+
+
+@pytest.mark.parametrize("container", [sp.csr_array, sp.csr_matrix])
+def test_label_matrices_that_need_no_change_are_not_copied(container):
+    y = container(EYE.astype(np.float32))
+    assert check_labels(y)[0] is y
+    for changed in (y.astype(np.float64), y.astype(bool), y.tocsc()):
+        Y, _, _ = check_labels(changed)
+        assert Y.dtype == np.float32 and (Y != y).nnz == 0
+    y.data[1] = 0  # stored: it goes from a copy, and stays here
+    Y, _, _ = check_labels(y)
+    assert (Y.nnz, y.nnz) == (2, 3)
+
+
+@pytest.mark.parametrize(
+    "system, params",
+    [
+        ("GRankClassifier", {}),
+        ("GUDNClassifier", {"label_branch": "multi-hot"}),
+        ("LightDXMLClassifier", {"label_dim": 8}),
+        ("LightXMLClassifier", {}),
+        ("TReaderXMLClassifier", {"label_dim": 8}),
+    ],
+)
+def test_fit_shares_a_label_matrix_and_leaves_it_as_it_is(system, params):
+    data = make_xmc(40, 12, kind="features", random_state=0)
+    for part in (data.Y.data, data.Y.indices, data.Y.indptr):
+        part.flags.writeable = False  # a change in place would raise
+    model = getattr(skxmc, system)(max_epochs=1, random_state=0, **params)
+    model.fit(data.X, data.Y)
+    assert model.score(data.X, data.Y) >= 0
 
 
 def test_labels_stored_twice():
