@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from command_line import train, write_folder, write_table
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+import skxmc
 
 torch.set_num_threads(1)
 
@@ -75,6 +78,41 @@ def colours():
     rows = np.repeat(np.arange(60), 4)
     Y = sp.csr_array((np.ones(240), (rows, chosen.ravel())), (60, 12))
     return texts, Y, WORDS[:12]
+
+
+@pytest.fixture(scope="session")
+def colour_rows(colours):
+    """The colours as rows of a table: texts, and lists of the names of labels."""
+    texts, Y, names = colours
+    lists = [[names[j] for j in Y[[i]].indices] for i in range(len(texts))]
+    return [dict(text=t, labels=n) for t, n in zip(texts, lists, strict=True)]
+
+
+@pytest.fixture(scope="session")
+def colour_table(tmp_path_factory, colour_rows):
+    """The rows as a CSV file."""
+    return write_table(tmp_path_factory.mktemp("table") / "train.csv", colour_rows)
+
+
+@pytest.fixture(scope="session")
+def colour_model(tmp_path_factory, colour_table):
+    """Folder of a model that the command line trained on the table."""
+    model = tmp_path_factory.mktemp("of-table") / "model"
+    train(colour_table, model)
+    return model
+
+
+@pytest.fixture(scope="session")
+def colour_classifier(colour_model):
+    return skxmc.load(colour_model)
+
+
+@pytest.fixture(scope="session")
+def colour_folder(tmp_path_factory, colour_rows, colours):
+    """A raw-text folder, the model trained on it, and what training printed."""
+    folder, names = tmp_path_factory.mktemp("folder"), colours[2]
+    data = write_folder(folder / "raw", colour_rows, names, label_names=names)
+    return data, folder / "model", train(data, folder / "model")
 
 
 @pytest.fixture
