@@ -13,71 +13,85 @@ import click
 import numpy as np
 from tqdm import tqdm
 
-SYSTEMS = {
+__all__ = ["main"]
+
+_SYSTEMS = {
     "grank": "GRankClassifier",
     "gudn": "GUDNClassifier",
     "lightdxml": "LightDXMLClassifier",
     "lightxml": "LightXMLClassifier",
     "treaderxml": "TReaderXMLClassifier",
 }
-# Documents between two steps of evaluate's progress; several batches of any system.
-_EVALUATED_AT_ONCE = 1024
-# Longer lists are shown by their length.
-_SHORT = 10
+# Documents ranked between two updates of evaluate's progress bar. A system divides them
+# into batches of its own, of which this is several.
+_EVALUATE_BATCH = 1024
+# inspect shows longer lists only by their length.
+_MAX_SHOWN = 10
 
-_unquoted = click.option(
+_unquoted_option = click.option(
     "--unquoted",
     "quoted",
     flag_value=False,
     default=True,
-    help="Quotes in a .csv or .tsv file are part of its texts: they enclose no cells.",
+    help="Take quotes in a .csv or .tsv file as part of its texts: they do not enclose "
+    "cells.",
 )
-_columns = (
-    click.option("--text", default="text", show_default=True, help="Column of texts."),
+_table_options = (
     click.option(
-        "--labels", default="labels", show_default=True, help="Column of labels."
+        "--text", default="text", show_default=True, help="Column that holds the texts."
+    ),
+    click.option(
+        "--labels",
+        default="labels",
+        show_default=True,
+        help="Column that holds the labels.",
     ),
     click.option(
         "--separator",
         default="|",
         show_default=True,
-        # Most shells have no short way to write a tab.
+        # Most shells have no short way to type a tab.
         callback=lambda context, option, value: "\t" if value == r"\t" else value,
-        help=r"What stands between the labels of a cell; \t is a tab.",
+        help=r"Text between two labels of a cell; \t is a tab.",
     ),
-    _unquoted,
+    _unquoted_option,
 )
 
 
-def _with_columns(command):
-    for option in reversed(_columns):
+def _add_table_options(command):
+    for option in reversed(_table_options):
         command = option(command)
     return command
 
 
-# RuntimeError is what libraries say: hnswlib, torch, pyarrow (NotImplementedError).
-_WRONG = ValueError, TypeError, OSError, ImportError, MemoryError, RuntimeError
+# Errors in data, models or parameters. Libraries raise RuntimeError for them (hnswlib,
+# torch), or its subclass NotImplementedError (pyarrow).
+_USER_ERRORS = ValueError, TypeError, OSError, ImportError, MemoryError, RuntimeError
 
 
-class _Commands(click.Group):
-    """Commands whose errors are messages: 1 is the exit code, of usage 2."""
+class _CommandGroup(click.Group):
+    """Commands that print errors and warnings as messages, without a traceback.
+
+    The exit code is 1 for an error in data or a model; click's is 2 for wrong usage.
+    """
 
     def invoke(self, context):
-        def show(message, *where, **_):
+        def print_warning(message, *place, **_):
             click.echo(f"Warning: {message}", err=True)
 
         try:
             with warnings.catch_warnings():
-                warnings.showwarning = show
+                warnings.showwarning = print_warning
                 return super().invoke(context)
+        # click ends without a message for these: a closed pipe is how head stops us.
         except (BrokenPipeError, click.Abort, click.exceptions.Exit):
             raise
-        except _WRONG as error:
+        except _USER_ERRORS as error:
             raise click.ClickException(str(error) or repr(error)) from error
 
 
 _EXAMPLE = """\b
-Example, with a file tickets.csv that starts with these two lines:
+Example, for a file tickets.csv that starts with these two lines:
   text,labels
   no sound after the update,audio|driver
 
@@ -90,7 +104,7 @@ Example, with a file tickets.csv that starts with these two lines:
 
 
 @click.group(
-    cls=_Commands,
+    cls=_CommandGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=_EXAMPLE,
 )
@@ -98,17 +112,17 @@ Example, with a file tickets.csv that starts with these two lines:
 def main():
     """Extreme multi-label text classification: rank the labels of a text.
 
-    DATA is a table with a column of texts and one of labels (.csv, .tsv, .jsonl,
+    DATA is a table with a column of texts and a column of labels (.csv, .tsv, .jsonl,
     .parquet), or a folder in a raw layout of the extreme classification repository
     (train_texts.txt and train_labels.txt, or trn.json and lbl.json). MODEL is the
     folder that train writes.
 
-    Results go to standard output as JSON, progress and warnings to standard error.
-    The exit code is 0 when all went well, 1 where data or a model is wrong, 2 for a
-    wrong call.
+    Results are printed to standard output as JSON, progress and warnings to standard
+    error. The exit code is 0 for success, 1 for an error in data or a model, and 2 for
+    wrong usage.
     """
-    # Read when torch is loaded, as the commands do. Threads that wait actively slow a
-    # fit several times over where others are at work on the machine.
+    # OpenMP reads this setting when torch is loaded, which the commands do. Threads
+    # that wait by spinning slow a fit several times over on a busy machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
@@ -120,71 +134,69 @@ def main():
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option(
     "--system",
-    type=click.Choice(sorted(SYSTEMS)),
+    type=click.Choice(sorted(_SYSTEMS)),
     default="grank",
     show_default=True,
-    help="The classifier. grank, gudn and lightxml fine-tune a transformer, best on a "
-    "GPU; lightdxml and treaderxml read words, and need none.",
+    help="Classifier to train. grank, gudn and lightxml fine-tune a transformer and "
+    "should run on a GPU; lightdxml and treaderxml learn from words and need none.",
 )
 @click.option(
     "--set",
     "settings",
     metavar="NAME=VALUE",
     multiple=True,
-    help="A parameter of the classifier, its value as JSON or a word. Repeatable; a "
-    "wrong NAME lists those there are. Others keep the classifier's defaults, but for "
-    "random_state=0.",
+    help="Set a parameter of the classifier; the value is JSON or a word. May be "
+    "repeated. An unknown NAME prints the list of all parameters. Without --set, "
+    "parameters have the classifier's defaults, except for random_state=0.",
 )
 @click.option(
     "--label-texts/--no-label-texts",
     default=True,
     show_default=True,
-    help="Let the classifier read the names of labels, and the hierarchy above them, "
-    "where it can.",
+    help="Whether the classifier learns from the names of labels, and from the "
+    "hierarchy above them, if it can use them.",
 )
-@click.option("--quiet", is_flag=True, help="No progress on standard error.")
-@_with_columns
-def train(data, model, system, settings, label_texts, quiet, **table):
+@click.option("--quiet", is_flag=True, help="Do not show progress.")
+@_add_table_options
+def train(data, model, system, settings, label_texts, quiet, **table_options):
     """Fit a classifier to DATA and save it as the folder MODEL.
 
-    A model that is there is replaced; a folder with other files is refused. Of a folder
-    DATA the training part is read. What is printed is a line of JSON: how many
-    documents, labels and epochs there were, and held_out, the best epoch's precision
-    on documents held out of training.
+    If MODEL is already a model, it is replaced; a folder with other files is an error.
+    If DATA is a folder, its training part is used. The command prints one line of JSON:
+    the numbers of documents, labels and epochs, and held_out, the precision of the best
+    epoch on documents that were held out from training.
     """
     import skxmc
     from skxmc.persistence import check_target
 
     parameters = {"random_state": 0, "verbose": 0 if quiet else 1}
-    parameters |= dict(map(_setting, settings))
-    kind = getattr(skxmc, SYSTEMS[system])
-    known = kind().get_params()
+    parameters |= dict(map(_parse_setting, settings))
+    classifier_class = getattr(skxmc, _SYSTEMS[system])
+    known = classifier_class().get_params()
     for name in parameters:
         if name not in known:
             raise click.UsageError(
-                f"{SYSTEMS[system]} has no parameter {name!r}; there are "
+                f"{_SYSTEMS[system]} has no parameter {name!r}; there are "
                 f"{', '.join(sorted(known))}."
             )
     check_target(model)  # before hours of training
-    documents = _training_part(data, table)
-    given = {"label_names": documents.label_codes or documents.label_names}
+    documents = _load_training_part(data, table_options)
+    of_labels = {"label_names": documents.label_codes or documents.label_names}
     if label_texts:
-        about = _about_labels(documents, parameters)
-        given |= {name: value for name, value in about.items() if name in known}
-    classifier = kind(**given | parameters)
+        found = _label_parameters(documents, parameters)
+        of_labels |= {name: value for name, value in found.items() if name in known}
+    classifier = classifier_class(**of_labels | parameters)
     classifier.fit(documents.texts, documents.Y)
     classifier.save_pretrained(model)
-    history = classifier.history_
-    _print(
+    scores = [epoch["score"] for epoch in classifier.history_ if "score" in epoch]
+    _print_json(
         {
             "model": str(model),
-            "system": SYSTEMS[system],
+            "system": _SYSTEMS[system],
             "documents": classifier.n_docs_,
             "labels": classifier.n_labels_,
             "epochs": classifier.n_iter_,
-            "held_out": max(
-                (e["score"] for e in history if "score" in e), default=None
-            ),
+            "held_out": max(scores, default=None),
         }
     )
 
@@ -201,41 +213,43 @@ def train(data, model, system, settings, label_texts, quiet, **table):
     type=click.IntRange(1),
     default=5,
     show_default=True,
-    help="Labels for each document.",
+    help="Number of labels per document.",
 )
-@click.option("--text", default="text", show_default=True, help="Field of the text.")
+@click.option(
+    "--text", default="text", show_default=True, help="Field that holds the text."
+)
 @click.option(
     "--batch",
     type=click.IntRange(1),
     default=256,
     show_default=True,
-    help="Documents read and answered at once.",
+    help="Documents that are read, ranked and printed together.",
 )
-@_unquoted
+@_unquoted_option
 def predict(model, texts, k, text, batch, quoted):
     """Rank the labels of texts, line by line.
 
-    TEXTS is a file of JSON objects, one a line, or standard input, or a table (.csv,
-    .tsv, .parquet). Each row comes back on standard output as a JSON object, in the
-    order of the input, with all its fields, and best first with the fields predicted
-    and predicted_scores, which replace those of that name. Fields of one name become
-    one with a list. Memory does not grow with
-    the length of the input. What stands before a line that cannot be read is answered.
+    TEXTS is a file with one JSON object per line, standard input with the same, or a
+    table (.csv, .tsv, .parquet). The command prints each row as a JSON object, in the
+    order of the input and with all its fields. It adds the fields predicted and
+    predicted_scores, best label first, or replaces fields with these names. Several
+    fields of one name become a list. Memory does not grow with the length of the input.
+    If a line cannot be read, all rows before it are still printed.
     """
     import skxmc
 
     classifier = skxmc.load(model)
-    # Answers on a terminal are progress themselves, and a line would stand in them.
-    with _progress("predicting", hidden=sys.stdout.isatty()) as bar:
-        for rows in _batches(texts, text, batch, quoted):
+    # On a terminal, rows show the progress, and a bar would be mixed up with them.
+    with _progress_bar("predicting", hidden=sys.stdout.isatty()) as bar:
+        for rows in _read_batches(texts, text, batch, quoted):
             documents = [row[text] for row in rows]
             names, scores = classifier.predict_topk(documents, k=k, return_names=True)
             for row, labels, values in zip(rows, names, scores, strict=True):
-                kept = [label is not None for label in labels]
-                # Not "labels": there the truth may stand.
-                row["predicted"] = labels[kept].tolist()
-                row["predicted_scores"] = [round(float(x), 6) for x in values[kept]]
-                _print(row)
+                is_label = [label is not None for label in labels]  # not padding
+                # The field "labels" may hold the true labels, so it is left alone.
+                row["predicted"] = labels[is_label].tolist()
+                row["predicted_scores"] = [round(float(x), 6) for x in values[is_label]]
+                _print_json(row)
             sys.stdout.flush()
             bar.update(len(rows))
 
@@ -250,15 +264,15 @@ def predict(model, texts, k, text, batch, quoted):
     multiple=True,
     default=(1, 3, 5),
     show_default=True,
-    help="The k of P@k and the others. Repeatable.",
+    help="Rank k for P@k and the other metrics. May be repeated.",
 )
-@_with_columns
-def evaluate(model, data, ks, **table):
+@_add_table_options
+def evaluate(model, data, ks, **table_options):
     """Print ranking metrics of MODEL on DATA.
 
-    Of a folder DATA the test part is read. What is printed is a line of JSON. PSP takes
-    how frequent labels were in training. Labels that the classifier does not know count
-    as missed.
+    If DATA is a folder, its test part is used. The command prints one line of JSON. The
+    propensities of PSP come from the label frequencies of the training data. Labels
+    that the classifier does not know count as missed.
     """
     import skxmc
     from skxmc._words import nfc
@@ -266,26 +280,27 @@ def evaluate(model, data, ks, **table):
 
     classifier = skxmc.load(model)
     known = [nfc(str(name)) for name in classifier.label_names_]
-    documents = _test_part(data, table, known)
-    ids = _best_labels(classifier, documents.texts, max(ks))
+    documents = _load_test_part(data, table_options, known)
+    ids = _rank_in_batches(classifier, documents.texts, max(ks))
     n_new = documents.Y.shape[1] - len(known)
     counts = np.append(classifier.label_counts_, np.zeros(n_new, np.int64))
     weights = propensity_from_counts(counts, classifier.n_docs_)
     report = ranking_report(documents.Y, ids, ks, weights)
-    about = {"documents": len(documents.texts), "unknown_labels": n_new}
-    _print(about | {name: round(float(value), 6) for name, value in report.items()})
+    sizes = {"documents": len(documents.texts), "unknown_labels": n_new}
+    metrics = {name: round(float(value), 6) for name, value in report.items()}
+    _print_json(sizes | metrics)
 
 
 @main.command()
 @click.argument("model", type=click.Path(exists=True, path_type=Path))
 def inspect(model):
-    """Print what MODEL is: class, sizes, parameters, history."""
+    """Print the class, sizes, parameters and history of MODEL."""
     import skxmc
 
     classifier = skxmc.load(model)
     config = json.loads((model / "config.json").read_text(encoding="utf-8"))
     parameters = classifier.get_params(deep=False).items()
-    _print(
+    _print_json(
         {
             "class": type(classifier).__name__,
             "versions": config["versions"],
@@ -293,114 +308,123 @@ def inspect(model):
             "labels": classifier.n_labels_,
             "labels_without_documents": int((classifier.label_counts_ == 0).sum()),
             "bytes": sum(file["bytes"] for file in config["files"].values()),
-            "parameters": {name: _shown(value) for name, value in parameters},
+            "parameters": {name: _shorten(value) for name, value in parameters},
             "history": getattr(classifier, "history_", None),
         },
         indent=1,
     )
 
 
-def _setting(text):
+def _parse_setting(text):
+    """Return the name and the value of NAME=VALUE."""
     name, found, value = text.partition("=")
     if not found:
         raise click.UsageError(f"--set {text}: write NAME=VALUE.")
-    for read in (json.loads, ast.literal_eval):  # false, and False
+    for parse in (json.loads, ast.literal_eval):  # of JSON, false; of Python, False
         try:
-            return name, read(value)
+            return name, parse(value)
         except (ValueError, SyntaxError):
             continue
         except (TypeError, RecursionError, MemoryError) as error:
             raise click.UsageError(
-                f"--set {text:.60}: {value:.60} is no value ({error}). Write "
-                "NAME=VALUE, the value as JSON or a word."
+                f"--set {text:.60}: {value:.60} is not a valid value ({error}). Write "
+                "NAME=VALUE, with JSON or a word as the value."
             ) from error
     return name, value
 
 
-def _about_labels(documents, parameters):
-    """What a system may know of labels; `parameters` come first."""
-    about = {}
+def _label_parameters(documents, parameters):
+    """Return the parameters that describe labels, as far as the data have them."""
+    found = {}
     if documents.label_names:
-        about["label_texts"] = documents.label_names
-    # Their names belong to this hierarchy, not to one that --set gives.
+        found["label_texts"] = documents.label_names
+    # If --set gives another hierarchy, the names of this one's nodes do not fit it.
     if documents.get("parent_names") and "label_parents" not in parameters:
-        about["label_parents"] = documents.label_parents
-        about["parent_texts"] = documents.parent_names
-    return about
+        found["label_parents"] = documents.label_parents
+        found["parent_texts"] = documents.parent_names
+    return found
 
 
-def _training_part(data, table):
+def _load_training_part(data, table_options):
     from skxmc.datasets import load_table, load_xmc_repository
 
     if data.is_file():
-        documents = load_table(data, **table)
+        documents = load_table(data, **table_options)
         if not documents.label_names:
-            raise ValueError(f"{data} has no labels in its column {table['labels']!r}.")
+            column = table_options["labels"]
+            raise ValueError(f"{data} has no labels in its column {column!r}.")
         documents.label_codes = None
         return documents
-    return _texts_of(load_xmc_repository(data), data, "train")
+    return _select_part(load_xmc_repository(data), data, "train")
 
 
-def _test_part(data, table, known):
+def _load_test_part(data, table_options, known):
     from skxmc.datasets import load_table, load_xmc_repository
 
     if data.is_file():
-        return load_table(data, **table, known=known)
-    documents = _texts_of(load_xmc_repository(data), data, "test")
+        return load_table(data, **table_options, known=known)
+    documents = _select_part(load_xmc_repository(data), data, "test")
     names = documents.label_codes or documents.label_names
     names = list(map(str, names or range(documents.Y.shape[1])))
     if names != known:
         raise ValueError(
-            f"{data} has other labels than the model was trained on, or in another "
-            "order. Evaluate on the folder that it was trained on, or on a table."
+            f"{data} has other labels than the model was trained on, or the same ones "
+            "in another order. Evaluate on the folder that the model was trained on, "
+            "or on a table."
         )
     return documents
 
 
-def _texts_of(data, path, part):
+def _select_part(data, path, part):
+    """Set texts and Y to those of the train or test part."""
     data.texts, data.Y = data[f"texts_{part}"], data[f"Y_{part}"]
     if data.texts is None:
-        raise ValueError(f"{path} has no texts for the {part} part.")
+        raise ValueError(
+            f"{path} has no texts for the {part} part. Data in the features layout "
+            "have none: use them from Python."
+        )
     return data
 
 
-def _progress(title, total=None, hidden=False):
-    """A line on standard error if that is a terminal."""
-    disable = hidden or None  # None looks whether it is
+def _progress_bar(title, total=None, hidden=False):
+    """Make a progress bar, which is shown if standard error is a terminal."""
+    disable = hidden or None  # None lets tqdm check for a terminal
     return tqdm(desc=title, total=total, unit="doc", disable=disable)
 
 
-def _best_labels(classifier, texts, k):
+def _rank_in_batches(classifier, texts, k):
+    """Return the ids of the k best labels of each text, and show the progress."""
     parts = []
-    with _progress("evaluating", len(texts)) as bar:
-        for start in range(0, len(texts) or 1, _EVALUATED_AT_ONCE):
-            some = texts[start : start + _EVALUATED_AT_ONCE]
-            parts.append(classifier.predict_topk(some, k=k)[0])
-            bar.update(len(some))
+    with _progress_bar("evaluating", len(texts)) as bar:
+        for start in range(0, len(texts) or 1, _EVALUATE_BATCH):
+            batch = texts[start : start + _EVALUATE_BATCH]
+            parts.append(classifier.predict_topk(batch, k=k)[0])
+            bar.update(len(batch))
     return np.concatenate(parts)
 
 
-def _shown(value):
-    """A parameter as JSON that fits a screen."""
+def _shorten(value):
+    """Return a parameter in a form that JSON can hold and a screen can show."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     kind = type(value).__name__
     if hasattr(value, "shape"):
         return f"{kind} of shape {value.shape}"
-    if isinstance(value, (list, tuple)) and len(value) <= _SHORT:
-        return [_shown(part) for part in value]
+    if isinstance(value, (list, tuple)) and len(value) <= _MAX_SHOWN:
+        return [_shorten(part) for part in value]
     return f"{kind} of length {len(value)}" if hasattr(value, "__len__") else kind
 
 
-def _batches(path, text, size, quoted):
+def _read_batches(path, text, size, quoted):
+    """Yield lists of rows, the last full or not; rows before an error come first."""
     from skxmc.datasets._table_rows import check_single_text
 
     rows = []
     try:
-        for where, row in _rows(path, text, size, quoted):
-            check_single_text(where, row, text)
+        for place, row in _read_rows(path, text, size, quoted):
+            check_single_text(place, row, text)
             if not isinstance(row.get(text), str):
-                raise ValueError(f"{where} has no text in its field {text!r}.")
+                raise ValueError(f"{place} has no text in its field {text!r}.")
             rows.append(row)
             if len(rows) == size:
                 yield rows
@@ -413,7 +437,7 @@ def _batches(path, text, size, quoted):
         yield rows
 
 
-def _rows(path, text, size, quoted):
+def _read_rows(path, text, size, quoted):
     from skxmc.datasets._table_rows import read_objects, read_rows
 
     if path.suffix.lower() in (".csv", ".tsv", ".parquet"):
@@ -425,28 +449,29 @@ def _rows(path, text, size, quoted):
         yield from read_objects(file, "Line")
 
 
-def _print(content, indent=None):
-    for ascii in (False, True):  # half an emoji is no UTF-8, but can be escaped
-        text = _json(content, ensure_ascii=ascii, indent=indent)
+def _print_json(content, indent=None):
+    # Half an emoji, which a cut through a text may leave, exists in UTF-8 only escaped.
+    for ensure_ascii in (False, True):
+        text = _dump_json(content, ensure_ascii=ensure_ascii, indent=indent)
         with contextlib.suppress(UnicodeEncodeError):
             click.echo(text.encode("utf-8"))
             return
 
 
-def _json(content, **options):
-    options["default"] = str  # the dates of a Parquet file
+def _dump_json(content, **options):
+    options["default"] = str  # for the dates of a Parquet file
     try:
         return json.dumps(content, allow_nan=False, **options)
     except ValueError:
-        return json.dumps(_finite(content), allow_nan=False, **options)
+        return json.dumps(_replace_non_finite(content), allow_nan=False, **options)
 
 
-def _finite(content):
-    """The same with null for NaN and infinities, which JSON does not have."""
+def _replace_non_finite(content):
+    """Replace NaN and infinities, which JSON does not have, by None."""
     if isinstance(content, dict):
-        return {name: _finite(value) for name, value in content.items()}
+        return {name: _replace_non_finite(value) for name, value in content.items()}
     if isinstance(content, (list, tuple)):
-        return list(map(_finite, content))
+        return list(map(_replace_non_finite, content))
     if isinstance(content, float) and not math.isfinite(content):
         return None
     return content

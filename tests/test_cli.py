@@ -110,7 +110,7 @@ def test_progress_of_predict(colour_model, colour_table, on_a_terminal):
 
 def test_progress_of_evaluate(colour_model, colour_table, on_a_terminal, monkeypatch):
     for n in (60, 25, 1):  # the same in parts of any size
-        monkeypatch.setattr("skxmc.cli._EVALUATED_AT_ONCE", n)
+        monkeypatch.setattr("skxmc.cli._EVALUATE_BATCH", n)
         printed, shown = on_a_terminal("evaluate", colour_model, colour_table)
         assert printed == run("evaluate", colour_model, colour_table).stdout
         assert "evaluating: 100%" in shown and "60/60" in shown
