@@ -12,7 +12,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.estimator_checks import check_estimator
 
-from skxmc import cluster
+from skxmc import _cluster_nodes, cluster
 from skxmc.cluster import BalancedKMeans
 from skxmc.nn.labels import label_centroids
 
@@ -206,10 +206,10 @@ def test_dense_sparse_blocks_and_gpu_layout_agree(n_labels, monkeypatch):
     model = BalancedKMeans(10, random_state=0)
     sparse = model.fit_predict(sp.csr_array(X))
     found = [model.fit_predict(X), model.fit_predict(4 * X)]
-    monkeypatch.setattr(cluster, "_BLOCK_NNZ", 500)
+    monkeypatch.setattr(_cluster_nodes, "_BLOCK_NNZ", 500)
     found += [model.fit_predict(sp.csr_matrix(X))]
     valid = np.ones((1, n_labels), dtype=bool)
-    layout = cluster._GPUSparseNodes(sp.csr_matrix(X), valid, "cpu")
+    layout = _cluster_nodes.GPUSparseNodes(sp.csr_matrix(X), valid, "cpu")
     monkeypatch.setattr(cluster, "_root", lambda *_: layout)
     found += [model.fit_predict(sp.csr_array(X))]
 
