@@ -2,9 +2,10 @@
 
 import importlib
 
-# Where each public name is defined. It is imported when it is first asked for: the
-# command line has settings to make before torch is loaded.
-_HOMES = {
+# The module that defines each public name. It is imported only when the name is first
+# used: the command line makes settings before torch is loaded, and `import skxmc` is
+# fast.
+_MODULE_OF = {
     "BalancedKMeans": "cluster",
     "EnsembleClassifier": "ensemble",
     "GRankClassifier": "grank",
@@ -14,21 +15,23 @@ _HOMES = {
     "TReaderXMLClassifier": "treaderxml",
     "load": "persistence",
 }
-_MODULES = ["cluster", "datasets", "inspection", "metrics", "model_selection"]
+_PUBLIC_MODULES = ["cluster", "datasets", "inspection", "metrics", "model_selection"]
 
-__all__ = sorted([*_HOMES, *_MODULES])
+__all__ = sorted([*_MODULE_OF, *_PUBLIC_MODULES])
 __version__ = "0.1.0"
 
 
 def __getattr__(name):
-    if name in _HOMES:
-        found = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
-    elif name in _MODULES or name in _HOMES.values():
+    if name in _MODULE_OF:
+        module = importlib.import_module(f".{_MODULE_OF[name]}", __name__)
+        found = getattr(module, name)
+    elif name in _PUBLIC_MODULES or name in _MODULE_OF.values():
         found = importlib.import_module(f".{name}", __name__)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return globals().setdefault(name, found)
+    return globals().setdefault(name, found)  # the next use does not come here
 
 
 def __dir__():
-    return sorted({*globals(), *__all__})
+    # Completion shows the API and Python's own names, but none of the names above.
+    return sorted([*__all__, *(name for name in globals() if name.startswith("__"))])

@@ -1,4 +1,4 @@
-"""The command line as ``python -m skxmc``."""
+"""The command line, called as ``python -m skxmc``."""
 
 from .cli import main
 

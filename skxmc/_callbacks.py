@@ -1,33 +1,36 @@
-"""scikit-learn's callbacks, where the installed version has them (1.9)."""
+"""Support for scikit-learn's callbacks, which version 1.9 introduced."""
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
 except ImportError:
 
     class CallbackSupportMixin:
-        """Stands for that of scikit-learn 1.9: there is nothing to call."""
+        """Replacement for an older scikit-learn, which has no callbacks."""
 
     def with_callbacks(method):
+        """Return the method itself."""
         return method
 
 
 def end_callbacks(estimator):
-    """Let callbacks end, after ``fit`` or its failure.
+    """Tear callbacks down after ``fit``, whether it succeeded or failed.
 
-    The decorator does that behind a method; around ``fit`` it would stand between a
-    warning and the line that it is about.
+    The decorator ``with_callbacks`` does so after a method. On ``fit`` itself it would
+    add a frame to the stack, and warnings would name that frame instead of the line
+    that calls ``fit``. So it decorates a method that does nothing.
     """
     with_callbacks(lambda estimator: None)(estimator)
 
 
 class Epochs:
-    """Tells an estimator's callbacks of `fit`, and of each epoch in it.
+    """Informs the callbacks of an estimator about the progress of ``fit``.
 
     Parameters
     ----------
-    estimator : estimator
-    X, y
-        What ``fit`` was given.
+    estimator : BaseXMCClassifier
+        Estimator that is being fitted.
+    X, y : as in ``fit``
+        Training data, which callbacks may use.
     """
 
     def __init__(self, estimator, X, y):
@@ -39,30 +42,34 @@ class Epochs:
             self.context.call_on_fit_task_begin(estimator=estimator, **self.data)
 
     def begin(self):
-        """Say that an epoch begins."""
+        """Announce the beginning of an epoch."""
         if self.context is not None:
             self.epoch = self.context.subcontext(task_name="epoch")
             self.epoch.call_on_fit_task_begin(estimator=self.estimator, **self.data)
 
     def end(self):
-        """Say that it is over; return whether a callback wants training to stop."""
+        """Announce the end of an epoch; return whether a callback stops training."""
         if self.context is None:
             return False
-        return self._ended(self.epoch)
+        return self._announce_end(self.epoch)
 
     def finish(self):
-        """Say that ``fit`` is over."""
+        """Announce the end of ``fit``."""
         if self.context is not None:
-            self._ended(self.context)
+            self._announce_end(self.context)
 
-    def _ended(self, context):
-        def fitted():  # as if training had stopped here, and nothing was calibrated
-            state = {
+    def _announce_end(self, context):
+        def collect_attributes():
+            # A callback may predict with the estimator, as if training had ended here.
+            # Before the calibration, slope 1 and offset 0 leave log-odds as they are.
+            defaults = {
                 "calibration_": (1.0, 0.0),
                 "n_iter_": len(self.estimator.history_),
             }
-            return state | vars(self.estimator)
+            return defaults | vars(self.estimator)
 
         return context.call_on_fit_task_end(
-            estimator=self.estimator, reconstruction_attributes=fitted, **self.data
+            estimator=self.estimator,
+            reconstruction_attributes=collect_attributes,
+            **self.data,
         )

@@ -1,13 +1,14 @@
 """Label features of the nodes of a cluster tree: sparse, dense, or on a GPU.
 
-Each of the three classes holds the label features of consecutive nodes of a
-level, and has
-- valid, the mask of the members that _two_means describes, and sizes;
-- products(weights): each member's product with the weighted sum of its node's
-  members, for one weight per member;
-- keep(mask): the same without some nodes;
-- children(rows, sizes): blocks of the next level, whose nodes have these sizes and
-  list the members in the order of rows.
+Each of the three classes holds consecutive nodes of a level. Its attributes are
+``sizes``, of shape (n_nodes,), and the mask ``valid`` of shape (n_nodes, largest size),
+which tells the places of members from those that fill a row. Its methods are
+
+- ``products(weights)``: each member's product with the weighted sum of the members of
+  its node, for one weight per member;
+- ``keep(mask)``: the same nodes without those that the mask leaves out;
+- ``children(rows, sizes)``: blocks of nodes for the next level, which have these sizes
+  and take the members in the order of ``rows``.
 """
 
 from copy import copy

@@ -1,13 +1,13 @@
-"""Words of texts, and the form in which texts and names meet."""
+"""Words in any script, and Unicode's form NFC for texts and names."""
 
 import re
 import unicodedata
 
 # Combining marks (Mn, Mc, Me) and the joiners ZWNJ and ZWJ of Unicode 17, as ranges
 # of code points in hexadecimal. Letters, digits and unassigned code points between
-# two marks are counted in, which makes half as many ranges: a word may hold letters
-# anyway. Written out, since each Python knows the marks of its own version of Unicode,
-# and the words of a model must not depend on the Python that it runs on.
+# two marks are included, since a word may hold them anyway: that halves the number of
+# ranges. They are written out because each version of Python has its own version of
+# Unicode, and the words of a model must not depend on the Python that runs it.
 _MARKS = """
 300-36f 483-489 591-5bd 5bf 5c1-5c2 5c4-5c5 5c7-5c9 610-61a 64b-65f 670 6d6-6dc
 6df-6e8 6ea-6ed 711-7f3 7fd 816-82d 859-85b 897-8e1 8e3-963 981-9e3 9fe-a75
@@ -32,24 +32,25 @@ aaf5-aaf6 abe3-abea abec-abed fb1e fe00-fe0f fe20-fe2f 101fd-1037a 10a01-10a3f
 
 
 def _character_class(ranges):
-    ends = (part.split("-") for part in ranges.split())
-    return "".join("-".join(rf"\U{int(end, 16):08x}" for end in pair) for pair in ends)
+    """Return the inside of a regular expression's [] for ranges of code points."""
+    pairs = (part.split("-") for part in ranges.split())
+    return "".join("-".join(rf"\U{int(end, 16):08x}" for end in pair) for pair in pairs)
 
 
-# A word: letters, digits and underscores, each with the marks that follow it. Of one
-# character too, since some languages have few others.
+# A word is letters, digits and underscores, each with the marks that follow it. It may
+# have a single character, as most words of some languages do.
 WORD = rf"\w[\w{_character_class(_MARKS)}]*"
 
 
 def nfc(text):
-    """Text in Unicode's normalization form C; the same object where it is that."""
+    """Return a text in Unicode's form NFC: itself if it already has this form."""
     return unicodedata.normalize("NFC", text)
 
 
 def word_reader(vectorizer):
-    """Make a function that yields the words of a text as a vectorizer finds them.
+    """Return a function that yields the words of a text as a vectorizer finds them.
 
-    A word is looked for when it is asked for: the first of a long text cost little.
+    Words are found one at a time, so the first words of a long text cost little.
     """
     prepare, pattern = vectorizer.build_preprocessor(), vectorizer.token_pattern
-    return lambda text: (m.group() for m in re.finditer(pattern, prepare(text)))
+    return lambda text: (match[0] for match in re.finditer(pattern, prepare(text)))
