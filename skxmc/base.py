@@ -38,6 +38,8 @@ from .nn.text import Features, tokenize
 from .nn.training import rank, train
 from .persistence import FolderMixin
 
+__all__ = ["BaseXMCClassifier"]
+
 # What scikit-learn looks for to end callbacks when ``fit`` has failed.
 _TO_TEAR_DOWN = ("_callback_fit_ctx", "_skl_callbacks_to_teardown")
 # Parameters that a training to go on from may differ in.

@@ -18,6 +18,8 @@ from ._validation import check_choice, check_number
 from .nn.state import refuse
 from .persistence import FolderMixin
 
+__all__ = ["EnsembleClassifier"]
+
 # Ranked labels combined at once: the temporaries of a block stay below 100 MB.
 _BLOCK = 1_000_000
 

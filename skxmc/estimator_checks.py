@@ -43,6 +43,8 @@ from ._checking import (
 )
 from .metrics import precision_at_k, ranking_scorer
 
+__all__ = ["check_xmc_estimator"]
+
 
 def check_xmc_estimator(estimator):
     """Check that a classifier keeps the promises that all of them make.

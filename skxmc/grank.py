@@ -28,6 +28,8 @@ from .nn.losses import grank_loss, grank_loss_all
 from .nn.shortlist import LabelClusters, best_labels
 from .nn.state import choice, linear_map, number, optional, part
 
+__all__ = ["GRankClassifier"]
+
 
 class GRankNetwork(nn.Module):
     """Retriever over clusters and ranker over their labels, on one encoder.

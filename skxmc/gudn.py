@@ -17,6 +17,8 @@ from .nn.losses import feature_loss
 from .nn.state import choice, flag, linear_map, number, part
 from .nn.text import Tokens, tokenize, tokenizing
 
+__all__ = ["GUDNClassifier"]
+
 
 class ExtractedVectors(nn.Module):
     """The paper's feature extractor (Eq. 2) and first layer of the classifier (Eq. 6).

@@ -51,6 +51,8 @@ from .nn.state import (
 from .nn.text import Features, padded_columns
 from .nn.training import in_batches, train
 
+__all__ = ["LightDXMLClassifier"]
+
 # Labels up to which shortlists of many documents come from exact search, and those of
 # single ones.
 _EXACT_IN_BATCHES, _EXACT_ALONE = 200_000, 20_000

@@ -31,6 +31,8 @@ from .nn.state import (
     part,
 )
 
+__all__ = ["LightXMLClassifier"]
+
 
 class LightXMLNetwork(nn.Module):
     """Recalls clusters of labels, and ranks their labels, on one encoder.

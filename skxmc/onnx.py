@@ -15,6 +15,8 @@ from ._validation import check_number
 from .nn.encoders import TransformerEncoder
 from .nn.process import alone
 
+__all__ = ["export_onnx"]
+
 # Documents and tokens of the example that is traced: neither 0 nor 1, which stand
 # for themselves in a graph.
 _EXAMPLE = (2, 5)

@@ -51,6 +51,8 @@ from .nn.state import (
 from .nn.text import padded_features
 from .nn.training import in_batches
 
+__all__ = ["TReaderXMLClassifier"]
+
 # Root mean square of the coordinates that word vectors start with.
 _SIZE = 0.5
 # Documents that tell the mean and the spread of what the bottleneck gets.

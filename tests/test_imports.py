@@ -1,6 +1,8 @@
-"""Imports run one way: from what knows little to what knows more."""
+"""Imports run one way, from what knows little to what knows more; and public names."""
 
 import ast
+import importlib
+import inspect
 import pathlib
 import re
 
@@ -87,3 +89,35 @@ def test_imports_run_one_way(file):
     others = {n for n in own_modules(file) if public_part(n) != public_part(name)}
     above = [n for n in others if tier(n) >= max(own, 0)]
     assert not above, f"{file} imports {above}"
+
+
+# Modules that a user may import: those outside nn/ without an underscore in their path.
+PUBLIC = [
+    name
+    for name in map(module_name, FILES)
+    if not any(part == "nn" or part.startswith("_") for part in name.split("."))
+]
+# Public names that docs/api.rst does not list: the command, and the base of systems.
+UNLISTED = {"main", "BaseXMCClassifier"}
+
+
+def test_public_modules_are_found():
+    assert {"base", "cli", "cluster", "datasets", "grank", "onnx"} <= set(PUBLIC)
+
+
+@pytest.mark.parametrize("name", ["skxmc", *(f"skxmc.{name}" for name in PUBLIC)])
+def test_public_modules_list_their_api(name):
+    module = importlib.import_module(name)
+    names = module.__all__
+    assert names and len(set(names)) == len(names)
+    page = pathlib.Path(__file__).parents[1] / "docs" / "api.rst"
+    documented = set(re.findall(r"\w+", page.read_text(encoding="utf-8")))
+    assert set(names) <= documented | UNLISTED
+    for each in names:
+        assert not each.startswith("_") and inspect.getdoc(getattr(module, each))
+
+
+def test_completion_of_the_package_shows_the_api_alone():
+    assert {name for name in dir(skxmc) if not name.startswith("__")} == set(
+        skxmc.__all__
+    )
