@@ -9,6 +9,7 @@ from ._clustering_classifier import RecallingXMCClassifier
 from ._parameters import fill_docstring
 from ._pretrained import DEFAULT_N_LAYERS, PretrainedEncoderMixin, count_layers
 from ._validation import check_choice, check_number
+<<<<<<< HEAD
 from .nn.examples import Examples
 from .nn.label_names import NamedExamples, special_tokens
 from .nn.networks.gudn import (
@@ -22,6 +23,440 @@ from .nn.state import flag
 from .nn.text import tokenize
 
 __all__ = ["GUDNClassifier"]
+=======
+from .base import N_LAYERS, layers_read
+from .lightxml import LightXMLNetwork, RecallingXMCClassifier
+from .nn.encoders import FeatureVectors
+from .nn.heads import DocumentVectors
+from .nn.losses import feature_loss
+from .nn.state import choice, flag, linear_map, number, part
+from .nn.text import Tokens, tokenize, tokenizing
+
+__all__ = ["GUDNClassifier"]
+
+
+class ExtractedVectors(nn.Module):
+    """The paper's feature extractor (Eq. 2) and first layer of the classifier (Eq. 6).
+
+    Parameters
+    ----------
+    width : int
+        Of the first-token states that are read; of wider ones the last.
+    dim : int
+    dropout : float
+    activation : {"relu", "none", "softmax"}
+        Theta of Eq. 6.
+    """
+
+    lift = None  # label vectors do not start from readings here
+
+    def __init__(self, width, dim, *, dropout, activation="relu"):
+        super().__init__()
+        self.cluster_dim = dim
+        self.extract = Extractor(width, dim, dropout=dropout)
+        self.hidden = nn.Linear(dim, dim)
+        self.activation = activation
+
+    @property
+    def dim(self):
+        """Width of the vectors that score labels."""
+        return self.cluster_dim
+
+    def reads(self, encoder):
+        """Whether it takes what that encoder returns."""
+        return self.extract.width <= encoder.width
+
+    def expected_state(self):
+        """Checks of attributes (see `skxmc.nn.state`)."""
+        dim = self.cluster_dim
+        return {
+            "cluster_dim": number(1, whole=True),
+            "extract": part(Extractor, dim=dim),
+            "hidden": linear_map(dim, dim),
+            "activation": choice("relu", "none", "softmax"),
+        }
+
+    def forward(self, first, mean):
+        """Vectors that score clusters and labels: the same one twice."""
+        return self.classify(self.extract(first))
+
+    def classify(self, features):
+        """Vectors of features E_t, of shape (n_docs, dim)."""
+        docs = self.hidden(features)
+        if self.activation == "relu":
+            docs = docs.relu()
+        elif self.activation == "softmax":
+            docs = docs.softmax(dim=1)
+        return docs, docs
+
+
+class Extractor(nn.Module):
+    """Features of a text or of label names: W_e relu(dropout(f)) + b_e (Eq. 2).
+
+    Parameters
+    ----------
+    width, dim : int
+    dropout : float
+    """
+
+    def __init__(self, width, dim, *, dropout):
+        super().__init__()
+        self.width = width
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(width, dim)
+
+    @property
+    def dim(self):
+        """Width of the features."""
+        return self.linear.out_features
+
+    def expected_state(self):
+        """Checks of attributes (see `skxmc.nn.state`)."""
+        return {
+            "width": number(1, whole=True),
+            "dropout": part(nn.Dropout),
+            "linear": linear_map(self.width),
+        }
+
+    def forward(self, first):
+        """Extract from the last `width` numbers of the first-token states."""
+        return self.linear(self.dropout(first[:, -self.width :]).relu())
+
+
+class SharedGuide(nn.Module):
+    """The guide of the released code: one classifier reads texts and label names.
+
+    Their vectors are compared behind the encoder's pooler.
+
+    Parameters
+    ----------
+    hidden_size : int
+    pooler : Module or None
+        A pretrained one of (n_docs, n_tokens, hidden_size), or its linear map; None
+        is a new one.
+    """
+
+    recall = None  # the classifier of the texts
+
+    def __init__(self, hidden_size, pooler=None):
+        super().__init__()
+        self.hidden_size = hidden_size
+        if pooler is None or isinstance(pooler, nn.Linear):
+            pooler = _Pooler(pooler or nn.Linear(hidden_size, hidden_size))
+        self.pooler = pooler
+
+    def of_texts(self, read, first, mean):
+        """What classifies a text, and what is compared with its label names."""
+        return read(first, mean), self._pooled(first)
+
+    def of_labels(self, read, first, mean):
+        """What classifies label names, and what is compared with their text."""
+        return read(first, mean), self._pooled(first)
+
+    def _pooled(self, first):
+        return self.pooler(first[:, None, -self.hidden_size :])
+
+
+class _Pooler(nn.Module):
+    def __init__(self, dense):
+        super().__init__()
+        self.dense = dense
+
+    def forward(self, states):
+        return self.dense(states[:, 0]).tanh()
+
+
+class SeparateGuide(nn.Module):
+    """The guide of the paper: label names have their own extractor and classifier.
+
+    Parameters
+    ----------
+    width : int
+        Of the first-token states of label names.
+    dim : int
+    n_outputs : int
+        Clusters, or labels.
+    dropout : float
+    """
+
+    def __init__(self, width, dim, n_outputs, *, dropout):
+        super().__init__()
+        self.extract = Extractor(width, dim, dropout=dropout)
+        self.shape = nn.Linear(dim, dim)
+        self.recall = nn.Linear(dim, n_outputs)
+
+    def of_texts(self, read, first, mean):
+        """What classifies a text, and what is compared with its label names."""
+        features = read.extract(first)
+        return read.classify(features), self.shape(features)
+
+    def of_labels(self, read, first, mean):
+        """What classifies label names, and what is compared with their text."""
+        features = self.extract(first)
+        return (features, features), features
+
+
+class MultiHotEncoder(nn.Module):
+    """Label columns in the place of label names: the paper's Table 7.
+
+    A linear map of the multi-hot vector.
+
+    Parameters
+    ----------
+    n_labels : int
+    encoder : TransformerEncoder or BagEncoder
+        What it stands for.
+    """
+
+    def __init__(self, n_labels, encoder):
+        super().__init__()
+        vectors = torch.randn(n_labels, encoder.hidden_size) * encoder.hidden_size**-0.5
+        self.n_labels = n_labels
+        self.vectors = FeatureVectors(vectors)
+        self.project = nn.Linear(encoder.hidden_size, encoder.width)
+
+    def forward(self, positives):
+        """Encode columns padded with n_labels: what a `TransformerEncoder` returns."""
+        weights = (positives < self.n_labels).to(self.vectors.table.dtype)
+        total = self.vectors({"features": positives, "weights": weights})
+        return self.project(total), total
+
+
+class GUDNNetwork(LightXMLNetwork):
+    """LightXML's network, and in training a guide that reads label names too.
+
+    Parameters
+    ----------
+    encoder, read, recall, **options
+        As of `LightXMLNetwork`.
+    guide : SharedGuide or SeparateGuide or None
+        None trains on texts alone, and serves for predictions.
+    label_encoder : MultiHotEncoder or None
+        What reads labels; None is the encoder of the texts, which reads their names.
+    feature_weight, link_weight : float
+        Weights of the two losses of the guide.
+    feature_reduction : {"mean", "sum"}
+    stop_gradient_labels : bool
+    label_length : int
+        Tokens of label names.
+    """
+
+    def __init__(
+        self,
+        encoder,
+        read,
+        recall,
+        *,
+        guide=None,
+        label_encoder=None,
+        feature_weight=1.0,
+        link_weight=1.0,
+        feature_reduction="mean",
+        stop_gradient_labels=False,
+        label_length=0,
+        **options,
+    ):
+        super().__init__(encoder, read, recall, **options)
+        self.guide = guide
+        self.label_encoder = label_encoder
+        self.feature_weight = feature_weight
+        self.link_weight = link_weight
+        self.feature_reduction = feature_reduction
+        self.stop_gradient_labels = stop_gradient_labels
+        self.label_length = label_length
+
+    def expected_state(self):
+        """Checks of attributes (see `skxmc.nn.state`)."""
+        return super().expected_state() | {
+            "read": part(
+                DocumentVectors,
+                ExtractedVectors,
+                fits=lambda read: read.reads(self.encoder),
+            ),
+            "feature_weight": number(0),
+            "link_weight": number(0),
+            "feature_reduction": choice("mean", "sum"),
+            "stop_gradient_labels": flag,
+        }
+
+    def reset_unsaved(self):
+        """Set what only training needs (see `skxmc.nn.state`)."""
+        super().reset_unsaved()
+        self.guide = self.label_encoder = None
+        self.label_length = 0
+
+    def loss(self, batch, positives):
+        """Classification, feature and link loss (Eq. 8)."""
+        texts = self.encoder(batch)
+        if self.guide is None or self.label_encoder is None and "names" not in batch:
+            return self._classifying(self.recall, *self.read(*texts), positives)
+        vectors, compared = self.guide.of_texts(self.read, *texts)
+        loss = self._classifying(self.recall, *vectors, positives)
+        if self.label_encoder is not None:
+            labels = self.label_encoder(positives)
+        else:  # documents whose labels have no name say nothing here
+            rows = batch["named"]
+            labels = self.encoder(batch["names"])
+            compared, positives = compared[rows], positives[rows]
+        vectors, features = self.guide.of_labels(self.read, *labels)
+        if self.feature_weight:
+            features = features.detach() if self.stop_gradient_labels else features
+            loss = loss + self.feature_weight * feature_loss(
+                compared, features, reduction=self.feature_reduction
+            )
+        if self._links:
+            recall = self.guide.recall or self.recall
+            linking = self._classifying(recall, *vectors, positives)
+            loss = loss + self.link_weight * linking
+        return loss
+
+    def floats_per_document(self, length):
+        """Activations kept for the gradient, in floats, at `length` tokens."""
+        total = super().floats_per_document(length)
+        if self.guide is None:
+            return total
+        if self.label_encoder is None:
+            total += self.encoder.floats_per_document(self.label_length)
+        return total + 4 * self._links * self.recall.out_features
+
+    @property
+    def n_candidates(self):
+        """Labels a document that are ranked in training, by text and by names."""
+        return super().n_candidates * (1 + self._links)
+
+    @property
+    def _links(self):
+        """Whether names are classified too."""
+        return self.guide is not None and self.link_weight > 0
+
+
+class LabelNames:
+    """Sequences of the label names of documents: label reinforcement (Sec. 3.5).
+
+    Parameters
+    ----------
+    names : Tokens
+        Names of the labels, without special tokens.
+    Y : csr matrix of shape (n_docs, n_labels)
+        Only these documents have sequences, those of their labels.
+    length : int
+        Tokens of a sequence, special tokens included.
+    special : (list of int, list of int)
+        Special tokens before and after.
+    reinforcement : {"shuffle", "repeat"} or None
+        Repeat the names to that length, in a new order each time, or the same. None:
+        every name once, in the order of the labels.
+    rng : numpy Generator
+    """
+
+    def __init__(self, names, Y, *, length, special, reinforcement, rng):
+        self.names, self.Y = names, Y
+        self.length = length
+        self.special = special
+        self.reinforcement = reinforcement
+        self.rng = rng
+
+    def batch(self, rows):
+        """Sequences for documents `rows`.
+
+        Returns a dict of ``named``, places of the documents that have named labels,
+        and ``names``, their sequences as `Tokens` makes batches; empty without any.
+        """
+        part = self.Y[rows]
+        docs = np.repeat(np.arange(len(rows)), np.diff(part.indptr))
+        lengths = self.names.lengths[part.indices]
+        named, docs = np.unique(docs[lengths > 0], return_inverse=True)
+        if not len(named):
+            return {}
+        labels = part.indices[lengths > 0]
+        before, after = self.special
+        room = self.length - len(before) - len(after)
+        docs, labels = self._in_order(docs, labels, room)
+        starts, lengths = _in_rows(docs, self.names.lengths[labels])
+        lengths = np.minimum(lengths, room - starts)
+        docs, labels, starts, lengths = (
+            values[lengths > 0] for values in (docs, labels, starts, lengths)
+        )
+        ends = np.zeros(len(named), np.int64)
+        np.maximum.at(ends, docs, starts + lengths)
+
+        steps = np.arange(lengths.sum()) - np.repeat(
+            lengths.cumsum() - lengths, lengths
+        )
+        source = np.repeat(self.names.offsets[labels], lengths) + steps
+        columns = np.repeat(starts, lengths) + steps + len(before)
+        ids = np.full(
+            (len(named), ends.max() + self.length - room), self.names.pad_id, np.int64
+        )
+        ids[np.repeat(docs, lengths), columns] = self.names.ids[source]
+        ids[:, : len(before)] = before
+        last = ends[:, None] + len(before) + np.arange(len(after))
+        ids[np.arange(len(named))[:, None], last] = after
+        mask = np.arange(ids.shape[1]) < (ends + len(before) + len(after))[:, None]
+        return {
+            "named": torch.from_numpy(named),
+            "names": {
+                "input_ids": torch.from_numpy(ids),
+                "attention_mask": torch.from_numpy(mask.astype(np.int64)),
+            },
+        }
+
+    def _in_order(self, docs, labels, room):
+        """Labels of each document, as often and in the order that they are read."""
+        if self.reinforcement is None:
+            return docs, labels
+        totals = np.bincount(docs, weights=self.names.lengths[labels])
+        copies = np.ceil(room / totals).astype(np.int64)[docs]
+        copy, _ = _in_rows(np.repeat(np.arange(len(docs)), copies), np.ones(1, int))
+        entry = np.repeat(np.arange(len(docs)), copies)
+        within = self.rng.random(len(entry))
+        if self.reinforcement == "repeat":
+            within = entry
+        order = np.lexsort((within, copy, docs[entry]))
+        return docs[entry][order], labels[entry][order]
+
+
+def _in_rows(rows, lengths):
+    """Where values that stand one behind the other in rows start, and their lengths."""
+    lengths = np.broadcast_to(lengths, rows.shape)
+    starts = lengths.cumsum() - lengths
+    first = np.flatnonzero(np.diff(rows, prepend=-1))
+    return starts - np.repeat(starts[first], np.diff(first, append=len(rows))), lengths
+
+
+class NamedTokens(Tokens):
+    """Tokens whose batches carry the label names of their documents, in training.
+
+    Attributes
+    ----------
+    names : LabelNames or None
+    """
+
+    names = None
+
+    def batch(self, rows):
+        """Token ids of documents, and the sequences of their label names."""
+        batch = super().batch(rows)
+        return batch if self.names is None else batch | self.names.batch(rows)
+
+    def state(self):
+        """What orders the names, to go on from."""
+        return None if self.names is None else self.names.rng.bit_generator.state
+
+    def restore(self, state):
+        """Go on from a state."""
+        self.names.rng.bit_generator.state = state
+
+
+def special_tokens(tokenizer):
+    """Special tokens that a tokenizer puts before and after a text."""
+    with tokenizing:
+        whole = tokenizer(" a")["input_ids"]
+        bare = tokenizer(" a", add_special_tokens=False)["input_ids"]
+    n = len(bare)
+    start = next(i for i in range(len(whole)) if whole[i : i + n] == bare)
+    return whole[:start], whole[start + n :]
+>>>>>>> data
 
 
 @fill_docstring

@@ -534,7 +534,7 @@ def test_wrong_folders(papers, folder):
     with pytest.raises(SystemExit, match="no test split"):
         papers.main([*words, str(folder)])
     (folder / "train_texts.txt").unlink()
-    with pytest.raises(SystemExit, match="looked for trn.json, train_texts.txt"):
+    with pytest.raises(SystemExit, match="none of trn.json, train_texts.txt"):
         papers.main([*words, str(folder)])
     (folder / "train.txt").write_text("1 1 1\n0 0:1\n")
     with pytest.raises(SystemExit, match="holds features"):

@@ -27,7 +27,7 @@ class Explanation:
     Parameters
     ----------
     text : str
-        The explained text.
+        The text that is explained.
     label : str or int
         Name of the label.
     probability : float

@@ -25,8 +25,10 @@ class FrequencyBinsDisplay:
         none is predicted.
     edges : tuple of int
         Numbers of training documents at which one bin ends and the next begins.
-    n_labels, n_pairs : int ndarrays of shape (n_bins,)
-        Number of labels in each bin, and of their occurrences in the test documents.
+    n_labels : int ndarray of shape (n_bins,)
+        Number of labels in each bin.
+    n_pairs : int ndarray of shape (n_bins,)
+        How often the labels of each bin occur in the test documents.
     metric : {"recall", "precision", "coverage"}
         Which metric the values are of.
     k : int

@@ -122,7 +122,7 @@ class MultilabelShuffleSplit(BaseShuffleSplit):
     train_size : float, int or None, default=None
         Share or number of documents to train on. None takes those that are not tested.
     random_state : int, RandomState instance or None, default=None
-        Seed of the splits.
+        Seed of the splits; an int makes the same splits each time.
 
     Examples
     --------
