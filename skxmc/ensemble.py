@@ -22,12 +22,8 @@ from .persistence import FolderMixin
 
 __all__ = ["EnsembleClassifier"]
 
-<<<<<<< HEAD
 # Rankings are combined in blocks of a million labels: the temporary arrays of a block
 # stay below 100 MB.
-=======
-# Ranked labels combined at once: the temporaries of a block stay below 100 MB.
->>>>>>> data
 _BLOCK = 1_000_000
 
 

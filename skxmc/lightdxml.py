@@ -36,18 +36,8 @@ from .nn.text import Features
 
 __all__ = ["LightDXMLClassifier"]
 
-<<<<<<< HEAD
 # Labels up to which the shortlist of a single document comes from exact search.
 _EXACT_ALONE = 20_000
-=======
-# Labels up to which shortlists of many documents come from exact search, and those of
-# single ones.
-_EXACT_IN_BATCHES, _EXACT_ALONE = 200_000, 20_000
-# Bytes of shortlists beyond which they lie on disk, and documents shortlisted at once.
-_IN_MEMORY, _DOCS_AT_ONCE = 1 << 30, 1024
-# Documents of a batch up to which one thread ranks them.
-_FEW_DOCS = 8
->>>>>>> data
 # beta where there is nothing to choose it on.
 _BETA = 0.5
 # Size of the coordinates that documents start with, and documents it is measured on.

@@ -49,11 +49,6 @@ from .nn.text import padded_features
 
 __all__ = ["TReaderXMLClassifier"]
 
-<<<<<<< HEAD
-=======
-# Root mean square of the coordinates that word vectors start with.
-_SIZE = 0.5
->>>>>>> data
 # Documents that tell the mean and the spread of what the bottleneck gets.
 _N_READ = 2000
 # Training documents up to which nearest ones are searched exactly.

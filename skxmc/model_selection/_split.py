@@ -115,7 +115,7 @@ class MultilabelShuffleSplit(BaseShuffleSplit):
     Parameters
     ----------
     n_splits : int, default=10
-        Number of splits.
+        Number of random splits that are made.
     test_size : float, int or None, default=None
         Share of the documents (float) or number of documents (int) to test on. None
         takes those that `train_size` leaves, or a tenth if both are None.
