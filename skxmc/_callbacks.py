@@ -1,9 +1,6 @@
 """Support for scikit-learn's callbacks, which version 1.9 introduced."""
-<<<<<<< HEAD
 
 from ._calibration import UNCALIBRATED
-=======
->>>>>>> data
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -68,11 +65,7 @@ class Epochs:
             # A callback may predict with the estimator, as if training had ended here.
             # Before the calibration, slope 1 and offset 0 leave log-odds as they are.
             defaults = {
-<<<<<<< HEAD
                 "calibration_": UNCALIBRATED,
-=======
-                "calibration_": (1.0, 0.0),
->>>>>>> data
                 "n_iter_": len(self.estimator.history_),
             }
             return defaults | vars(self.estimator)

@@ -22,7 +22,7 @@ from sklearn.utils.estimator_checks import check_estimator
 from sklearn.utils.parallel import Parallel
 
 from skxmc import EnsembleClassifier, GRankClassifier
-from skxmc.ensemble import mean_ranking
+from skxmc._mean_ranking import mean_ranking
 from skxmc.estimator_checks import CHECKS
 from skxmc.metrics import precision_at_k, psp_at_1_scorer
 
@@ -161,7 +161,7 @@ def by_hand(parts, weights, doc, normalize):
 @given(rankings(), st.booleans(), st.sampled_from([1, 7, 1000]))
 def test_mean_ranking_against_brute_force(case, normalize, block):
     parts, weights, k, n_labels = case
-    with mock.patch("skxmc.ensemble._BLOCK", block):
+    with mock.patch("skxmc._mean_ranking._BLOCK", block):
         ids, scores = mean_ranking(parts, weights, k, n_labels, normalize=normalize)
     assert ids.dtype == np.int64 and scores.dtype == np.float32
     assert ids.shape == scores.shape == (len(parts[0][0]), k)
