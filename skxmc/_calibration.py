@@ -9,6 +9,8 @@ import numpy as np
 from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 
+from .nn.state import number, refuse
+
 # Slope and offset of scores that are log-odds already.
 UNCALIBRATED = (1.0, 0.0)
 
@@ -85,3 +87,14 @@ def probabilities_from_scores(scores, calibration, *, single_label):
 def clip_probabilities(probabilities):
     """Keep probabilities strictly between 0 and 1, in float32 too."""
     return probabilities.clip(np.finfo(np.float32).tiny, 1 - 2.0**-24)
+
+
+def check_calibration(calibration, name):
+    """Refuse a calibration that `fit_calibration` would not have returned."""
+    if not isinstance(calibration, tuple) or len(calibration) != 2:
+        refuse(name, "a pair of numbers", calibration)
+    slope, offset = calibration
+    number(0)(slope, f"{name}[0]")
+    number()(offset, f"{name}[1]")
+    if not slope:
+        raise ValueError(f"{name} has the slope 0.")

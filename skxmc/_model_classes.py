@@ -37,7 +37,7 @@ PARTS = {
     "SelfAttention": "skxmc.nn.networks.treaderxml.SelfAttention",
     "SparseEncoder": "skxmc.nn.networks.lightdxml.SparseEncoder",
     "SpectralBlock": "skxmc.nn.networks.lightdxml.SpectralBlock",
-    "Teacher": "skxmc._teacher.Teacher",
+    "Teacher": "skxmc.nn.teacher.Teacher",
     "TReaderEncoder": "skxmc.nn.networks.treaderxml.TReaderEncoder",
     "TReaderXMLNetwork": "skxmc.nn.networks.treaderxml.TReaderXMLNetwork",
     "TransformerEncoder": "skxmc.nn.encoders.TransformerEncoder",

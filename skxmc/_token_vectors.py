@@ -27,6 +27,9 @@ _WORDS = dict(token_pattern=WORD, sublinear_tf=True, dtype=np.float32)
 # Patterns of models that were saved: an expression of somebody else's may never end.
 _SAVED_PATTERNS = WORD, r"\w+"
 
+# Root mean square of the coordinates that documents of LightDXML start with, and
+# documents that it is measured on.
+_SIZE, _SIZED_ON = 0.1, 10_000
 # Share of the texts with words that keep one where rare words are left out.
 _LEAST_READ = 0.9
 
@@ -146,6 +149,38 @@ def with_both_signs(vectors, dim):
     vectors = normalize(vectors, dim=1)
     odd = torch.randn(len(vectors), dim - 2 * half) * half**-0.5
     return torch.cat([vectors, -vectors, odd], dim=1)
+
+
+def bag_vectors(X, dim, token_vectors, vectorizer):
+    """Vectors of words that documents start as sums of, in LightDXML.
+
+    Parameters
+    ----------
+    X : csr matrix of shape (n_docs, n_features)
+    dim : int or None
+        Width of the vectors. None is 300, or twice the width of given vectors.
+    token_vectors : "lsa", None, mapping, (matrix, words), path or str
+        As in `LightDXMLClassifier`.
+    vectorizer : TfidfVectorizer or None
+        Names the features; not used where `token_vectors` is "lsa" or None.
+
+    Returns
+    -------
+    float32 tensor of shape (n_features, dim)
+        Scaled such that coordinates of documents have the root mean square 0.1.
+    """
+    if token_vectors is None:
+        vectors = torch.randn(X.shape[1], dim or 300)
+    elif is_lsa(token_vectors):
+        dim = dim or 300
+        vectors = with_both_signs(latent_vectors(X, dim // 2), dim)
+    else:
+        terms = vectorizer.get_feature_names_out()
+        vectors = torch.from_numpy(read_token_vectors(token_vectors, terms)[0])
+        vectors = with_both_signs(vectors, dim or 2 * vectors.shape[1])
+    docs = torch.from_numpy(X[:_SIZED_ON] @ vectors.numpy())
+    size = docs.square().mean().sqrt()
+    return vectors * (_SIZE / size if size > 0 else _SIZE)
 
 
 def read_token_vectors(source, terms):

@@ -1,7 +1,6 @@
 """The fit skeleton that the five systems share, and what each of them must define."""
 
 import copy
-import numbers
 import warnings
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from sklearn.utils import check_random_state
 from ._calibration import (
     UNCALIBRATED,
     calibrate,
+    check_calibration,
     fit_calibration,
     probabilities_from_scores,
 )
@@ -19,19 +19,14 @@ from ._callbacks import CallbackSupportMixin, Epochs, end_callbacks
 from ._fingerprint import fit_fingerprint
 from ._hold_out import hold_out, keep_rows, typical_depth
 from ._ranking_classifier import RankingClassifier
-from ._validation import check_choice, check_number
+from ._validation.parameters import check_choice, check_training_parameters
 from .metrics import precision_at_k
 from .nn.checkpoint import STATE_FORMAT, Checkpoint
-from .nn.devices import (
-    PRECISIONS,
-    check_memory,
-    choose_device,
-    choose_precision,
-)
+from .nn.devices import PRECISIONS, check_memory, choose_device, choose_precision
 from .nn.prediction import rank
 from .nn.process import alone, brief_lock, default_modes, seed
-from .nn.state import choice, number, one_dtype, part, refuse
-from .nn.training import train
+from .nn.state import choice, one_dtype, part
+from .nn.training import check_history, train
 from .persistence import FolderMixin
 
 __all__ = ["BaseXMCClassifier"]
@@ -306,9 +301,9 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
         """Checks of what `fit` sets (see `skxmc.nn.state`)."""
         return super().expected_state() | {
             "network_": self._check_network,
-            "history_": self._check_history,
+            "history_": check_history,
             "n_iter_": choice(len(self.history_)),
-            "calibration_": self._check_calibration,
+            "calibration_": check_calibration,
         }
 
     def _count_features(self):
@@ -328,62 +323,10 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
         ):
             raise ValueError(f"{name}.single_label contradicts the kind of y.")
 
-    @staticmethod
-    def _check_history(history, name):
-        if not isinstance(history, list):
-            refuse(name, "a list", history)
-        for i, epoch in enumerate(history):
-            if not isinstance(epoch, dict) or not {"epoch", "loss"} <= set(epoch):
-                refuse(f"{name}[{i}]", "a dict of an epoch and its loss", epoch)
-            if set(epoch) - {"epoch", "loss", "score"}:
-                raise ValueError(f"{name}[{i}] holds more than epoch, loss and score.")
-            number(1, whole=True)(epoch["epoch"], f"{name}[{i}]['epoch']")
-            for key in set(epoch) - {"epoch"}:
-                number(finite=False)(epoch[key], f"{name}[{i}][{key!r}]")
-
-    @staticmethod
-    def _check_calibration(calibration, name):
-        if not isinstance(calibration, tuple) or len(calibration) != 2:
-            refuse(name, "a pair of numbers", calibration)
-        slope, offset = calibration
-        number(0)(slope, f"{name}[0]")
-        number()(offset, f"{name}[1]")
-        if not slope:
-            raise ValueError(f"{name} has the slope 0.")
-
     def _check_parameters(self):
         """Refuse parameters that are not as described; a subclass checks its own."""
-        whole, real = numbers.Integral, numbers.Real
         check_choice("precision", self.precision, PRECISIONS)
-        if not isinstance(self.verbose, (whole, np.bool_)):
-            raise ValueError(f"verbose must be an int, got {self.verbose!r}.")
-        check_random_state(self.random_state)
-        for name in ("max_epochs", "batch_size", "accumulate", "top_k"):
-            check_number(name, getattr(self, name), whole, 1)
-        check_number("n_iter_no_change", self.n_iter_no_change, whole, 1)
-        for name in ("head_learning_rate", "weight_decay", "tol"):
-            check_number(name, getattr(self, name), real, 0)
-        for name in ("dropout", "validation_fraction"):
-            check_number(name, getattr(self, name), real, 0, 1, open_high=True)
-        check_number("warmup", self.warmup, real, 0, 1)
-        if self.clip_norm is not None:
-            check_number("clip_norm", self.clip_norm, real, 0, open_low=True)
-        if self.swa_start is not None:
-            check_number("swa_start", self.swa_start, real, 0, 1, open_high=True)
-        check_number("swa_every", self.swa_every, whole, 1)
-        check_choice("schedule", self.schedule, ("linear", "constant"))
-        if self.checkpoint_dir is not None and not isinstance(
-            self.random_state, numbers.Integral
-        ):
-            raise ValueError(
-                "checkpoint_dir needs an int as random_state, to come to the same "
-                f"start again; got {self.random_state!r}."
-            )
-        if self.early_stopping and not self.validation_fraction:
-            raise ValueError(
-                "early_stopping=True needs held-out documents: give a "
-                "validation_fraction above 0."
-            )
+        check_training_parameters(self)
 
     def _choose_device_and_precision(self):
         """Where to compute, and how: in float64 where the network is, or is to be."""

@@ -16,9 +16,7 @@ from ._pretrained import PretrainedEncoderMixin
 from ._validation import check_choice, check_label_texts, check_number
 from ._words import WORD
 from .nn.examples import Examples
-from .nn.heads import (
-    LabelScores,
-)
+from .nn.heads import LabelScores
 from .nn.networks.grank import GRankNetwork
 from .nn.shortlist import LabelClusters
 

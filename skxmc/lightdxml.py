@@ -11,14 +11,7 @@ from sklearn import config_context
 from ._clustering_classifier import random_vectors
 from ._hold_out import typical_depth
 from ._parameters import fill_docstring
-from ._token_vectors import (
-    check_words,
-    fit_words,
-    is_lsa,
-    latent_vectors,
-    read_token_vectors,
-    with_both_signs,
-)
+from ._token_vectors import bag_vectors, check_words, fit_words, is_lsa
 from ._validation import check_choice, check_label_texts, check_number
 from .base import BaseXMCClassifier, pad_with_minus_one
 from .metrics import precision_at_k
@@ -28,10 +21,7 @@ from .nn.networks.lightdxml import LightDXMLNetwork, SparseEncoder, mix_logarith
 from .nn.prediction import map_batches
 from .nn.search import NearestVectors, has_hnswlib
 from .nn.shortlist import best_labels
-from .nn.state import (
-    nothing,
-    number,
-)
+from .nn.state import nothing, number
 from .nn.text import Features
 
 __all__ = ["LightDXMLClassifier"]
@@ -40,8 +30,6 @@ __all__ = ["LightDXMLClassifier"]
 _EXACT_ALONE = 20_000
 # beta where there is nothing to choose it on.
 _BETA = 0.5
-# Size of the coordinates that documents start with, and documents it is measured on.
-_SIZE, _SIZED_ON = 0.1, 10_000
 # How far a step may move a coordinate of a document at the "auto" learning rate.
 _REACH = 0.04
 
@@ -391,29 +379,8 @@ class LightDXMLClassifier(BaseXMCClassifier):
                 ngram_range=self.ngram_range,
                 max_features=self.max_features,
             )
-        vectors = self._first_vectors(X)
+        vectors = bag_vectors(X, self.label_dim, self.token_vectors, self.vectorizer_)
         return SparseEncoder(vectors, dropout=self.dropout), Features(X)
-
-    def _first_vectors(self, X):
-        """Vectors of the features, which documents start as sums of."""
-        n_features, dim = X.shape[1], self.label_dim or 300
-        if self.token_vectors is None:
-            vectors = torch.randn(n_features, dim)
-        elif is_lsa(self.token_vectors):
-            vectors = with_both_signs(latent_vectors(X, dim // 2), dim)
-        else:
-            vectors = self._given_vectors()
-            dim = self.label_dim or 2 * vectors.shape[1]
-            vectors = with_both_signs(vectors, dim)
-        # Coordinates of documents start with the size _SIZE.
-        docs = torch.from_numpy(X[:_SIZED_ON] @ vectors.numpy())
-        size = docs.square().mean().sqrt()
-        return vectors * (_SIZE / size if size > 0 else _SIZE)
-
-    def _given_vectors(self):
-        terms = self.vectorizer_.get_feature_names_out()
-        vectors, _ = read_token_vectors(self.token_vectors, terms)
-        return torch.from_numpy(vectors)
 
     def _read(self, X):
         if self.vectorizer_ is not None:

@@ -4,6 +4,7 @@ import numbers
 import sys
 
 import numpy as np
+from sklearn.utils import check_random_state
 
 
 def check_number(name, value, kind, low, high=None, *, open_low=False, open_high=False):
@@ -34,3 +35,37 @@ def check_choice(name, value, choices):
     """Refuse a parameter that is not one of the choices."""
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name} must be one of {choices}, got {value!r}.")
+
+
+def check_training_parameters(estimator):
+    """Refuse parameters of training and prediction that are not as described."""
+    whole, real = numbers.Integral, numbers.Real
+    if not isinstance(estimator.verbose, (whole, np.bool_)):
+        raise ValueError(f"verbose must be an int, got {estimator.verbose!r}.")
+    check_random_state(estimator.random_state)
+    for name in ("max_epochs", "batch_size", "accumulate", "top_k"):
+        check_number(name, getattr(estimator, name), whole, 1)
+    check_number("n_iter_no_change", estimator.n_iter_no_change, whole, 1)
+    for name in ("head_learning_rate", "weight_decay", "tol"):
+        check_number(name, getattr(estimator, name), real, 0)
+    for name in ("dropout", "validation_fraction"):
+        check_number(name, getattr(estimator, name), real, 0, 1, open_high=True)
+    check_number("warmup", estimator.warmup, real, 0, 1)
+    if estimator.clip_norm is not None:
+        check_number("clip_norm", estimator.clip_norm, real, 0, open_low=True)
+    if estimator.swa_start is not None:
+        check_number("swa_start", estimator.swa_start, real, 0, 1, open_high=True)
+    check_number("swa_every", estimator.swa_every, whole, 1)
+    check_choice("schedule", estimator.schedule, ("linear", "constant"))
+    if estimator.checkpoint_dir is not None and not isinstance(
+        estimator.random_state, numbers.Integral
+    ):
+        raise ValueError(
+            "checkpoint_dir needs an int as random_state, to come to the same "
+            f"start again; got {estimator.random_state!r}."
+        )
+    if estimator.early_stopping and not estimator.validation_fraction:
+        raise ValueError(
+            "early_stopping=True needs held-out documents: give a "
+            "validation_fraction above 0."
+        )

@@ -9,16 +9,10 @@ from torch.nn.functional import linear, normalize, relu
 
 from .examples import Examples
 from .labels import label_means
-from .losses import (
-    at_least_float32,
-    log_distance_loss,
-)
+from .losses import at_least_float32, log_distance_loss
 from .network import Network
 from .prediction import map_batches
-from .state import (
-    choice,
-    linear_map,
-)
+from .state import choice, linear_map
 from .text import padded_columns
 from .training import train
 

@@ -12,6 +12,7 @@ from .devices import autocast, name_batch_size, to_device
 from .network import Progress
 from .optimizer import Optimizer
 from .process import handed_back
+from .state import number, refuse
 from .text import shuffled_batches
 from .weights import AverageWeights, BestWeights
 
@@ -181,3 +182,17 @@ def _set_mode(network, training):
     """Set the mode of a network where it is another: visiting all modules takes ms."""
     if network.training != training:
         network.train(training)
+
+
+def check_history(history, name):
+    """Refuse a history that `train` would not have written."""
+    if not isinstance(history, list):
+        refuse(name, "a list", history)
+    for i, epoch in enumerate(history):
+        if not isinstance(epoch, dict) or not {"epoch", "loss"} <= set(epoch):
+            refuse(f"{name}[{i}]", "a dict of an epoch and its loss", epoch)
+        if set(epoch) - {"epoch", "loss", "score"}:
+            raise ValueError(f"{name}[{i}] holds more than epoch, loss and score.")
+        number(1, whole=True)(epoch["epoch"], f"{name}[{i}]['epoch']")
+        for key in set(epoch) - {"epoch"}:
+            number(finite=False)(epoch[key], f"{name}[{i}][{key!r}]")

@@ -11,24 +11,11 @@ from ..devices import one_thread
 from ..encoders import FeatureVectors
 from ..heads import LabelScores, at_full_precision, first_offset
 from ..label_cycle import LabelEncoder
-from ..losses import (
-    at_least_float32,
-    bce_loss,
-    bce_loss_all,
-)
+from ..losses import at_least_float32, bce_loss, bce_loss_all
 from ..network import Network
 from ..search import NearestVectors
 from ..shortlist import best_labels, log_odds
-from ..state import (
-    flag,
-    floats,
-    indices,
-    linear_map,
-    number,
-    optional,
-    parameter,
-    part,
-)
+from ..state import flag, floats, indices, linear_map, number, optional, parameter, part
 
 # Documents of a batch up to which one thread ranks them.
 _FEW_DOCS = 8

@@ -5,24 +5,11 @@ from torch import nn
 from torch.nn.functional import logsigmoid
 
 from ..encoders import BagEncoder, TransformerEncoder
-from ..heads import (
-    DocumentVectors,
-    LabelScores,
-    LinearHead,
-    at_full_precision,
-)
+from ..heads import DocumentVectors, LabelScores, LinearHead, at_full_precision
 from ..losses import at_least_float32, bce_loss, bce_loss_all
 from ..network import Network
 from ..shortlist import LabelClusters, log_odds
-from ..state import (
-    choice,
-    flag,
-    nothing,
-    number,
-    optional,
-    parameter,
-    part,
-)
+from ..state import choice, flag, nothing, number, optional, parameter, part
 
 
 class LightXMLNetwork(Network):
