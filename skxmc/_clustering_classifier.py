@@ -217,7 +217,7 @@ class RecallingXMCClassifier(ClusteringXMCClassifier):
         super()._check_parameters()
         check_choice("loss_reduction", self.loss_reduction, ("mean", "sum"))
 
-    def _recall_and_rank(self, encoder, readings, read=None):
+    def _recall_and_rank(self, encoder, readings, doc_vectors=None):
         """What a `LightXMLNetwork` is made of, beside its encoder.
 
         Parameters
@@ -225,7 +225,7 @@ class RecallingXMCClassifier(ClusteringXMCClassifier):
         encoder : TransformerEncoder or BagEncoder
         readings : tensor of shape (n_labels, hidden_size) or None
             What label vectors start from.
-        read : Module or None, default=None
+        doc_vectors : Module or None, default=None
             What reads documents, as wide for labels as for clusters; None makes
             `DocumentVectors`.
         """
@@ -239,13 +239,19 @@ class RecallingXMCClassifier(ClusteringXMCClassifier):
             offset = first_offset(vectors, SCALE)
             dim = vectors.shape[1]
         elif not all_labels:
-            dim = self.label_dim or 400 if read is None else read.cluster_dim
+            dim = (
+                self.label_dim or 400
+                if doc_vectors is None
+                else doc_vectors.cluster_dim
+            )
             vectors = nn.init.xavier_uniform_(torch.empty(self.n_labels_, dim))
-        if read is None:
-            read = DocumentVectors(encoder, dim, start=start, dropout=self.dropout)
+        if doc_vectors is None:
+            doc_vectors = DocumentVectors(
+                encoder, dim, start=start, dropout=self.dropout
+            )
         return dict(
-            read=read,
-            recall=cluster_head(read, n_clusters, cluster_start, offset=offset),
+            doc_vectors=doc_vectors,
+            recall=cluster_head(doc_vectors, n_clusters, cluster_start, offset=offset),
             clusters=None if all_labels else LabelClusters(self.label_groups_),
             ranker=None if all_labels else self._candidate_scores(vectors),
             n_shortlist=min(self.n_shortlist, n_clusters),

@@ -63,6 +63,8 @@ _DROPPED = {
     "TReaderEncoder": ("pooler",),
     "TReaderXMLNetwork": ("_n_dropping",),
 }
+# Attributes of networks.
+_RENAMED_IN_NETWORKS = {"read": "doc_vectors"}
 # Linear maps that are heads of networks now, by class.
 _HEADS = {
     "GRankNetwork": "retriever",
@@ -141,6 +143,8 @@ def _upgrade_module(value, tensors, upgrade_all):
     state = {}
     for group in _GROUPS:
         for key, item in upgrade_all(value.get(group, {})).items():
+            if name in _HEADS:
+                key = _RENAMED_IN_NETWORKS.get(key, key)
             if key in state:
                 raise ValueError(f"a {name} has two attributes {key!r}")
             if key not in dropped:

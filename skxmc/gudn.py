@@ -409,17 +409,17 @@ class GUDNClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
     def _build(self, X, Y, rows, rng):
         encoder, docs = self._make_encoder(X)
         readings = self._prepare_labels(encoder, docs, X, Y, rng)
-        read, guide, label_encoder = None, None, None
+        doc_vectors, guide, label_encoder = None, None, None
         hidden_size = encoder.hidden_size
         n_layers, label_layers = self._layers_wanted()
         if self.variant == "paper":
-            read = ExtractedVectors(
+            doc_vectors = ExtractedVectors(
                 min(n_layers * hidden_size, encoder.width),
                 self.label_dim or 400,
                 dropout=self.dropout,
                 activation=self.classifier_activation,
             )
-        parts = self._recall_and_rank(encoder, readings, read)
+        parts = self._recall_and_rank(encoder, readings, doc_vectors)
         examples = Examples(docs, Y, rows)
         if self._guides():
             pooler = encoder.pooler if self._texts else None
@@ -427,7 +427,7 @@ class GUDNClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
             if self.variant == "paper":
                 guide = SeparateGuide(
                     min(label_layers * hidden_size, encoder.width),
-                    read.cluster_dim,
+                    doc_vectors.cluster_dim,
                     parts["recall"].out_features,
                     dropout=self.dropout,
                 )

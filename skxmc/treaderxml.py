@@ -427,10 +427,10 @@ class TReaderXMLClassifier(TaughtReadingMixin, RecallingXMCClassifier):
         if self.label_init == "documents":
             self._standardize(encoder, docs, rng)
         readings = self._prepare_labels(encoder, docs, X, Y, rng)
-        read = SameVectors(encoder.hidden_size) if readings is None else None
+        doc_vectors = SameVectors(encoder.hidden_size) if readings is None else None
         network = TReaderXMLNetwork(
             encoder,
             output_activation=self.output_activation,
-            **self._recall_and_rank(encoder, readings, read),
+            **self._recall_and_rank(encoder, readings, doc_vectors),
         )
         return network, Examples(docs, Y, rows)

@@ -70,7 +70,7 @@ class DocumentVectors(nn.Module):
         """Width of the vectors that score labels; None where there are none."""
         return None if self.project is None else self.project.out_features
 
-    def reads(self, encoder):
+    def fits_encoder(self, encoder):
         """Whether it takes what that encoder returns."""
         width = self.cluster_dim - (0 if self.lift is None else self.dim)
         hidden_size = (
@@ -186,19 +186,19 @@ class LinearHead(Head, nn.Linear):
         }
 
 
-def cluster_head(read, n_outputs, start=None, *, offset=0.0):
+def cluster_head(doc_vectors, n_outputs, start=None, *, offset=0.0):
     """Linear head that scores clusters.
 
     Parameters
     ----------
-    read : DocumentVectors
+    doc_vectors : DocumentVectors
     n_outputs : int
     start : tensor of shape (n_outputs, dim) or None, default=None
         Cluster vectors that documents, as read for labels, start with.
     offset : float, default=0.0
         The bias then.
     """
-    head = LinearHead(read.cluster_dim, n_outputs)
+    head = LinearHead(doc_vectors.cluster_dim, n_outputs)
     if start is not None:
         nn.init.zeros_(head.weight)
         nn.init.constant_(head.bias, offset)

@@ -66,10 +66,12 @@ class GRankNetwork(Network):
         self.encoder = encoder
         self.ranker = ranker
         self.clusters = clusters
-        self.read = DocumentVectors(encoder, ranker.dim, start=start, dropout=dropout)
+        self.doc_vectors = DocumentVectors(
+            encoder, ranker.dim, start=start, dropout=dropout
+        )
         self.retriever = None
         if n_retrieved:
-            self.retriever = cluster_head(self.read, n_retrieved, cluster_start)
+            self.retriever = cluster_head(self.doc_vectors, n_retrieved, cluster_start)
         self.n_shortlist = n_shortlist
         self.predict_shortlist = predict_shortlist or n_shortlist
         self.lambda_max = lambda_max
@@ -86,14 +88,16 @@ class GRankNetwork(Network):
         n_labels, clustered = self.n_labels, self.clusters is not None
         retriever = part(
             LinearHead,
-            in_features=self.read.cluster_dim,
+            in_features=self.doc_vectors.cluster_dim,
             out_features=self.clusters.n_clusters if clustered else n_labels,
         )
         return {
             "encoder": part(TransformerEncoder, BagEncoder),
-            "ranker": part(LabelScores, row_wise=clustered, dim=self.read.dim),
+            "ranker": part(LabelScores, row_wise=clustered, dim=self.doc_vectors.dim),
             "clusters": optional(part(LabelClusters, n_labels=n_labels)),
-            "read": part(DocumentVectors, fits=lambda read: read.reads(self.encoder)),
+            "doc_vectors": part(
+                DocumentVectors, fits=lambda module: module.fits_encoder(self.encoder)
+            ),
             "retriever": retriever if clustered else optional(retriever),
             "n_shortlist": number(0, whole=True),
             "predict_shortlist": number(1, whole=True),
@@ -108,7 +112,7 @@ class GRankNetwork(Network):
         Eq. 7, 8 and 9. Without a retriever the ranking loss alone.
         """
         positives = targets["positives"]
-        for_clusters, for_labels = self.read(*self.encoder(inputs))
+        for_clusters, for_labels = self.doc_vectors(*self.encoder(inputs))
         if self.retriever is None:
             return self.ranker.loss(for_labels, positives, grank_loss_all)
         if self.clusters is None:
@@ -142,7 +146,7 @@ class GRankNetwork(Network):
         Scores are logarithms of the softmax over the labels that were ranked, since the
         loss leaves each document's scores an arbitrary offset.
         """
-        for_clusters, for_labels = self.read(*self.encoder(inputs))
+        for_clusters, for_labels = self.doc_vectors(*self.encoder(inputs))
         ids = None
         if self.clusters is not None:
             found = at_full_precision(self.retriever, for_clusters)

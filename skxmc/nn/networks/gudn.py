@@ -37,7 +37,7 @@ class ExtractedVectors(nn.Module):
         """Width of the vectors that score labels."""
         return self.cluster_dim
 
-    def reads(self, encoder):
+    def fits_encoder(self, encoder):
         """Whether it takes what that encoder returns."""
         return self.extract.width <= encoder.width
 
@@ -120,13 +120,13 @@ class SharedGuide(nn.Module):
             pooler = _Pooler(pooler or nn.Linear(hidden_size, hidden_size))
         self.pooler = pooler
 
-    def of_texts(self, read, first, mean):
+    def of_texts(self, doc_vectors, first, mean):
         """What classifies a text, and what is compared with its label names."""
-        return read(first, mean), self._pooled(first)
+        return doc_vectors(first, mean), self._pooled(first)
 
-    def of_labels(self, read, first, mean):
+    def of_labels(self, doc_vectors, first, mean):
         """What classifies label names, and what is compared with their text."""
-        return read(first, mean), self._pooled(first)
+        return doc_vectors(first, mean), self._pooled(first)
 
     def _pooled(self, first):
         return self.pooler(first[:, None, -self.hidden_size :])
@@ -160,12 +160,12 @@ class SeparateGuide(nn.Module):
         self.shape = nn.Linear(dim, dim)
         self.recall = LinearHead(dim, n_outputs)
 
-    def of_texts(self, read, first, mean):
+    def of_texts(self, doc_vectors, first, mean):
         """What classifies a text, and what is compared with its label names."""
-        features = read.extract(first)
-        return read.classify(features), self.shape(features)
+        features = doc_vectors.extract(first)
+        return doc_vectors.classify(features), self.shape(features)
 
-    def of_labels(self, read, first, mean):
+    def of_labels(self, doc_vectors, first, mean):
         """What classifies label names, and what is compared with their text."""
         features = self.extract(first)
         return (features, features), features
@@ -202,7 +202,7 @@ class GUDNNetwork(LightXMLNetwork):
 
     Parameters
     ----------
-    encoder, read, recall, **options
+    encoder, doc_vectors, recall, **options
         As of `LightXMLNetwork`.
     guide : SharedGuide or SeparateGuide or None
         None trains on texts alone, and serves for predictions.
@@ -219,7 +219,7 @@ class GUDNNetwork(LightXMLNetwork):
     def __init__(
         self,
         encoder,
-        read,
+        doc_vectors,
         recall,
         *,
         guide=None,
@@ -231,7 +231,7 @@ class GUDNNetwork(LightXMLNetwork):
         label_length=0,
         **options,
     ):
-        super().__init__(encoder, read, recall, **options)
+        super().__init__(encoder, doc_vectors, recall, **options)
         self.guide = guide
         self.label_encoder = label_encoder
         self.feature_weight = feature_weight
@@ -243,10 +243,10 @@ class GUDNNetwork(LightXMLNetwork):
     def expected_state(self):
         """Checks of attributes (see `skxmc.nn.state`)."""
         return super().expected_state() | {
-            "read": part(
+            "doc_vectors": part(
                 DocumentVectors,
                 ExtractedVectors,
-                fits=lambda read: read.reads(self.encoder),
+                fits=lambda module: module.fits_encoder(self.encoder),
             ),
             "feature_weight": number(0),
             "link_weight": number(0),
@@ -264,9 +264,9 @@ class GUDNNetwork(LightXMLNetwork):
         positives = targets["positives"]
         texts = self.encoder(inputs)
         if self.guide is None or self.label_encoder is None and "names" not in targets:
-            vectors = self.read(*texts)
+            vectors = self.doc_vectors(*texts)
             return self._classification_loss(self.recall, *vectors, positives)
-        vectors, compared = self.guide.of_texts(self.read, *texts)
+        vectors, compared = self.guide.of_texts(self.doc_vectors, *texts)
         loss = self._classification_loss(self.recall, *vectors, positives)
         if self.label_encoder is not None:
             labels = self.label_encoder(positives)
@@ -274,7 +274,7 @@ class GUDNNetwork(LightXMLNetwork):
             rows = targets["named"]
             labels = self.encoder(targets["names"])
             compared, positives = compared[rows], positives[rows]
-        vectors, features = self.guide.of_labels(self.read, *labels)
+        vectors, features = self.guide.of_labels(self.doc_vectors, *labels)
         if self.feature_weight:
             features = features.detach() if self.stop_gradient_labels else features
             loss = loss + self.feature_weight * feature_loss(

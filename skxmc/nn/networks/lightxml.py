@@ -18,7 +18,7 @@ class LightXMLNetwork(Network):
     Parameters
     ----------
     encoder : TransformerEncoder or BagEncoder
-    read : DocumentVectors
+    doc_vectors : DocumentVectors
     recall : LinearHead
         Scores clusters: the generator of the paper.
     clusters : LabelClusters or None
@@ -43,7 +43,7 @@ class LightXMLNetwork(Network):
     def __init__(
         self,
         encoder,
-        read,
+        doc_vectors,
         recall,
         *,
         clusters=None,
@@ -59,11 +59,11 @@ class LightXMLNetwork(Network):
     ):
         super().__init__()
         self.encoder = encoder
-        self.read = read
+        self.doc_vectors = doc_vectors
         self.recall = recall
         self.clusters = clusters
         self.ranker = ranker
-        started = ranker is not None and read.lift is not None
+        started = ranker is not None and doc_vectors.lift is not None
         self.offset = nn.Parameter(torch.tensor(offset)) if started else None
         self.n_shortlist = n_shortlist
         self.predict_shortlist = predict_shortlist or n_shortlist
@@ -86,14 +86,19 @@ class LightXMLNetwork(Network):
         if self.clusters is not None:
             n_outputs = self.clusters.n_clusters
             ranker = part(
-                LabelScores, n_labels=self.n_labels, row_wise=True, dim=self.read.dim
+                LabelScores,
+                n_labels=self.n_labels,
+                row_wise=True,
+                dim=self.doc_vectors.dim,
             )
         return {
             "encoder": part(TransformerEncoder, BagEncoder),
-            "read": part(DocumentVectors, fits=lambda read: read.reads(self.encoder)),
+            "doc_vectors": part(
+                DocumentVectors, fits=lambda module: module.fits_encoder(self.encoder)
+            ),
             "recall": part(
                 LinearHead,
-                in_features=self.read.cluster_dim,
+                in_features=self.doc_vectors.cluster_dim,
                 out_features=n_outputs,
             ),
             "clusters": optional(part(LabelClusters)),
@@ -114,7 +119,7 @@ class LightXMLNetwork(Network):
 
     def forward(self, inputs, targets, progress):
         """Recalling loss plus ranking loss (Eq. 6)."""
-        vectors = self.read(*self.encoder(inputs))
+        vectors = self.doc_vectors(*self.encoder(inputs))
         return self._classification_loss(self.recall, *vectors, targets["positives"])
 
     def _classification_loss(self, recall, for_clusters, for_labels, positives):
@@ -141,7 +146,7 @@ class LightXMLNetwork(Network):
         gives its cluster and what the ranker gives the label. With `single_label` they
         are logarithms of the label's share in those of all labels that were ranked.
         """
-        for_clusters, for_labels = self.read(*self.encoder(inputs))
+        for_clusters, for_labels = self.doc_vectors(*self.encoder(inputs))
         if self.clusters is None:
             adjust = _log_shares if self.single_label else None
             return self.recall.top(for_clusters, k, adjust=adjust)

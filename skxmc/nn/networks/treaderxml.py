@@ -379,7 +379,7 @@ class SameVectors(nn.Module):
         """Width of the vectors that score labels."""
         return self.cluster_dim
 
-    def reads(self, encoder):
+    def fits_encoder(self, encoder):
         """Whether it takes what that encoder returns."""
         return self.cluster_dim == encoder.width
 
@@ -410,10 +410,10 @@ class TReaderXMLNetwork(LightXMLNetwork):
         """Checks of attributes (see `skxmc.nn.state`)."""
         return super().expected_state() | {
             "encoder": part(TReaderEncoder),
-            "read": part(
+            "doc_vectors": part(
                 DocumentVectors,
                 SameVectors,
-                fits=lambda read: read.reads(self.encoder),
+                fits=lambda module: module.fits_encoder(self.encoder),
             ),
             "output_activation": choice("none", "softmax"),
         }
