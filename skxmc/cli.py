@@ -153,7 +153,7 @@ def train(data, model, system, settings, label_texts, quiet, **table):
     on documents held out of training.
     """
     import skxmc
-    from skxmc.persistence import check_target
+    from skxmc.persistence._saving import check_target
 
     parameters = {"random_state": 0, "verbose": 0 if quiet else 1}
     parameters |= dict(map(_setting, settings))

@@ -41,11 +41,10 @@ from skxmc import (
     LightDXMLClassifier,
     LightXMLClassifier,
     TReaderXMLClassifier,
-    _model_values,
-    persistence,
 )
 from skxmc._checking import generators
 from skxmc.nn.search import has_hnswlib
+from skxmc.persistence import _reader, _saving
 
 QUICK = dict(
     max_epochs=1,
@@ -257,7 +256,7 @@ for name in ("connect", "connect_ex", "sendto"):
 socket.getaddrinfo = refuse
 import numpy as np, scipy.sparse as sp, torch
 import skxmc
-from skxmc import persistence
+from skxmc.persistence import _saving
 
 torch.set_num_threads(1)
 torch.load = pickle.load = pickle.loads = refuse
@@ -270,7 +269,7 @@ for name in X:
 assert not calls, calls
 
 model = skxmc.load(source / "other")
-owners = {"os": os, "Path": Path, "persistence": persistence}
+owners = {"os": os, "Path": Path, "_saving": _saving}
 for point in sys.argv[3:] if hasattr(os, "fork") else []:
     if os.fork() == 0:
         owner, name, call, when = point.split("-")
@@ -296,11 +295,11 @@ for point in sys.argv[3:] if hasattr(os, "fork") else []:
 """
 # The moments, and which model stands there then.
 KILLED_AT = {
-    "persistence-save_file-1-before": "small",
-    "persistence-save_file-1-after": "small",
-    "persistence-_dump-1-after": "small",
-    "persistence-_dump-2-before": "small",
-    "persistence-_dump-2-after": "small",
+    "_saving-save_file-1-before": "small",
+    "_saving-save_file-1-after": "small",
+    "_saving-_dump-1-after": "small",
+    "_saving-_dump-2-before": "small",
+    "_saving-_dump-2-after": "small",
     "os-fsync-1-before": "small",
     "Path-rename-1-before": "small",
     "Path-rename-1-after": None,  # renamed, and the new one not yet
@@ -383,7 +382,7 @@ def change_config(folder, change):
     config = config_of(folder)
     change(config)
     if "sha256" in config:
-        config["sha256"] = persistence._hash_config(config)
+        config["sha256"] = _saving._hash_config(config)
     (folder / "config.json").write_text(json.dumps(config))
 
 
@@ -728,9 +727,9 @@ def test_device_of_members(data, tmp_path):
 def test_hashes_are_read_if_asked(verify, saved, monkeypatch):
     read = []
     monkeypatch.setattr(
-        persistence,
+        _saving,
         "_hash",
-        lambda path, hash=persistence._hash: read.append(path) or hash(path),
+        lambda path, hash=_saving._hash: read.append(path) or hash(path),
     )
     skxmc.load(saved.folder / "text", verify=verify)
     assert len(read) == verify * len(config_of(saved.folder / "text")["files"])
@@ -920,7 +919,7 @@ def named(name, **parameters):
         pytest.param("persistence.shutil.rmtree"),
         pytest.param("..os.system"),
         pytest.param("base.LogisticRegression"),
-        pytest.param("_model_values.TfidfVectorizer"),
+        pytest.param("_reader.TfidfVectorizer"),
         pytest.param(
             "cluster.BalancedKMeans",
         ),
@@ -947,7 +946,7 @@ def test_class_that_is_none_of_ours(name, copied, monkeypatch):
 
     # Constructors of scikit-learn, and functions of ours, are never called.
     monkeypatch.setattr(LogisticRegression, "__init__", refuse)
-    monkeypatch.setattr(_model_values.TfidfVectorizer, "__init__", refuse)
+    monkeypatch.setattr(_reader.TfidfVectorizer, "__init__", refuse)
     monkeypatch.setattr(skxmc.datasets, "make_xmc", refuse)
     monkeypatch.setattr(skxmc.datasets, "load_icd10cm", refuse)
     monkeypatch.setattr(os, "system", refuse)
@@ -1272,10 +1271,10 @@ def str_of(value):
 
 
 POINTS = [
-    (persistence, "save_file", 1),
-    (persistence, "_dump", 1),
-    (persistence, "_dump", 2),
-    (persistence, "_hash", 2),
+    (_saving, "save_file", 1),
+    (_saving, "_dump", 1),
+    (_saving, "_dump", 2),
+    (_saving, "_hash", 2),
     (os, "fsync", 1),
     (transformers.PreTrainedModel, "save_pretrained", 1),
     (transformers.PreTrainedTokenizerBase, "save_pretrained", 1),
@@ -1354,7 +1353,7 @@ def test_killed_while_writing(point, elsewhere, saved, data):
 
 def save_on_a_full_disk(model, folder):
     with pytest.MonkeyPatch.context() as patch:
-        fails(patch, persistence, "save_file", 1, OSError)
+        fails(patch, _saving, "save_file", 1, OSError)
         model.save_pretrained(folder)
 
 
@@ -1380,7 +1379,7 @@ def test_next_save_removes_what_killed_ones_left(saved, copied, data, tmp_path):
 
 def test_next_save_leaves_what_another_writes(saved, copied, data):
     folder = copied("small")
-    with persistence._beside(folder) as aside:
+    with _saving._beside(folder) as aside:
         (aside / "model").mkdir()
         before = content_of(aside)
         saved.other.save_pretrained(folder)

@@ -13,10 +13,11 @@ import torch
 from torch import nn
 
 import skxmc
-from skxmc._model_classes import ESTIMATORS, PARTS, find_class, name_of_class
 from skxmc.grank import GRankNetwork
 from skxmc.nn.heads import LabelScores
 from skxmc.nn.state import check_state, flag, from_state, number, parameter, to_state
+from skxmc.persistence import _saving
+from skxmc.persistence._classes import ESTIMATORS, PARTS, find_class, name_of_class
 
 
 class Small(nn.Module):
@@ -156,7 +157,7 @@ def change(tmp_path):
         )
         config = json.loads((folder / "config.json").read_text())
         change(config["model"])
-        config["sha256"] = skxmc.persistence._hash_config(config)
+        config["sha256"] = _saving._hash_config(config)
         (folder / "config.json").write_text(json.dumps(config))
         return folder
 
@@ -233,7 +234,7 @@ def test_saved_again_in_the_current_format(tmp_path):
         model = skxmc.load(folder, device="cpu")
         model.save_pretrained(tmp_path / "again")
         config = json.loads((tmp_path / "again" / "config.json").read_text())
-        assert config["format"] == skxmc.persistence.FORMAT
+        assert config["format"] == _saving.FORMAT
         again = skxmc.load(tmp_path / "again", device="cpu")
         X, _ = saved_models.documents(folder.name)
         for one, other in zip(

@@ -15,8 +15,8 @@ import transformers
 from safetensors import safe_open
 from torch.nn.modules.module import register_module_module_registration_hook
 
-from ._damage import DamagedError, damaged, parse_json
-from .nn.process import alone
+from .._damage import DamagedError, damaged, parse_json
+from ..nn.process import alone
 
 ENCODER_FILES = ("config.json", "model.safetensors")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")

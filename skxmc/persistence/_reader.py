@@ -19,20 +19,20 @@ from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from ._model_classes import ESTIMATORS, PARTS, find_class, name_of_class
-from ._transformer_files import (
-    read_tokenizer,
-    read_transformer,
-    write_tokenizer,
-    write_transformer,
-)
-from .nn.state import (
+from ..nn.state import (
     by_attribute,
     by_saved_name,
     check_state,
     expected_state,
     from_state,
     to_state,
+)
+from ._classes import ESTIMATORS, PARTS, find_class, name_of_class
+from ._transformer_files import (
+    read_tokenizer,
+    read_transformer,
+    write_tokenizer,
+    write_transformer,
 )
 
 # Kinds of the dtypes of data, columns and row ends.

@@ -26,12 +26,12 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 from sklearn.utils.validation import check_is_fitted
 
-from ._damage import DamagedError, damaged, parse_json
+from .._damage import DamagedError, damaged, parse_json
+from ..nn.locks import is_at, left_behind, try_lock
+from ..nn.process import alone, default_modes
 from ._format2 import upgrade
-from ._model_values import Reader, Writer, check_estimator
+from ._reader import Reader, Writer, check_estimator
 from ._transformer_files import ENCODER_FILES, TOKENIZER_FILES
-from .nn.locks import is_at, left_behind, try_lock
-from .nn.process import alone, default_modes
 
 # Number of the format that this version writes. Later versions read it, or say why
 # they do not.
