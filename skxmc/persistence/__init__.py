@@ -12,6 +12,7 @@
 The author of a folder may mean harm, so nothing in it is used before it is checked.
 """
 
-from ._saving import FolderMixin, load
+from ._loading import load
+from ._saving import FolderMixin
 
 __all__ = ["FolderMixin", "load"]
