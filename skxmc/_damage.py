@@ -1,26 +1,34 @@
-"""Files that are not what was written, and JSON that is."""
+"""Errors for damaged files, and strict parsing of JSON."""
 
 import json
 
 
 class DamagedError(ValueError):
-    """A file of a model folder is not what was written."""
+    """A file of a model folder differs from what was written."""
 
 
 def damaged(path, reason):
-    """Error that names a file and what is wrong with it."""
+    """Return the error for a damaged file: what is wrong, and what to do."""
     return DamagedError(
         f"{path} is damaged: {reason}. Copy the folder again, or save the model again."
     )
 
 
 def parse_json(path):
-    """What a JSON file holds, without what JSON does not define.
+    """Parse a JSON file, and refuse what JSON does not define.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    object
 
     Raises
     ------
     DamagedError
-        If it is no JSON, names a field twice, or holds NaN.
+        If the file is not JSON, has a field twice in one object, or holds NaN.
     """
     try:
         return json.loads(
@@ -33,7 +41,10 @@ def parse_json(path):
 
 
 def without_repetition(pairs):
-    """Fields of a JSON object, of which json.loads would keep the last of one name."""
+    """Make a dict of the fields of a JSON object, and refuse a field that is repeated.
+
+    json.loads alone would keep its last value.
+    """
     fields = dict(pairs)
     if len(fields) < len(pairs):
         names = [name for name, _ in pairs]
@@ -43,4 +54,4 @@ def without_repetition(pairs):
 
 
 def _refuse_constant(text):
-    raise ValueError(f"it holds {text}, which is no JSON")
+    raise ValueError(f"it holds {text}, which JSON does not define")

@@ -167,7 +167,7 @@ def train(data, model, system, settings, label_texts, quiet, **table_options):
     epoch on documents that were held out from training.
     """
     import skxmc
-    from skxmc.persistence import check_target
+    from skxmc.persistence._saving import check_target
 
     parameters = {"random_state": 0, "verbose": 0 if quiet else 1}
     parameters |= dict(map(_parse_setting, settings))

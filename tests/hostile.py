@@ -23,7 +23,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import skxmc
-from skxmc import persistence
+from skxmc.persistence import _folder
 
 # Seconds and bytes that a damage may cost.
 LONGEST, MOST = 30, 1 << 29
@@ -42,7 +42,7 @@ def sign(folder):
         content = (folder / name).read_bytes()
         digest = hashlib.sha256(content).hexdigest()
         config["files"][name] = {"bytes": len(content), "sha256": digest}
-    config["sha256"] = persistence._hash_config(config)
+    config["sha256"] = _folder.hash_config(config)
     path.write_text(json.dumps(config))
 
 

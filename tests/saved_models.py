@@ -19,7 +19,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 import skxmc
-from skxmc.persistence import FORMAT
+from skxmc.persistence._folder import FORMAT
 
 FOLDER = Path(__file__).parent / "saved" / str(FORMAT)
 WORDS = "one two three four five six seven eight nine ten eleven twelve".split()

@@ -41,11 +41,11 @@ _OWN_TO_MODULES = frozenset(vars(nn.Module()))
 
 
 def to_state(thing):
-    """Return what a folder keeps of an object: a dict from names to values."""
+    """Return what a folder keeps of an object, by the names in the folder."""
     kind = type(thing)
     if hasattr(kind, "to_state"):
         return thing.to_state()
-    # Like pickle: a class may leave out what can be computed again.
+    # As for pickle, a class may leave out what can be computed again.
     own = thing.__getstate__() if isinstance(thing, nn.Module) else None
     values = by_saved_name(kind, attributes(thing, own))
     if kind not in _CONTAINERS:
@@ -59,9 +59,9 @@ def to_state(thing):
 
 
 def from_state(kind, state):
-    """Make an object of what `to_state` returned.
+    """Make an object of a class of what `to_state` returned.
 
-    Its values are not checked yet: see `check_state`.
+    Its values are not checked yet: `check_state` does that.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def from_state(kind, state):
 
 
 def _new(kind):
-    """An object that has only its unsaved attributes."""
+    """Make an object that has only the attributes that no folder keeps."""
     thing = kind.__new__(kind)
     if isinstance(thing, nn.Module):
         nn.Module.__init__(thing)
@@ -91,6 +91,7 @@ def _new(kind):
 
 
 def _set(thing, name, value):
+    """Set an attribute, and register it where torch expects that."""
     if not isinstance(thing, nn.Module):
         vars(thing)[name] = value
     elif isinstance(value, nn.Parameter):
@@ -105,12 +106,12 @@ def _set(thing, name, value):
 
 @functools.cache
 def _unsaved(kind):
-    """Names of the attributes that no folder keeps."""
+    """Return the names of the attributes that no folder keeps."""
     return frozenset(_attributes(_new(kind), None))
 
 
 def _attribute_names(kind):
-    """Attributes of a class by their names in folders, where the two differ."""
+    """Return the attributes of a class by their names in folders, if these differ."""
     names = {}
     for base in reversed(kind.__mro__):
         names |= vars(base).get("attribute_names", {})
@@ -118,18 +119,18 @@ def _attribute_names(kind):
 
 
 def by_saved_name(kind, values):
-    """Return a dict from attributes to values with the names that folders use."""
+    """Rename the attributes of a class, the keys of `values`, as folders name them."""
     saved_names = {name: saved for saved, name in _attribute_names(kind).items()}
     return {saved_names.get(name, name): value for name, value in values.items()}
 
 
 def by_attribute(kind, state):
-    """Return a dict from names in folders to values with the names in Python.
+    """Rename attributes as the class names them: the opposite of `by_saved_name`.
 
     Raises
     ------
     ValueError
-        If an attribute stands there by its name in Python.
+        If an attribute already has its name in Python, which folders do not use.
     """
     names = _attribute_names(kind)
     for name in set(state) & set(names.values()):
@@ -138,7 +139,7 @@ def by_attribute(kind, state):
 
 
 def expected_state(thing):
-    """Return the checks of what a folder keeps of an object, by names in folders.
+    """Return the checks of what a folder keeps of an object, by the names there.
 
     Raises
     ------
@@ -225,7 +226,7 @@ def _attributes(thing, own):
 
 
 def refuse(name, what, value):
-    """Raise the error of a value that is not as expected."""
+    """Raise ValueError: the value of that name is not what it must be ("a list")."""
     shown = "missing" if value is MISSING else f"{_shown(value)}"
     raise ValueError(f"{name} must be {what}, and is {shown}.")
 
@@ -250,7 +251,16 @@ def nothing(value, name):
 
 
 def number(low=-math.inf, high=math.inf, *, whole=False, finite=True):
-    """Check for numbers of a range, both ends of which are allowed."""
+    """Make a check for a number of a range, both ends of which are allowed.
+
+    Parameters
+    ----------
+    low, high : float
+    whole : bool, default=False
+        Accept integers only.
+    finite : bool, default=True
+        Refuse NaN, infinity and integers beyond 64 bits.
+    """
     kind = numbers.Integral if whole else numbers.Real
     most = 2**63 - 1 if whole else sys.float_info.max
 
@@ -266,7 +276,7 @@ def number(low=-math.inf, high=math.inf, *, whole=False, finite=True):
 
 
 def choice(*choices):
-    """Check for one of several values."""
+    """Make a check for one of several values, which must be of the same type."""
 
     def check(value, name):
         if not any(type(value) is type(one) and value == one for one in choices):
@@ -276,25 +286,25 @@ def choice(*choices):
 
 
 def optional(check):
-    """Check for None, or what another check lets pass."""
+    """Make a check for None, or for what another check accepts."""
     return lambda value, name: value is None or check(value, name)
 
 
 def absent_or(check):
-    """Check for an attribute that may be missing."""
+    """Make a check for an attribute that may be missing."""
     return lambda value, name: value is MISSING or check(value, name)
 
 
 def floats(*shape, dtypes=(torch.float32, torch.float64), largest=math.inf):
-    """Check for a tensor of finite numbers.
+    """Make a check for a tensor of finite numbers.
 
     Parameters
     ----------
     *shape : int or None
-        None is any length of at least 1.
-    dtypes : tuple of dtype
-    largest : float
-        Of the magnitudes.
+        Length of each axis; None accepts any length of at least 1.
+    dtypes : tuple of dtype, default=(float32, float64)
+    largest : float, default=inf
+        Largest absolute value.
     """
 
     def check(value, name):
@@ -310,16 +320,16 @@ def floats(*shape, dtypes=(torch.float32, torch.float64), largest=math.inf):
 
 
 def array(*shape, kinds, least=None, most=None):
-    """Check for a numpy array.
+    """Make a check for a numpy array.
 
     Parameters
     ----------
     *shape : int or None
-        None is any length of at least 1.
+        Length of each axis; None accepts any length of at least 1.
     kinds : str
-        Kinds of dtypes, such as "f" or "iu". What is of kind "f" must be finite.
-    least, most : number or None
-        None allows any values.
+        Kinds of dtypes, such as "f" or "iu". Arrays of kind "f" must be finite.
+    least, most : number or None, default=None
+        Smallest and largest value; None accepts any.
     """
 
     def check(value, name):
@@ -337,20 +347,20 @@ def array(*shape, kinds, least=None, most=None):
 
 
 def ones(*shape):
-    """Check for a CSR matrix of that shape, with 1 wherever it stores anything."""
+    """Make a check for a float32 CSR matrix that stores no other value than 1."""
 
     def check(value, name):
         if not sp.issparse(value) or value.format != "csr" or value.shape != shape:
             refuse(name, f"a CSR matrix of shape {shape}", value)
         value.check_format(full_check=True)
         if value.dtype != np.float32 or (value.data != 1).any():
-            raise ValueError(f"{name} holds other numbers than 1.")
+            raise ValueError(f"{name} stores other numbers than 1.")
 
     return check
 
 
 def parameter(*shape, **options):
-    """Check for a parameter of finite numbers (see `floats`)."""
+    """Make a check for a parameter of finite numbers; the options are of `floats`."""
     numbers_check = floats(*shape, **options)
 
     def check(value, name):
@@ -362,7 +372,7 @@ def parameter(*shape, **options):
 
 
 def indices(*shape, high, low=0, dtype=torch.int64):
-    """Check for a tensor of whole numbers from `low` to `high` - 1."""
+    """Make a check for a tensor of whole numbers from `low` to `high` - 1."""
 
     def check(value, name):
         if not _has_shape(value, shape) or value.dtype != dtype:
@@ -384,7 +394,7 @@ def _shapes_agree(found, expected):
 
 
 def one_dtype(network, name):
-    """Check that a network's numbers have one dtype, but for tables in bfloat16."""
+    """Check that all numbers of a network have one dtype, except tables in bfloat16."""
     tensors = [*network.parameters()]
     for module in network.modules():
         if hasattr(type(module), "expected_state"):
@@ -395,15 +405,15 @@ def one_dtype(network, name):
 
 
 def part(*kinds, fits=None, **expected):
-    """Check for an object of one of these classes, and for what that one holds.
+    """Make a check for an object of one of these classes, and for all that it holds.
 
     Parameters
     ----------
     *kinds : type
-    fits : callable or None
-        Whether the object fits to what stands beside it.
+    fits : callable or None, default=None
+        Called with the object; returns whether it fits the objects around it.
     **expected
-        Values of attributes of it, which may be reached through others:
+        Values that its attributes must have. They may be attributes of attributes:
         ``**{"encoder.width": 8}``.
     """
 
@@ -416,13 +426,13 @@ def part(*kinds, fits=None, **expected):
             if found != wanted:
                 raise ValueError(f"{name}.{path} is {found} instead of {wanted}.")
         if fits is not None and not fits(value):
-            raise ValueError(f"{name} does not fit to what stands beside it.")
+            raise ValueError(f"{name} does not fit the other parts.")
 
     return check
 
 
 def layers(kind, *checks):
-    """Check for a Sequential or ModuleList of as many modules as there are checks."""
+    """Make a check for a Sequential or ModuleList: one check for each module."""
 
     def check(value, name):
         if type(value) is not kind or len(value) != len(checks):
@@ -436,7 +446,7 @@ def layers(kind, *checks):
 
 
 def linear_map(in_features, out_features=None, *, bias=True):
-    """Check for a linear map of that size; None is any number of outputs."""
+    """Make a check for a linear map; None accepts any number of outputs."""
     expected = {"in_features": in_features}
     if out_features is not None:
         expected["out_features"] = out_features

@@ -1,8 +1,8 @@
-"""A transformer and its tokenizer in a model folder: two files each, read with care.
+"""A transformer and its tokenizer in a model folder: two files each.
 
-transformers looks for many files, and does what their fields say. Here it finds those
-that `write_transformer` and `write_tokenizer` leave, and their fields are looked at
-before it reads them.
+transformers loads many other files if it finds them, and some fields make it run other
+code. `write_transformer` and `write_tokenizer` therefore leave two files, and reading
+checks the fields of these before transformers sees them.
 """
 
 import contextlib
@@ -15,14 +15,15 @@ import transformers
 from safetensors import safe_open
 from torch.nn.modules.module import register_module_module_registration_hook
 
-from ._damage import DamagedError, damaged, parse_json
-from .nn.process import alone
+from .._damage import DamagedError, damaged, parse_json
+from ..nn.process import alone
 
 ENCODER_FILES = ("config.json", "model.safetensors")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
-# Fields of a transformer's configuration by which other code is looked for.
+# Fields of a transformer's configuration that can make transformers run other code.
 _RUNS_OTHER_CODE = ("quantization_config", "use_kernels", "trust_remote_code")
-# Largest number of a transformer's configuration, beside the widths of its tensors.
+# Largest number that a transformer's configuration may hold, unless one of its tensors
+# is longer: larger ones would only fill the memory.
 _LARGEST = 1 << 24
 
 
@@ -32,33 +33,42 @@ def write_transformer(model, folder):
     Raises
     ------
     TypeError
-        If it could not be read again.
+        If these files do not describe it.
     """
     with quiet():
         model.save_pretrained(folder, max_shard_size="1000TB")
-    _keep(folder, ENCODER_FILES)
+    _remove_other_files(folder, ENCODER_FILES)
     try:
-        again = _without_weights(folder)
+        again = _build_without_weights(folder)
     except DamagedError as error:
         raise TypeError(f"{error} Use pickle or joblib for this model.") from error
     if type(again) is not type(model):
         raise TypeError(
-            f"The encoder is a {type(model).__name__}, which transformers does not "
-            f"make of its configuration ({type(again).__name__}). Use pickle or joblib "
-            "for this model."
+            f"The encoder is a {type(model).__name__}, but transformers makes a "
+            f"{type(again).__name__} of its configuration. Use pickle or joblib for "
+            "this model."
         )
 
 
 def read_transformer(folder, dtype):
-    """Read what `write_transformer` wrote, without code from there or from a hub.
+    """Read what `write_transformer` wrote, and run no code from there or from a hub.
+
+    Parameters
+    ----------
+    folder : Path
+    dtype : torch.dtype
+
+    Returns
+    -------
+    PreTrainedModel
 
     Raises
     ------
     DamagedError
-        If its configuration and its weights do not go together, or the former asks
-        for more than a transformer of these weights.
+        If the configuration does not fit the weights, or describes a model that is
+        larger than they are.
     """
-    _without_weights(folder)
+    _build_without_weights(folder)
     with quiet():
         model, report = transformers.AutoModel.from_pretrained(
             folder,
@@ -77,8 +87,11 @@ def read_transformer(folder, dtype):
     return model
 
 
-def _without_weights(folder):
-    """The transformer that a folder describes, on the meta device: of no size."""
+def _build_without_weights(folder):
+    """Make the transformer that a folder describes on the meta device: it has no data.
+
+    So a configuration is tried out before a crafted one can fill the memory.
+    """
     about, weights = (folder / name for name in ENCODER_FILES)
     try:
         with safe_open(weights, "pt") as file:
@@ -91,25 +104,25 @@ def _without_weights(folder):
         config = transformers.AutoConfig.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
-        with quiet(), _at_most(1000 + 10 * len(shapes)), torch.device("meta"):
+        with quiet(), _limit_modules(1000 + 10 * len(shapes)), torch.device("meta"):
             model = transformers.AutoModel.from_config(config, trust_remote_code=False)
     except Exception as error:  # of many kinds
         reason = str(error).strip().partition("\n")[0]
         raise damaged(about, f"transformers cannot read it ({reason})") from error
     n_described = sum(p.numel() for p in model.parameters())
-    # A pooler, which is not kept, and weights that are shared.
+    # Some weights are not in the file: those of a pooler, and those that are shared.
     if n_described > 2 * sum(map(math.prod, shapes)):
         raise damaged(about, f"it has {n_described} weights, more than there are")
     return model
 
 
 def _check_fields(value, path, largest):
-    """Refuse fields that run other code, and numbers beyond all tensors."""
+    """Refuse fields that run other code, and numbers larger than all tensors."""
     if isinstance(value, dict):
         for name, field in value.items():
             runs = name in _RUNS_OTHER_CODE or name.endswith("implementation")
             if runs and field is not None:
-                raise damaged(path, f"its field {name} is not read here")
+                raise damaged(path, f"its field {name} is not allowed here")
             if not (name.endswith("theta") and isinstance(field, int)):
                 _check_fields(field, path, largest)
     elif isinstance(value, list):
@@ -121,8 +134,8 @@ def _check_fields(value, path, largest):
 
 
 @contextlib.contextmanager
-def _at_most(n_modules):
-    """Let this thread put together no more modules than that."""
+def _limit_modules(n_modules):
+    """Raise ValueError if this thread builds a model of more modules than that."""
     thread, made = threading.get_ident(), []
 
     def count(parent, name, module):
@@ -141,13 +154,13 @@ def _at_most(n_modules):
 def write_tokenizer(tokenizer, folder):
     """Write a tokenizer as `TOKENIZER_FILES`, without traces of how it was used."""
     tokenizer = copy.deepcopy(tokenizer)
-    # What its last call left behind, and how it was loaded.
+    # Its last call leaves a length and padding, and loading leaves its arguments.
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     for name in ("local_files_only", "trust_remote_code"):
         tokenizer.init_kwargs.pop(name, None)
     tokenizer.save_pretrained(folder)
-    _keep(folder, TOKENIZER_FILES)
+    _remove_other_files(folder, TOKENIZER_FILES)
 
 
 def read_tokenizer(folder):
@@ -156,7 +169,7 @@ def read_tokenizer(folder):
     Raises
     ------
     DamagedError
-        If it cannot be read, or names files elsewhere.
+        If the folder holds no fast tokenizer, or names files elsewhere.
     """
     path = folder / TOKENIZER_FILES[1]
     about = parse_json(path)
@@ -171,15 +184,15 @@ def read_tokenizer(folder):
             tokenizer("a")
     except (KeyboardInterrupt, SystemExit, MemoryError):
         raise
-    except BaseException as error:  # a panic of the tokenizer's is no Exception
+    except BaseException as error:  # a panic in Rust is not an Exception
         reason = str(error).strip().partition("\n")[0]
-        raise damaged(folder, f"there is no tokenizer in it ({reason})") from error
+        raise damaged(folder, f"it holds no tokenizer ({reason})") from error
     if not tokenizer.is_fast:
-        raise damaged(folder, f"{type(tokenizer).__name__} is no fast tokenizer")
+        raise damaged(folder, f"{type(tokenizer).__name__} is not a fast tokenizer")
     return tokenizer
 
 
-def _keep(folder, names):
+def _remove_other_files(folder, names):
     """Remove what else transformers wrote, such as a template for chats."""
     for path in folder.iterdir():
         if path.is_file() and path.name not in names:
@@ -188,10 +201,10 @@ def _keep(folder, names):
 
 @contextlib.contextmanager
 def quiet():
-    """Keep transformers from talking about what is meant to be so."""
+    """Silence the log and the progress bars of transformers."""
     from transformers.utils import logging
 
-    with alone():  # these are settings of the whole process
+    with alone():  # since these settings belong to the whole process
         level, shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
         logging.set_verbosity_error()
         logging.disable_progress_bar()

@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from ._damage import DamagedError
+from .._damage import DamagedError
 
 _FILES = {
     "ensemble": ("EnsembleClassifier",),

@@ -1,0 +1,49 @@
+"""Which attributes of a fitted classifier a folder keeps, and how they are checked."""
+
+from ..nn.state import by_attribute, check_state, expected_state
+
+# How the attributes begin by which scikit-learn routes metadata, output and callbacks.
+_SKLEARN_PREFIXES = ("_metadata_request", "_sk")
+
+
+def fitted_attributes(estimator):
+    """Return the attributes that are neither parameters nor scikit-learn's own.
+
+    Returns
+    -------
+    dict of str to object
+    """
+    parameters = estimator.get_params(deep=False)
+    return {
+        name: value
+        for name, value in vars(estimator).items()
+        if name not in parameters and not belongs_to_sklearn(name)
+    }
+
+
+def belongs_to_sklearn(name):
+    """Whether an attribute is one that scikit-learn keeps for itself."""
+    return name.startswith(_SKLEARN_PREFIXES)
+
+
+def known_attributes(estimator):
+    """Return the names of the attributes that fit sets, as a set."""
+    return set(by_attribute(type(estimator), expected_state(estimator)))
+
+
+def check_estimator(estimator):
+    """Refuse parameters that fit would refuse, and attributes that it never sets so.
+
+    Attributes of other names are passed over.
+
+    Raises
+    ------
+    ValueError
+        Which names the value.
+    """
+    type(estimator)._check_parameters(estimator)
+    fitted = fitted_attributes(estimator)
+    if fitted:
+        known = known_attributes(estimator)
+        fitted = {name: fitted[name] for name in fitted if name in known}
+        check_state(estimator, type(estimator).__name__, fitted)
