@@ -34,7 +34,7 @@ autosummary_generate = True
 autodoc_default_options = {
     "members": True,
     "inherited-members": "ClassifierMixin,ClusterMixin,BaseEstimator",
-    "exclude-members": "get_metadata_routing, set_score_request",
+    "exclude-members": "expected_state, get_metadata_routing, set_score_request",
 }
 numpydoc_show_class_members = False
 
