@@ -16,13 +16,23 @@ import pytest
 import saved_models
 import torch
 from hostile import sign
-from persisted import FEW, MODES, D, G, T, build, make, needs_hnswlib, together
+from persistence_examples import (
+    FEW,
+    MODES,
+    D,
+    G,
+    T,
+    build,
+    make,
+    needs_hnswlib,
+    together,
+)
 from safetensors.torch import load_file, save_file
 
 import skxmc
 from skxmc.nn.search import NearestVectors, has_hnswlib
 
-pytest_plugins = ["persisted_fixtures"]
+pytest_plugins = ["persistence_fixtures"]
 
 SCRIPT = Path(__file__).with_name("hostile.py")
 # Models of every system, each with what others do not hold; and damages of each.
