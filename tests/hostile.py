@@ -114,6 +114,16 @@ def other_dtype(tensor, rng):
     return tensor.to(rng.choice(dtypes))
 
 
+def put(value, *places):
+    """A change of a tensor: that value in a place, or in all."""
+
+    def changed(tensor):
+        tensor[places or ...] = value
+        return tensor
+
+    return changed
+
+
 CHANGES = (
     odd_number,
     odd_number,

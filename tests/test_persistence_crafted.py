@@ -5,14 +5,14 @@ import os
 
 import pytest
 import torch
-from persisted import change_config, needs_hnswlib, sign
+from persistence_examples import change_config, needs_hnswlib, sign
 from safetensors.torch import load_file, save_file
 from sklearn.linear_model import LogisticRegression
 
 import skxmc
 from skxmc.persistence import _reader
 
-pytest_plugins = ["persisted_fixtures"]
+pytest_plugins = ["persistence_fixtures"]
 # A class that does not list an attribute would lose it without any error.
 pytestmark = pytest.mark.filterwarnings("error:.* is not an attribute that fit sets")
 

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 import transformers
-from persisted import (
+from persistence_examples import (
     D,
     G,
     again,
@@ -30,7 +30,7 @@ from skxmc import (
 from skxmc._testing import random_states
 from skxmc.persistence import _folder
 
-pytest_plugins = ["persisted_fixtures"]
+pytest_plugins = ["persistence_fixtures"]
 # A class that does not list an attribute would lose it without any error.
 pytestmark = pytest.mark.filterwarnings("error:.* is not an attribute that fit sets")
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from persisted import (
+from persistence_examples import (
     ENSEMBLES,
     MODES,
     again,
@@ -22,7 +22,7 @@ from sklearn.exceptions import NotFittedError
 
 import skxmc
 
-pytest_plugins = ["persisted_fixtures"]
+pytest_plugins = ["persistence_fixtures"]
 # A class that does not list an attribute would lose it without any error.
 pytestmark = pytest.mark.filterwarnings("error:.* is not an attribute that fit sets")
 

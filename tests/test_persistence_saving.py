@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import transformers
-from persisted import (
+from persistence_examples import (
     G,
     answers,
     assert_identical,
@@ -28,7 +28,7 @@ from sklearn.exceptions import NotFittedError
 import skxmc
 from skxmc.persistence import _saving
 
-pytest_plugins = ["persisted_fixtures"]
+pytest_plugins = ["persistence_fixtures"]
 # A class that does not list an attribute would lose it without any error.
 pytestmark = pytest.mark.filterwarnings("error:.* is not an attribute that fit sets")
 

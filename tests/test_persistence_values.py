@@ -14,7 +14,7 @@ import scipy.sparse as sp
 import torch
 import transformers
 from numpy.testing import assert_array_equal
-from persisted import (
+from persistence_examples import (
     FEW,
     METHODS,
     WORDS,
@@ -39,7 +39,7 @@ from skxmc import (
 )
 from skxmc._testing import random_states
 
-pytest_plugins = ["persisted_fixtures"]
+pytest_plugins = ["persistence_fixtures"]
 # A class that does not list an attribute would lose it without any error.
 pytestmark = pytest.mark.filterwarnings("error:.* is not an attribute that fit sets")
 

@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 import warnings
 from pathlib import Path
@@ -115,21 +116,42 @@ def check_target(folder):
         If a file stands there, or a folder with files that are no part of a model.
     """
     folder = Path(folder).resolve()
-    if not folder.exists():
-        return folder
-    if not folder.is_dir():
-        raise FileExistsError(f"{folder} is a file. Name a folder.")
+    while True:
+        before = _identify(folder)
+        if before is None:
+            return folder
+        if not stat.S_ISDIR(before[0]):
+            raise FileExistsError(f"{folder} is a file. Name a folder.")
+        other = _find_other_file(folder)
+        if other is None:
+            return folder
+        # If another save has replaced the folder meanwhile, parts of two were seen.
+        if _identify(folder) == before:
+            break
+    raise FileExistsError(
+        f"{folder} holds {other}, which is no part of a model of skxmc, and which "
+        "saving would remove. Name a new folder."
+    )
+
+
+def _identify(folder):
+    """Return what tells a folder from another one at its path, or None without one."""
+    try:
+        found = folder.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_mode, found.st_ino, found.st_ctime_ns
+
+
+def _find_other_file(folder):
+    """Return the name of a file that is no part of a model, or None without one."""
     try:
         known = {"config.json", *read_config(folder, any_format=True)["files"]}
     except (OSError, ValueError):
         known = set()
-    others = [name for name in list_files(folder) if name not in known]
-    if others:
-        raise FileExistsError(
-            f"{folder} holds {others[0]}, which is no part of a model of skxmc, and "
-            "which saving would remove. Name a new folder."
-        )
-    return folder
+    with contextlib.suppress(FileNotFoundError):  # if another save moves it away now
+        return next((name for name in list_files(folder) if name not in known), None)
+    return None
 
 
 # Writing the files

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 import torch
-from persisted import FEW, WORDS, D, G, make, together
+from persistence_examples import FEW, WORDS, D, G, make, together
 from sklearn.feature_extraction.text import CountVectorizer
 
 from skxmc.nn.search import has_hnswlib
