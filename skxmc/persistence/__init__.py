@@ -15,4 +15,4 @@ The author of a folder may mean harm, so nothing in it is used before it is chec
 from ._loading import load
 from ._saving import FolderMixin
 
-__all__ = ["FolderMixin", "load"]
+__all__ = ["load"]
