@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
+from toy_network import loss_of
 
 from skxmc import _teacher
 from skxmc._teacher import (
@@ -18,6 +19,7 @@ from skxmc._teacher import (
     repeated,
     with_largest,
 )
+from skxmc.nn.heads import LinearHead
 from skxmc.nn.networks.treaderxml import (
     READINGS,
     Reading,
@@ -362,15 +364,14 @@ def test_vectors_that_are_not_trained(trains_vectors, training):
 def test_loss_and_ranking(activation, reduction):
     encoder, batch = make_encoder(), make_docs().batch(np.arange(3))
     options = dict(output_activation=activation, loss_reduction=reduction)
-    recall, read = nn.Linear(5, 6).double(), SameVectors(5)
+    recall, read = LinearHead(5, 6).double(), SameVectors(5)
     network = TReaderXMLNetwork(encoder, read=read, recall=recall, **options)
     Y = csr([[0, 3, 5], [], [1]], 6)
     scores = network.recall(encoder(batch)[0])
     outputs = scores.softmax(dim=1) if activation == "softmax" else scores
     target = torch.from_numpy(Y.toarray()).double()
     expected = binary_cross_entropy_with_logits(outputs, target)
-    network.start_epoch(0, 3, 7)
-    found = network.loss(batch, padded_columns(Y, np.arange(3)))
+    found = loss_of(network, batch, padded_columns(Y, np.arange(3)))
     size = 6 if reduction == "sum" else 1
     torch.testing.assert_close(found.double(), size * expected, rtol=1e-5, atol=1e-6)
     ids, odds = network.rank(batch, 4)

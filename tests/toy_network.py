@@ -11,13 +11,14 @@ from torch import nn
 
 from skxmc.nn.encoders import BagEncoder
 from skxmc.nn.examples import Examples
-from skxmc.nn.network import Network
+from skxmc.nn.network import Network, Progress
 from skxmc.nn.text import Features
 from skxmc.nn.training import train
 
 N_FEATURES, N_LABELS = 10, 6
 RATE = 1e-2
 EXACT = dict(rtol=0, atol=0)
+ALL_DONE = Progress(1, 1, 1, 1)
 
 
 class Toy(Network):
@@ -102,6 +103,11 @@ def dense_features(network):
     network.encoder.forward = functools.partial(encode_densely, network.encoder)
     network.encoder.features.row_wise = False
     return network.requires_grad_()
+
+
+def loss_of(network, inputs, positives, progress=ALL_DONE, **targets):
+    """Loss of a network for a batch: the last one of all, if nothing else is said."""
+    return network(inputs, targets | {"positives": positives}, progress)
 
 
 def weights_of(network):
