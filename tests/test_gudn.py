@@ -19,7 +19,7 @@ from skxmc import GUDNClassifier, LightXMLClassifier
 from skxmc._checking import assert_fit_refused, assert_same, at_step
 from skxmc.nn.encoders import TransformerEncoder
 from skxmc.nn.label_names import NamedExamples
-from skxmc.nn.networks.gudn import SharedGuide
+from skxmc.nn.networks.gudn import GUDNNetwork, SharedGuide
 from skxmc.nn.text import tokenize
 
 N_TRAIN = 45

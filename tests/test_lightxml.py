@@ -18,7 +18,8 @@ from sklearn.pipeline import make_pipeline
 from skxmc import GRankClassifier, LightXMLClassifier
 from skxmc.nn import training
 from skxmc.nn.networks.lightxml import LightXMLNetwork
-from skxmc.nn.rowwise import RowwiseAdamW
+from skxmc.nn.optimizer import Optimizer
+from skxmc.nn.rowwise import RowwiseAdamW, modules_trained_by_row
 
 QUICK = dict(
     n_layers=1,
@@ -67,13 +68,13 @@ def weights_of(network):
 @pytest.fixture
 def running(monkeypatch):
     """The networks whose training began."""
-    networks, start = [], LightXMLNetwork.start_epoch
+    networks, start = [], Optimizer.__init__
 
-    def started(self, *args):
-        networks.append(self)
-        return start(self, *args)
+    def started(self, network, **options):
+        networks.append(network)
+        start(self, network, **options)
 
-    monkeypatch.setattr(LightXMLNetwork, "start_epoch", started)
+    monkeypatch.setattr(Optimizer, "__init__", started)
     return networks
 
 
@@ -84,9 +85,8 @@ def steps(running, monkeypatch):
 
     def stepped(self, *args):
         found = step(self, *args)
-        for module in running[-1].modules():
-            if getattr(module, "catch_up", None) is not None:
-                module.catch_up()  # rows that no step has read lately
+        for module in modules_trained_by_row(running[-1]):
+            module.optimizer.catch_up()  # rows that no step has read lately
         steps.append(weights_of(running[-1]))
         return found
 
