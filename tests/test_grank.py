@@ -448,7 +448,7 @@ def test_interrupted_before_training_it_is_as_before(
     expected = model.predict_proba(texts)
     fresh = GRankClassifier(tiny_encoder, **SHORT)
     with monkeypatch.context() as patch:
-        patch.setattr("skxmc.base.tokenize", interrupt)
+        patch.setattr("skxmc._pretrained.tokenize", interrupt)
         for each in (model, fresh):
             with pytest.raises(KeyboardInterrupt):
                 each.fit(texts, Y[:, :5])

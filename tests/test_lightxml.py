@@ -16,7 +16,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.pipeline import make_pipeline
 
 from skxmc import GRankClassifier, LightXMLClassifier
-from skxmc.nn import training
+from skxmc.nn import optimizer
 from skxmc.nn.networks.lightxml import LightXMLNetwork
 from skxmc.nn.optimizer import Optimizer
 from skxmc.nn.rowwise import RowwiseAdamW, modules_trained_by_row
@@ -566,7 +566,7 @@ def test_accumulation_is_a_larger_batch(params, features, colours, by_row):
 def test_clip_norm_is_that_of_all_gradients(
     clip_norm, accumulate, features, colours, running, by_row, monkeypatch
 ):
-    norms, clip = [], training.clip_grads_with_norm_
+    norms, clip = [], optimizer.clip_grads_with_norm_
 
     def observed(parameters, max_norm, total_norm):
         dense = torch.cat([p.grad.flatten() for p in parameters])
@@ -580,7 +580,7 @@ def test_clip_norm_is_that_of_all_gradients(
         assert clipped == pytest.approx(scale * norms[-1][1], rel=1e-2)
         return result
 
-    monkeypatch.setattr(training, "clip_grads_with_norm_", observed)
+    monkeypatch.setattr(optimizer, "clip_grads_with_norm_", observed)
     params = CLUSTERS | dict(clip_norm=clip_norm, accumulate=accumulate)
     fit_features(features, colours, **params, loss_reduction="sum")
     assert len(norms) == 12 / accumulate
@@ -617,7 +617,7 @@ def test_rates_are_constant_by_default():
 
 @pytest.mark.parametrize("params", [{}, dict(label_precision="bf16")])
 def test_interrupted_training_can_be_used(params, features, colours, monkeypatch):
-    n_added, loss = [], LightXMLNetwork.loss
+    n_added, loss = [], LightXMLNetwork.forward
 
     def interrupted(self, *args):
         n_added.append(len(self.ranker.touched))
@@ -629,7 +629,7 @@ def test_interrupted_training_can_be_used(params, features, colours, monkeypatch
     params = SHORT | CLUSTERS | params | dict(accumulate=3, label_dim=16)
     model = LightXMLClassifier(**params, swa_every=1)
     with monkeypatch.context() as patch:
-        patch.setattr(LightXMLNetwork, "loss", interrupted)
+        patch.setattr(LightXMLNetwork, "forward", interrupted)
         with pytest.raises(KeyboardInterrupt):
             model.fit(features[:N_TRAIN], Y[:N_TRAIN])
     assert n_added[-2:] == [0, 1]  # a gradient was waiting for its step
