@@ -13,7 +13,6 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
 from skxmc import GRankClassifier
-from skxmc._hold_out import hold_out
 from skxmc.metrics import precision_at_k, propensity, psp_at_1_scorer, psp_at_k
 
 QUICK = dict(
@@ -604,20 +603,6 @@ def test_best_epoch_of_few_classes(tiny_encoder, n_classes):
     model.fit(words[y].tolist(), y)
     scores = [epoch["score"] for epoch in model.history_]
     assert max(scores) == 1 and model.score(words[y].tolist(), y) == 1
-
-
-def test_hold_out_takes_its_share():
-    # Every document has a label of its own but for twenty, which share theirs.
-    Y = sp.csr_array(np.hstack([np.eye(50), np.ones((50, 1))]))
-    Y = sp.vstack([Y, sp.csr_array((np.ones(20), (range(20), [50] * 20)), (20, 51))])
-    held = hold_out(sp.csr_array(Y), 0.2, np.random.default_rng(0))
-    assert len(held) == 14 and (held >= 50).all()
-    for seed in range(20):
-        Y = sp.random_array((30, 12), density=0.2, format="csr", random_state=seed)
-        held = hold_out(Y, 0.9, np.random.default_rng(seed))
-        kept = np.setdiff1d(np.arange(30), held)
-        present = np.unique(Y.indices)
-        assert np.array_equal(np.unique(Y[kept].indices), present)
 
 
 def test_nothing_to_hold_out_is_said(tiny_encoder):

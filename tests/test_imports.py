@@ -12,18 +12,17 @@ FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
 # A module imports from lower tiers only; those of one tier do not know each other.
 # Private helpers lie below all, and whatever is not named here above all.
 TIERS = [
-    "nn.process nn.state nn.locks",
-    "nn.checkpoint nn.devices nn.text nn.labels nn.losses nn.rowwise nn.search "
+    "nn.process nn.state nn.locks nn.network nn.rowwise nn.weights",
+    "nn.checkpoint nn.devices nn.text nn.labels nn.losses nn.optimizer nn.search "
     "nn.shortlist metrics datasets",
     "cluster _outputs",
-    "nn.encoders nn.heads",
-    "nn.training _token_vectors _teacher _transformer_files",
-    "_model_values",
-    "persistence",
-    "base",
+    "nn.encoders nn.examples nn.heads nn.prediction",
+    "nn.label_names nn.training _pretrained _token_vectors _teacher _transformer_files",
+    "nn.label_cycle _model_values",
+    "nn.networks.grank nn.networks.lightdxml nn.networks.lightxml persistence",
+    "nn.networks.gudn nn.networks.treaderxml base",  # networks with LightXML's heads
     "_clustering",
-    "grank lightxml lightdxml ensemble",
-    "treaderxml gudn",  # with LightXML's heads
+    "grank gudn lightdxml lightxml treaderxml ensemble",
 ]
 TIER = {name: i for i, names in enumerate(TIERS) for name in names.split()}
 
@@ -58,9 +57,10 @@ def own_modules(file):
 
 
 def test_imports_are_read():
-    assert {"nn.heads", "nn.losses", "_clustering"} <= own_modules("grank.py")
+    assert {"nn.heads", "nn.examples", "_clustering"} <= own_modules("grank.py")
     assert own_modules("nn/training.py") == {
-        *("nn.checkpoint", "nn.devices", "nn.process", "nn.rowwise", "nn.text")
+        *("nn.checkpoint", "nn.devices", "nn.network", "nn.optimizer"),
+        *("nn.process", "nn.text", "nn.weights"),
     }
     assert any(name.startswith("sklearn") for name in imports("base.py"))
 
@@ -78,3 +78,9 @@ def test_imports_run_one_way(file):
     own = tier(module_name(file))
     above = [n for n in own_modules(file) if tier(n) >= max(own, 0)]
     assert not above, f"{file} imports {above}"
+
+
+def test_every_module_of_nn_has_its_tier():
+    known = [module_name(file) for file in FILES if file.startswith("nn/")]
+    assert {*known} - {*TIER} == {"nn", "nn.networks"}
+    assert TIER.keys() <= {module_name(file) for file in FILES}
