@@ -3,12 +3,13 @@
 import torch
 
 from skxmc.nn.devices import autocast
-from skxmc.nn.training import _Descent
+from skxmc.nn.network import Progress
+from skxmc.nn.optimizer import Optimizer
 
 
 def stepper(network, device, precision):
     """Return a function that makes one training step on a batch and its positives."""
-    descent = _Descent(
+    optimizer = Optimizer(
         network,
         learning_rate=1e-5,
         head_learning_rate=1e-5,
@@ -17,12 +18,15 @@ def stepper(network, device, precision):
         warmup=0.0,
         schedule="constant",
         clip_norm=None,
+        rows_rest=False,
         scaler=torch.amp.GradScaler(device, enabled=precision == "fp16"),
     )
 
+    progress = Progress(epoch=1, n_epochs=1, batch=1, n_batches=1)
+
     def step(batch, positives):
         with autocast(device, precision):
-            loss = network.loss(batch, positives)
-        descent.step(loss, last=True)
+            loss = network(batch, {"positives": positives}, progress)
+        optimizer.step(loss, last=True)
 
     return step

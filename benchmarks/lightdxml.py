@@ -21,6 +21,8 @@ import skxmc.lightdxml
 from skxmc import LightDXMLClassifier
 from skxmc.datasets import make_xmc
 
+SHORTLISTS = "shortlists, with their index"
+
 
 def parse():
     parser = argparse.ArgumentParser(
@@ -92,9 +94,9 @@ def main():
     places = [
         (module, "fit_words", "tfidf"),
         (LightDXMLClassifier, "_first_vectors", "word vectors"),
-        (module.Cycle, "new_label_vectors", "label vectors"),
-        (module.Cycle, "shortlist", "shortlists, with their index"),
-        (module.LightDXMLNetwork, "searched", "index"),
+        (module.ShortlistedExamples, "renew_label_vectors", "label vectors"),
+        (module.ShortlistedExamples, "_renew_shortlists", SHORTLISTS),
+        (module.LightDXMLNetwork, "search_index", "index"),
     ]
     start = time.perf_counter()
     with stopwatch(places) as seconds:
@@ -103,7 +105,7 @@ def main():
     index = seconds.pop("index")
     seconds["index"] = [s for s in index if s >= 0.1]
     last_turn = seconds["label vectors"][1:] + seconds["index"][1:]
-    rest = ("tfidf", "word vectors", "shortlists, with their index")
+    rest = ("tfidf", "word vectors", SHORTLISTS)
     others = sum(sum(seconds[title]) for title in rest)
     epoch = fit_s - others - seconds["label vectors"][0] - sum(last_turn)
     peak_MB = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10

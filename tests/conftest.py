@@ -13,6 +13,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 import skxmc
+from skxmc.nn import optimizer, rowwise
 
 torch.set_num_threads(1)
 
@@ -131,6 +132,53 @@ def kept_for_gradient(encoder, batch):
     places = {t.untyped_storage().data_ptr(): t.untyped_storage() for t in kept}
     own = {p.untyped_storage().data_ptr() for p in encoder.parameters()}
     return sum(s.nbytes() for place, s in places.items() if place not in own)
+
+
+@pytest.fixture
+def taken_steps(monkeypatch):
+    """The learning rates of each step that is made, and the weights after it."""
+    steps, tables = [], []
+
+    class Recorder(torch.optim.AdamW):
+        def step(self, *args, **kwargs):
+            rates = [group["lr"] for group in self.param_groups]
+            found = super().step(*args, **kwargs)
+            parameters = [p for group in self.param_groups for p in group["params"]]
+            for table in tables:  # which have taken their step before
+                table.catch_up()
+                parameters.append(table.vectors)
+            steps.append((rates, [p.detach().clone() for p in parameters]))
+            return found
+
+    class ByRow(rowwise.RowwiseAdamW):
+        def __init__(self, vectors, *args, **options):
+            super().__init__(vectors, *args, **options)
+            tables.append(self)
+
+    monkeypatch.setattr(torch.optim, "AdamW", Recorder)
+    monkeypatch.setattr(rowwise, "RowwiseAdamW", ByRow)
+    return steps
+
+
+@pytest.fixture
+def plain_steps(monkeypatch):
+    """Steps of the schedule's factor times the gradient: AdamW hides a factor."""
+    from toy_network import RATE  # which imports this file
+
+    class ByRow(rowwise.RowwiseAdamW):
+        @torch.no_grad()
+        def step(self, rate, *, scale=None, applies=None):
+            for rows, gradient in self._gradients():
+                gradient = gradient if scale is None else gradient * scale
+                self.vectors.index_add_(0, rows, gradient, alpha=-rate / RATE)
+            self.forget()
+
+    def sgd(network, *rest):
+        dense = [p for p in network.parameters() if p.requires_grad]
+        return torch.optim.SGD(dense, lr=1.0)
+
+    monkeypatch.setattr(rowwise, "RowwiseAdamW", ByRow)
+    monkeypatch.setattr(optimizer, "_make_adamw", sgd)
 
 
 def encode_densely(encoder, batch):

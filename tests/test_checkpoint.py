@@ -13,7 +13,7 @@ import scipy.sparse as sp
 import torch
 
 import skxmc
-from skxmc.nn import checkpoint, training
+from skxmc.nn import checkpoint, optimizer
 
 N_EPOCHS = 3
 COMMON = dict(
@@ -73,7 +73,7 @@ def make(case, encoder, names, folder=None, **options):
 def steps(limit=None):
     """Count optimizer steps; the one after `limit` others raises Killed."""
     done = [0]
-    step = training._Descent.step
+    step = optimizer.Optimizer.step
 
     def counting(self, loss, *, last):
         if done[0] == limit:
@@ -82,7 +82,7 @@ def steps(limit=None):
         return step(self, loss, last=last)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training._Descent, "step", counting)
+        patch.setattr(optimizer.Optimizer, "step", counting)
         yield done
 
 
@@ -249,11 +249,11 @@ SCRIPT = """
     sys.path[:0] = [{tests!r}]
     import numpy as np, torch
     import conftest, test_checkpoint
-    from skxmc.nn import checkpoint, training
+    from skxmc.nn import checkpoint, optimizer
     texts, Y = {texts!r}, np.array({Y!r})
     import scipy.sparse as sp
     checkpoint._EVERY = 0
-    step, write, done = training._Descent.step, torch.save, [0]
+    step, write, done = optimizer.Optimizer.step, torch.save, [0]
     def counting(self, loss, *, last):
         if done[0] == {n_steps}:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -265,7 +265,7 @@ SCRIPT = """
             file.flush()
             os.kill(os.getpid(), signal.SIGKILL)
         write(state, file)
-    training._Descent.step = counting
+    optimizer.Optimizer.step = counting
     torch.save = writing
     model = test_checkpoint.make({case!r}, {encoder!r}, {names!r}, {folder!r})
     model.fit(texts, sp.csr_array(Y.astype(float)))

@@ -85,7 +85,7 @@ def test_layers_of_label_names(n_layers, wanted, encoder, colours):
     params = SHORT | dict(label_texts=names, variant="paper", label_dim=8)
     model = GUDNClassifier(encoder, n_layers=n_layers, **params).fit(texts, Y)
     assert model.network_.encoder.n_layers == min(wanted, n_states)
-    assert model.network_.read.extract.width == 16 * min(n_layers or 5, n_states)
+    assert model.network_.doc_vectors.extract.width == 16 * min(n_layers or 5, n_states)
 
 
 def test_a_search_over_layers(tiny_encoder, colours):

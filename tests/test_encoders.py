@@ -451,5 +451,5 @@ def test_copies_of_a_bag_learn_on_their_own(duplicate):
 
 
 def test_pretrained_or_not(tiny_model):
-    assert TransformerEncoder(copy.deepcopy(tiny_model), n_layers=1).pretrained
-    assert not BagEncoder(3, 2).pretrained
+    assert TransformerEncoder(copy.deepcopy(tiny_model), n_layers=1).at_encoder_rate
+    assert not BagEncoder(3, 2).at_encoder_rate

@@ -19,8 +19,8 @@ from skxmc import (
     LightXMLClassifier,
     TReaderXMLClassifier,
 )
+from skxmc._pretrained import count_layers
 from skxmc._testing import random_states
-from skxmc.base import layers_read
 from skxmc.estimator_checks import CHECKS, check_random_state, check_xmc_estimator
 from skxmc.nn.search import has_hnswlib
 
@@ -212,8 +212,8 @@ class ForgetsOnPickle(GRankClassifier):
 
 
 class WantsFiveLayers(GRankClassifier):
-    def _layers_read(self, n_states):
-        return layers_read("n_layers", self.n_layers or 5, 5, n_states)
+    def _count_layers(self, n_states):
+        return count_layers("n_layers", self.n_layers or 5, 5, n_states)
 
 
 class NeedsTwoDocuments(GRankClassifier):

@@ -13,7 +13,6 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
 from skxmc import GRankClassifier
-from skxmc.base import _hold_out
 from skxmc.metrics import precision_at_k, propensity, psp_at_1_scorer, psp_at_k
 
 QUICK = dict(
@@ -346,9 +345,9 @@ def trained_rows(monkeypatch):
     seen = []
     train = GRankClassifier._train
 
-    def spy(self, docs, Y, rows, *args):
-        seen.append(rows)
-        return train(self, docs, Y, rows, *args)
+    def spy(self, examples, *args):
+        seen.append(examples.rows)
+        return train(self, examples, *args)
 
     monkeypatch.setattr(GRankClassifier, "_train", spy)
     return seen
@@ -448,7 +447,7 @@ def test_interrupted_before_training_it_is_as_before(
     expected = model.predict_proba(texts)
     fresh = GRankClassifier(tiny_encoder, **SHORT)
     with monkeypatch.context() as patch:
-        patch.setattr("skxmc.base.tokenize", interrupt)
+        patch.setattr("skxmc._pretrained.tokenize", interrupt)
         for each in (model, fresh):
             with pytest.raises(KeyboardInterrupt):
                 each.fit(texts, Y[:, :5])
@@ -604,20 +603,6 @@ def test_best_epoch_of_few_classes(tiny_encoder, n_classes):
     model.fit(words[y].tolist(), y)
     scores = [epoch["score"] for epoch in model.history_]
     assert max(scores) == 1 and model.score(words[y].tolist(), y) == 1
-
-
-def test_hold_out_takes_its_share():
-    # Every document has a label of its own but for twenty, which share theirs.
-    Y = sp.csr_array(np.hstack([np.eye(50), np.ones((50, 1))]))
-    Y = sp.vstack([Y, sp.csr_array((np.ones(20), (range(20), [50] * 20)), (20, 51))])
-    held = _hold_out(sp.csr_array(Y), 0.2, np.random.default_rng(0))
-    assert len(held) == 14 and (held >= 50).all()
-    for seed in range(20):
-        Y = sp.random_array((30, 12), density=0.2, format="csr", random_state=seed)
-        held = _hold_out(Y, 0.9, np.random.default_rng(seed))
-        kept = np.setdiff1d(np.arange(30), held)
-        present = np.unique(Y.indices)
-        assert np.array_equal(np.unique(Y[kept].indices), present)
 
 
 def test_nothing_to_hold_out_is_said(tiny_encoder):

@@ -8,10 +8,12 @@ import scipy.sparse as sp
 import torch
 from conftest import encode_densely
 from torch.nn.functional import cosine_similarity, logsigmoid
+from toy_network import loss_of
 
 from skxmc.nn.encoders import BagEncoder, TransformerEncoder
 from skxmc.nn.heads import LabelScores
 from skxmc.nn.losses import grank_loss, grank_loss_all
+from skxmc.nn.network import Progress
 from skxmc.nn.networks.grank import GRankNetwork
 from skxmc.nn.shortlist import LabelClusters
 from skxmc.nn.text import Features, padded_columns, tokenize
@@ -48,7 +50,7 @@ def make_batch(seed=0):
 def scores_of(network, batch):
     """Scores of all clusters and all labels, by the parts of the network."""
     first, _ = encode_densely(network.encoder, batch)
-    labels = network.read.project(first) @ network.ranker.identity[:N_LABELS].T
+    labels = network.doc_vectors.project(first) @ network.ranker.identity[:N_LABELS].T
     found = None if network.retriever is None else network.retriever(first)
     return found, labels
 
@@ -176,8 +178,8 @@ def test_ranking_under_autocast():
 
 
 def weighted(network, weight):
-    """Both losses at a given lambda."""
-    network._lambda, network._lambda_step = weight, 0.0
+    """The network with that weight of the ranking loss in the last batch of all."""
+    network.lambda_max = weight
     return network
 
 
@@ -203,7 +205,7 @@ def test_loss_over_clusters_and_candidates(n_shortlist, weight, gradient_by_row)
     ranking = grank_loss(labels, is_positive, candidate | is_positive)
 
     expected = (1 - weight) * retrieving + weight * ranking
-    loss = network.loss(batch, positives)
+    loss = loss_of(network, batch, positives)
     torch.testing.assert_close(loss, expected)
     names, parameters = zip(*network.named_parameters(), strict=True)
     wanted = torch.autograd.grad(expected, parameters, allow_unused=True)
@@ -221,7 +223,7 @@ def test_dual_loss_over_all_labels(weight):
     found, labels = scores_of(network, batch)
     expected = (1 - weight) * grank_loss_all(found, positives)
     expected = expected + weight * grank_loss_all(labels, positives)
-    torch.testing.assert_close(network.loss(batch, positives), expected)
+    torch.testing.assert_close(loss_of(network, batch, positives), expected)
 
 
 @pytest.mark.parametrize("lambda_max", [0.0, 0.5, 1.0])
@@ -230,15 +232,15 @@ def test_the_ranker_alone_knows_no_lambda(lambda_max):
     batch, positives, _ = make_batch()
     expected = grank_loss_all(scores_of(network, batch)[1], positives)
     for epoch in (1, 2):
-        network.start_epoch(epoch, 2, 3)
-        torch.testing.assert_close(network.loss(batch, positives), expected)
+        loss = loss_of(network, batch, positives, Progress(epoch, 2, 1, 3))
+        torch.testing.assert_close(loss, expected)
 
 
 def test_one_cluster_has_nothing_to_retrieve():
     network = weighted(make_network(np.zeros(N_LABELS, int), n_shortlist=1), 0.4)
     batch, positives, _ = make_batch()
     expected = 0.4 * grank_loss_all(scores_of(network, batch)[1], positives)
-    torch.testing.assert_close(network.loss(batch, positives), expected)
+    torch.testing.assert_close(loss_of(network, batch, positives), expected)
 
 
 @pytest.mark.parametrize("lambda_max", [0.5, 1.0])
@@ -249,15 +251,17 @@ def test_lambda_of_equation_9(schedule, lambda_max):
         GROUPS, n_shortlist=2, lambda_max=lambda_max, lambda_schedule=schedule
     )
     batch, positives, _ = make_batch()
-    network = weighted(network, 0.0)
-    retrieving = network.loss(batch, positives).item()
-    ranking = weighted(network, 1.0).loss(batch, positives).item()
+    retrieving = loss_of(weighted(network, 0.0), batch, positives).item()
+    ranking = loss_of(weighted(network, 1.0), batch, positives).item()
+    weighted(network, lambda_max)
     got = []
     for epoch in range(1, n_epochs + 1):
-        network.start_epoch(epoch, n_epochs, n_steps)
-        for _ in range(n_steps):
-            loss = network.loss(batch, positives).item()
+        for step in range(1, n_steps + 1):
+            progress = Progress(epoch, n_epochs, step, n_steps)
+            loss = loss_of(network, batch, positives, progress).item()
             got.append((loss - retrieving) / (ranking - retrieving))
+            weight = network.ranking_weight(progress)
+            assert weight == pytest.approx(got[-1], abs=1e-9)
     if schedule == "epoch":  # lambda_max * e / E
         expected = np.repeat(np.arange(1, n_epochs + 1), n_steps) / n_epochs
     else:
@@ -268,7 +272,7 @@ def test_lambda_of_equation_9(schedule, lambda_max):
 def test_documents_without_labels_teach_nothing(gradient_by_row):
     network = make_network(GROUPS, n_shortlist=2)
     batch, *_ = make_batch()
-    network.loss(batch, torch.full((N_DOCS, 1), N_LABELS)).backward()
+    loss_of(network, batch, torch.full((N_DOCS, 1), N_LABELS)).backward()
     assert all((p.grad == 0).all() for p in network.parameters() if p.grad is not None)
     for module in (network.ranker, network.encoder.features):
         assert module.touched and (gradient_by_row(module) == 0).all()
@@ -277,9 +281,9 @@ def test_documents_without_labels_teach_nothing(gradient_by_row):
 def test_dropout_only_while_training():
     network = make_network(GROUPS, n_shortlist=2, dropout=0.5)
     batch, positives, _ = make_batch()
-    quiet = [network.loss(batch, positives).item() for _ in range(2)]
+    quiet = [loss_of(network, batch, positives).item() for _ in range(2)]
     network.train()
-    noisy = [network.loss(batch, positives).item() for _ in range(2)]
+    noisy = [loss_of(network, batch, positives).item() for _ in range(2)]
     assert quiet[0] == quiet[1]
     assert noisy[0] != noisy[1]
 
@@ -318,7 +322,7 @@ def reading_network(tiny_model, tokenizer, groups=None, dim=12, **options):
 @torch.no_grad()
 def test_first_scores_are_cosines(tiny_model, tiny_tokenizer, training):
     network, batch, reading, vectors, _ = reading_network(tiny_model, tiny_tokenizer)
-    network.read.dropout.train(training)  # the reading knows no dropout
+    network.doc_vectors.dropout.train(training)  # the reading knows no dropout
     expected = 20 * cosine_similarity(reading[:, None], vectors, dim=2)
     ids, scores = network.rank(batch, N_LABELS)
     expected_ids, expected = best_of(expected, N_LABELS)
@@ -332,7 +336,7 @@ def test_first_clusters_are_those_of_the_nearest_direction(tiny_model, tiny_toke
         tiny_model, tiny_tokenizer, GROUPS, n_shortlist=2
     )
     found = (
-        network.retriever(network.read(*network.encoder(batch))[0])
+        network.retriever(network.doc_vectors(*network.encoder(batch))[0])
         - network.retriever.bias
     )
     expected = 20 * cosine_similarity(reading[:, None], cluster_start, dim=2)
@@ -346,8 +350,7 @@ def test_reading_and_projection_both_learn(tiny_model, tiny_tokenizer):
         tiny_model, tiny_tokenizer, GROUPS, n_shortlist=2
     )
     network.train()
-    network.start_epoch(1, 1, 1)
-    loss = network.loss(batch, torch.tensor([[0, 3], [1, N_LABELS], [5, N_LABELS]]))
+    loss = loss_of(network, batch, torch.tensor([[0, 3], [1, N_LABELS], [5, N_LABELS]]))
     loss.backward()
     ((ids, docs, weights),) = network.ranker.touched
     assert (weights[ids < N_LABELS] != 0).all() and (docs != 0).any()
@@ -362,8 +365,8 @@ def test_reading_and_projection_both_learn(tiny_model, tiny_tokenizer):
 def test_document_vectors_are_as_long_as_documented(tiny_model, tiny_tokenizer):
     network, batch, *_ = reading_network(tiny_model, tiny_tokenizer)
     with torch.no_grad():
-        network.read.project.weight.normal_()
-        _, docs = network.read(*network.encoder(batch))
+        network.doc_vectors.project.weight.normal_()
+        _, docs = network.doc_vectors(*network.encoder(batch))
     torch.testing.assert_close(docs.norm(dim=1), torch.full((3,), 20.0))
 
 

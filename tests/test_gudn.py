@@ -18,8 +18,8 @@ import skxmc
 from skxmc import GUDNClassifier, LightXMLClassifier
 from skxmc._testing import assert_fit_refused, assert_same, raise_at_step
 from skxmc.nn.encoders import TransformerEncoder
-from skxmc.nn.label_names import LabelNames
-from skxmc.nn.networks.gudn import SharedGuide
+from skxmc.nn.label_names import NamedExamples
+from skxmc.nn.networks.gudn import GUDNNetwork, SharedGuide
 from skxmc.nn.text import tokenize
 
 N_TRAIN = 45
@@ -339,33 +339,40 @@ def test_nothing_is_left_of_the_label_branch(params, fit, colours):
 
 def test_held_out_documents_show_no_labels(tiny_encoder, colours, monkeypatch):
     texts, Y, names = colours
-    shown, hidden, inference = [], [], set()
-    batch, of_labels = LabelNames.batch, SharedGuide.of_labels
+    shown, inference, ranked = [], set(), []
+    batch, of_labels = NamedExamples.batch, SharedGuide.of_labels
+    rank = GUDNNetwork.rank
 
     def recorded(self, rows):
-        found = batch(self, rows)
-        named = found["named"].numpy() if found else []
-        shown.extend(rows[named] if found else [])
-        hidden.extend(np.delete(rows, named))
-        return found
+        inputs, targets = batch(self, rows)
+        assert len(targets["named"]) == len(rows)
+        shown.extend(rows)
+        return inputs, targets
 
     def observed(self, *args):
         inference.add(torch.is_inference_mode_enabled())
         return of_labels(self, *args)
 
-    monkeypatch.setattr(LabelNames, "batch", recorded)
+    def ranking(self, inputs, k):
+        assert inputs.keys() == {"input_ids", "attention_mask"}
+        ranked.append(len(inputs["input_ids"]))
+        return rank(self, inputs, k)
+
+    monkeypatch.setattr(NamedExamples, "batch", recorded)
     monkeypatch.setattr(SharedGuide, "of_labels", observed)
+    monkeypatch.setattr(GUDNNetwork, "rank", ranking)
     params = SHORT | dict(label_texts=names, validation_fraction=0.2)
     model = GUDNClassifier(tiny_encoder, **params).fit(texts, Y)
-    # Twice: an epoch's batches and its score, and not for the calibration.
-    held_out = {*hidden}
-    assert len(held_out) == 12 and sorted(hidden) == sorted([*held_out] * 2)
+    # In both epochs all documents but those that are held out.
+    held_out = {*range(60)} - {*shown}
+    assert len(held_out) == 12
     assert sorted(shown) == sorted([*({*range(60)} - held_out)] * 2)
+    assert sum(ranked) == 3 * 12  # for the scores of two epochs, and the calibration
     assert inference == {False}
-    n_calls = len(shown) + len(hidden)
+    n_calls = len(shown)
     model.predict(texts)
     model.score(texts, Y)
-    assert len(shown) + len(hidden) == n_calls and inference == {False}
+    assert len(shown) == n_calls and inference == {False}
 
 
 # Training

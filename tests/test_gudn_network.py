@@ -10,10 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import processors
 from torch.nn.functional import binary_cross_entropy_with_logits
+from toy_network import ALL_DONE, loss_of
 
 from skxmc.nn.encoders import BagEncoder, TransformerEncoder
+from skxmc.nn.examples import Examples
 from skxmc.nn.heads import DocumentVectors, LabelScores, cluster_head
-from skxmc.nn.label_names import LabelNames, NamedTokens, special_tokens
+from skxmc.nn.label_names import NamedExamples, special_tokens
 from skxmc.nn.networks.gudn import (
     ExtractedVectors,
     GUDNNetwork,
@@ -23,7 +25,7 @@ from skxmc.nn.networks.gudn import (
 )
 from skxmc.nn.networks.lightxml import LightXMLNetwork
 from skxmc.nn.shortlist import LabelClusters
-from skxmc.nn.text import Tokens, padded_columns, tokenize
+from skxmc.nn.text import Features, Tokens, padded_columns, tokenize
 
 N_LABELS, DIM = 7, 5
 GROUPS = np.array([0, 1, 2, 0, 1, 0, 1])  # of 3, 3 and 1 labels
@@ -50,7 +52,16 @@ def make_names(lengths, Y, length, fill, *, special=([2], [3]), seed=0):
     tokens = Tokens(ids, np.cumsum([0, *lengths]), pad_id=0)
     rng = np.random.default_rng(seed)
     options = dict(length=length, special=special, reinforcement=fill, rng=rng)
-    return LabelNames(tokens, Y, **options)
+    docs = Features(sp.csr_array(np.ones((Y.shape[0], 1), np.float32)))
+    return NamedExamples(docs, Y, np.arange(Y.shape[0]), tokens, **options)
+
+
+def names_of(examples, rows):
+    """What the targets of a batch hold beside the positives."""
+    inputs, targets = examples.batch(rows)
+    assert len(inputs["features"]) == len(rows)
+    assert torch.equal(targets.pop("positives"), padded_columns(examples.Y, rows))
+    return targets
 
 
 def sequences(batch):
@@ -96,7 +107,8 @@ def test_sequences_against_a_slow_reference(label_set, room, special, fill):
     lengths, Y, rows = label_set
     before, after = special
     length = len(before) + room + len(after)
-    batch = make_names(lengths, Y, length, fill, special=special).batch(rows)
+    names = make_names(lengths, Y, length, fill, special=special)
+    batch = names_of(names, rows)
     labels = [[j for j in np.flatnonzero(Y[[i]].toarray()) if lengths[j]] for i in rows]
     named = [i for i, own in enumerate(labels) if own]
     if not named:
@@ -121,7 +133,7 @@ def test_shuffle_is_another_each_time_and_follows_its_seed():
 
     def draws(seed, fill="shuffle"):
         names = make_names([1, 2, 1, 3, 1], Y, 30, fill, seed=seed)
-        return [sequences(names.batch(np.array([0, 1]))) for _ in range(3)]
+        return [sequences(names_of(names, np.array([0, 1]))) for _ in range(3)]
 
     first = draws(0)
     assert first == draws(0) != draws(1)
@@ -133,7 +145,7 @@ def test_shuffle_is_another_each_time_and_follows_its_seed():
 def test_shuffled_rounds_have_all_orders_alike():
     Y = sp.csr_array(np.ones((1, 3), "f4"))
     names = make_names([1, 1, 1], Y, 3 * 400 + 2, "shuffle")
-    (sequence,) = sequences(names.batch(np.array([0])))
+    (sequence,) = sequences(names_of(names, np.array([0])))
     orders = [tuple(each) for each in rounds(sequence[1:-1], [1, 1, 1], 3)]
     counts = {order: orders.count(order) for order in orders}
     # 400 / 6 are 67, give or take 7.5.
@@ -220,18 +232,22 @@ def test_multi_hot_encoder_is_a_linear_map_of_label_columns(gradient_by_row):
 
 @pytest.fixture
 def case(tiny_model, tiny_tokenizer):
-    """Function that makes a network in evaluation mode, in float64, and its batch."""
+    """Function that makes a network in evaluation mode, in float64, and its batch.
+
+    The batch are the inputs and the targets.
+    """
     torch.manual_seed(1)
     encoder = TransformerEncoder(copy.deepcopy(tiny_model), n_layers=2)
     for parameter in encoder.parameters():  # texts are hardly told apart at first
         parameter.data *= 1 if parameter.ndim == 1 else 8
     docs = tokenize(TEXTS, tiny_tokenizer, 16)
-    docs = NamedTokens(docs.ids, docs.offsets, docs.pad_id)
     names = tokenize(NAMES, tiny_tokenizer, 12, special=False)
     options = dict(length=12, special=([2], [3]), reinforcement=None, rng=None)
 
     def make(variant, *, groups=None, columns=False, **more):
-        docs.names = None if columns else LabelNames(names, Y, **options)
+        examples = Examples(docs, Y, ROWS)
+        if not columns:
+            examples = NamedExamples(docs, Y, ROWS, names, **options)
         n_outputs = N_LABELS
         if groups is not None:
             more["clusters"] = LabelClusters(groups)
@@ -246,7 +262,7 @@ def case(tiny_model, tiny_tokenizer):
         more["n_shortlist"] = n_outputs  # so that all labels are candidates
         recall = cluster_head(read, n_outputs)
         network = GUDNNetwork(encoder, read, recall, guide=guide, **more)
-        return network.double().eval(), docs.batch(ROWS)
+        return network.double().eval(), examples.batch(ROWS)
 
     return make
 
@@ -268,7 +284,7 @@ def classification(network, recall, vectors, rows):
 
 def parts_by_hand(network, variant, texts, labels, rows):
     """Classification, feature and link loss; label states stand for `rows`."""
-    guide, read = network.guide, network.read
+    guide, read = network.guide, network.doc_vectors
     if variant == "paper":
         features = by_hand(read.extract.linear, texts[0][:, -16:].relu())
         vectors = [by_hand(read.hidden, features).relu()] * 2
@@ -296,14 +312,15 @@ def parts_by_hand(network, variant, texts, labels, rows):
 def test_loss_is_the_sum_of_three(variant, groups, columns, reduction, case):
     options = dict(groups=groups, columns=columns, feature_reduction=reduction)
     network, batch = case(variant, **options)
-    texts = network.encoder(batch)
-    rows = ROWS if columns else batch["named"].numpy()
+    inputs, targets = batch
+    texts = network.encoder(inputs)
+    rows = ROWS if columns else targets["named"].numpy()
     assert rows.tolist() == ([0, 1, 2, 3] if columns else [1, 3])
     if columns:
         total = HOT @ network.label_encoder.vectors.table[:-1]
         labels = by_hand(network.label_encoder.project, total), total
     else:
-        labels = network.encoder(batch["names"])
+        labels = network.encoder(targets["names"])
     parts = parts_by_hand(network, variant, texts, labels, rows)
     classed, mean, half_sum, linked = parts
     featured = mean if reduction == "mean" else half_sum
@@ -311,7 +328,7 @@ def test_loss_is_the_sum_of_three(variant, groups, columns, reduction, case):
     for weights in [(1.0, 1.0), (0.7, 2.5), (0, 3), (0.5, 0), (0, 0)]:
         network.feature_weight, network.link_weight = weights
         expected = classed + weights[0] * featured + weights[1] * linked
-        torch.testing.assert_close(network.loss(batch, POSITIVES), expected)
+        torch.testing.assert_close(network(*batch, ALL_DONE), expected)
 
 
 def gradients(network, batch, names):
@@ -320,7 +337,7 @@ def gradients(network, batch, names):
         if getattr(module, "row_wise", False):
             module.touched.clear()
     network.zero_grad()
-    network.loss(batch, POSITIVES).backward()
+    network(*batch, ALL_DONE).backward()
     return {
         name: torch.zeros_like(p) if p.grad is None else p.grad
         for name, p in network.named_parameters()
@@ -342,9 +359,9 @@ def test_stopped_gradient_leaves_labels_to_the_link(
 ):
     network, batch = case(variant, columns=columns, link_weight=link_weight)
     moved = gradients(network, batch, names)
-    value = network.loss(batch, POSITIVES)
+    value = network(*batch, ALL_DONE)
     network.stop_gradient_labels = True
-    assert torch.equal(network.loss(batch, POSITIVES), value)
+    assert torch.equal(network(*batch, ALL_DONE), value)
     stopped = gradients(network, batch, names)
     texts = gradients(network, batch, "encoder.model.embeddings.word")
     network.feature_weight = 0
@@ -374,14 +391,17 @@ def test_everything_learns(variant, columns, case):
 @pytest.mark.parametrize("groups", [None, GROUPS])
 def test_without_names_there_is_the_classification_alone(variant, groups, case):
     network, batch = case(variant, groups=groups)
-    held_out = {name: batch[name] for name in ("input_ids", "attention_mask")}
-    loss = network.loss(held_out, POSITIVES)
-    torch.testing.assert_close(loss, LightXMLNetwork.loss(network, held_out, POSITIVES))
-    assert network.loss(batch, POSITIVES) > loss
-    ranked = network.rank(batch, 3)
+    inputs, targets = batch
+    assert inputs.keys() == {"input_ids", "attention_mask"}
+    assert torch.equal(targets["positives"], POSITIVES)
+    loss = loss_of(network, inputs, POSITIVES)
+    plain = LightXMLNetwork.forward(network, inputs, {"positives": POSITIVES}, ALL_DONE)
+    torch.testing.assert_close(loss, plain)
+    assert network(*batch, ALL_DONE) > loss
+    ranked = network.rank(inputs, 3)
     network.guide = None
-    assert torch.equal(network.loss(batch, POSITIVES), loss)
-    for one, two in zip(network.rank(held_out, 3), ranked, strict=True):
+    assert torch.equal(network(*batch, ALL_DONE), loss)
+    for one, two in zip(network.rank(inputs, 3), ranked, strict=True):
         assert torch.equal(one, two)
 
 

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 from scipy.sparse import csr_array
+from torch.nn.functional import logsigmoid
 
-from skxmc.nn.heads import LabelScores
+from skxmc.nn.heads import LabelScores, LinearHead
+from skxmc.nn.losses import bce_loss_all, grank_loss_all
 
 N_LABELS, N_WORDS = 7, 5
 # Word ids of each label; label 2 has no word, label 4 one word twice, label 6 many.
@@ -147,3 +149,103 @@ def test_under_autocast(with_words, candidates):
     for parameter in head.parameters():
         if parameter.requires_grad:
             assert parameter.grad.dtype == torch.float32
+
+
+# --- loss and best outputs --------------------------------------------------
+
+
+def any_head(kind):
+    """A head and the dense scores of its outputs, as a function of documents."""
+    if kind == "linear":
+        torch.manual_seed(0)
+        head = LinearHead(3, N_LABELS).double()
+        return head, lambda docs: docs @ head.weight.T + head.bias
+    head = make_head(with_words="words" in kind, row_wise="by row" in kind)
+    return head, lambda docs: docs @ label_vectors(head).T
+
+
+KINDS = ["linear", "labels", "labels, by row", "words", "words, by row"]
+
+
+def dim_of(head):
+    return head.in_features if isinstance(head, LinearHead) else head.dim
+
+
+def documents_of(head, n_docs=4):
+    torch.manual_seed(3)
+    return torch.randn(n_docs, dim_of(head), dtype=torch.float64)
+
+
+def assert_best(found, dense, k):
+    """Demand the k largest of dense scores, which are -inf where none is wanted."""
+    ids, scores = found
+    assert ids.shape == scores.shape == (len(dense), k) and ids.dtype == torch.int64
+    for row, values, wanted in zip(ids.tolist(), scores, dense, strict=True):
+        order = wanted.argsort(descending=True)
+        order = order[wanted[order] > -torch.inf][:k]
+        n_padded = k - len(order)
+        assert row == order.tolist() + [N_LABELS] * n_padded
+        torch.testing.assert_close(values[: len(order)], wanted[order])
+        assert (values[len(order) :] == -torch.inf).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("loss", [grank_loss_all, bce_loss_all])
+def test_loss_is_that_of_dense_scores(kind, loss):
+    head, dense = any_head(kind)
+    docs = documents_of(head).requires_grad_()
+    positives = torch.tensor([[0, 3], [6, 7], [7, 7], [2, 7]])  # padded with 7
+    found, expected = head.loss(docs, positives, loss), loss(dense(docs), positives)
+    torch.testing.assert_close(found, expected)
+    parameters = [docs, *(p for p in head.parameters() if p.requires_grad)]
+    for one, two in zip(
+        torch.autograd.grad(found, parameters),
+        torch.autograd.grad(expected, parameters),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, two)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("k", [1, 3, N_LABELS, N_LABELS + 4])
+@pytest.mark.parametrize("adjusts", [False, True])
+@torch.no_grad()
+def test_best_of_all_outputs(kind, k, adjusts):
+    head, dense = any_head(kind)
+    docs = documents_of(head)
+    scores, adjust = dense(docs), None
+    if adjusts:
+        more = 3 * torch.randn(scores.shape, dtype=torch.float64)
+        adjust, scores = lambda s: logsigmoid(s) + more, logsigmoid(scores) + more
+    assert_best(head.top(docs, k, adjust=adjust), scores, k)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if "by row" in kind])
+@pytest.mark.parametrize("k", [1, 3, 6, N_LABELS + 4])
+@pytest.mark.parametrize("adjusts", [False, True])
+@torch.no_grad()
+def test_best_of_candidates(kind, k, adjusts):
+    head, dense = any_head(kind)
+    docs, ids = documents_of(head), random_ids()
+    assert (ids == N_LABELS).any()
+    scores, adjust = dense(docs), None
+    if adjusts:
+        # What another head says about labels, and of padding what must not count.
+        more = 3 * torch.randn(4, N_LABELS + 1, dtype=torch.float64)
+        more[:, -1] = 1e3
+        adjust = lambda s: logsigmoid(s) + more.gather(1, ids)  # noqa: E731
+        scores = logsigmoid(scores) + more[:, :-1]
+    wanted = torch.zeros(4, N_LABELS + 1, dtype=torch.bool).scatter(1, ids, True)
+    scores = scores.masked_fill(~wanted[:, :-1], -torch.inf)
+    assert_best(head.top(docs, k, ids=ids, adjust=adjust), scores, k)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@torch.no_grad()
+def test_best_outputs_at_full_precision(kind):
+    head, dense = any_head(kind)
+    docs = documents_of(head)
+    expected = head.top(docs, N_LABELS)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        for found, wanted in zip(head.top(docs, N_LABELS), expected, strict=True):
+            assert torch.equal(found, wanted)

@@ -1,11 +1,13 @@
 """LightDXMLClassifier through its public interface."""
 
 import copy
+import gc
 import inspect
 import pickle
 import re
 import sys
 import warnings
+import weakref
 
 import numpy as np
 import pytest
@@ -20,7 +22,11 @@ from torch.nn.functional import normalize
 from skxmc import LightDXMLClassifier, lightdxml
 from skxmc.datasets import make_xmc
 from skxmc.metrics import precision_at_k
-from skxmc.nn.label_cycle import LabelEncoderTraining
+from skxmc.nn.label_cycle import (
+    LabelEncoderExamples,
+    LabelEncoderTraining,
+    ShortlistedExamples,
+)
 from skxmc.nn.networks.lightdxml import LightDXMLNetwork
 from skxmc.nn.search import has_hnswlib
 
@@ -72,16 +78,16 @@ def events(monkeypatch):
     """Epochs of the label encoder ("label") and of the classifier, in their order."""
     events = []
     for kind, name in [
-        (LabelEncoderTraining, "label"),
-        (LightDXMLNetwork, "classifier"),
+        (LabelEncoderExamples, "label"),
+        (ShortlistedExamples, "classifier"),
     ]:
-        start = kind.start_epoch
+        begin = kind.begin_epoch
 
-        def started(self, *args, start=start, name=name):
-            start(self, *args)
+        def begun(self, epoch, begin=begin, name=name):
+            begin(self, epoch)
             events.append(name)
 
-        monkeypatch.setattr(kind, "start_epoch", started)
+        monkeypatch.setattr(kind, "begin_epoch", begun)
     return events
 
 
@@ -90,9 +96,9 @@ def held_out(monkeypatch):
     """Held-out documents of each fit."""
     seen, finish = [], LightDXMLClassifier._finish
 
-    def observed(self, docs, Y, rows, held_out, rng):
+    def observed(self, examples, Y, held_out, rng):
         seen.append(held_out)
-        return finish(self, docs, Y, rows, held_out, rng)
+        return finish(self, examples, Y, held_out, rng)
 
     monkeypatch.setattr(LightDXMLClassifier, "_finish", observed)
     return seen
@@ -311,25 +317,26 @@ def test_order_of_epochs(every, expected, features, colours, events):
 
 
 @pytest.mark.parametrize("params", [{}, dict(validation_fraction=0.2)])
-def test_training_leaves_neither_cycle_nor_shortlists(
+def test_training_leaves_neither_examples_nor_shortlists(
     params, features, colours, monkeypatch
 ):
     seen = []
     finish = LightDXMLClassifier._finish
 
-    def observed(self, docs, *args):
-        seen.append((docs, docs.shortlists, self.network_.cycle))
-        return finish(self, docs, *args)
+    def observed(self, examples, *args):
+        seen.append(weakref.ref(examples))
+        assert len(examples.shortlists) == len(examples.rows)
+        return finish(self, examples, *args)
 
     monkeypatch.setattr(LightDXMLClassifier, "_finish", observed)
     model = fit_features(features, colours, **params)
-    ((docs, shortlists, cycle),) = seen
-    assert shortlists is not None and cycle is not None
-    assert docs.shortlists is None and docs.places is None
-    assert model.network_.cycle is None
+    (examples,) = seen
+    gc.collect()
+    assert examples() is None
     assert not any(module.training for module in model.network_.modules())
     modules = model.network_.ranker, model.network_.encoder.features
     assert all(module.touched == [] for module in modules)
+    assert all(module.optimizer is None for module in modules)
 
 
 @pytest.mark.parametrize("refresh_every", [1, 2, 4])
@@ -345,9 +352,9 @@ def test_label_vectors_are_those_of_the_last_documents(
     seen = []
     build = model._build
 
-    def observed(encoder, docs, X, Y, rng):
+    def observed(X, Y, rows, rng):
         seen.append(Y)
-        return build(encoder, docs, X, Y, rng)
+        return build(X, Y, rows, rng)
 
     model._build = observed
     model.fit(features, colours[1])
@@ -361,7 +368,7 @@ def test_label_vectors_are_those_of_the_last_documents(
     torch.testing.assert_close(network.label_vectors, expected, rtol=1e-4, atol=1e-5)
     # What predictions search is of them, though training stepped back to its best.
     expected = expected[len(network.frequent) :]
-    found = network.searched().vectors
+    found = network.search_index().vectors
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -517,9 +524,9 @@ def test_label_texts_are_never_held_out(colours, monkeypatch):
     seen = []
     train = LightDXMLClassifier._train
 
-    def observed(self, docs, Y, rows, held_out, *args):
-        seen.append((len(docs), Y, rows, held_out))
-        return train(self, docs, Y, rows, held_out, *args)
+    def observed(self, examples, Y, held_out, *args):
+        seen.append((len(examples.docs), Y, examples.rows, held_out))
+        return train(self, examples, Y, held_out, *args)
 
     monkeypatch.setattr(LightDXMLClassifier, "_train", observed)
     params = SHORT | dict(validation_fraction=0.9, label_texts=[*words, "purple"])
@@ -708,16 +715,18 @@ def test_same_seed_same_bits(params, colours):
 @pytest.mark.parametrize("params", [{}, dict(beta="auto", validation_fraction=0.2)])
 def test_interrupted_training_can_be_used(where, params, colours, monkeypatch):
     kind = LabelEncoderTraining if where in ("label encoder", "last turn") else None
-    kind, name = kind or LightDXMLNetwork, "loss"
+    kind, name = kind or LightDXMLNetwork, "forward"
     # Of 6 or 8 batches an epoch, and one of the label encoder a turn.
     number = {"label encoder": 2, "last turn": 3, "epoch": 10}.get(where)
     if where == "finish":
-        kind, name, number = LightDXMLNetwork, "searched", None
+        kind, name, number = LightDXMLNetwork, "search_index", None
     count, original = [], getattr(kind, name)
 
     def interrupted(self, *args, **options):
         count.append(1)
-        if len(count) == number or number is None and self.cycle is None:
+        # The index of the predictions is made when training has dropped its own.
+        finishes = number is None and self.index is None and not options
+        if len(count) == number or finishes:
             monkeypatch.undo()
             raise KeyboardInterrupt
         return original(self, *args, **options)
@@ -731,7 +740,6 @@ def test_interrupted_training_can_be_used(where, params, colours, monkeypatch):
     assert model.n_iter_ == len(model.history_) == n_epochs
     assert model.beta_ in np.arange(11) / 10
     network = model.network_
-    assert network.cycle is None
     assert network.ranker.touched == network.encoder.features.touched == []
     assert not any(module.training for module in network.modules())
     ids, scores = model.predict_topk(texts, 9)
@@ -794,7 +802,7 @@ def test_predictions_search_the_last_label_vectors(features):
     scores = [epoch["score"] for epoch in model.history_]
     assert max(scores[2:]) < max(scores) and int(model.network_.n_turns) == 2
     expected = model.network_.label_vectors[4:]
-    torch.testing.assert_close(model.network_.searched().vectors, expected)
+    torch.testing.assert_close(model.network_.search_index().vectors, expected)
 
 
 @pytest.mark.parametrize("swa_start", [None, 0.0])

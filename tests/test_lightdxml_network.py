@@ -11,28 +11,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, normalize, relu
+from toy_network import ALL_DONE
 
 from skxmc._token_vectors import latent_vectors, with_both_signs
 from skxmc.nn import label_cycle
 from skxmc.nn.heads import LabelScores
 from skxmc.nn.label_cycle import (
-    Cycle,
-    DocumentsAndLabels,
     LabelEncoder,
+    LabelEncoderExamples,
     LabelEncoderTraining,
-    ShortlistedFeatures,
-    without,
+    ShortlistedExamples,
+    drop_positives,
 )
 from skxmc.nn.networks import lightdxml
 from skxmc.nn.networks.lightdxml import (
     LightDXMLNetwork,
     SparseEncoder,
     SpectralBlock,
-    mixed,
+    mix_logarithms,
 )
+from skxmc.nn.prediction import map_batches
 from skxmc.nn.search import has_hnswlib
-from skxmc.nn.text import padded_columns
-from skxmc.nn.training import in_batches, train
+from skxmc.nn.text import Features, padded_columns
+from skxmc.nn.training import train
 
 N_DOCS, N_FEATURES, N_LABELS, DIM = 12, 8, 11, 6
 EMPTY = 3  # a document without labels
@@ -79,11 +80,11 @@ def make_data(n_docs=N_DOCS, seed=0):
     Y = rng.random((n_docs, N_LABELS)) < 0.3
     Y[np.delete(np.arange(n_docs), EMPTY)[: len(ORDER)], ORDER] = True
     Y[EMPTY], Y[:, NEVER] = False, False
-    return ShortlistedFeatures(X), sp.csr_array(Y.astype("f4"))
+    return Features(X), sp.csr_array(Y.astype("f4"))
 
 
 def make_batch(network, n_shortlist=None, seed=0):
-    """A batch whose shortlists are random, or all labels, less the positives."""
+    """Inputs and targets: shortlists at random, or all labels, less the positives."""
     docs, Y = make_data(seed=seed)
     rng = np.random.default_rng(seed)
     indexed = network.indexed.numpy()
@@ -91,9 +92,9 @@ def make_batch(network, n_shortlist=None, seed=0):
     lists = np.array([rng.permutation(indexed)[:n] for _ in range(N_DOCS)])
     positives = padded_columns(Y, np.arange(N_DOCS))
     lists = torch.from_numpy(lists.reshape(N_DOCS, n).astype(np.int64))
-    batch = docs.batch(np.arange(N_DOCS))
-    batch["shortlist"] = without(lists, positives, N_LABELS)
-    return batch, positives, Y
+    shortlist = drop_positives(lists, positives, N_LABELS)
+    targets = {"positives": positives, "shortlist": shortlist}
+    return docs.batch(np.arange(N_DOCS)), targets, Y
 
 
 def vectors_of(network, batch):
@@ -231,9 +232,9 @@ def test_label_encoder_starts_as_the_identity(hidden_dim):
 # --- loss -------------------------------------------------------------------
 
 
-def assert_loss_and_gradients(network, batch, positives, expected, gradient_by_row):
+def assert_loss_and_gradients(network, batch, targets, expected, gradient_by_row):
     """Demand a loss and what it teaches all parameters, those by row included."""
-    loss = network.loss(batch, positives)
+    loss = network(batch, targets, ALL_DONE)
     torch.testing.assert_close(loss, expected)
     taught = {
         name: parameter
@@ -258,11 +259,11 @@ def test_shortlists_of_all_labels_are_full_one_vs_all(n_frequent, gradient_by_ro
     every = torch.cat([ORDER, torch.tensor([NEVER])])
     network = make_network(n_frequent, order=every)
     network.requires_grad_()
-    batch, positives, Y = make_batch(network)
+    batch, targets, Y = make_batch(network)
     is_positive = torch.from_numpy(Y.toarray() > 0)
     logits = logits_of(network, batch)
     expected = cross_entropy(logits, is_positive, torch.ones_like(is_positive))
-    assert_loss_and_gradients(network, batch, positives, expected, gradient_by_row)
+    assert_loss_and_gradients(network, batch, targets, expected, gradient_by_row)
 
 
 @pytest.mark.parametrize("n_frequent", [0, 3])
@@ -271,21 +272,21 @@ def test_shortlists_of_all_labels_are_full_one_vs_all(n_frequent, gradient_by_ro
 def test_loss_on_candidates(n_frequent, n_shortlist, seed, gradient_by_row):
     network = make_network(n_frequent, seed=seed)
     network.requires_grad_()
-    batch, positives, Y = make_batch(network, n_shortlist, seed)
+    batch, targets, Y = make_batch(network, n_shortlist, seed)
     is_positive = torch.from_numpy(Y.toarray() > 0)
     mask = is_positive.clone()
     mask[:, network.frequent] = True
-    for row, labels in zip(mask, batch["shortlist"], strict=True):
+    for row, labels in zip(mask, targets["shortlist"], strict=True):
         row[labels[labels < N_LABELS]] = True
     assert not mask.all() and (mask & ~is_positive).any()
     expected = cross_entropy(logits_of(network, batch), is_positive, mask)
-    assert_loss_and_gradients(network, batch, positives, expected, gradient_by_row)
+    assert_loss_and_gradients(network, batch, targets, expected, gradient_by_row)
 
 
-def candidates_of(network, batch, positives):
+def candidates_of(network, batch, targets):
     """Labels that one training step scores by row, as a list a document."""
     network.ranker.touched.clear()
-    network.loss(batch, positives).backward()
+    network(batch, targets, ALL_DONE).backward()
     ((ids, *_),) = network.ranker.touched
     return [row[row < N_LABELS].tolist() for row in ids]
 
@@ -295,12 +296,12 @@ def candidates_of(network, batch, positives):
 def test_no_candidate_twice_and_none_that_is_frequent(n_random, n_frequent):
     network = make_network(n_frequent, n_random_negatives=n_random)
     network.train()
-    batch, positives, Y = make_batch(network, 4)
+    batch, targets, Y = make_batch(network, 4)
     frequent = set(network.frequent.tolist())
     for row, own, listed in zip(
-        candidates_of(network, batch, positives),
+        candidates_of(network, batch, targets),
         Y.toarray() > 0,
-        batch["shortlist"].tolist(),
+        targets["shortlist"].tolist(),
         strict=True,
     ):
         own = set(np.flatnonzero(own)) - frequent
@@ -317,24 +318,25 @@ def test_no_candidate_twice_and_none_that_is_frequent(n_random, n_frequent):
 def test_loss_with_random_negatives(gradient_by_row):
     network = make_network(n_random_negatives=3)
     network.requires_grad_()
-    batch, positives, Y = make_batch(network, 2)
+    batch, targets, Y = make_batch(network, 2)
     is_positive = torch.from_numpy(Y.toarray() > 0)
     torch.manual_seed(5)
     mask = torch.zeros_like(is_positive)
-    for row, labels in zip(mask, candidates_of(network, batch, positives), strict=True):
+    for row, labels in zip(mask, candidates_of(network, batch, targets), strict=True):
         row[labels] = True
     mask[:, network.frequent] = True
     network.ranker.touched.clear()
     network.encoder.features.touched.clear()
     expected = cross_entropy(logits_of(network, batch), is_positive, mask)
     torch.manual_seed(5)
-    assert_loss_and_gradients(network, batch, positives, expected, gradient_by_row)
+    assert_loss_and_gradients(network, batch, targets, expected, gradient_by_row)
 
 
 def test_random_negatives_are_drawn_anew_for_each_document():
     network = make_network(0, n_random_negatives=2)
-    batch, positives, _ = make_batch(network, 0)
-    nothing = torch.full_like(positives, N_LABELS)
+    batch, targets, _ = make_batch(network, 0)
+    nothing = torch.full_like(targets["positives"], N_LABELS)
+    nothing = targets | {"positives": nothing}
     rows = [candidates_of(network, batch, nothing) for _ in range(40)]
     assert rows[0] != rows[1] and len(set(map(str, rows[0]))) > 1
     drawn = np.bincount(np.concatenate([c for row in rows for c in row]).astype(int))
@@ -343,8 +345,8 @@ def test_random_negatives_are_drawn_anew_for_each_document():
 
 def test_the_label_encoder_learns_nothing_from_the_classifier():
     network = make_network()
-    batch, positives, _ = make_batch(network, 3)
-    network.loss(batch, positives).backward()
+    batch, targets, _ = make_batch(network, 3)
+    network(batch, targets, ALL_DONE).backward()
     assert all(p.grad is None for p in network.label_encoder.parameters())
     assert all(p.grad is not None for p in network.encoder.block.parameters())
 
@@ -421,9 +423,9 @@ def test_scores_of_single_labels_are_those_of_a_distribution(beta):
     beta=st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0]),
     temperature=st.sampled_from([0.1, 1.0, 3.0]),
 )
-def test_mixed_is_the_logarithm_of_the_mixture(logit, cosine, beta, temperature):
+def test_mixture_in_logarithms(logit, cosine, beta, temperature):
     numbers = torch.tensor([[[logit]], [[cosine]]], dtype=torch.float64)
-    found = mixed(*numbers, beta, temperature).exp().item()
+    found = mix_logarithms(*numbers, beta, temperature).exp().item()
     one, other = 1 / (1 + np.exp(-logit)), 1 / (1 + np.exp(-cosine / temperature))
     assert found == pytest.approx(beta * one + (1 - beta) * other, rel=1e-9)
 
@@ -504,7 +506,7 @@ def test_the_index_is_that_of_the_label_vectors_of_now():
     network = make_network(0, beta=0, predict_shortlist=3)
     batch, *_ = make_batch(network)
     before = network.rank(batch, 3)[0]
-    assert network.searched() is network.searched()
+    assert network.search_index() is network.search_index()
     network.label_vectors.copy_(-network.label_vectors)
     network.n_turns += 1
     after = network.rank(batch, 3)[0]
@@ -580,8 +582,7 @@ def test_label_encoder_loss(seed):
     rows = rng.permutation(N_DOCS)[:5]
     encoder = LabelEncoder(DIM, 4).double()
     module = LabelEncoderTraining(encoder)
-    batch = DocumentsAndLabels(docs, means, Y).batch(rows)
-    found = module.loss(batch, padded_columns(Y, rows))
+    found = module(*LabelEncoderExamples(docs, means, Y).batch(rows), ALL_DONE)
     labels = encoder(means).detach().numpy()
     gaps = [docs[i].numpy() - labels[j] for i in rows for j in Y[[i]].indices]
     expected = np.mean([np.log1p(gap @ gap) for gap in gaps])
@@ -593,39 +594,47 @@ def test_label_encoder_loss(seed):
 def test_batches_of_documents_and_labels():
     _, Y = make_data()
     docs, means = torch.arange(12.0)[:, None], 100 + torch.arange(11.0)[:, None]
-    data = DocumentsAndLabels(docs, means, Y)
+    data = LabelEncoderExamples(docs, means, Y)
     rows = np.array([5, EMPTY, 0])
-    batch = data.batch(rows)
+    inputs, targets = data.batch(rows)
     pairs = zip(
-        batch["docs"][batch["doc"]].flatten().tolist(),
-        batch["means"][batch["label"]].flatten().tolist(),
+        targets["docs"][targets["doc"]].flatten().tolist(),
+        inputs["means"][targets["label"]].flatten().tolist(),
         strict=True,
     )
     expected = [(i, 100.0 + j) for i in rows for j in Y[[i]].indices]
     assert sorted(pairs) == sorted(expected)
-    assert len(batch["means"]) == len(np.unique(Y[rows].indices))  # each once
-    assert len(data.lengths) == 12
+    assert len(inputs["means"]) == len(np.unique(Y[rows].indices))  # each once
+    assert len(data.lengths) == 12 and data.rows.tolist() == [*range(12)]
 
 
 def test_batches_carry_shortlists():
-    docs, _ = make_data()
-    assert "shortlist" not in docs.batch(np.arange(2))
-    docs.shortlists = np.array([[1, 2], [3, 4]], np.int32)
-    docs.places = np.array([-1, 1, -1, -1, 0])
-    batch = docs.batch(np.array([4, 1]))
-    assert batch["shortlist"].tolist() == [[1, 2], [3, 4]]
-    assert batch["shortlist"].dtype == torch.int64
-    assert set(batch) == {"features", "weights", "shortlist"}
+    docs, Y = make_data()
+    examples = make_cycle(make_network(), rows=np.array([1, 4, 7]))
+    examples.shortlists = np.array([[1, 2], [3, 4], [5, 6]], np.int32)
+    rows = np.array([4, 1])
+    inputs, targets = examples.batch(rows)
+    assert targets["shortlist"].tolist() == [[3, 4], [1, 2]]
+    assert targets["shortlist"].dtype == torch.int64
+    assert torch.equal(targets["positives"], padded_columns(Y, rows))
+    assert set(targets) == {"shortlist", "positives"}
+    assert inputs.keys() == {"features", "weights"}
+    for name, values in docs.batch(rows).items():
+        assert torch.equal(inputs[name], values)
 
 
 # --- the cycle --------------------------------------------------------------
 
 
-def make_cycle(network, *, n_docs=N_DOCS, every=2, label_init="random", **label_params):
+def make_cycle(
+    network, *, n_docs=N_DOCS, rows=None, every=2, label_init="random", **label_params
+):
     docs, Y = make_data(n_docs)
-    cycle = Cycle(
+    return ShortlistedExamples(
         docs,
         Y,
+        np.flatnonzero(np.diff(Y.indptr)) if rows is None else rows,
+        network,
         every=every,
         label_init=label_init,
         rng=np.random.default_rng(0),
@@ -633,8 +642,6 @@ def make_cycle(network, *, n_docs=N_DOCS, every=2, label_init="random", **label_
         label_options=LABEL_TRAINING | label_params,
         options=dict(device="cpu", precision="fp64", verbose=0),
     )
-    network.cycle = cycle
-    return cycle
 
 
 def all_vectors(network, docs):
@@ -665,9 +672,9 @@ def shortlists_of(network, vectors, Y):
 
 
 def assert_shortlists(network, cycle, vectors):
-    docs, rows = cycle.docs, np.flatnonzero(np.diff(cycle.Y.indptr))
+    rows = cycle.rows
     expected = shortlists_of(network, vectors, cycle.Y)
-    found = docs.batch(rows)["shortlist"]
+    found = cycle.batch(rows)[1]["shortlist"]
     n = min(network.n_shortlist, len(network.indexed))
     assert found.shape == (len(rows), n)
     for i, row in zip(rows, found.tolist(), strict=True):
@@ -684,7 +691,7 @@ def test_a_turn(n_frequent, n_shortlist, docs_at_once, monkeypatch):
     network = make_network(n_frequent, n_shortlist=n_shortlist, dropout=0.5).train()
     cycle = make_cycle(network, n_docs=30)
     before = copy.deepcopy(network.state_dict())
-    network.start_epoch(1, 4, 8)
+    cycle.begin_epoch(1)
     after = network.state_dict()
     moved = {name for name in before if not torch.equal(before[name], after[name])}
     learned = {f"label_encoder.{name}" for name, _ in cycle_parameters(network)}
@@ -714,18 +721,18 @@ def test_a_turn_trains_the_label_encoder():
         return (vectors[rows] - labels[places]).square().sum(dim=1).log1p().mean()
 
     first = distance()
-    network.start_epoch(1, 4, 8)
+    cycle.begin_epoch(1)
     assert distance() < 0.95 * first
 
 
 def test_every_turn_goes_on_from_the_last_and_reads_documents_anew():
     network = make_network()
     cycle = make_cycle(network, n_docs=30, every=1)
-    network.start_epoch(1, 4, 8)
+    cycle.begin_epoch(1)
     weights = copy.deepcopy(network.label_encoder.state_dict())
     network.encoder.features.table.data *= -1
     cycle.label_options["head_learning_rate"] = 0.0
-    network.start_epoch(2, 4, 8)
+    cycle.begin_epoch(2)
     for name, weight in network.label_encoder.state_dict().items():
         assert torch.equal(weight, weights[name])
     vectors = all_vectors(network, cycle.docs)
@@ -740,11 +747,11 @@ def test_every_turn_goes_on_from_the_last_and_reads_documents_anew():
 )
 def test_epochs_before_which_it_turns(every, turns):
     network = make_network()
-    make_cycle(network, every=every)
+    cycle = make_cycle(network, every=every)
     found = []
     for epoch in range(1, 6):
         before = int(network.n_turns)
-        network.start_epoch(epoch, 5, 3)
+        cycle.begin_epoch(epoch)
         found += [epoch] * (int(network.n_turns) - before)
     assert found == turns
 
@@ -771,9 +778,9 @@ def test_the_first_turn_may_start_the_classifier(label_init):
     cycle = make_cycle(network, every=1, label_init=label_init)
     heads = network.ranker.identity, network.frequent_ranker.weight
     before = [head.detach().clone() for head in heads]
-    network.start_epoch(1, 4, 8)
+    cycle.begin_epoch(1)
     first = [head.detach().clone() for head in heads]
-    network.start_epoch(2, 4, 8)
+    cycle.begin_epoch(2)
     assert all(torch.equal(*pair) for pair in zip(first, heads, strict=True))
     if label_init == "random":
         assert all(torch.equal(*pair) for pair in zip(first, before, strict=True))
@@ -786,18 +793,11 @@ def test_the_first_turn_may_start_the_classifier(label_init):
     torch.testing.assert_close(scaled_by_row.norm(dim=1), torch.ones(7).double())
 
 
-def test_no_cycle_no_turn():
-    network = make_network()
-    before = network.label_vectors.clone()
-    network.start_epoch(1, 1, 1)
-    assert torch.equal(network.label_vectors, before) and int(network.n_turns) == 0
-
-
 def test_all_labels_frequent_need_no_shortlist():
     network = make_network(len(ORDER), n_shortlist=4)
     cycle = make_cycle(network)
-    network.start_epoch(1, 1, 1)
-    assert cycle.docs.batch(cycle.rows)["shortlist"].shape == (len(cycle.rows), 0)
+    cycle.begin_epoch(1)
+    assert cycle.batch(cycle.rows)[1]["shortlist"].shape == (len(cycle.rows), 0)
 
 
 def test_shortlists_on_disk_are_those_in_memory(monkeypatch):
@@ -806,8 +806,8 @@ def test_shortlists_on_disk_are_those_in_memory(monkeypatch):
         monkeypatch.setattr(label_cycle, "_IN_MEMORY", limit)
         network = make_network(n_shortlist=5)
         cycle = make_cycle(network, n_docs=30)
-        network.start_epoch(1, 4, 8)
-        lists.append(cycle.docs.shortlists)
+        cycle.begin_epoch(1)
+        lists.append(cycle.shortlists)
     assert not isinstance(lists[0], np.memmap) and isinstance(lists[1], np.memmap)
     assert lists[0].dtype == lists[1].dtype == np.int32
     np.testing.assert_array_equal(*lists)
@@ -815,8 +815,8 @@ def test_shortlists_on_disk_are_those_in_memory(monkeypatch):
 
 def test_table_is_on_disk_beyond_a_size(monkeypatch):
     monkeypatch.setattr(label_cycle, "_IN_MEMORY", 4 * 6)
-    assert not isinstance(label_cycle._table((2, 3)), np.memmap)
-    table = label_cycle._table((7, 1))
+    assert not isinstance(label_cycle._make_table((2, 3)), np.memmap)
+    table = label_cycle._make_table((7, 1))
     assert isinstance(table, np.memmap) and table.shape == (7, 1)
     table[:] = 3
     assert (table == 3).all()
@@ -828,7 +828,7 @@ def test_a_graph_serves_batches_where_it_pays(limit, exact, monkeypatch):
     monkeypatch.setattr(lightdxml, "_EXACT_IN_BATCHES", limit)
     network = make_network(exact=False, n_shortlist=4)
     cycle = make_cycle(network)
-    network.start_epoch(1, 4, 8)
+    cycle.begin_epoch(1)
     assert (network.index.graph is None) == exact
     assert_shortlists(network, cycle, all_vectors(network, cycle.docs))
 
@@ -842,7 +842,7 @@ def test_divergence_is_told(what):
     else:
         cycle.label_options["head_learning_rate"] = 1e300
     with pytest.raises(ValueError, match="Training diverged: .*label_learning_rate"):
-        network.start_epoch(1, 4, 8)
+        cycle.begin_epoch(1)
 
 
 def test_it_all_trains_together():
@@ -851,9 +851,7 @@ def test_it_all_trains_together():
     history = []
     train(
         network,
-        cycle.docs,
-        cycle.Y,
-        rows=cycle.rows,
+        cycle,
         rng=np.random.default_rng(0),
         history=history,
         max_epochs=20,
@@ -870,7 +868,7 @@ def test_it_all_trains_together():
 def test_document_vectors_are_read_in_evaluation_mode():
     network = make_network(dropout=0.5).train()
     cycle = make_cycle(network, n_docs=30)
-    one, two = cycle._document_vectors(network), cycle._document_vectors(network)
+    one, two = cycle._encode_documents(), cycle._encode_documents()
     assert torch.equal(one, two) and network.encoder.dropout.training
     expected = all_vectors(network, cycle.docs)[cycle.rows]
     torch.testing.assert_close(one, expected)
@@ -883,7 +881,7 @@ def test_document_vectors_are_read_in_evaluation_mode():
     n_labels=st.integers(1, 9),
     width=st.integers(0, 9),
 )
-def test_without(seed, n_docs, n_labels, width):
+def test_drop_positives(seed, n_docs, n_labels, width):
     rng = np.random.default_rng(seed)
     width = min(width, n_labels)
     ids = np.array([rng.permutation(n_labels)[:width] for _ in range(n_docs)])
@@ -892,7 +890,7 @@ def test_without(seed, n_docs, n_labels, width):
     positives = np.array([rng.permutation(n_labels) for _ in range(n_docs)])
     positives = positives[:, :n_positives].astype(np.int64)
     positives[rng.random(positives.shape) < 0.4] = n_labels
-    found = without(torch.from_numpy(ids), torch.from_numpy(positives), n_labels)
+    found = drop_positives(torch.from_numpy(ids), torch.from_numpy(positives), n_labels)
     expected = [
         [n_labels if j in own else j for j in row]
         for row, own in zip(ids.tolist(), positives.tolist(), strict=True)
@@ -964,10 +962,10 @@ def test_vectors_of_words_without_any_are_random():
     torch.manual_seed(0)
     found = with_both_signs(torch.zeros(5, 3), 8)
     assert len(found.unique(dim=0)) == 5
-    (states,) = in_batches(
+    (states,) = map_batches(
         nn.Identity(),
         lambda batch: (SparseEncoder(found, dropout=0.0).eval()(batch),),
-        ShortlistedFeatures(sp.csr_array(np.eye(5, dtype="f4"))),
+        Features(sp.csr_array(np.eye(5, dtype="f4"))),
         np.arange(5),
         batch_size=2,
         device="cpu",

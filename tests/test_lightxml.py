@@ -16,9 +16,11 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.pipeline import make_pipeline
 
 from skxmc import GRankClassifier, LightXMLClassifier
-from skxmc.nn import training
+from skxmc.nn import optimizer
 from skxmc.nn.networks.lightxml import LightXMLNetwork
-from skxmc.nn.rowwise import RowwiseAdamW
+from skxmc.nn.optimizer import Optimizer
+from skxmc.nn.rowwise import modules_trained_by_row
+from skxmc.nn.rowwise_adamw import RowwiseAdamW
 
 QUICK = dict(
     n_layers=1,
@@ -67,13 +69,13 @@ def weights_of(network):
 @pytest.fixture
 def running(monkeypatch):
     """The networks whose training began."""
-    networks, start = [], LightXMLNetwork.start_epoch
+    networks, start = [], Optimizer.__init__
 
-    def started(self, *args):
-        networks.append(self)
-        return start(self, *args)
+    def started(self, network, **options):
+        networks.append(network)
+        start(self, network, **options)
 
-    monkeypatch.setattr(LightXMLNetwork, "start_epoch", started)
+    monkeypatch.setattr(Optimizer, "__init__", started)
     return networks
 
 
@@ -84,9 +86,8 @@ def steps(running, monkeypatch):
 
     def stepped(self, *args):
         found = step(self, *args)
-        for module in running[-1].modules():
-            if getattr(module, "catch_up", None) is not None:
-                module.catch_up()  # rows that no step has read lately
+        for module in modules_trained_by_row(running[-1]):
+            module.optimizer.catch_up()  # rows that no step has read lately
         steps.append(weights_of(running[-1]))
         return found
 
@@ -566,7 +567,7 @@ def test_accumulation_is_a_larger_batch(params, features, colours, by_row):
 def test_clip_norm_is_that_of_all_gradients(
     clip_norm, accumulate, features, colours, running, by_row, monkeypatch
 ):
-    norms, clip = [], training.clip_grads_with_norm_
+    norms, clip = [], optimizer.clip_grads_with_norm_
 
     def observed(parameters, max_norm, total_norm):
         dense = torch.cat([p.grad.flatten() for p in parameters])
@@ -580,7 +581,7 @@ def test_clip_norm_is_that_of_all_gradients(
         assert clipped == pytest.approx(scale * norms[-1][1], rel=1e-2)
         return result
 
-    monkeypatch.setattr(training, "clip_grads_with_norm_", observed)
+    monkeypatch.setattr(optimizer, "clip_grads_with_norm_", observed)
     params = CLUSTERS | dict(clip_norm=clip_norm, accumulate=accumulate)
     fit_features(features, colours, **params, loss_reduction="sum")
     assert len(norms) == 12 / accumulate
@@ -617,7 +618,7 @@ def test_rates_are_constant_by_default():
 
 @pytest.mark.parametrize("params", [{}, dict(label_precision="bf16")])
 def test_interrupted_training_can_be_used(params, features, colours, monkeypatch):
-    n_added, loss = [], LightXMLNetwork.loss
+    n_added, loss = [], LightXMLNetwork.forward
 
     def interrupted(self, *args):
         n_added.append(len(self.ranker.touched))
@@ -629,7 +630,7 @@ def test_interrupted_training_can_be_used(params, features, colours, monkeypatch
     params = SHORT | CLUSTERS | params | dict(accumulate=3, label_dim=16)
     model = LightXMLClassifier(**params, swa_every=1)
     with monkeypatch.context() as patch:
-        patch.setattr(LightXMLNetwork, "loss", interrupted)
+        patch.setattr(LightXMLNetwork, "forward", interrupted)
         with pytest.raises(KeyboardInterrupt):
             model.fit(features[:N_TRAIN], Y[:N_TRAIN])
     assert n_added[-2:] == [0, 1]  # a gradient was waiting for its step

@@ -13,14 +13,18 @@ from torch.nn.functional import (
     logsigmoid,
     normalize,
 )
+from toy_network import loss_of
 from transformers import BertConfig, BertModel
 
 from skxmc.nn.encoders import BagEncoder, TransformerEncoder
+from skxmc.nn.examples import Examples
 from skxmc.nn.heads import DocumentVectors, LabelScores, cluster_head
+from skxmc.nn.network import Progress
 from skxmc.nn.networks.lightxml import LightXMLNetwork
+from skxmc.nn.prediction import rank
 from skxmc.nn.shortlist import LabelClusters
 from skxmc.nn.text import Features, padded_columns, tokenize
-from skxmc.nn.training import rank, train
+from skxmc.nn.training import train
 
 N_DOCS, N_FEATURES, N_LABELS, HIDDEN, DIM = 9, 8, 11, 6, 5
 GROUPS = np.array([0, 1, 2, 3, 0, 1, 2, 0, 1, 0, 3])  # of 4, 3, 2 and 2 labels
@@ -58,7 +62,9 @@ def make_batch(seed=0):
 
 def scores_of(network, batch):
     """Scores of all clusters and all labels, by the parts of the network."""
-    for_clusters, for_labels = network.read(*encode_densely(network.encoder, batch))
+    for_clusters, for_labels = network.doc_vectors(
+        *encode_densely(network.encoder, batch)
+    )
     found = for_clusters @ network.recall.weight.T + network.recall.bias
     if network.ranker is None:
         return found, None
@@ -92,7 +98,7 @@ def members_of(chosen, groups=GROUPS):
 
 def candidates_of(network, batch, positives):
     """Labels that one training step ranks, as a list a document."""
-    network.loss(batch, positives).backward()
+    loss_of(network, batch, positives).backward()
     rows, *_ = network.ranker.touched.pop()
     return [ORDER[row[row < N_LABELS]].tolist() for row in rows]
 
@@ -130,7 +136,7 @@ def assert_loss_and_gradients(network, batch, positives, expected, gradient_by_r
     by_row = [m for m in network.modules() if getattr(m, "row_wise", False)]
     for module in by_row:
         module.touched.clear()
-    loss = network.loss(batch, positives)
+    loss = loss_of(network, batch, positives)
     torch.testing.assert_close(loss, expected)
     names, parameters = zip(*network.named_parameters(), strict=True)
     wanted = torch.autograd.grad(expected, parameters)
@@ -192,14 +198,14 @@ def test_offset_only_where_label_vectors_have_a_start():
 def test_label_scores_keep_the_precision_of_label_vectors():
     # Autocast reads documents in bfloat16, which knows 300 and 302, no 300.25.
     network = make_network(np.zeros(N_LABELS, int), n_shortlist=1).float()
-    network.read.project.weight.data.zero_()
-    network.read.project.bias.data.fill_(1)
+    network.doc_vectors.project.weight.data.zero_()
+    network.doc_vectors.project.bias.data.fill_(1)
     network.ranker.identity.data[:N_LABELS] = 300.25 / DIM
     network.recall.weight.data.zero_()
     network.recall.bias.data.fill_(-50)
     batch, *_ = make_batch()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss = network.loss(batch, torch.full((N_DOCS, 1), N_LABELS))
+        loss = loss_of(network, batch, torch.full((N_DOCS, 1), N_LABELS))
     # Without a positive the loss of a high score is that score.
     assert loss.item() == pytest.approx(300.25, abs=0.01)
 
@@ -435,8 +441,8 @@ def test_autocast_does_not_tie_what_is_near(head, n_shortlist):
         -1e-5 * torch.arange(N_LABELS) if head == "ranker" else near
     )
     if groups is not None:
-        network.read.project.weight.zero_()
-        network.read.project.bias.fill_(1)
+        network.doc_vectors.project.weight.zero_()
+        network.doc_vectors.project.bias.fill_(1)
         network.ranker.identity.zero_()
         if head == "ranker":
             network.ranker.identity[ORDER.argsort(), 0] = near
@@ -453,9 +459,9 @@ def test_autocast_does_not_tie_what_is_near(head, n_shortlist):
 def test_dropout_only_while_training():
     network = make_network(GROUPS, n_shortlist=2, dropout=0.5)
     batch, positives, _ = make_batch()
-    quiet = [network.loss(batch, positives).item() for _ in range(2)]
+    quiet = [loss_of(network, batch, positives).item() for _ in range(2)]
     network.train()
-    noisy = [network.loss(batch, positives).item() for _ in range(2)]
+    noisy = [loss_of(network, batch, positives).item() for _ in range(2)]
     assert quiet[0] == quiet[1]
     assert noisy[0] != noisy[1]
 
@@ -466,11 +472,13 @@ def test_losses_after_dropout_is_off(groups, until, n_noisy):
     options = dict(dropout=0.5, n_shortlist=2, dropout_until=until)
     network = make_network(groups, **options)
     batch, positives, _ = make_batch()
-    quiet = network.loss(batch, positives).item()
+    quiet = loss_of(network, batch, positives).item()
     for epoch in (1, 2):
-        network.train()
-        network.start_epoch(epoch, 2, 4)
-        losses = [network.loss(batch, positives).item() for _ in range(4)]
+        losses = []
+        for i in range(1, 5):
+            progress = Progress(epoch, 2, i, 4)
+            network.train(network.uses_dropout(progress))
+            losses.append(loss_of(network, batch, positives, progress).item())
         assert [loss != quiet for loss in losses] == [i < n_noisy for i in range(4)]
         assert len({*losses[:n_noisy]}) == n_noisy
 
@@ -485,10 +493,10 @@ def test_dropout_is_on_for_the_first_share_of_each_epoch(until, n_noisy, evaluat
     rng = np.random.default_rng(0)
     docs = Features(sp.csr_array(rng.random((20, N_FEATURES))))
     Y = sp.csr_array((rng.random((20, N_LABELS)) < 0.3).astype("f4"))
-    loss, seen = network.loss, []
+    forward, seen = network.forward, []
 
     def observed(*batch):
-        value = loss(*batch)
+        value = forward(*batch)
         seen.append({module.training for module in network.modules()})
         return value
 
@@ -497,12 +505,10 @@ def test_dropout_is_on_for_the_first_share_of_each_epoch(until, n_noisy, evaluat
         rank(network, docs, np.arange(3), 2, **options)
         return 0.0
 
-    network.loss = observed
+    network.forward = observed
     train(
         network,
-        docs,
-        Y,
-        rows=np.arange(20),
+        Examples(docs, Y, np.arange(20)),
         rng=rng,
         history=[],
         evaluate=evaluate if evaluates else None,
@@ -581,7 +587,7 @@ def test_first_scores_of_both_heads_are_cosines(
     network, batch, reading, vectors, cluster_start = reading_network(
         tiny_model, tiny_tokenizer, groups, n_shortlist=4
     )
-    network.read.dropout.train(training)  # the reading knows no dropout
+    network.doc_vectors.dropout.train(training)  # the reading knows no dropout
     expected = 20 * cosine_similarity(reading[:, None], vectors, dim=2) - 10
     if groups is not None:
         found = 20 * cosine_similarity(reading[:, None], cluster_start, dim=2) - 10
@@ -598,7 +604,7 @@ def test_reading_and_both_heads_learn(tiny_model, tiny_tokenizer):
     )
     network.train()
     positives = torch.tensor([[0, 3], [1, N_LABELS], [5, N_LABELS]])
-    network.loss(batch, positives).backward()
+    loss_of(network, batch, positives).backward()
     ((ids, docs, weights),) = network.ranker.touched
     assert (weights[ids < N_LABELS] != 0).all() and (docs != 0).any()
     for name, parameter in network.named_parameters():
@@ -625,7 +631,7 @@ def test_label_vectors_in_bfloat16(started, autocast, n_shortlist, gradient_by_r
     losses, gradients = [], []
     for network in networks:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
-            loss = network.loss(batch, positives)
+            loss = loss_of(network, batch, positives)
         assert loss.dtype == torch.float32
         loss.backward()
         losses.append(loss.item())

@@ -7,8 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skxmc.nn import rowwise
-from skxmc.nn.rowwise import RowwiseAdamW, candidate_scores, weighted_bag
+from skxmc.nn import rowwise, rowwise_adamw
+from skxmc.nn.rowwise import candidate_scores, weighted_bag
+from skxmc.nn.rowwise_adamw import RowwiseAdamW
 
 N_ROWS, DIM = 13, 4
 PAD = N_ROWS - 1
@@ -21,10 +22,10 @@ def rows_at_once(request, monkeypatch):
     And entries added up one by one, as where a document has few.
     """
     if request.param == "few":
-        monkeypatch.setattr(rowwise, "_FEW", 0)
+        monkeypatch.setattr(rowwise_adamw, "_FEW", 0)
         return
     if request.param:
-        monkeypatch.setattr(rowwise, "_ROWS_AT_ONCE", request.param)
+        monkeypatch.setattr(rowwise_adamw, "_ROWS_AT_ONCE", request.param)
         return
 
     class InOneBlock(RowwiseAdamW):

@@ -72,9 +72,9 @@ def seen(monkeypatch):
     """Documents, training rows and held-out rows of each fit."""
     seen, train = [], TReaderXMLClassifier._train
 
-    def observed(self, docs, Y, rows, held_out, *args):
-        seen.append((docs, rows, held_out))
-        return train(self, docs, Y, rows, held_out, *args)
+    def observed(self, examples, Y, held_out, *args):
+        seen.append((examples.docs, examples.rows, held_out))
+        return train(self, examples, Y, held_out, *args)
 
     monkeypatch.setattr(TReaderXMLClassifier, "_train", observed)
     return seen

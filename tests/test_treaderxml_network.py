@@ -8,16 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
+from toy_network import loss_of
 
-from skxmc import _teacher
-from skxmc._teacher import (
-    TaughtDocuments,
-    Teacher,
-    check_label_parents,
-    largest,
-    repeated,
-    with_largest,
-)
+from skxmc._hierarchy import check_label_parents
+from skxmc._taught_reading import keep_largest, largest_columns, number_repeats
+from skxmc.nn import teacher as teacher_module
+from skxmc.nn.heads import LinearHead
 from skxmc.nn.networks.treaderxml import (
     READINGS,
     Reading,
@@ -28,6 +24,7 @@ from skxmc.nn.networks.treaderxml import (
     _waves,
 )
 from skxmc.nn.networks.treaderxml import visible_places as visible
+from skxmc.nn.teacher import TaughtDocuments, Teacher
 from skxmc.nn.text import padded_columns
 
 DIM, N_WORDS, LENGTH = 8, 7, 3
@@ -362,15 +359,14 @@ def test_vectors_that_are_not_trained(trains_vectors, training):
 def test_loss_and_ranking(activation, reduction):
     encoder, batch = make_encoder(), make_docs().batch(np.arange(3))
     options = dict(output_activation=activation, loss_reduction=reduction)
-    recall, read = nn.Linear(5, 6).double(), SameVectors(5)
-    network = TReaderXMLNetwork(encoder, read=read, recall=recall, **options)
+    recall, read = LinearHead(5, 6).double(), SameVectors(5)
+    network = TReaderXMLNetwork(encoder, doc_vectors=read, recall=recall, **options)
     Y = csr([[0, 3, 5], [], [1]], 6)
     scores = network.recall(encoder(batch)[0])
     outputs = scores.softmax(dim=1) if activation == "softmax" else scores
     target = torch.from_numpy(Y.toarray()).double()
     expected = binary_cross_entropy_with_logits(outputs, target)
-    network.start_epoch(0, 3, 7)
-    found = network.loss(batch, padded_columns(Y, np.arange(3)))
+    found = loss_of(network, batch, padded_columns(Y, np.arange(3)))
     size = 6 if reduction == "sum" else 1
     torch.testing.assert_close(found.double(), size * expected, rtol=1e-5, atol=1e-6)
     ids, odds = network.rank(batch, 4)
@@ -419,7 +415,7 @@ def test_teacher(seed, n_docs, n_labels, n_more, n_neighbors, strict, at_once):
     options = dict(n_neighbors=n_neighbors, strict=strict)
     teacher = make_teacher(vectors[kinds], groups[kinds], Y, parents, words, **options)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_teacher, "_DOCS_AT_ONCE", at_once)
+        patch.setattr(teacher_module, "_DOCS_AT_ONCE", at_once)
         alone, every = teacher.teach(vectors, groups), teacher.teach(vectors)
     for query, found, others in zip(
         vectors, sets_of(every), sets_of(alone), strict=True
@@ -487,7 +483,7 @@ def test_repeated(rows, more):
     rows += more.draw(st.lists(st.permutations(more.draw(st.sampled_from(rows)))))
     X = csr([[word for word, _ in row] for row in rows], 3)
     X.data = np.array([weight for row in rows for _, weight in row], "f4")
-    numbers = repeated(X)
+    numbers = number_repeats(X)
     same = [[one == two for two in rows] for one in rows]
     assert (numbers[:, None] == numbers).tolist() == same
 
@@ -498,9 +494,9 @@ def test_largest(seed, n):
     rng = np.random.default_rng(seed)
     dense = rng.integers(-3, 4, (4, 5)).astype("f4")
     X = sp.csr_matrix(dense)
-    kept = with_largest(X, n)
+    kept = keep_largest(X, n)
     assert kept.shape == X.shape
-    for i, found in enumerate(largest(X, n)):
+    for i, found in enumerate(largest_columns(X, n)):
         row = dense[i]
         there = [j for j in found.tolist() if j < 5]
         assert len(set(there)) == len(there) == min(n, np.count_nonzero(row))

@@ -13,6 +13,6 @@ The author of a folder may mean harm, so nothing in it is used before it is chec
 """
 
 from ._loading import load
-from ._saving import FolderMixin
+from ._saving import FolderMixin as FolderMixin
 
 __all__ = ["load"]
