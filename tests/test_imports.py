@@ -19,7 +19,7 @@ TIERS = [
     "nn.rowwise _calibration",
     "nn.checkpoint nn.devices nn.text nn.labels nn.losses nn.optimizer nn.search "
     "nn.shortlist metrics datasets",
-    "cluster _ranking_classifier",
+    "cluster _callbacks _ranking_classifier",
     "nn.encoders nn.examples nn.heads nn.prediction nn.teacher nn.export",
     "nn.label_names nn.training _pretrained _token_vectors _hierarchy",
     "nn.label_cycle",
@@ -72,7 +72,7 @@ def test_imports_are_read():
     )
     assert own_modules("nn/training.py") == {
         *("nn.checkpoint", "nn.devices", "nn.network", "nn.optimizer"),
-        *("nn.process", "nn.text", "nn.weights"),
+        *("nn.process", "nn.state", "nn.text", "nn.weights"),
     }
     assert any(name.startswith("sklearn") for name in imports("base.py"))
 

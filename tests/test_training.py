@@ -206,7 +206,7 @@ def test_same_seed_same_bits(swa_start):
     assert_same(first[0], second[0], **EXACT)
     assert first[1] == second[1]
     assert not torch.equal(
-        first[0]["read.project.weight"], other[0]["read.project.weight"]
+        first[0]["doc_vectors.project.weight"], other[0]["doc_vectors.project.weight"]
     )
 
 

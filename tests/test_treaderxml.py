@@ -15,7 +15,7 @@ from conftest import WORDS, kept_for_gradient
 from sklearn.base import clone
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from skxmc import TReaderXMLClassifier, treaderxml
+from skxmc import TReaderXMLClassifier, _taught_reading
 from skxmc._testing import assert_fit_refused, assert_same, raise_at_step
 from skxmc.metrics import precision_at_k
 from skxmc.nn.networks.treaderxml import READINGS
@@ -421,7 +421,7 @@ def test_a_graph_finds_what_exact_search_finds(fit, colours, monkeypatch):
     exact, graph = (fit(**options, search=way) for way in ("exact", "hnsw"))
     assert exact.teacher_.index.graph is None
     assert graph.teacher_.index.graph is not None
-    monkeypatch.setattr(treaderxml, "_EXACT", N_TRAIN - 1)
+    monkeypatch.setattr(_taught_reading, "_EXACT", N_TRAIN - 1)
     auto = fit(**options)
     assert auto.teacher_.index.graph is not None
     for model in (graph, auto, pickle.loads(pickle.dumps(graph))):
