@@ -93,7 +93,7 @@ def main():
     module = skxmc.lightdxml
     places = [
         (module, "fit_words", "tfidf"),
-        (LightDXMLClassifier, "_first_vectors", "word vectors"),
+        (module, "bag_vectors", "word vectors"),
         (module.ShortlistedExamples, "renew_label_vectors", "label vectors"),
         (module.ShortlistedExamples, "_renew_shortlists", SHORTLISTS),
         (module.LightDXMLNetwork, "search_index", "index"),

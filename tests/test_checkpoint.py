@@ -49,6 +49,14 @@ CASES = {
         dict(n_frequent=0, n_shortlist=4, refresh_every=None, search="hnsw"),
     ),
     "TReaderXML": ("TReaderXMLClassifier", dict(max_length=8)),
+    "TReaderXML, clustered": (
+        "TReaderXMLClassifier",
+        CLUSTERED | dict(max_length=8, swa_start=0.3, swa_every=2, dropout=0.3),
+    ),
+    "GUDN, columns": (
+        "GUDNClassifier",
+        TEXTS | CLUSTERED | dict(variant="paper", label_branch="multi-hot"),
+    ),
     "GUDN": ("GUDNClassifier", TEXTS | dict(early_stopping=True, n_iter_no_change=9)),
 }
 

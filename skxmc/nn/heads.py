@@ -120,7 +120,8 @@ class Head:
 
     The scores of all outputs are made in here and never leave: where there are
     hundreds of thousands, a head may make them in parts. A subclass is a module whose
-    ``forward(docs, ids=None)`` scores outputs, and which has ``n_outputs``.
+    ``forward(docs)`` scores all outputs, and which has ``n_outputs``. Where it can
+    score candidates alone, it takes them as ``forward(docs, ids)``.
     """
 
     def loss(self, docs, positives, loss):
@@ -148,7 +149,8 @@ class Head:
         docs : tensor of shape (n_docs, dim)
         k : int
         ids : int64 tensor of shape (n_docs, n_candidates) or None, default=None
-            Outputs to choose from, padded with n_outputs; None is all.
+            Outputs to choose from, for heads that score candidates, padded with
+            n_outputs; None is all.
         adjust : callable or None, default=None
             Turns scores into those that order the outputs: it adds what another head
             says, or takes logarithms of probabilities. Padded entries are -inf, and

@@ -88,22 +88,25 @@ class LabelEncoderTraining(Network):
         return log_distance_loss(targets["docs"][targets["doc"]], labels)
 
 
-class LabelEncoderExamples:
+class LabelEncoderExamples(Examples):
     """Means of labels, and the vectors of documents that they are to be near.
-
-    What `Examples` is for other networks.
 
     Parameters
     ----------
     docs : float tensor of shape (n_docs, dim)
+        Vectors of the documents, all of which are trained on.
     means : float tensor of shape (n_labels, dim)
     Y : csr matrix of shape (n_docs, n_labels)
     """
 
     def __init__(self, docs, means, Y):
-        self.docs, self.means, self.Y = docs, means, Y
-        self.rows = np.arange(len(docs))
-        self.lengths = np.zeros(len(docs), np.int64)  # none is longer than others
+        super().__init__(docs, Y, np.arange(len(docs)))
+        self.means = means
+
+    @property
+    def lengths(self):
+        """No document is longer than another: zeros of shape (n_docs,)."""
+        return np.zeros(len(self.docs), np.int64)
 
     def batch(self, rows):
         """Make the batch of some documents.
@@ -126,13 +129,6 @@ class LabelEncoderExamples:
         }
         return {"means": self.means[torch.from_numpy(labels)]}, targets
 
-    def begin_epoch(self, epoch):
-        """Nothing changes from epoch to epoch."""
-
-    def state_dict(self):
-        """Nothing is kept beside the rows of a batch."""
-        return {}
-
 
 class ShortlistedExamples(Examples):
     """Examples whose batches hold the labels nearest to their documents.
@@ -151,6 +147,8 @@ class ShortlistedExamples(Examples):
     label_init : {"documents", "random"}
         Whether the classifier starts at the first label vectors.
     rng : numpy Generator
+        The one that orders the documents in training: checkpoints keep its state with
+        that of the training loop.
     batch_size : int
         Documents encoded at once.
     label_options : dict
