@@ -33,7 +33,7 @@ def open_checkpoint(estimator, X, Y):
     if estimator.checkpoint_dir is None:
         return None
     folder = Path(estimator.checkpoint_dir)
-    name = compute_fingerprint(estimator, X, Y, STATE_FORMAT)
+    name = fit_fingerprint(estimator, X, Y, STATE_FORMAT)
     checkpoint = Checkpoint(folder / f"{name}.checkpoint")
     if not estimator.resume:
         checkpoint.remove()
@@ -49,8 +49,8 @@ def open_checkpoint(estimator, X, Y):
     return checkpoint
 
 
-def compute_fingerprint(estimator, X, Y, version):
-    """Hash an estimator's class and parameters, its data and a version.
+def fit_fingerprint(estimator, X, Y, version):
+    """Return the hash of an estimator's class and parameters, its data and a version.
 
     Documents and labels are hashed in chunks, so that no array is copied as a whole.
 

@@ -76,8 +76,8 @@ def keep_rows(Y, rows):
     return type(Y)((Y.data[entries], Y.indices[entries], indptr), Y.shape)
 
 
-def choose_depth(Y):
-    """Choose k of the P@k that compares epochs: labels per document, at most 5.
+def typical_depth(Y):
+    """Return the k of the P@k that compares epochs: labels per document, at most 5.
 
     P@5 would be the same for all rankings if there were only 5 labels, and would say
     little about the best label if documents had only one.

@@ -88,7 +88,7 @@ class PretrainedEncoderMixin:
 
     def _count_layers(self, n_states):
         """Return how many of the encoder's `n_states` layers are used."""
-        return limit_layers("n_layers", self.n_layers, DEFAULT_N_LAYERS, n_states)
+        return count_layers("n_layers", self.n_layers, DEFAULT_N_LAYERS, n_states)
 
     def _check_length(self, name, length, model):
         """Refuse a number of tokens that the transformer has no positions for."""
@@ -138,7 +138,7 @@ class PretrainedEncoderMixin:
         self._check_length("max_length", max_length, self.network_.encoder.model)
 
 
-def limit_layers(name, n_layers, default, n_states):
+def count_layers(name, n_layers, default, n_states):
     """Return a number of layers, after checking that the encoder has as many.
 
     Parameters

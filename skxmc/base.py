@@ -15,7 +15,7 @@ from ._calibration import (
 )
 from ._callbacks import CallbackSupportMixin, Epochs, end_callbacks
 from ._fingerprint import open_checkpoint
-from ._hold_out import check_held_out, choose_depth, hold_out, keep_rows
+from ._hold_out import check_held_out, hold_out, keep_rows, typical_depth
 from ._ranking_classifier import RankingClassifier
 from ._validation.parameters import check_choice, check_training_parameters
 from .metrics import precision_at_k
@@ -361,7 +361,7 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
 
     def _train(self, examples, Y, held_out, rng, checkpoint, epochs):
         device, precision = self._choose_device_and_precision()
-        k = choose_depth(Y)
+        k = typical_depth(Y)
 
         def evaluate(network):
             ids, _ = rank(

@@ -7,7 +7,7 @@ import numpy as np
 
 from ._clustering_classifier import RecallingXMCClassifier
 from ._parameters import fill_docstring
-from ._pretrained import DEFAULT_N_LAYERS, PretrainedEncoderMixin, limit_layers
+from ._pretrained import DEFAULT_N_LAYERS, PretrainedEncoderMixin, count_layers
 from ._validation import check_choice, check_number
 from .nn.examples import Examples
 from .nn.label_names import NamedExamples, special_tokens
@@ -389,7 +389,7 @@ class GUDNClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
         if not self._uses_label_names:
             return n_layers
         _, default = self._get_layer_counts()
-        label_layers = limit_layers(
+        label_layers = count_layers(
             "label_layers", self.label_layers, default, n_states
         )
         return max(n_layers, label_layers)

@@ -9,7 +9,7 @@ import torch
 from sklearn import config_context
 
 from ._clustering_classifier import random_vectors
-from ._hold_out import choose_depth
+from ._hold_out import typical_depth
 from ._parameters import fill_docstring
 from ._search import uses_exact_search
 from ._token_vectors import bag_vectors, check_needs_texts, check_words, fit_words
@@ -489,7 +489,7 @@ class LightDXMLClassifier(BaseXMCClassifier):
             device=device,
             precision=precision,
         )
-        k, scores = choose_depth(Y), {}
+        k, scores = typical_depth(Y), {}
         for beta in np.linspace(0, 1, 11).round(1).tolist():
             mixture = mix_logarithms(logits, cosines, beta, self.shortlist_temperature)
             ids, _ = best_labels(mixture, k, self.n_labels_, label_ids)
