@@ -100,8 +100,8 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
             pyarrow) is accepted too, and so is a 1-D array or column of class labels.
             Predictions have the form of `y`: sparse for a sparse `y` or a pandas table
             of sparse columns, and a dense array for any other array or table.
-            Documents without labels are not trained on. The vector of a label without
-            documents changes only by being a negative of every document.
+            Documents without labels are not trained on. A label without documents is a
+            negative of every document.
 
         Returns
         -------

@@ -58,8 +58,8 @@ class LightDXMLClassifier(BaseXMCClassifier):
     Encoder: how documents become vectors
 
     %(token_vectors)s
-        A vector v is stored as (v, -v), scaled to one length for all, so that the ReLU
-        of the model loses nothing. An n-gram starts at the mean of its words' vectors.
+        A vector v is stored as (v, -v) and brought to length one, so that the ReLU of
+        the model loses nothing. An n-gram starts at the mean of its words' vectors.
     ngram_range : (int, int), default=(1, 2)
         Shortest and longest sequence of words that is a feature of texts. A word
         consists of letters, digits and underscores, with their combining marks. For any

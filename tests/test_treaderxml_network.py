@@ -11,7 +11,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from toy_network import loss_of
 
 from skxmc._hierarchy import check_label_parents
-from skxmc._taught_documents import keep_largest, largest_columns, group_repeats
+from skxmc._taught_documents import group_repeats, keep_largest, largest_columns
 from skxmc.nn import teacher as teacher_module
 from skxmc.nn.heads import LinearHead
 from skxmc.nn.networks.treaderxml import (
