@@ -230,7 +230,7 @@ def test_estimate_of_activations(length, more, fit, colours):
         (dict(output_activation="tanh"), "output_activation must be one of"),
         (dict(cluster_features="documents"), "cluster_features must be one of"),
         (dict(label_init="texts"), "label_init must be one of .*'texts'"),
-        (CLUSTERS | dict(output_activation="softmax"), 'softmax" needs the scores of all'),
+        (CLUSTERS | dict(output_activation="softmax"), 'softmax" needs the scores'),
         (dict(pooling="first"), 'pooling="first" keeps .* no other word'),
         (
             dict(strict_algorithm1=True, label_parents=None),
