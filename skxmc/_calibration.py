@@ -1,8 +1,8 @@
 """Calibration: how a network's scores become log-odds and probabilities.
 
-The formula stands here alone. A label's log-odds are ``slope * score + offset`` of its
-score, and its probability is the sigmoid of that (Platt's scaling). Where each document
-has one label, the scores are logarithms of probabilities already.
+This is the only place of the formula. The log-odds of a label are
+``slope * score + offset``, and its probability is their sigmoid (Platt scaling). If
+each document has exactly one label, scores are logarithms of probabilities already.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ UNCALIBRATED = (1.0, 0.0)
 
 
 def fit_calibration(Y, ids, scores):
-    """Fit the calibration on ranked labels of documents: logistic regression.
+    """Fit the calibration by a logistic regression of labels on scores.
 
     Parameters
     ----------
@@ -25,28 +25,31 @@ def fit_calibration(Y, ids, scores):
     ids : int ndarray of shape (n_docs, k)
         Ranked labels, padded with -1.
     scores : ndarray of shape (n_docs, k)
+        Scores of these labels.
 
     Returns
     -------
     slope, offset : float
-        The slope is positive: a held-out part too small to tell must not reverse the
-        ranking.
+        The slope is always positive, so that the calibration keeps the ranking.
     """
-    real = ids >= 0
+    is_label = ids >= 0
     rows = np.broadcast_to(np.arange(len(ids))[:, None], ids.shape)
-    hits = np.asarray(Y[rows[real], ids[real]]).ravel() > 0
-    if hits.all() or not hits.any():  # as if one more label had been the other way
-        odds = np.log1p(len(hits))
-        return 1.0, float((odds if hits.all() else -odds) - scores[real].mean())
-    model = LogisticRegression(C=1.0).fit(scores[real][:, None], hits)
+    hits = np.asarray(Y[rows[is_label], ids[is_label]]).ravel() > 0
+    scores = scores[is_label]
+    if hits.all() or not hits.any():
+        # A regression would not converge. Take the mean log-odds that there would be
+        # if one more label, of the other kind, had been ranked.
+        log_odds = np.log1p(len(hits))
+        return 1.0, float((log_odds if hits.all() else -log_odds) - scores.mean())
+    model = LogisticRegression(C=1.0).fit(scores[:, None], hits)
     slope, offset = float(model.coef_[0, 0]), float(model.intercept_[0])
-    if slope <= 0:
-        return 1.0, float(logit(hits.mean()) - scores[real].mean())
+    if slope <= 0:  # there are too few documents to fit a slope
+        return 1.0, float(logit(hits.mean()) - scores.mean())
     return slope, offset
 
 
 def calibrate(scores, calibration):
-    """Log-odds of labels from their scores.
+    """Compute the log-odds of labels from their scores.
 
     Parameters
     ----------
@@ -63,7 +66,7 @@ def calibrate(scores, calibration):
 
 
 def probabilities_from_scores(scores, calibration, *, single_label):
-    """Probabilities of labels from their scores.
+    """Compute the probabilities of labels from their scores.
 
     Parameters
     ----------
@@ -97,4 +100,4 @@ def check_calibration(calibration, name):
     number(0)(slope, f"{name}[0]")
     number()(offset, f"{name}[1]")
     if not slope:
-        raise ValueError(f"{name} has the slope 0.")
+        raise ValueError(f"{name} has the slope 0, and it must be positive.")

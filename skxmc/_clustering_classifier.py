@@ -1,4 +1,4 @@
-"""What systems share that cluster labels, and score them by vectors."""
+"""Bases of the systems that cluster labels and score them by label vectors."""
 
 import numbers
 
@@ -20,8 +20,11 @@ from .nn.prediction import encode
 from .nn.shortlist import LabelClusters
 from .nn.state import array
 
-# Labels up to which each is a cluster of its own (X-GRank, Table II: 30,938).
-_SMALL = 50_000
+# max_leaf_size="auto" means no clusters for up to this many labels. The largest set
+# that X-GRank ranks without clusters has 30,938 (Table II).
+_MAX_UNCLUSTERED = 50_000
+# Width of the label vectors of LightXML's paper for most of its data sets.
+_PAPER_DIM = 400
 
 
 class ClusteringXMCClassifier(BaseXMCClassifier):
@@ -29,8 +32,11 @@ class ClusteringXMCClassifier(BaseXMCClassifier):
 
     A subclass has the parameters `label_texts`, `label_init`, `label_dim`,
     `label_precision`, `max_leaf_size`, `n_shortlist`, `predict_shortlist` and
-    `cluster_features` (see `GRankClassifier`), and calls `_prepare_labels` in
-    ``_build``.
+    `cluster_features` (see `GRankClassifier`), and calls ``_prepare_labels(...)`` in
+    ``_build``. It may override
+
+    - ``_choose_label_init()``: the initial label vectors that "auto" stands for;
+    - ``_get_label_texts()``: the label texts as the encoder reads them.
     """
 
     def _check_parameters(self):
@@ -47,23 +53,23 @@ class ClusteringXMCClassifier(BaseXMCClassifier):
             raise ValueError(
                 'label_precision="bf16" contradicts precision="fp64": leave one out.'
             )
-        starts = ("auto", "both", "texts", "documents", "random")
-        check_choice("label_init", self.label_init, starts)
+        inits = ("auto", "both", "texts", "documents", "random")
+        check_choice("label_init", self.label_init, inits)
         if isinstance(self.cluster_features, str):
-            names = ("tfidf", "documents", "labels")
-            check_choice("cluster_features", self.cluster_features, names)
+            sources = ("tfidf", "documents", "labels")
+            check_choice("cluster_features", self.cluster_features, sources)
 
     def _check_fit(self, X, y):
         X, Y = super()._check_fit(X, y)
         if self.label_texts is not None:
             check_label_texts(self.label_texts, self.n_labels_)
-        reads = {self.label_init, str(self.cluster_features)}
-        if self.label_texts is None and reads & {"both", "texts", "labels"}:
+        sources = {self.label_init, str(self.cluster_features)}
+        if self.label_texts is None and sources & {"both", "texts", "labels"}:
             raise ValueError(
                 f"label_init={self.label_init!r} with cluster_features="
-                f"{self.cluster_features!r} reads label texts: give label_texts."
+                f"{self.cluster_features!r} needs the texts of labels: give "
+                "label_texts."
             )
-        self._check_what_is_read(reads)
         if not isinstance(self.cluster_features, str):
             shape = np.shape(self.cluster_features)
             if len(shape) != 2 or shape[0] != self.n_labels_:
@@ -78,16 +84,8 @@ class ClusteringXMCClassifier(BaseXMCClassifier):
             )
         return X, Y
 
-    def _check_what_is_read(self, reads):
-        if not self._texts and reads & {"both", "texts", "documents", "labels"}:
-            raise ValueError(
-                f"label_init={self.label_init!r} with cluster_features="
-                f"{self.cluster_features!r} needs a transformer, and X is a feature "
-                'matrix: use label_init="random" and cluster_features="tfidf".'
-            )
-
     def expected_state(self):
-        """Checks of what `fit` sets (see `skxmc.nn.state`)."""
+        """Return the checks of what `fit` sets (see `skxmc.nn.state`)."""
         return super().expected_state() | {"label_groups_": self._check_groups}
 
     def _check_groups(self, groups, name):
@@ -101,80 +99,110 @@ class ClusteringXMCClassifier(BaseXMCClassifier):
             raise ValueError(f"{name} are not the clusters of the network.")
 
     def _count_numbers(self):
-        # Label vectors in bfloat16 are not trained in float64, however few they are.
+        # Label vectors in bfloat16 cannot be trained in float64.
         return None if self.label_precision == "bf16" else super()._count_numbers()
 
     def _prepare_labels(self, encoder, docs, X, Y, rng):
-        """Set ``label_groups_``, the cluster of each label.
+        """Cluster the labels, and make their initial vectors.
+
+        This sets ``label_groups_``, the cluster of each label.
+
+        Parameters
+        ----------
+        encoder : Module
+            The untrained encoder.
+        docs : Tokens, Features or TaughtDocuments
+            The documents as the encoder takes them.
+        X : list of str, or csr matrix of shape (n_docs, n_features)
+            The same documents as the user gave them.
+        Y : csr matrix of shape (n_docs, n_labels)
+        rng : numpy Generator
 
         Returns
         -------
         tensor of shape (n_labels, hidden_size) or None
-            Unit vectors that labels start from; None is a random start.
+            Initial label vectors, of length one. None means random vectors.
         """
-        all_labels = self._ranks_all()
-        doc_vectors, text_vectors = self._readings(encoder, docs, all_labels)
+        doc_vectors, text_vectors = self._encode_untrained(encoder, docs)
         self.label_groups_ = np.arange(self.n_labels_)
-        if not all_labels:
-            features = self._label_features(doc_vectors, text_vectors, X, Y)
-            self.label_groups_ = self._cluster(features, rng)
-        return self._first_label_vectors(doc_vectors, text_vectors, Y)
+        if not self._ranks_all_labels():
+            features = self._make_label_features(doc_vectors, text_vectors, X, Y)
+            self.label_groups_ = self._cluster_labels(features, rng)
+        return self._make_label_vectors(doc_vectors, text_vectors, Y)
 
-    def _ranks_all(self):
+    def _ranks_all_labels(self):
+        """Return whether every label is scored for every document."""
         if self.max_leaf_size == "auto":
-            return self.n_labels_ <= _SMALL
+            return self.n_labels_ <= _MAX_UNCLUSTERED
         return self.max_leaf_size == 1
 
-    def _candidate_scores(self, vectors, *words):
-        """Head that scores candidates by label vectors that start so."""
+    def _make_candidate_ranker(self, vectors, *words):
+        """Make the head that scores the candidates of a document, not all labels.
+
+        Parameters
+        ----------
+        vectors : tensor of shape (n_labels, dim)
+            Initial label vectors.
+        *words
+            Word counts of the label texts and word vectors, as of `LabelScores`.
+        """
         if self.label_precision == "bf16":
             vectors = vectors.bfloat16()
+        # The labels of a cluster are candidates together, so they stand together.
         order = torch.from_numpy(np.argsort(self.label_groups_, kind="stable"))
         return LabelScores(vectors, *words, row_wise=True, order=order)
 
-    def _readings(self, encoder, docs, all_labels):
-        """What the untrained encoder makes of documents and label texts, if asked."""
-        asked = {self._start()}
-        if not all_labels:
-            asked.add(str(self.cluster_features))
+    def _encode_untrained(self, encoder, docs):
+        """Encode documents and label texts by the untrained encoder, where needed.
+
+        Returns
+        -------
+        doc_vectors : tensor of shape (n_docs, hidden_size) or None
+        text_vectors : tensor of shape (n_labels, hidden_size) or None
+            None if neither initial label vectors nor clusters are made from them.
+        """
+        sources = {self._choose_label_init()}
+        if not self._ranks_all_labels():
+            sources.add(str(self.cluster_features))
         doc_vectors = text_vectors = None
-        if asked & {"both", "documents"}:
-            doc_vectors = self._encode(encoder, docs)
-        if asked & {"both", "texts", "labels"}:
-            texts = self._label_names()
-            text_vectors = self._encode(encoder, self._read(texts))
-            blank = [not text.strip() for text in texts]
-            text_vectors[torch.tensor(blank)] = 0  # they say nothing of their label
+        if sources & {"both", "documents"}:
+            doc_vectors = self._encode_docs(encoder, docs)
+        if sources & {"both", "texts", "labels"}:
+            texts = self._get_label_texts()
+            text_vectors = self._encode_docs(encoder, self._make_docs(texts))
+            # All blank texts have one vector, which says nothing about their labels.
+            is_blank = [not text.strip() for text in texts]
+            text_vectors[torch.tensor(is_blank)] = 0
         return doc_vectors, text_vectors
 
-    def _label_names(self):
+    def _get_label_texts(self):
         return check_label_texts(self.label_texts, self.n_labels_)
 
-    def _start(self):
-        """The label_init that "auto" stands for."""
+    def _choose_label_init(self):
+        """Return `label_init`, or what "auto" stands for."""
         if self.label_init != "auto":
             return self.label_init
         if not self._texts:
             return "random"
         return "documents" if self.label_texts is None else "both"
 
-    def _first_label_vectors(self, doc_vectors, text_vectors, Y):
-        """Unit vectors that labels start from, or None for the paper's start."""
-        how = self._start()
-        if how == "random":
+    def _make_label_vectors(self, doc_vectors, text_vectors, Y):
+        """Make initial label vectors of length one, or None for random ones."""
+        label_init = self._choose_label_init()
+        if label_init == "random":
             return None
-        if how == "texts":
+        if label_init == "texts":
             vectors = text_vectors
         else:
             vectors = torch.from_numpy(label_centroids(doc_vectors.numpy(), Y))
-        if how == "both":
+        if label_init == "both":
             vectors = normalize(vectors + text_vectors, dim=1)
-        # A label with neither text nor document starts in a direction of its own.
-        empty = vectors.square().sum(dim=1) == 0
-        own = torch.randn(int(empty.sum()), vectors.shape[1])
-        return vectors.index_put((empty,), normalize(own, dim=1))
+        # A label with neither text nor document gets a random direction.
+        is_zero = vectors.square().sum(dim=1) == 0
+        random = torch.randn(int(is_zero.sum()), vectors.shape[1])
+        return vectors.index_put((is_zero,), normalize(random, dim=1))
 
-    def _encode(self, encoder, docs):
+    def _encode_docs(self, encoder, docs):
         device, precision = self._choose_device_and_precision()
         vectors = encode(
             encoder.to(device),
@@ -184,16 +212,16 @@ class ClusteringXMCClassifier(BaseXMCClassifier):
             precision=precision,
             verbose=self.verbose,
         )
-        encoder.cpu()
+        encoder.cpu()  # training begins there, after memory has been checked
         return vectors
 
-    def _cluster(self, features, rng):
-        leaf = 100 if self.max_leaf_size == "auto" else self.max_leaf_size
+    def _cluster_labels(self, features, rng):
+        leaf_size = 100 if self.max_leaf_size == "auto" else self.max_leaf_size
         seed = int(rng.integers(2**31))
-        model = BalancedKMeans(leaf, device=self.device, random_state=seed)
+        model = BalancedKMeans(leaf_size, device=self.device, random_state=seed)
         return model.fit(features).labels_
 
-    def _label_features(self, doc_vectors, text_vectors, X, Y):
+    def _make_label_features(self, doc_vectors, text_vectors, X, Y):
         if not isinstance(self.cluster_features, str):
             return self.cluster_features
         if self.cluster_features == "labels":
@@ -201,59 +229,64 @@ class ClusteringXMCClassifier(BaseXMCClassifier):
         if self.cluster_features == "documents":
             return label_centroids(doc_vectors.numpy(), Y)
         if self._texts:
-            words = dict(token_pattern=WORD, sublinear_tf=True, dtype=np.float32)
-            X = count_words(TfidfVectorizer(**words), X)
+            options = dict(token_pattern=WORD, sublinear_tf=True, dtype=np.float32)
+            X = count_words(TfidfVectorizer(**options), X)
         return label_centroids(X, Y)
 
 
 class RecallingXMCClassifier(ClusteringXMCClassifier):
-    """Base of the classifiers that recall clusters and rank their labels.
+    """Base of the classifiers whose network is a `LightXMLNetwork`.
 
-    A subclass has the parameters of `ClusteringXMCClassifier`, and `dropout` and
-    `loss_reduction`.
+    It recalls clusters of labels, and ranks the labels in them. A subclass has the
+    parameters of `ClusteringXMCClassifier`, and `dropout` and `loss_reduction`. It
+    calls ``_make_heads(...)`` in ``_build``.
     """
 
     def _check_parameters(self):
         super()._check_parameters()
         check_choice("loss_reduction", self.loss_reduction, ("mean", "sum"))
 
-    def _recall_and_rank(self, encoder, readings, doc_vectors=None):
-        """What a `LightXMLNetwork` is made of, beside its encoder.
+    def _make_heads(self, encoder, label_vectors, doc_vectors=None):
+        """Make the arguments of `LightXMLNetwork` other than its encoder.
 
         Parameters
         ----------
-        encoder : TransformerEncoder or BagEncoder
-        readings : tensor of shape (n_labels, hidden_size) or None
-            What label vectors start from.
+        encoder : TransformerEncoder, BagEncoder or TReaderEncoder
+        label_vectors : tensor of shape (n_labels, hidden_size) or None
+            What ``_prepare_labels`` returns.
         doc_vectors : Module or None, default=None
-            What reads documents, as wide for labels as for clusters; None makes
-            `DocumentVectors`.
+            Turns what the encoder returns into the vectors that score clusters and
+            labels, both of one width. None makes `DocumentVectors`.
+
+        Returns
+        -------
+        dict
         """
-        all_labels = self._ranks_all()
+        all_labels = self._ranks_all_labels()
         n_clusters = int(self.label_groups_.max()) + 1
-        start = cluster_start = dim = None
+        projection = cluster_vectors = dim = None
         offset = 0.0
-        if readings is not None:
-            start, vectors = principal_part(readings, self.label_dim)
-            cluster_start = group_means(vectors, self.label_groups_)
+        if label_vectors is not None:
+            projection, vectors = project_vectors(label_vectors, self.label_dim)
+            cluster_vectors = mean_directions(vectors, self.label_groups_)
             offset = first_offset(vectors, SCALE)
             dim = vectors.shape[1]
         elif not all_labels:
-            dim = (
-                self.label_dim or 400
-                if doc_vectors is None
-                else doc_vectors.cluster_dim
-            )
+            dim = self.label_dim or _PAPER_DIM
+            if doc_vectors is not None:
+                dim = doc_vectors.cluster_dim
             vectors = nn.init.xavier_uniform_(torch.empty(self.n_labels_, dim))
         if doc_vectors is None:
             doc_vectors = DocumentVectors(
-                encoder, dim, start=start, dropout=self.dropout
+                encoder, dim, start=projection, dropout=self.dropout
             )
         return dict(
             doc_vectors=doc_vectors,
-            recall=cluster_head(doc_vectors, n_clusters, cluster_start, offset=offset),
+            recall=cluster_head(
+                doc_vectors, n_clusters, cluster_vectors, offset=offset
+            ),
             clusters=None if all_labels else LabelClusters(self.label_groups_),
-            ranker=None if all_labels else self._candidate_scores(vectors),
+            ranker=None if all_labels else self._make_candidate_ranker(vectors),
             n_shortlist=min(self.n_shortlist, n_clusters),
             predict_shortlist=self.predict_shortlist,
             loss_reduction=self.loss_reduction,
@@ -263,32 +296,73 @@ class RecallingXMCClassifier(ClusteringXMCClassifier):
 
 
 def count_words(vectorizer, texts):
+    """Fit a vectorizer and return its matrix, with one empty column without words."""
     try:
         return vectorizer.fit_transform(texts)
-    except ValueError:  # no text has a word: one that none of them has
+    except ValueError:  # scikit-learn refuses texts without any word
         return sp.csr_matrix((len(texts), 1), dtype=np.float32)
 
 
-def random_vectors(n, dim, total_dim):
-    return torch.randn(n, dim) * total_dim**-0.5
+def random_vectors(n_vectors, dim, total_dim):
+    """Draw vectors that are parts, of width dim, of vectors of length about one.
+
+    Parameters
+    ----------
+    n_vectors, dim : int
+    total_dim : int
+        Width of the whole vectors.
+    """
+    return torch.randn(n_vectors, dim) * total_dim**-0.5
 
 
-def principal_part(readings, dim):
-    """Matrix that turns readings into label vectors of width dim, and these."""
-    hidden_size = readings.shape[1]
+def project_vectors(vectors, dim):
+    """Project vectors on their principal directions.
+
+    Parameters
+    ----------
+    vectors : tensor of shape (n_labels, hidden_size)
+        Of length one.
+    dim : int or None
+        Number of directions to keep. None keeps all.
+
+    Returns
+    -------
+    projection : tensor of shape (dim, hidden_size)
+    projected : tensor of shape (n_labels, dim)
+        Brought to length one again.
+
+    Raises
+    ------
+    ValueError
+        If `dim` exceeds the width of the vectors.
+    """
+    hidden_size = vectors.shape[1]
     if dim is None or dim == hidden_size:
-        return torch.eye(hidden_size), readings
+        return torch.eye(hidden_size), vectors
     if dim > hidden_size:
         raise ValueError(
-            f"label_dim={dim} passes the encoder's hidden size, {hidden_size}, in "
-            'which label vectors start. Lower it, or use label_init="random".'
+            f"label_dim={dim} exceeds the encoder's hidden size, {hidden_size}, and "
+            "initial label vectors come from the encoder. Lower it, or use "
+            'label_init="random".'
         )
-    directions = torch.linalg.eigh(readings.T @ readings).eigenvectors[:, -dim:]
-    return directions.T.contiguous(), normalize(readings @ directions, dim=1)
+    # Eigenvalues ascend, so the principal directions are the last ones.
+    directions = torch.linalg.eigh(vectors.T @ vectors).eigenvectors[:, -dim:]
+    return directions.T.contiguous(), normalize(vectors @ directions, dim=1)
 
 
-def group_means(vectors, groups):
-    """Unit vector of each cluster: the direction of its labels' sum."""
+def mean_directions(vectors, groups):
+    """Return the direction of the mean of each group's vectors, as unit vectors.
+
+    Parameters
+    ----------
+    vectors : tensor of shape (n_labels, dim)
+    groups : int array of shape (n_labels,)
+        Group of each vector, from 0 on.
+
+    Returns
+    -------
+    tensor of shape (n_groups, dim)
+    """
     groups = torch.from_numpy(np.asarray(groups, np.int64))
     sums = vectors.new_zeros(int(groups.max()) + 1, vectors.shape[1])
     return normalize(sums.index_add_(0, groups, vectors), dim=1)

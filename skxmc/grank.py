@@ -7,8 +7,8 @@ from sklearn.feature_extraction.text import CountVectorizer
 from ._clustering_classifier import (
     ClusteringXMCClassifier,
     count_words,
-    group_means,
-    principal_part,
+    mean_directions,
+    project_vectors,
     random_vectors,
 )
 from ._parameters import fill_docstring
@@ -269,29 +269,31 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
 
     def _build(self, X, Y, rows, rng):
         encoder, docs = self._make_encoder(X)
-        readings = self._prepare_labels(encoder, docs, X, Y, rng)
-        all_labels = self._ranks_all()
+        label_vectors = self._prepare_labels(encoder, docs, X, Y, rng)
+        all_labels = self._ranks_all_labels()
         clusters = None if all_labels else LabelClusters(self.label_groups_)
         n_retrieved = int(self.label_groups_.max()) + 1
         if all_labels and self.small_label_mode == "rank_only":
-            n_retrieved = 0
+            n_retrieved = 0  # without outputs, there is no retriever
 
-        start = cluster_start = None
-        if readings is None:
-            vectors = self._paper_labels(512 if all_labels else 128)
+        projection = cluster_vectors = None
+        if label_vectors is None:
+            # Widths of Table II.
+            parts = self._make_random_vectors(512 if all_labels else 128)
         else:
-            start, vectors = principal_part(readings, self.label_dim)
+            projection, vectors = project_vectors(label_vectors, self.label_dim)
             if n_retrieved:
-                cluster_start = group_means(vectors, self.label_groups_)
-            vectors = (vectors,)
-        ranker = (LabelScores if all_labels else self._candidate_scores)(*vectors)
+                cluster_vectors = mean_directions(vectors, self.label_groups_)
+            parts = (vectors,)
+        make_ranker = LabelScores if all_labels else self._make_candidate_ranker
+        ranker = make_ranker(*parts)
         network = GRankNetwork(
             encoder,
             ranker,
             clusters=clusters,
             n_retrieved=n_retrieved,
-            start=start,
-            cluster_start=cluster_start,
+            start=projection,
+            cluster_start=cluster_vectors,
             dropout=self.dropout,
             n_shortlist=min(self.n_shortlist, n_retrieved),
             predict_shortlist=self.predict_shortlist,
@@ -301,13 +303,25 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
         )
         return network, Examples(docs, Y, rows)
 
-    def _paper_labels(self, dim):
-        """Identity embeddings and, with label texts, word embeddings (Sec. III-E)."""
-        dim = self.label_dim or dim
+    def _make_random_vectors(self, default_dim):
+        """Make the paper's random label vectors (Sec. III-E).
+
+        Parameters
+        ----------
+        default_dim : int
+            Width of the label vectors if `label_dim` is None.
+
+        Returns
+        -------
+        tuple
+            Arguments of `LabelScores`: the identity embeddings; with label texts, also
+            the word counts of the texts and the word embeddings.
+        """
+        dim = self.label_dim or default_dim
         if self.label_texts is None:
             return (random_vectors(self.n_labels_, dim, dim),)
         texts = check_label_texts(self.label_texts, self.n_labels_)
         counts = count_words(CountVectorizer(token_pattern=WORD), texts)
-        vectors = random_vectors(counts.shape[1], dim // 2, dim)
-        identity = random_vectors(self.n_labels_, dim - dim // 2, dim)
-        return identity, counts, vectors
+        words = random_vectors(counts.shape[1], dim // 2, dim)
+        identities = random_vectors(self.n_labels_, dim - dim // 2, dim)
+        return identities, counts, words

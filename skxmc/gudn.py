@@ -296,10 +296,11 @@ class GUDNClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
         self.verbose = verbose
 
     _network_class = GUDNNetwork
-    attribute_names = {"reads_label_names": "_reads_names"}
+    # Whether the label branch reads label names, rather than label columns.
+    attribute_names = {"reads_label_names": "_uses_label_names"}
 
     def expected_state(self):
-        """Checks of what `fit` sets (see `skxmc.nn.state`)."""
+        """Return the checks of what `fit` sets (see `skxmc.nn.state`)."""
         return super().expected_state() | {"reads_label_names": flag}
 
     def _check_parameters(self):
@@ -323,95 +324,103 @@ class GUDNClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
         if self.variant == "paper" and self.label_init not in ("auto", "random"):
             raise ValueError(
                 'variant="paper" needs label_init="random", got '
-                f"{self.label_init!r}: its documents are not in the space of the "
-                "readings that label vectors start from."
+                f"{self.label_init!r}: other initial label vectors come from the "
+                "encoder, and this variant scores vectors of another space."
             )
-        n_layers, label_layers = self._layers_wanted()
+        n_layers, label_layers = self._get_layer_counts()
         if self.variant == "code" and label_layers != n_layers:
             raise ValueError(
-                f"label_layers={self.label_layers} with n_layers={self.n_layers}: one "
-                'classifier reads both with variant="code", so leave label_layers out, '
-                'or say variant="paper".'
+                f"label_layers={self.label_layers} with n_layers={self.n_layers}: with "
+                'variant="code" one classifier serves texts and names, which must have '
+                'as many layers. Leave label_layers out, or set variant="paper".'
             )
 
     def _check_fit(self, X, y):
         X, Y = super()._check_fit(X, y)
-        self._reads_names = False
-        if not self._guides():
+        self._uses_label_names = False
+        if not self._has_label_branch():
             return X, Y
         missing = None
         if not self._texts:
             missing = "X is a feature matrix, so label names cannot be read"
         elif self.label_texts is None:
             missing = "label_texts is None"
-        elif not any(map(str.strip, self._label_names())):
+        elif not any(map(str.strip, self._get_label_texts())):
             missing = "all label_texts are blank"
         if missing and self.label_branch == "names":
             raise ValueError(
-                f'{missing}, and label_branch="names" reads label names: give texts '
-                'and their label_texts, or say label_branch="multi-hot".'
+                f'{missing}, and label_branch="names" needs label names: give X as '
+                'texts together with label_texts, or set label_branch="multi-hot".'
             )
         if missing and self.label_branch == "auto":
             warnings.warn(
                 f"{missing}: the label branch reads label columns instead of names, "
-                "which guides less. Give label_texts and X as texts if there are any; "
-                'label_branch="multi-hot" says that columns are meant, '
-                "feature_weight=0 with link_weight=0 leaves the branch out.",
+                "which improves results less. Give X as texts and label_texts if you "
+                'have them. Set label_branch="multi-hot" if columns are meant, or '
+                "feature_weight=0 and link_weight=0 to train without the branch.",
                 UserWarning,
                 stacklevel=4,
             )
-        self._reads_names = not missing and self.label_branch != "multi-hot"
-        alone = not self._reads_names and not self.feature_weight
-        if alone and self.variant == "paper" and self._ranks_all():
+        self._uses_label_names = not missing and self.label_branch != "multi-hot"
+        only_link = not self._uses_label_names and not self.feature_weight
+        # With label columns, the paper's label branch has an encoder, an extractor and
+        # a classifier of its own. Without clusters, no label vectors are shared either.
+        if only_link and self.variant == "paper" and self._ranks_all_labels():
             warnings.warn(
-                'The link guide shares nothing with the texts where variant="paper" '
-                "reads label columns, so feature_weight=0 trains as if there were no "
-                "guide. Give label_texts, or a feature_weight above 0.",
+                'With variant="paper" and label columns, the label branch shares no '
+                "weights with the texts, so the link loss alone cannot guide them: "
+                "give label_texts, or a feature_weight above 0.",
                 UserWarning,
                 stacklevel=4,
             )
         return X, Y
 
-    def _guides(self):
+    def _has_label_branch(self):
         return self.feature_weight > 0 or self.link_weight > 0
 
-    def _start(self):
-        return "random" if self.variant == "paper" else super()._start()
+    def _choose_label_init(self):
+        if self.variant == "paper":
+            return "random"
+        return super()._choose_label_init()
 
     def _count_layers(self, n_states):
+        # One encoder reads texts and names, and returns as many layers as either needs.
         n_layers = super()._count_layers(n_states)
-        if not self._reads_names:
+        if not self._uses_label_names:
             return n_layers
-        given, (_, default) = self.label_layers, self._layers_wanted()
-        return max(n_layers, count_layers("label_layers", given, default, n_states))
+        _, default = self._get_layer_counts()
+        label_layers = count_layers(
+            "label_layers", self.label_layers, default, n_states
+        )
+        return max(n_layers, label_layers)
 
-    def _layers_wanted(self):
-        """Layers of the text and of its label names, where the encoder has as many."""
+    def _get_layer_counts(self):
+        """Return how many layers texts and label names use if the encoder has them."""
         n_layers = self.n_layers or DEFAULT_N_LAYERS
         return n_layers, self.label_layers or n_layers + 2 * (self.variant == "paper")
 
-    def _names_length(self):
+    def _get_label_length(self):
         return self.label_length or self.max_length_
 
     def _encoder_options(self, model):
-        length = self._names_length()
-        if self._reads_names:
+        length = self._get_label_length()
+        if self._uses_label_names:
             self._check_length("label_length", length, model)
         n_special = self.tokenizer_.num_special_tokens_to_add()
-        if self._reads_names and length <= n_special:
-            given = "label_length" if self.label_length else "label_length=max_length"
+        if self._uses_label_names and length <= n_special:
+            name = "label_length" if self.label_length else "label_length=max_length"
             raise ValueError(
-                f"{given}={length} has no room for names beside the {n_special} "
+                f"{name}={length} has no room for names beside the {n_special} "
                 f"special tokens of the tokenizer; use at least {n_special + 1}."
             )
-        return {"with_pooler": self._guides() and self.variant == "code"}
+        return {"with_pooler": self._has_label_branch() and self.variant == "code"}
 
     def _build(self, X, Y, rows, rng):
         encoder, docs = self._make_encoder(X)
-        readings = self._prepare_labels(encoder, docs, X, Y, rng)
+        label_vectors = self._prepare_labels(encoder, docs, X, Y, rng)
         doc_vectors, guide, label_encoder = None, None, None
         hidden_size = encoder.hidden_size
-        n_layers, label_layers = self._layers_wanted()
+        n_layers, label_layers = self._get_layer_counts()
         if self.variant == "paper":
             doc_vectors = ExtractedVectors(
                 min(n_layers * hidden_size, encoder.width),
@@ -419,19 +428,19 @@ class GUDNClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
                 dropout=self.dropout,
                 activation=self.classifier_activation,
             )
-        parts = self._recall_and_rank(encoder, readings, doc_vectors)
+        heads = self._make_heads(encoder, label_vectors, doc_vectors)
         examples = Examples(docs, Y, rows)
-        if self._guides():
+        if self._has_label_branch():
             pooler = encoder.pooler if self._texts else None
             guide = SharedGuide(hidden_size, pooler)
             if self.variant == "paper":
                 guide = SeparateGuide(
                     min(label_layers * hidden_size, encoder.width),
                     doc_vectors.cluster_dim,
-                    parts["recall"].out_features,
+                    heads["recall"].out_features,
                     dropout=self.dropout,
                 )
-            if self._reads_names:
+            if self._uses_label_names:
                 examples = self._make_named_examples(docs, Y, rows, rng)
             else:
                 label_encoder = MultiHotEncoder(self.n_labels_, encoder)
@@ -443,24 +452,25 @@ class GUDNClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
             link_weight=self.link_weight,
             feature_reduction=self.feature_reduction,
             stop_gradient_labels=self.stop_gradient_labels,
-            label_length=self._names_length() if self._reads_names else 0,
-            **parts,
+            label_length=self._get_label_length() if self._uses_label_names else 0,
+            **heads,
         )
         return network, examples
 
-    def _label_names(self):
-        return [name.replace("_", " ") for name in super()._label_names()]
+    def _get_label_texts(self):
+        return [name.replace("_", " ") for name in super()._get_label_texts()]
 
     def _make_named_examples(self, docs, Y, rows, rng):
-        # With a blank, as names stand between others.
-        names = [f" {name.strip()}".rstrip() for name in self._label_names()]
-        length = self._names_length()
+        # Names follow each other in one text. With a blank before them, tokenizers that
+        # tell the beginning of a text apart (RoBERTa) see them as they see other words.
+        names = [f" {name.strip()}".rstrip() for name in self._get_label_texts()]
+        length = self._get_label_length()
         tokens = tokenize(names, self.tokenizer_, length, special=False)
         if not tokens.lengths.any():
             raise ValueError(
                 "The tokenizer finds no token in any of label_texts, the first of "
-                f"which is {names[0].strip()!r}. Give names of its language, or say "
-                'label_branch="multi-hot".'
+                f"which is {names[0].strip()!r}. Give names in the tokenizer's "
+                'language, or set label_branch="multi-hot".'
             )
         return NamedExamples(
             docs,

@@ -11,7 +11,8 @@ from sklearn import config_context
 from ._clustering_classifier import random_vectors
 from ._hold_out import typical_depth
 from ._parameters import fill_docstring
-from ._token_vectors import bag_vectors, check_words, fit_words, is_lsa
+from ._search import uses_exact_search
+from ._token_vectors import bag_vectors, check_needs_texts, check_words, fit_words
 from ._validation import check_choice, check_label_texts, check_number
 from .base import BaseXMCClassifier, pad_with_minus_one
 from .metrics import precision_at_k
@@ -19,19 +20,21 @@ from .nn.heads import LabelScores
 from .nn.label_cycle import LabelEncoder, ShortlistedExamples
 from .nn.networks.lightdxml import LightDXMLNetwork, SparseEncoder, mix_logarithms
 from .nn.prediction import map_batches
-from .nn.search import NearestVectors, has_hnswlib
+from .nn.search import NearestVectors
 from .nn.shortlist import best_labels
 from .nn.state import nothing, number
 from .nn.text import Features
 
 __all__ = ["LightDXMLClassifier"]
 
-# Labels up to which the shortlist of a single document comes from exact search.
-_EXACT_ALONE = 20_000
-# beta where there is nothing to choose it on.
-_BETA = 0.5
-# How far a step may move a coordinate of a document at the "auto" learning rate.
-_REACH = 0.04
+# search="auto" is exact at prediction for up to this many labels. The limit for the
+# shortlists of all training documents is in nn/networks/lightdxml.py.
+_MAX_EXACT = 20_000
+# beta="auto" means this value if no documents are held out.
+_DEFAULT_BETA = 0.5
+# With learning_rate="auto", an optimizer step moves a coordinate of the mean document
+# by about this much: AdamW moves each word vector by the learning rate.
+_STEP_SIZE = 0.04
 
 
 @fill_docstring
@@ -55,8 +58,8 @@ class LightDXMLClassifier(BaseXMCClassifier):
     Encoder: how documents become vectors
 
     %(token_vectors)s
-        A vector v is stored as (v, -v), scaled to one length for all, so that the ReLU
-        of the model loses nothing. An n-gram starts at the mean of its words' vectors.
+        A vector v is stored as (v, -v) and brought to length one, so that the ReLU of
+        the model loses nothing. An n-gram starts at the mean of its words' vectors.
     ngram_range : (int, int), default=(1, 2)
         Shortest and longest sequence of words that is a feature of texts. A word
         consists of letters, digits and underscores, with their combining marks. For any
@@ -303,7 +306,7 @@ class LightDXMLClassifier(BaseXMCClassifier):
     _network_class = LightDXMLNetwork
 
     def expected_state(self):
-        """Checks of what `fit` sets (see `skxmc.nn.state`)."""
+        """Return the checks of what `fit` sets (see `skxmc.nn.state`)."""
         return super().expected_state() | {
             "vectorizer_": check_words if self._texts else nothing,
             "beta_": number(0, 1),
@@ -319,16 +322,11 @@ class LightDXMLClassifier(BaseXMCClassifier):
         whole, real = numbers.Integral, numbers.Real
         for name in ("n_shortlist", "predict_shortlist", "label_epochs"):
             check_number(name, getattr(self, name), whole, 1)
-        for name, low in (
-            ("min_df", 1),
-            ("label_dim", 2),
-            ("label_hidden_dim", 1),
-            ("refresh_every", 1),
-        ):
+        for name in ("min_df", "label_hidden_dim", "refresh_every", "max_features"):
             if getattr(self, name) is not None:
-                check_number(name, getattr(self, name), whole, low)
-        if self.max_features is not None:
-            check_number("max_features", self.max_features, whole, 1)
+                check_number(name, getattr(self, name), whole, 1)
+        if self.label_dim is not None:
+            check_number("label_dim", self.label_dim, whole, 2)
         for name in ("n_frequent", "n_random_negatives"):
             check_number(name, getattr(self, name), whole, 0)
         if self.learning_rate != "auto":
@@ -342,35 +340,33 @@ class LightDXMLClassifier(BaseXMCClassifier):
         check_choice("label_activation", self.label_activation, ("relu", "none"))
         check_choice("search", self.search, ("auto", "exact", "hnsw"))
         if self.search == "hnsw":
-            NearestVectors(torch.ones(1, 1), exact=False)  # tells if it is missing
+            NearestVectors(torch.ones(1, 1), exact=False)  # fails without hnswlib
 
     def _check_fit(self, X, y):
         X, Y = super()._check_fit(X, y)
-        given = self.token_vectors is not None and not is_lsa(self.token_vectors)
-        for name, value in (
-            ("label_texts", self.label_texts is not None),
-            ("token_vectors", given),
-        ):
-            if value and not self._texts:
-                raise ValueError(f"{name} needs texts, and X is a feature matrix.")
+        check_needs_texts(self, ("label_texts", "token_vectors"))
         if self.label_texts is not None:
             check_label_texts(self.label_texts, self.n_labels_)
         return X, Y
 
     def _add_documents(self, X, Y):
-        """Add each label's text as a document with that label."""
+        """Add the text of each label as a document that has this label alone."""
         if self.label_texts is None:
             return X, Y
         texts = check_label_texts(self.label_texts, self.n_labels_)
         labels = np.flatnonzero([bool(text.strip()) for text in texts])
-        own = sp.csr_array(
+        Y_texts = sp.csr_array(
             (np.ones(len(labels), Y.dtype), labels, np.arange(len(labels) + 1)),
             shape=(len(labels), self.n_labels_),
         )
-        return [*X, *(texts[j] for j in labels)], sp.vstack([Y, own], format="csr")
+        X = [*X, *(texts[label] for label in labels)]
+        return X, sp.vstack([Y, Y_texts], format="csr")
 
     def _make_encoder(self, X):
-        """Make the encoder of documents, and read X as it wants it."""
+        """Make the encoder, and turn X into `Features`, the documents that it takes.
+
+        This sets ``vectorizer_``, which ``_make_docs`` uses.
+        """
         self.vectorizer_ = None
         if self._texts:
             self.vectorizer_, X = fit_words(
@@ -382,33 +378,35 @@ class LightDXMLClassifier(BaseXMCClassifier):
         vectors = bag_vectors(X, self.label_dim, self.token_vectors, self.vectorizer_)
         return SparseEncoder(vectors, dropout=self.dropout), Features(X)
 
-    def _read(self, X):
+    def _make_docs(self, X):
         if self.vectorizer_ is not None:
-            # For a single text the checks take as long as the rest.
+            # For a single text, scikit-learn's checks take as long as the rest.
             with config_context(assume_finite=True, skip_parameter_validation=True):
                 X = self.vectorizer_.transform(X)
         return Features(X)
 
     def _training_options(self, examples):
-        # The released code trains these vectors by torch's SparseAdam, where they rest.
+        # A step changes only the vectors of words that the batch contains, as torch's
+        # SparseAdam does, which the released code uses.
         options = {"learning_rate": self.learning_rate, "rows_rest": True}
         if self.learning_rate == "auto":
             docs = examples.docs
             total = float(abs(docs.X).sum(dtype=np.float64))
-            mean = total / max(1, np.count_nonzero(docs.lengths))
-            options["learning_rate"] = _REACH / (mean or 1.0)
+            mean_weight = total / max(1, np.count_nonzero(docs.lengths))
+            options["learning_rate"] = _STEP_SIZE / (mean_weight or 1.0)
         return options
 
     def _build(self, X, Y, rows, rng):
         encoder, docs = self._make_encoder(X)
         dim = encoder.hidden_size
         n_labels = self.n_labels_
+        # Labels without documents are neither classified nor shortlisted.
         counts = np.bincount(Y.indices, minlength=n_labels)
-        order = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
-        frequent, indexed = np.split(order, [self.n_frequent])
-        vectors = random_vectors(n_labels, dim + 1, dim) * 0.1
-        vectors[:, -1] = 0
-        ranker = LabelScores(vectors, row_wise=True)
+        by_count = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
+        frequent, shortlisted = np.split(by_count, [self.n_frequent])
+        weights = random_vectors(n_labels, dim + 1, dim) * 0.1
+        weights[:, -1] = 0  # the last column is the bias
+        ranker = LabelScores(weights, row_wise=True)
         seed = int(rng.integers(2**31))
         device, precision = self._choose_device_and_precision()
         network = LightDXMLNetwork(
@@ -418,13 +416,13 @@ class LightDXMLClassifier(BaseXMCClassifier):
             ),
             ranker,
             torch.from_numpy(frequent),
-            torch.from_numpy(np.sort(indexed)),
+            torch.from_numpy(np.sort(shortlisted)),
             n_shortlist=self.n_shortlist,
             predict_shortlist=self.predict_shortlist,
             n_random_negatives=self.n_random_negatives,
-            beta=_BETA if self.beta == "auto" else self.beta,
+            beta=_DEFAULT_BETA if self.beta == "auto" else self.beta,
             shortlist_temperature=self.shortlist_temperature,
-            exact=self._searches_exactly(device, len(indexed)),
+            exact=self._choose_exact_search(device, len(shortlisted)),
             seed=seed,
             single_label=self._y_kind == "single",
         )
@@ -445,46 +443,44 @@ class LightDXMLClassifier(BaseXMCClassifier):
                 weight_decay=0.0,
                 warmup=0.0,
             ),
-            options=dict(
-                device=device,
-                precision=precision,
-                verbose=self.verbose,
-            ),
+            options=dict(device=device, precision=precision, verbose=self.verbose),
         )
         return network, examples
 
-    def _searches_exactly(self, device, n_indexed):
-        if self.search != "auto":
-            return self.search == "exact"
-        if device.startswith("cuda") or n_indexed <= _EXACT_ALONE:
+    def _choose_exact_search(self, device, n_labels):
+        """Return whether predictions search exactly, with a warning if that is slow."""
+        if self.search == "auto" and device.startswith("cuda"):
             return True
-        if not has_hnswlib():
+        exact = uses_exact_search(self.search, n_labels, _MAX_EXACT)
+        if exact and self.search == "auto" and n_labels > _MAX_EXACT:
             warnings.warn(
-                f"hnswlib is not installed: all {n_indexed} labels are searched "
-                "for each document, which is slow for single ones. pip install hnswlib "
-                '(it is compiled), or say search="exact".',
+                f"hnswlib is not installed, so each document is compared with all "
+                f"{n_labels} labels, which makes predictions of single documents slow. "
+                'Install it (pip install hnswlib), or set search="exact".',
                 UserWarning,
                 stacklevel=5,
             )
-            return True
-        return False
+        return exact
 
     def _finish_training(self, examples, Y, held_out):
         network = self.network_
-        network.index = None  # the index that is made now is for predictions
+        network.index = None  # that index was made for searches in batches
         self.beta_ = network.beta
         if examples.ends_with_a_turn(len(self.history_), self.max_epochs):
             examples.renew_label_vectors()
         if len(network.indexed):
             network.search_index()
         if self.beta == "auto" and len(held_out):
-            self.beta_ = network.beta = self._best_beta(examples.docs, Y, held_out)
+            self.beta_ = network.beta = self._select_beta(examples.docs, Y, held_out)
 
-    def _best_beta(self, docs, Y, held_out):
-        """Of a grid, by P@k on the held-out part; of equal ones the largest."""
+    def _select_beta(self, docs, Y, held_out):
+        """Select the beta with the best P@k on the held-out documents.
+
+        Candidates are 0, 0.1, ..., 1. Of betas with equal P@k, the largest is selected.
+        """
         device, precision = self._choose_device_and_precision()
         network = self.network_
-        found, logits, cosines = map_batches(
+        label_ids, logits, cosines = map_batches(
             network,
             network.classify,
             docs,
@@ -496,7 +492,7 @@ class LightDXMLClassifier(BaseXMCClassifier):
         k, scores = typical_depth(Y), {}
         for beta in np.linspace(0, 1, 11).round(1).tolist():
             mixture = mix_logarithms(logits, cosines, beta, self.shortlist_temperature)
-            ids, _ = best_labels(mixture, k, self.n_labels_, found)
+            ids, _ = best_labels(mixture, k, self.n_labels_, label_ids)
             ids = pad_with_minus_one(ids.numpy(), self.n_labels_)
             scores[beta] = precision_at_k(Y[held_out], ids, k)
         return max(scores, key=lambda beta: (scores[beta], beta))

@@ -251,20 +251,23 @@ class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
 
     def _check_fit(self, X, y):
         X, Y = super()._check_fit(X, y)
-        if self.bottleneck_activation == "sigmoid" and self._start() != "random":
+        if (
+            self.bottleneck_activation == "sigmoid"
+            and self._choose_label_init() != "random"
+        ):
             raise ValueError(
                 'bottleneck_activation="sigmoid" needs label_init="random", got '
-                f"{self.label_init!r}: documents would leave the space of the readings "
-                "that label vectors start from."
+                f"{self.label_init!r}: other initial label vectors come from the "
+                "encoder, and the sigmoid's document vectors are not in their space."
             )
         return X, Y
 
     def _build(self, X, Y, rows, rng):
         encoder, docs = self._make_encoder(X)
-        readings = self._prepare_labels(encoder, docs, X, Y, rng)
+        label_vectors = self._prepare_labels(encoder, docs, X, Y, rng)
         network = LightXMLNetwork(
             encoder,
-            **self._recall_and_rank(encoder, readings),
+            **self._make_heads(encoder, label_vectors),
             negatives=self.negatives,
             bottleneck_activation=self.bottleneck_activation,
             dropout_until=self.dropout_until,

@@ -17,43 +17,48 @@ from .nn.process import alone
 
 __all__ = ["export_onnx"]
 
-# Documents and tokens of the example that is traced: neither 0 nor 1, which stand
-# for themselves in a graph.
-_EXAMPLE = (2, 5)
+# Numbers of documents and tokens of the example that is traced. The exporter would
+# take sizes of 0 and 1 for constants.
+_EXAMPLE_SHAPE = (2, 5)
 
 
 def export_onnx(model, path, *, k=10):
-    """Write what predicts the k best labels of tokenized texts as an ONNX file.
+    """Write an ONNX file that predicts the k best labels of tokenized texts.
 
-    It runs without skxmc and torch. The inputs ``input_ids`` and ``attention_mask``,
-    int64 of shape (n_docs, n_tokens), are what the model's tokenizer makes of texts,
-    cut to its `max_length_` and padded; any number of documents and tokens. The outputs
-    are those of ``predict_topk``: ``ids``, int64, and ``probabilities``, float32, both
-    of shape (n_docs, k), padded with -1 and 0. They are computed in float32, while a
-    model that computes in bfloat16 or float16 (`precision`) gives fewer digits.
+    The file can be used without skxmc and torch. Its inputs are ``input_ids`` and
+    ``attention_mask``, both int64 of shape (n_docs, n_tokens): the output of the
+    model's tokenizer, truncated to `max_length_` and padded. There may be any number of
+    documents and tokens. Its outputs are those of `predict_topk`, both of shape
+    (n_docs, k): ``ids``, int64 and padded with -1, and ``probabilities``, float32 and
+    padded with 0. They are computed in float32, so they have more digits than those of
+    a model that computes in bfloat16 or float16 (see `precision`).
 
     Parameters
     ----------
-    model : fitted GRankClassifier, LightXMLClassifier or GUDNClassifier
-        On texts. The others look up neighbours of a document, in graphs and tables that
-        stand beside the network.
-    path : path
-        Large models have their weights beside it, in ``<path>.data``.
+    model : GRankClassifier, LightXMLClassifier or GUDNClassifier
+        Classifier that was fitted on texts. The other systems cannot be exported: they
+        also need word counts and indexes that are not part of their network.
+    path : str or path-like
+        File to write. If the weights are large, they are stored beside it, in
+        ``<path>.data``.
     k : int, default=10
+        Number of labels per document.
 
     Raises
     ------
     TypeError
-        If the model is none of these, or reads feature matrices.
+        If the model is of another class, or was fitted on a feature matrix.
     ImportError
-        If onnx or onnxscript is missing.
+        If onnx or onnxscript is not installed.
+    ValueError
+        If `k` is below 1 or above the number of labels.
     """
     check_is_fitted(model)
     check_number("k", k, numbers.Integral, 1, model.n_labels_)
     network = getattr(model, "network_", None)
     if not isinstance(getattr(network, "encoder", None), TransformerEncoder):
         raise TypeError(
-            f"{type(model).__name__} cannot be exported: it takes a GRankClassifier, "
+            f"{type(model).__name__} cannot be exported. Give a GRankClassifier, "
             "LightXMLClassifier or GUDNClassifier that was fitted on texts."
         )
     try:
@@ -63,18 +68,18 @@ def export_onnx(model, path, *, k=10):
             "ONNX export needs onnx and onnxscript: pip install onnx onnxscript."
         ) from error
 
-    def probabilities(scores):
-        if model._y_kind == "single":  # logarithms of probabilities
+    def compute_probabilities(scores):
+        if model._y_kind == "single":  # scores are logarithms of probabilities
             return scores.exp()
         return calibrate(scores, model.calibration_).sigmoid()
 
     n_tokens = torch.export.Dim("n_tokens", max=model.max_length or model.max_length_)
     sizes = {0: torch.export.Dim("n_docs"), 1: n_tokens}
-    with alone(), _quiet(), torch.no_grad():
-        # Two tensors: of one the exporter would make one input.
-        example = tuple(torch.ones(_EXAMPLE, dtype=torch.int64) for _ in range(2))
+    with alone(), _silence_exporter(), torch.no_grad():
+        # Two tensors: if one tensor came twice, the exporter would merge the inputs.
+        example = tuple(torch.ones(_EXAMPLE_SHAPE, dtype=torch.int64) for _ in range(2))
         torch.onnx.export(
-            ExportedPredictions(model.network_, k, probabilities).eval(),
+            ExportedPredictions(model.network_, k, compute_probabilities).eval(),
             example,
             str(Path(path)),
             input_names=["input_ids", "attention_mask"],
@@ -86,8 +91,8 @@ def export_onnx(model, path, *, k=10):
 
 
 @contextlib.contextmanager
-def _quiet():
-    """Keep the exporter from telling what it does."""
+def _silence_exporter():
+    """Hide the exporter's log messages and warnings."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

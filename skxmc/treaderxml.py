@@ -4,8 +4,8 @@ import numbers
 
 from ._clustering_classifier import RecallingXMCClassifier
 from ._parameters import fill_docstring
-from ._taught_reading import TaughtReadingMixin
-from ._token_vectors import check_words, is_lsa
+from ._taught_documents import TaughtDocumentsMixin
+from ._token_vectors import check_needs_texts, check_words, is_lsa
 from ._validation import check_choice, check_number
 from .nn.examples import Examples
 from .nn.networks.treaderxml import READINGS, SameVectors, TReaderXMLNetwork
@@ -16,7 +16,7 @@ __all__ = ["TReaderXMLClassifier"]
 
 
 @fill_docstring
-class TReaderXMLClassifier(TaughtReadingMixin, RecallingXMCClassifier):
+class TReaderXMLClassifier(TaughtDocumentsMixin, RecallingXMCClassifier):
     """TReaderXML: read a text together with the labels of similar texts [1]_.
 
     The teacher knowledge of a document is the set of labels of the training documents
@@ -336,7 +336,7 @@ class TReaderXMLClassifier(TaughtReadingMixin, RecallingXMCClassifier):
     attribute_names = {"neighbor_vectors": "_neighbor_vectors"}
 
     def expected_state(self):
-        """Checks of what `fit` sets (see `skxmc.nn.state`)."""
+        """Return the checks of what `fit` sets (see `skxmc.nn.state`)."""
         n_words = self._count_features()
         expected = super().expected_state() | {
             "vectorizer_": check_words if self._texts else nothing,
@@ -380,57 +380,53 @@ class TReaderXMLClassifier(TaughtReadingMixin, RecallingXMCClassifier):
             check_choice("mask", self.mask, ("causal", "upper"))
         if self.pooling == "first" and self.mask == "causal":
             raise ValueError(
-                'pooling="first" takes the first place, which sees itself alone with '
-                'mask="causal", and not the text: use pooling="mean" or "max", or '
-                'mask="upper" or None.'
+                'pooling="first" keeps the first position, and with mask="causal" that '
+                'position sees no other word of the text: use pooling="mean" or "max", '
+                'or mask="upper" or None.'
             )
         if isinstance(self.cluster_features, str):
             check_choice("cluster_features", self.cluster_features, ("tfidf",))
 
     def _check_fit(self, X, y):
         X, Y = super()._check_fit(X, y)
-        if self.output_activation == "softmax" and not self._ranks_all():
+        if self.output_activation == "softmax" and not self._ranks_all_labels():
             raise ValueError(
-                'output_activation="softmax" is over all labels, and labels are ranked '
-                "by clusters: set max_leaf_size=1, or leave it out."
+                'output_activation="softmax" needs the scores of all labels, and here '
+                "labels are clustered: set max_leaf_size=1, or leave it out."
             )
-        if self._has_parents():
-            self._find_parents()
+        if self._has_named_parents():
+            self._make_parents()  # refuses what is wrong before anything is computed
         elif self.parent_texts is not None:
-            raise ValueError("parent_texts are given, but not the label_parents.")
+            raise ValueError(
+                "parent_texts is given without label_parents: give the parents of each "
+                "label, or leave parent_texts out."
+            )
         if self.strict_algorithm1 and self.use_teacher and self.label_parents is None:
             raise ValueError(
-                "strict_algorithm1=True passes over labels without a parent, and with "
+                "strict_algorithm1=True drops labels without a parent, and with "
                 "label_parents=None that is all of them: give parents, or leave it out."
             )
-        given = self.token_vectors is not None and not is_lsa(self.token_vectors)
-        for name, value in (
-            ("label_texts", self.label_texts is not None),
-            ("parent_texts", self.parent_texts is not None),
-            ("token_vectors", given),
-        ):
-            if value and not self._texts:
-                raise ValueError(f"{name} needs texts, and X is a feature matrix.")
-        if not given:
-            self._check_heads(self.word_dim or 300)
+        check_needs_texts(self, ("label_texts", "parent_texts", "token_vectors"))
+        # The width of given vectors is checked once they have been read.
+        if self.token_vectors is None or is_lsa(self.token_vectors):
+            self._check_n_heads(self.word_dim or 300)
         return X, Y
 
-    def _check_what_is_read(self, reads):
-        """Documents can be read, whatever X is."""
-
     def _build(self, X, Y, rows, rng):
-        parents, parent_names = self._find_parents()
-        encoder, docs = self._make_encoder(X, parent_names)
+        parents, parent_texts = self._make_parents()
+        encoder, docs = self._make_encoder(X, parent_texts)
         self.teacher_ = None
         if self.use_teacher:
-            docs = self._employ_teacher(docs, X, Y, parents, parent_names, rng)
+            docs = self._make_teacher(docs, X, Y, parents, parent_texts, rng)
         if self.label_init == "documents":
-            self._standardize(encoder, docs, rng)
-        readings = self._prepare_labels(encoder, docs, X, Y, rng)
-        doc_vectors = SameVectors(encoder.hidden_size) if readings is None else None
+            self._standardize_encoder(encoder, docs, rng)
+        label_vectors = self._prepare_labels(encoder, docs, X, Y, rng)
+        doc_vectors = None
+        if label_vectors is None:  # the bottleneck's vectors score labels, as in Eq. 18
+            doc_vectors = SameVectors(encoder.hidden_size)
         network = TReaderXMLNetwork(
             encoder,
             output_activation=self.output_activation,
-            **self._recall_and_rank(encoder, readings, doc_vectors),
+            **self._make_heads(encoder, label_vectors, doc_vectors),
         )
         return network, Examples(docs, Y, rows)

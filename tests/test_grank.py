@@ -156,7 +156,7 @@ def test_parameter_changes_scores(params, changed, tiny_encoder, colours):
 @pytest.mark.parametrize(
     "params, message",
     [
-        (dict(max_length=65), r"max_length=65 passes the 64 tokens.*lower it to 64"),
+        (dict(max_length=65), r"max_length=65 exceeds the 64 tokens.*lower it to 64"),
         (dict(n_layers=4), r"n_layers=4, but the encoder has 3"),
         (dict(n_layers=0), "n_layers must be an int, at least 1; got 0"),
         (dict(label_dim=1), "label_dim"),
@@ -617,7 +617,7 @@ def test_nothing_to_hold_out_is_said(tiny_encoder):
 def test_label_dim_beyond_the_hidden_size(tiny_encoder, colours):
     texts, Y, _ = colours
     model = GRankClassifier(tiny_encoder, n_layers=1, max_length=8, label_dim=32)
-    with pytest.raises(ValueError, match="label_dim=32 passes .* hidden size, 16"):
+    with pytest.raises(ValueError, match="label_dim=32 exceeds .* hidden size, 16"):
         model.fit(texts, Y)
 
 

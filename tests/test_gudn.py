@@ -169,7 +169,7 @@ def test_training_options(params, branch, fit, colours):
         (PAPER | dict(label_layers=4), "label_layers=4, but the encoder has 3 layers"),
         (PAPER | dict(n_layers=4), "n_layers=4, but the encoder has 3 layers"),
         (dict(n_layers=4), "n_layers=4, but the encoder has 3 layers"),
-        (dict(label_length=65), "label_length=65 passes the 64 .* lower it to 64"),
+        (dict(label_length=65), "label_length=65 exceeds the 64 .* lower it to 64"),
         (dict(label_length=2), "label_length=2 has no room .* 2 special .* least 3"),
         (dict(max_length=2), "label_length=max_length=2 has no room .* least 3"),
         (dict(label_texts=["red"]), "label_texts has 1 texts and y 12"),
@@ -205,7 +205,7 @@ def test_link_guide_that_cannot_guide(more, warns, tiny_encoder, colours):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         guided = GUDNClassifier(tiny_encoder, **params).fit(texts, Y)
-    told = [w.filename for w in caught if "shares nothing" in str(w.message)]
+    told = [w.filename for w in caught if "shares no weights" in str(w.message)]
     assert told == [__file__] * warns
     params["link_weight"] = 0
     alone = GUDNClassifier(tiny_encoder, **params).fit(texts, Y)
@@ -448,7 +448,7 @@ def test_texts_beyond_64_tokens(
     other = " ".join([*words[:90], "ten", *words[91:]])
     assert np.abs(bits(model, [other])[1] - bits(model, texts[:1])[1]).max() > 0
     for name in ("max_length", "label_length"):
-        message = f"{name}={limit + 1} passes the {limit} .*lower it to {limit}"
+        message = f"{name}={limit + 1} exceeds the {limit} .*lower it to {limit}"
         refused = clone(model).set_params(**dict(max_length=64) | {name: limit + 1})
         assert_fit_refused(refused, texts, Y, message)
 

@@ -153,7 +153,7 @@ def refused(folder, match, **options):
         ("n_features_in_", 13, "n_features"),
         ("y_dtype", {"dtype": "|V1000000000"}, "y_dtype"),
         ("history_", [{"dict": {"epoch": 1, "loss": "x"}}], "history_"),
-        ("tokenizer_", 5, "a tokenizer, alone"),
+        ("tokenizer_", 5, "must be None, and is 5"),
         ("max_length_", 8, "max_length_"),
         ("network_", None, "network_|NoneType"),
     ],

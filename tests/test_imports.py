@@ -19,13 +19,13 @@ TIERS = [
     "nn.rowwise _calibration",
     "nn.checkpoint nn.devices nn.text nn.labels nn.losses nn.optimizer nn.search "
     "nn.shortlist metrics datasets",
-    "cluster _callbacks _ranking_classifier",
+    "cluster _callbacks _fingerprint _ranking_classifier _search",
     "nn.encoders nn.examples nn.heads nn.prediction nn.teacher nn.export",
     "nn.label_names nn.training _pretrained _token_vectors _hierarchy",
     "nn.label_cycle",
     "nn.networks.grank nn.networks.lightdxml nn.networks.lightxml persistence",
     "nn.networks.gudn nn.networks.treaderxml base",  # networks with LightXML's heads
-    "_clustering_classifier _taught_reading",
+    "_clustering_classifier _taught_documents",
     "grank gudn lightdxml lightxml treaderxml ensemble",
 ]
 TIER = {name: i for i, names in enumerate(TIERS) for name in names.split()}

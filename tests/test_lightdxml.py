@@ -360,7 +360,9 @@ def test_label_vectors_are_those_of_the_last_documents(
     model.fit(features, colours[1])
     network, (Y,) = model.network_, seen
     with torch.no_grad():
-        docs = network.encoder(model._read(features.astype("f4")).batch(np.arange(60)))
+        docs = network.encoder(
+            model._make_docs(features.astype("f4")).batch(np.arange(60))
+        )
         labels = torch.cat([network.frequent, network.indexed]).tolist()
         rows = [torch.from_numpy(Y.toarray()[:, j] > 0) for j in labels]
         means = torch.stack([docs[own].mean(dim=0) for own in rows])
@@ -425,12 +427,12 @@ def test_search_without_hnswlib_is_refused_before_training(
 
 def test_auto_without_hnswlib_warns_and_is_exact(colours, monkeypatch):
     monkeypatch.setitem(sys.modules, "hnswlib", None)
-    monkeypatch.setattr(lightdxml, "_EXACT_ALONE", 12)
+    monkeypatch.setattr(lightdxml, "_MAX_EXACT", 12)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         few = fit_texts(colours, search="auto")
     n_indexed = len(few.network_.indexed)
-    monkeypatch.setattr(lightdxml, "_EXACT_ALONE", n_indexed - 1)
+    monkeypatch.setattr(lightdxml, "_MAX_EXACT", n_indexed - 1)
     model, (texts, Y, _) = LightDXMLClassifier(**SHORT), colours
     match = f"all {n_indexed} labels.*pip install"
     with pytest.warns(UserWarning, match=match) as caught:
@@ -444,7 +446,7 @@ def test_auto_without_hnswlib_warns_and_is_exact(colours, monkeypatch):
 def test_auto_takes_the_graph_beyond_a_size(colours, monkeypatch):
     n_indexed = len(fit_texts(colours).network_.indexed)
     for size, exact in [(n_indexed, True), (n_indexed - 1, False)]:
-        monkeypatch.setattr(lightdxml, "_EXACT_ALONE", size)
+        monkeypatch.setattr(lightdxml, "_MAX_EXACT", size)
         assert fit_texts(colours).network_.exact == exact
 
 
@@ -603,7 +605,7 @@ def test_vocabulary_is_that_of_tfidf(colours):
 
 
 def test_min_df_beyond_all_words_is_1(colours):
-    with pytest.warns(UserWarning, match=r"No word is in 46 texts \(min_df\)"):
+    with pytest.warns(UserWarning, match="min_df=46, but no word is in 46 texts"):
         rare = fit_texts(colours, min_df=46)
     one = fit_texts(colours, min_df=1)
     assert_same_ranking(rare, one, colours[0])

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, normalize, relu
 from toy_network import ALL_DONE
 
-from skxmc._token_vectors import latent_vectors, with_both_signs
+from skxmc._token_vectors import latent_vectors, mirror_vectors
 from skxmc.nn import label_cycle
 from skxmc.nn.heads import LabelScores
 from skxmc.nn.label_cycle import (
@@ -928,11 +928,11 @@ def test_latent_vectors_are_as_many_as_there_are(shape):
     dim=st.integers(2, 15),
     n_missing=st.integers(0, 5),
 )
-def test_with_both_signs(seed, width, dim, n_missing):
+def test_mirror_vectors(seed, width, dim, n_missing):
     torch.manual_seed(seed)
     vectors = torch.randn(9, width)
     vectors[:n_missing] = 0
-    found = with_both_signs(vectors, dim)
+    found = mirror_vectors(vectors, dim)
     half = dim // 2
     assert found.shape == (9, dim) and found.isfinite().all()
     assert torch.equal(found[:, :half], -found[:, half : 2 * half])
@@ -951,7 +951,7 @@ def test_with_both_signs(seed, width, dim, n_missing):
 def test_wider_vectors_keep_their_principal_part():
     torch.manual_seed(0)
     vectors = torch.randn(50, 6) * 4.0 ** -torch.arange(6)
-    found = with_both_signs(vectors, 6)[:, :3]
+    found = mirror_vectors(vectors, 6)[:, :3]
     _, _, directions = np.linalg.svd(vectors.numpy(), full_matrices=False)
     kept = torch.from_numpy(vectors.numpy() @ directions[:3].T)
     expected = kept @ kept.T / torch.outer(kept.norm(dim=1), kept.norm(dim=1))
@@ -960,7 +960,7 @@ def test_wider_vectors_keep_their_principal_part():
 
 def test_vectors_of_words_without_any_are_random():
     torch.manual_seed(0)
-    found = with_both_signs(torch.zeros(5, 3), 8)
+    found = mirror_vectors(torch.zeros(5, 3), 8)
     assert len(found.unique(dim=0)) == 5
     (states,) = map_batches(
         nn.Identity(),

@@ -283,7 +283,7 @@ def test_dropout_until_0_is_none(params, features, colours):
         (dict(predict_shortlist=0), "predict_shortlist"),
         (dict(max_leaf_size=0), "max_leaf_size"),
         (dict(label_dim=1), "label_dim"),
-        (dict(label_dim=32), "label_dim=32 passes .* hidden size, 16"),
+        (dict(label_dim=32), "label_dim=32 exceeds .* hidden size, 16"),
         (dict(label_init="zeros"), "label_init must be one of"),
         (dict(label_init="texts"), "give label_texts"),
         (dict(label_texts=["red"]), "label_texts has 1 texts and y 12"),
@@ -341,7 +341,9 @@ def test_label_vectors_start_as_readings(params, tiny_encoder, colours):
     network = model.network_
     texts, Y, _ = colours
     with torch.no_grad():
-        docs = network.encoder(model._read(texts[:N_TRAIN]).batch(np.arange(N_TRAIN)))
+        docs = network.encoder(
+            model._make_docs(texts[:N_TRAIN]).batch(np.arange(N_TRAIN))
+        )
         docs = torch.nn.functional.normalize(docs[1], dim=1).double()
     vectors = torch.from_numpy(Y[:N_TRAIN].toarray().T) @ docs
     vectors = torch.nn.functional.normalize(vectors, dim=1)

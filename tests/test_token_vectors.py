@@ -152,7 +152,7 @@ def test_bad_line_is_named(file, name, header, bad):
     with pytest.raises(ValueError) as caught:
         read_token_vectors(path, TERMS)
     line = 6 if header else 5
-    expected = f"{path}, line {line}: a word and 3 numbers were expected."
+    expected = f"{path}, line {line}: expected a word and 3 numbers."
     assert str(caught.value) == expected
     assert_read(path, ["green", "dog"], EXPECTED[:2])  # nobody asks for it
 
@@ -178,7 +178,7 @@ def test_truncated_binary_file(file, n_lost, place):
     path = file("a.bin", as_binary()[:-n_lost])
     with pytest.raises(ValueError) as caught:
         read_token_vectors(path, TERMS)
-    assert str(caught.value) == f"{path} ends at word {place} of 4."
+    assert str(caught.value) == f"{path} ends at word {place} of 4. Download it again."
 
 
 @pytest.mark.parametrize("content", [b"", as_lines(), b"4\n", b"\xba\x16O/ 3 \xff\n"])
@@ -214,7 +214,9 @@ def test_neither_file_nor_transformer(tmp_path):
         with pytest.raises(OSError) as caught:
             read_token_vectors(source, TERMS)
         message = str(caught.value)
-        assert message.startswith(f"token_vectors={source!r} is no file of word vec")
+        assert message.startswith(
+            f"token_vectors={source!r} is neither a file of word vec"
+        )
         assert "transformer" in message
 
 
@@ -302,7 +304,9 @@ def test_vectors_that_are_not_finite(file, value):
 )
 def test_mapping_to_vectors_of_several_shapes(row, shape):
     source = dict(zip(WORDS, MATRIX, strict=True)) | {"fox": row}
-    with pytest.raises(ValueError, match=f"vectors of one length.*of shapes .*{shape}"):
+    with pytest.raises(
+        ValueError, match=f"vectors of one length.*the shapes .*{shape}"
+    ):
         read_token_vectors(source, TERMS)
 
 

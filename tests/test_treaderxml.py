@@ -15,7 +15,7 @@ from conftest import WORDS, kept_for_gradient
 from sklearn.base import clone
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from skxmc import TReaderXMLClassifier, _taught_reading
+from skxmc import TReaderXMLClassifier, _taught_documents
 from skxmc._testing import assert_fit_refused, assert_same, raise_at_step
 from skxmc.metrics import precision_at_k
 from skxmc.nn.networks.treaderxml import READINGS
@@ -206,7 +206,7 @@ def test_memory_is_checked_before_training(fit, monkeypatch):
 def test_estimate_of_activations(length, more, fit, colours):
     texts = [" ".join((WORDS[:12] * 5)[:length])] * 8
     model = fit(max_length=60, dropout=0.1, **more)
-    encoder, docs = model.network_.encoder, model._read(texts)
+    encoder, docs = model.network_.encoder, model._make_docs(texts)
     batch = docs.batch(np.arange(len(texts)))
     measured = kept_for_gradient(encoder, batch) / 4 / len(texts)
     assert encoder.floats_per_document(length) == pytest.approx(measured, rel=0.2)
@@ -230,13 +230,13 @@ def test_estimate_of_activations(length, more, fit, colours):
         (dict(output_activation="tanh"), "output_activation must be one of"),
         (dict(cluster_features="documents"), "cluster_features must be one of"),
         (dict(label_init="texts"), "label_init must be one of .*'texts'"),
-        (CLUSTERS | dict(output_activation="softmax"), 'softmax" is over all labels'),
-        (dict(pooling="first"), 'pooling="first" takes .* sees itself alone'),
+        (CLUSTERS | dict(output_activation="softmax"), 'softmax" needs the scores'),
+        (dict(pooling="first"), 'pooling="first" keeps .* no other word'),
         (
             dict(strict_algorithm1=True, label_parents=None),
-            "strict_algorithm1=True passes over labels .* all of them",
+            "strict_algorithm1=True drops labels .* all of them",
         ),
-        (dict(parent_texts=["a"]), "parent_texts are given, but not the label_parents"),
+        (dict(parent_texts=["a"]), "parent_texts is given without label_parents"),
         (dict(label_parents="cluster"), "label_parents must be .*'cluster'"),
         (dict(label_parents=[1, 0, *10 * [None]]), r"cycle among the labels \[0, 1\]"),
         (dict(label_texts=["red"]), "label_texts has 1 texts and y 12"),
@@ -292,7 +292,7 @@ def test_a_document_learns_from_others_alone(
     near = [Y[np.argsort(-row)[:n_neighbors]].any(axis=0) for row in cosines]
     assert sets_of(docs.nodes) == [set(np.flatnonzero(row)) for row in near]
     own = [set(np.flatnonzero(row)) for row in Y]
-    again = sets_of(model._read(model._check_X(X)).nodes)
+    again = sets_of(model._make_docs(model._check_X(X)).nodes)
     assert all(mine <= nodes for mine, nodes in zip(own, again, strict=True))
     assert (again == own) == (n_neighbors == 1)
 
@@ -327,7 +327,7 @@ def test_repeated_texts_do_not_tell_each_other(colours, seen):
     for i, nodes in enumerate(sets_of(docs.nodes)):
         assert len(nodes) == 2 and i % 10 not in {j % 10 for j in nodes}
     pairs = [{i, i + 10} for i in range(10)]
-    assert sets_of(model._read(texts).nodes) == 2 * pairs
+    assert sets_of(model._make_docs(texts).nodes) == 2 * pairs
 
 
 def test_documents_that_are_held_out_or_without_labels_teach_nothing(colours, seen):
@@ -421,7 +421,7 @@ def test_a_graph_finds_what_exact_search_finds(fit, colours, monkeypatch):
     exact, graph = (fit(**options, search=way) for way in ("exact", "hnsw"))
     assert exact.teacher_.index.graph is None
     assert graph.teacher_.index.graph is not None
-    monkeypatch.setattr(_taught_reading, "_EXACT", N_TRAIN - 1)
+    monkeypatch.setattr(_taught_documents, "_MAX_EXACT", N_TRAIN - 1)
     auto = fit(**options)
     assert auto.teacher_.index.graph is not None
     for model in (graph, auto, pickle.loads(pickle.dumps(graph))):
@@ -441,7 +441,7 @@ def test_a_graph_finds_what_exact_search_finds(fit, colours, monkeypatch):
 
 def test_known_words_are_read_where_they_stand(fit):
     model = fit(max_length=3)
-    read = model._read(["fox zebra red Fox dog", "?"]).X
+    read = model._make_docs(["fox zebra red Fox dog", "?"]).X
     words = model.vectorizer_.get_feature_names_out()[read.indices]
     assert words.tolist() == ["fox", "red", "fox"] and read.indptr.tolist() == [0, 3, 3]
 
@@ -477,7 +477,7 @@ def test_frozen_vectors_do_not_move(fit):
 
 def test_min_df_beyond_all_words_is_1(fit, base, colours):
     model = TReaderXMLClassifier(**SHORT | dict(min_df=46))
-    with pytest.warns(UserWarning, match=r"No word is in 46 texts") as caught:
+    with pytest.warns(UserWarning, match="no word is in 46 texts") as caught:
         model.fit(colours[0][:N_TRAIN], colours[1][:N_TRAIN])
     assert caught[0].filename == __file__
     assert_same([model.predict_topk(colours[0], 12)[1]], [base])
@@ -515,7 +515,7 @@ def test_features_are_the_same_in_every_container(container, fit, features):
 
 
 def test_of_features_the_largest_are_read(fit, features):
-    read = fit(on_features=True, max_length=2)._read(features).X
+    read = fit(on_features=True, max_length=2)._make_docs(features).X
     assert (np.diff(read.indptr) == 2).all()
     np.testing.assert_allclose(
         read.max(axis=1).toarray(), features.max(axis=1).toarray()

@@ -11,7 +11,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from toy_network import loss_of
 
 from skxmc._hierarchy import check_label_parents
-from skxmc._taught_reading import keep_largest, largest_columns, number_repeats
+from skxmc._taught_documents import group_repeats, keep_largest, largest_columns
 from skxmc.nn import teacher as teacher_module
 from skxmc.nn.heads import LinearHead
 from skxmc.nn.networks.treaderxml import (
@@ -483,7 +483,7 @@ def test_repeated(rows, more):
     rows += more.draw(st.lists(st.permutations(more.draw(st.sampled_from(rows)))))
     X = csr([[word for word, _ in row] for row in rows], 3)
     X.data = np.array([weight for row in rows for _, weight in row], "f4")
-    numbers = number_repeats(X)
+    numbers = group_repeats(X)
     same = [[one == two for two in rows] for one in rows]
     assert (numbers[:, None] == numbers).tolist() == same
 
