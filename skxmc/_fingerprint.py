@@ -1,6 +1,7 @@
 """The checkpoint of a fit, and the fingerprint that names it."""
 
 import hashlib
+import json
 import warnings
 from pathlib import Path
 
@@ -73,17 +74,28 @@ def fit_fingerprint(estimator, X, Y, version):
         if name not in _FREE_PARAMETERS
     }
     encoder = parameters.get("encoder")
-    if isinstance(encoder, tuple):  # a model and its tokenizer
-        # Equal models may differ in what they hold beside their weights.
-        weights = encoder[0].state_dict().items()
-        encoder = {name: weight.numpy(force=True) for name, weight in weights}
-        parameters["encoder"] = encoder
+    if isinstance(encoder, tuple):
+        parameters["encoder"] = _describe_encoder(*encoder)
     digest = hashlib.sha256(
         joblib.hash((version, type(estimator).__name__, parameters)).encode()
     )
     for data in (X, Y):
         _add_to_hash(digest, data)
     return digest.hexdigest()[:32]
+
+
+def _describe_encoder(model, tokenizer):
+    """Return what a fit depends on of a ready transformer and its tokenizer.
+
+    Equal models and tokenizers may differ in what they hold beside that.
+    """
+    weights = {n: w.numpy(force=True) for n, w in model.state_dict().items()}
+    if not getattr(tokenizer, "is_fast", False):
+        return weights, tokenizer.get_vocab()
+    rules = json.loads(tokenizer.backend_tokenizer.to_str())
+    for name in ("truncation", "padding"):  # which every call sets anew
+        rules.pop(name, None)
+    return weights, rules
 
 
 def _add_to_hash(digest, X):

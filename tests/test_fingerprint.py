@@ -8,6 +8,7 @@ import scipy.sparse as sp
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import normalizers
 
 import skxmc
 from skxmc import _fingerprint
@@ -127,6 +128,18 @@ def test_every_weight_of_a_ready_encoder_counts(tiny_model, tiny_tokenizer):
             other.state_dict()[name].view(-1)[-1] += 1
         found.add(of(encoder=(other, tiny_tokenizer)))
     assert len(found) == 1 + len(tiny_model.state_dict())
+
+
+def test_the_tokenizer_counts(tiny_model, tiny_tokenizer):
+    plain = of(encoder=(tiny_model, tiny_tokenizer))
+    used = copy.deepcopy(tiny_tokenizer)
+    used("red fox", truncation=True, max_length=3, padding="max_length")
+    assert of(encoder=(tiny_model, used)) == plain
+    lower = copy.deepcopy(tiny_tokenizer)
+    lower.backend_tokenizer.normalizer = normalizers.Lowercase()
+    more = copy.deepcopy(tiny_tokenizer)
+    more.add_tokens(["unheard"])
+    assert len({plain, *(of(encoder=(tiny_model, t)) for t in (lower, more))}) == 3
 
 
 def test_nothing_is_changed():
