@@ -478,7 +478,7 @@ class TReaderXMLNetwork(LightXMLNetwork):
 
     def _loss_of_all(self, scores, positives):
         if self.output_activation == "softmax":
-            # Eq. 18 as it is written. The loss takes sigmoids of numbers in (0, 1) then,
-            # so that it can hardly change: by 0.04 % with 3,956 labels.
+            # Eq. 18 as it is written. The loss then takes sigmoids of numbers from 0 to
+            # 1, so that it can hardly change: by 0.04 % with 3,956 labels.
             scores = at_least_float32(scores).softmax(dim=1)
         return super()._loss_of_all(scores, positives)
