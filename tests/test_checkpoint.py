@@ -275,7 +275,7 @@ SCRIPT = """
 def test_part_that_a_killed_fit_left(tmp_path):
     left = tmp_path / "other.checkpoint.part"
     left.write_bytes(b"half of it")
-    with checkpoint._open_alone(tmp_path / "written.checkpoint.part") as file:
+    with checkpoint._open_locked(tmp_path / "written.checkpoint.part") as file:
         file.write(b"half of it")
         file.flush()
         own = checkpoint.Checkpoint(tmp_path / "own.checkpoint")
