@@ -24,7 +24,7 @@ from .metrics import precision_at_k
 from .nn.checkpoint import STATE_FORMAT, Checkpoint
 from .nn.devices import PRECISIONS, check_memory, choose_device, choose_precision
 from .nn.prediction import rank
-from .nn.process import alone, brief_lock, default_modes, seed
+from .nn.process import brief_lock, default_modes, isolate_torch, seed
 from .nn.state import choice, one_dtype, part
 from .nn.training import check_history, train
 from .persistence import FolderMixin
@@ -138,7 +138,7 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
             check_random_state(self.random_state).randint(2**31)
         )
         checkpoint = self._open_checkpoint(X, Y)
-        with alone(device):
+        with isolate_torch(device):
             seed(int(rng.integers(2**31)), device)
             # What a system adds to the user's documents is never held out.
             given = Y if Y.shape[0] == self.n_docs_ else Y[: self.n_docs_]

@@ -265,7 +265,7 @@ def test_memory_of_long_documents(kind, dropout, monkeypatch):
     model = getattr(transformers, f"{kind}Model")(config)
     encoder = TransformerEncoder(model, n_layers=2, dropout=dropout)
     direct = encoder.floats_per_document(512)
-    monkeypatch.setattr("skxmc.nn.encoders._WEIGHED", 128)
+    monkeypatch.setattr("skxmc.nn.encoders._LONGEST_MEASURED", 128)
     assert encoder.floats_per_document(512) == pytest.approx(direct, rel=0.1)
     grows = direct / encoder.floats_per_document(64) / 8
     if kind == "Bert":  # whose attention is written out only where it has dropout

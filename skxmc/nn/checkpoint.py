@@ -6,13 +6,13 @@ from pathlib import Path
 
 import torch
 
-from .locks import is_at, left_behind, try_lock
+from .locks import is_at, lock_abandoned, try_lock
 
 # Version of the states that `Run` and its parts save. It is increased when an older
 # state would load without an error but be misunderstood.
 STATE_FORMAT = 3
 # Seconds between two checkpoints within an epoch; each epoch also ends with one.
-_EVERY = 600.0
+_SECONDS_BETWEEN_WRITES = 600.0
 _UNFINISHED = ".part"
 # Seconds between two attempts to lock a file that another process is writing.
 _RETRY_SECONDS = 0.1
@@ -53,7 +53,7 @@ class Checkpoint:
 
     def is_due(self):
         """Return whether the last write is long enough ago for another one."""
-        return time.monotonic() - self.written >= _EVERY
+        return time.monotonic() - self.written >= _SECONDS_BETWEEN_WRITES
 
     def write(self, state):
         """Replace the file by one with this state."""
@@ -91,7 +91,7 @@ def _open_locked(path):
 
 def _remove_abandoned(part):
     """Remove an unfinished file if the process that was writing it has ended."""
-    with left_behind(part) as is_abandoned:
+    with lock_abandoned(part) as is_abandoned:
         if is_abandoned:
             part.unlink(missing_ok=True)
 

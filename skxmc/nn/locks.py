@@ -49,7 +49,7 @@ def is_at(file, path):
 
 
 @contextlib.contextmanager
-def left_behind(path):
+def lock_abandoned(path):
     """Lock a file in this context, if the process that was writing it has ended.
 
     Yields

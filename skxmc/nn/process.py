@@ -2,8 +2,8 @@
 
 torch has one random generator per device, one default dtype and one pool of threads for
 a whole process. Code that draws random numbers or builds modules therefore runs in the
-context `alone`, which one thread at a time can enter. Predictions do not need it, since
-they draw no random numbers and do not depend on these settings.
+context `isolate_torch`, which one thread at a time can enter. Predictions do not need
+it, since they draw no random numbers and do not depend on these settings.
 """
 
 import contextlib
@@ -12,8 +12,8 @@ import threading
 
 import torch
 
-# Lock of the thread that is in `alone`, and the states that it has to restore: one for
-# each nested `alone`.
+# Lock of the thread that is in `isolate_torch`, and the states that it has to restore:
+# one for each nested context.
 _lock = threading.RLock()
 _saved = []
 
@@ -43,7 +43,7 @@ class _State:
 
 
 @contextlib.contextmanager
-def alone(device="cpu"):
+def isolate_torch(device="cpu"):
     """Context with exclusive use of torch's generators and of its default dtype.
 
     Other threads that enter it wait until this one has left. Within the context, the
@@ -73,8 +73,8 @@ def alone(device="cpu"):
 
 
 @contextlib.contextmanager
-def handed_back():
-    """Context that leaves `alone` for a while, to run code of the user.
+def release_torch():
+    """Context that leaves `isolate_torch` for a while, to run code of the user.
 
     A callback may fit models in other threads and wait for them, which would never end
     while this thread holds the lock. It may also draw random numbers, which must come

@@ -18,7 +18,7 @@ from torch.nn.functional import embedding_bag
 from .rowwise_adamw import RowwiseAdamW
 
 # Most values of bfloat16 vectors that are converted to float32 at once: 64 MB.
-_GATHERED = 1 << 24
+_VALUES_AT_ONCE = 1 << 24
 
 
 def candidate_scores(docs, vectors, ids, touched):
@@ -53,7 +53,7 @@ def candidate_scores(docs, vectors, ids, touched):
 
 def _exact_scores(docs, vectors, ids):
     """Compute float32 scores of bfloat16 vectors, since bfloat16 ties near scores."""
-    n_docs = max(1, _GATHERED // (ids.shape[1] * vectors.shape[1]))
+    n_docs = max(1, _VALUES_AT_ONCE // (ids.shape[1] * vectors.shape[1]))
     parts = zip(docs.float().split(n_docs), ids.split(n_docs), strict=True)
     return torch.cat(
         [(vectors[part].float() @ own[:, :, None])[:, :, 0] for own, part in parts]

@@ -7,7 +7,7 @@ from torch.nn.functional import pad
 _ROWS_AT_ONCE = 2048
 # A matrix of rows and documents is used only if it has at most this many places for
 # each entry; otherwise entries are added up one by one.
-_FEW = 256
+_MAX_PLACES_PER_ENTRY = 256
 # Rows of the table `RowwiseAdamW.past`, which has a column for each call of `step`:
 # the number of steps applied until then (a step that overflows in half precision is
 # not applied), and four numbers about a row that was last touched in that call. They
@@ -287,7 +287,7 @@ class RowwiseAdamW:
         for rows, entries, start in self._blocks(ids, is_new, places):
             at, owner = places[entries] - start, owners[entries]
             weight = weights[entries]
-            if _FEW * len(at) < len(rows) * len(docs):
+            if _MAX_PLACES_PER_ENTRY * len(at) < len(rows) * len(docs):
                 gradient = docs.new_zeros(len(rows), docs.shape[1])
                 yield rows, gradient.index_add_(0, at, docs[owner] * weight[:, None])
                 continue

@@ -11,7 +11,7 @@ from .checkpoint import Run
 from .devices import autocast, name_batch_size, to_device
 from .network import Progress
 from .optimizer import Optimizer
-from .process import handed_back
+from .process import release_torch
 from .state import number, refuse
 from .text import shuffled_batches
 from .weights import AverageWeights, BestWeights
@@ -136,7 +136,7 @@ def train(
     try:
         for epoch in range(run.epoch, max_epochs + 1):
             if epochs is not None:
-                with handed_back():
+                with release_torch():
                     epochs.begin()
             if run.batches is None:  # otherwise an interrupted epoch resumes
                 examples.begin_epoch(epoch)
@@ -172,7 +172,7 @@ def train(
                 bar.set_postfix(epoch=epoch, held_out=f"{score:.4f}")
             stops = best.n_waited == patience
             if epochs is not None:
-                with handed_back():
+                with release_torch():
                     stops = epochs.end() or stops
             run.end_epoch(stop_at=max_epochs + 1 if stops else None)
             if stops:
