@@ -75,7 +75,7 @@ class DocumentVectors(nn.Module):
         return None if self.project is None else self.project.out_features
 
     def fits_encoder(self, encoder):
-        """Whether it takes what that encoder returns."""
+        """Return whether the vectors of that encoder have the right widths."""
         width = self.cluster_dim - (0 if self.lift is None else self.dim)
         hidden_size = (
             encoder.hidden_size if self.lift is None else self.lift.in_features
