@@ -21,7 +21,7 @@ from ._validation.parameters import check_choice, check_training_parameters
 from .metrics import precision_at_k
 from .nn.devices import PRECISIONS, check_memory, choose_device, choose_precision
 from .nn.prediction import rank
-from .nn.process import alone, brief_lock, default_modes, seed
+from .nn.process import brief_lock, default_modes, isolate_torch, seed
 from .nn.state import choice, one_dtype, part
 from .nn.training import check_history, train
 from .persistence import FolderMixin
@@ -153,7 +153,7 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
             check_random_state(self.random_state).randint(2**31)
         )
         checkpoint = open_checkpoint(self, X, Y)
-        with alone(device):
+        with isolate_torch(device):
             seed(int(rng.integers(2**31)), device)
             # Documents that a system adds to the user's are never held out.
             user_Y = Y if Y.shape[0] == self.n_docs_ else Y[: self.n_docs_]

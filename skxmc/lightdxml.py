@@ -17,8 +17,13 @@ from ._validation import check_choice, check_label_texts, check_number
 from .base import BaseXMCClassifier, pad_with_minus_one
 from .metrics import precision_at_k
 from .nn.heads import LabelScores
-from .nn.label_cycle import LabelEncoder, ShortlistedExamples
-from .nn.networks.lightdxml import LightDXMLNetwork, SparseEncoder, mix_logarithms
+from .nn.label_cycle import ShortlistedExamples
+from .nn.networks.lightdxml import (
+    LabelEncoder,
+    LightDXMLNetwork,
+    SparseEncoder,
+    mix_logarithms,
+)
 from .nn.prediction import map_batches
 from .nn.search import NearestVectors
 from .nn.shortlist import best_labels

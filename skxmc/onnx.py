@@ -13,7 +13,7 @@ from ._calibration import calibrate
 from ._validation import check_number
 from .nn.encoders import TransformerEncoder
 from .nn.export import ExportedPredictions
-from .nn.process import alone
+from .nn.process import isolate_torch
 
 __all__ = ["export_onnx"]
 
@@ -75,7 +75,7 @@ def export_onnx(model, path, *, k=10):
 
     n_tokens = torch.export.Dim("n_tokens", max=model.max_length or model.max_length_)
     sizes = {0: torch.export.Dim("n_docs"), 1: n_tokens}
-    with alone(), _silence_exporter(), torch.no_grad():
+    with isolate_torch(), _silence_exporter(), torch.no_grad():
         # Two tensors: if one tensor came twice, the exporter would merge the inputs.
         example = tuple(torch.ones(_EXAMPLE_SHAPE, dtype=torch.int64) for _ in range(2))
         torch.onnx.export(

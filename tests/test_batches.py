@@ -168,7 +168,7 @@ def trained(make, path=None, kill_at=None, seed=0):
 def test_resumed_training_finds_its_batches(
     make, every, kill_at, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(checkpoint, "_EVERY", every)
+    monkeypatch.setattr(checkpoint, "_SECONDS_BETWEEN_WRITES", every)
     network, expected = trained(make)
     path = tmp_path / "a.checkpoint"
     _, first = trained(make, path, kill_at)

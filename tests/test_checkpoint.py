@@ -118,7 +118,7 @@ def test_goes_on_to_the_same_bits(case, tiny_encoder, colours, tmp_path, monkeyp
     texts, Y, names = colours
     with steps() as all_steps:
         expected = make(case, tiny_encoder, names).fit(texts, Y)
-    monkeypatch.setattr(checkpoint, "_EVERY", 0)  # one a step
+    monkeypatch.setattr(checkpoint, "_SECONDS_BETWEEN_WRITES", 0)  # one a step
     for n_steps in (2, 5):
         model = make(case, tiny_encoder, names, tmp_path)
         # Killed three times, the second time soon after the first.
@@ -167,7 +167,7 @@ def test_features_and_a_ready_encoder(
 ):
     texts, Y, names = colours
     X = sp.csr_array(np.random.default_rng(0).random((60, 9)))
-    monkeypatch.setattr(checkpoint, "_EVERY", 0)
+    monkeypatch.setattr(checkpoint, "_SECONDS_BETWEEN_WRITES", 0)
     for documents in (texts, X):
         model = make("X-GRank", (tiny_model, tiny_tokenizer), names, tmp_path)
         kill(model, documents, Y, 3)
@@ -181,7 +181,7 @@ def test_features_and_a_ready_encoder(
 
 def test_other_fits_are_not_mixed_up(tiny_encoder, colours, tmp_path, monkeypatch):
     texts, Y, names = colours
-    monkeypatch.setattr(checkpoint, "_EVERY", 0)
+    monkeypatch.setattr(checkpoint, "_SECONDS_BETWEEN_WRITES", 0)
     model = make("X-GRank", tiny_encoder, names, tmp_path)
     kill(model, texts, Y, 3)
     assert len(list(tmp_path.iterdir())) == 1
@@ -209,7 +209,7 @@ def test_other_fits_are_not_mixed_up(tiny_encoder, colours, tmp_path, monkeypatc
 def test_resume_false_starts_anew(tiny_encoder, colours, tmp_path, monkeypatch):
     texts, Y, names = colours
     model = make("X-GRank", tiny_encoder, names, tmp_path)
-    monkeypatch.setattr(checkpoint, "_EVERY", 0)
+    monkeypatch.setattr(checkpoint, "_SECONDS_BETWEEN_WRITES", 0)
     kill(model, texts, Y, 3)
     with steps() as done:
         model.set_params(resume=False).fit(texts, Y)
@@ -219,7 +219,7 @@ def test_resume_false_starts_anew(tiny_encoder, colours, tmp_path, monkeypatch):
 def test_a_damaged_checkpoint_is_named(tiny_encoder, colours, tmp_path, monkeypatch):
     texts, Y, names = colours
     model = make("X-GRank", tiny_encoder, names, tmp_path)
-    monkeypatch.setattr(checkpoint, "_EVERY", 0)
+    monkeypatch.setattr(checkpoint, "_SECONDS_BETWEEN_WRITES", 0)
     kill(model, texts, Y, 3)
     (path,) = tmp_path.iterdir()
     path.write_bytes(path.read_bytes()[:1000])
@@ -260,7 +260,7 @@ SCRIPT = """
     from skxmc.nn import checkpoint, optimizer
     texts, Y = {texts!r}, np.array({Y!r})
     import scipy.sparse as sp
-    checkpoint._EVERY = 0
+    checkpoint._SECONDS_BETWEEN_WRITES = 0
     step, write, done = optimizer.Optimizer.step, torch.save, [0]
     def counting(self, loss, *, last):
         if done[0] == {n_steps}:
@@ -283,7 +283,7 @@ SCRIPT = """
 def test_part_that_a_killed_fit_left(tmp_path):
     left = tmp_path / "other.checkpoint.part"
     left.write_bytes(b"half of it")
-    with checkpoint._open_alone(tmp_path / "written.checkpoint.part") as file:
+    with checkpoint._open_locked(tmp_path / "written.checkpoint.part") as file:
         file.write(b"half of it")
         file.flush()
         own = checkpoint.Checkpoint(tmp_path / "own.checkpoint")

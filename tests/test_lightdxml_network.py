@@ -17,7 +17,6 @@ from skxmc._token_vectors import latent_vectors, mirror_vectors
 from skxmc.nn import label_cycle
 from skxmc.nn.heads import LabelScores
 from skxmc.nn.label_cycle import (
-    LabelEncoder,
     LabelEncoderExamples,
     LabelEncoderTraining,
     ShortlistedExamples,
@@ -25,6 +24,7 @@ from skxmc.nn.label_cycle import (
 )
 from skxmc.nn.networks import lightdxml
 from skxmc.nn.networks.lightdxml import (
+    LabelEncoder,
     LightDXMLNetwork,
     SparseEncoder,
     SpectralBlock,

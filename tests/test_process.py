@@ -30,7 +30,7 @@ from skxmc import (
     TReaderXMLClassifier,
 )
 from skxmc._testing import assert_same, predict_all, random_states, text_features
-from skxmc.nn.process import alone, handed_back
+from skxmc.nn.process import isolate_torch, release_torch
 
 COMMON = dict(
     max_epochs=2, batch_size=16, label_dim=8, dropout=0.3, device="cpu", random_state=0
@@ -375,7 +375,7 @@ def turn_of_another():
     begun, over = threading.Event(), threading.Event()
 
     def hold():
-        with alone():
+        with isolate_torch():
             begun.set()
             over.wait()
 
@@ -420,9 +420,9 @@ def test_waiting_for_a_turn_can_be_interrupted(data, interruptible):
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signals to threads")
 def test_an_interrupt_waits_for_the_turn_that_was_handed_back(interruptible):
     before = settings()
-    with pytest.raises(KeyboardInterrupt), alone():
+    with pytest.raises(KeyboardInterrupt), isolate_torch():
         torch.rand(2)
-        with handed_back():
+        with release_torch():
             assert settings() == before
             other = turn_of_another()
             interrupt_soon(other.__enter__())

@@ -22,7 +22,7 @@ def rows_at_once(request, monkeypatch):
     And entries added up one by one, as where a document has few.
     """
     if request.param == "few":
-        monkeypatch.setattr(rowwise_adamw, "_FEW", 0)
+        monkeypatch.setattr(rowwise_adamw, "_MAX_PLACES_PER_ENTRY", 0)
         return
     if request.param:
         monkeypatch.setattr(rowwise_adamw, "_ROWS_AT_ONCE", request.param)
@@ -349,7 +349,7 @@ def test_same_seed_same_bits_in_bfloat16():
 
 @pytest.mark.parametrize("gathered", [1, 1 << 24])
 def test_bfloat16_scores_are_exact_without_a_gradient(monkeypatch, gathered):
-    monkeypatch.setattr(rowwise, "_GATHERED", gathered)
+    monkeypatch.setattr(rowwise, "_VALUES_AT_ONCE", gathered)
     vectors, (ids, docs, _) = make_vectors(dtype=torch.bfloat16), random_step(0)
     docs = docs.float()
     with torch.no_grad():

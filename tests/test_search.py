@@ -198,7 +198,7 @@ def test_graph_of_a_seed():
 @ways
 @pytest.mark.parametrize("shape", [(0, 3), (4,), (2, 2, 2)])
 def test_nothing_to_search(exact, shape):
-    with pytest.raises(ValueError, match="must be vectors to search, got shape"):
+    with pytest.raises(ValueError, match="must be vectors to search, .* got shape"):
         NearestVectors(torch.ones(shape), exact=exact)
 
 
@@ -208,7 +208,7 @@ def test_queries_of_another_width(exact, shape):
     index = NearestVectors(torch.eye(3), exact=exact)
     with pytest.raises(ValueError) as caught:
         index.search(torch.ones(shape), 1)
-    assert f"shape {shape}, and the vectors 3 columns" in str(caught.value)
+    assert f"(n_queries, 3), like the vectors; got shape {shape}" in str(caught.value)
 
 
 @ways

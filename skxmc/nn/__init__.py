@@ -1,1 +1,1 @@
-"""The torch inside: nothing here knows scikit-learn."""
+"""The PyTorch half of skxmc: networks and training. It never imports scikit-learn."""

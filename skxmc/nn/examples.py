@@ -1,22 +1,22 @@
-"""Documents and labels in batches, as the training loop takes them."""
+"""Training data: documents and labels in the batches that the training loop needs."""
 
 from .text import padded_columns
 
 
 class Examples:
-    """What a network is trained on: the one place where documents and labels meet.
+    """Training data of a network: the only place where documents and labels meet.
 
-    The training loop asks for batches and for nothing else. A subclass changes what a
-    batch holds: shortlists, the names of labels, weights, states that are kept on disk.
+    The training loop only ever asks for batches. A subclass can add to what a batch
+    holds, such as shortlists, label names or sample weights.
 
     Parameters
     ----------
     docs : Tokens, Features or TaughtDocuments
-        All documents, those that are held out of training among them.
+        All documents, including those that are held out for validation.
     Y : csr matrix of shape (n_docs, n_labels)
         Labels of the documents.
     rows : int ndarray of shape (n_rows,)
-        Documents to train on.
+        Rows of the documents to train on.
     """
 
     def __init__(self, docs, Y, rows):
@@ -26,7 +26,7 @@ class Examples:
 
     @property
     def lengths(self):
-        """Tokens or features of each document: ndarray of shape (n_docs,)."""
+        """Number of tokens or features of each document: ndarray of shape (n_docs,)."""
         return self.docs.lengths
 
     def batch(self, rows):
@@ -39,20 +39,21 @@ class Examples:
         Returns
         -------
         inputs : dict of tensors
-            The documents, as the encoder reads them.
+            The documents, as input of the encoder.
         targets : dict of tensors
-            What the loss compares with: ``positives``, int64 of shape
-            (n_rows, n_positives), the label columns of each document, padded with
-            n_labels.
+            What the loss needs to know about them. ``positives``, int64 of shape
+            (n_rows, n_positives), holds the label columns of each document, padded
+            with n_labels.
         """
         return self.docs.batch(rows), {"positives": padded_columns(self.Y, rows)}
 
     def begin_epoch(self, epoch):
-        """Renew what batches hold, before an epoch (counted from 1)."""
+        """Prepare the batches of an epoch, which is counted from 1."""
+        # A subclass renews here what changes from epoch to epoch.
 
     def state_dict(self):
-        """What later batches depend on beside their rows: goes into checkpoints."""
+        """Return the state that later batches depend on, for checkpoints."""
         return {}
 
     def load_state_dict(self, state):
-        """Go on from a state that `state_dict` returned."""
+        """Restore a state that `state_dict` returned."""

@@ -1,4 +1,4 @@
-"""The module that is exported to ONNX: a network's predictions as one graph."""
+"""The module that is exported to ONNX: the predictions of a network as one graph."""
 
 import copy
 
@@ -6,16 +6,16 @@ from torch import nn
 
 
 class ExportedPredictions(nn.Module):
-    """Token ids in; label columns and probabilities out.
+    """Module that maps token ids to the k best labels and their probabilities.
 
     Parameters
     ----------
     network : Network
-        It is copied, to the CPU and to float32.
+        The module holds a copy of it, on the CPU and in float32.
     k : int
-        Labels a document.
+        Number of labels per document.
     calibrate : callable
-        Turns a tensor of the network's scores into probabilities.
+        Function that turns a tensor of the network's scores into probabilities.
     """
 
     def __init__(self, network, k, calibrate):
@@ -25,9 +25,22 @@ class ExportedPredictions(nn.Module):
         self.calibrate = calibrate
 
     def forward(self, input_ids, attention_mask):
-        """Return ids and probabilities of shape (n_docs, k), padded with -1 and 0."""
+        """Predict the labels of a batch of documents.
+
+        Parameters
+        ----------
+        input_ids, attention_mask : int64 tensors of shape (n_docs, length)
+
+        Returns
+        -------
+        ids : int64 tensor of shape (n_docs, k)
+            Label columns, padded with -1.
+        probabilities : tensor of shape (n_docs, k)
+            Probabilities of these labels, padded with 0.
+        """
         batch = {"input_ids": input_ids, "attention_mask": attention_mask}
         ids, scores = self.network.rank(batch, self.k)
+        # Users of the exported file do not know n_labels, which is the padding here.
         padding = ids == self.network.n_labels
         probabilities = self.calibrate(scores).masked_fill(padding, 0)
         return ids.masked_fill(padding, -1), probabilities

@@ -1,4 +1,4 @@
-"""What heads read of a document, and scores of labels for it."""
+"""Heads: modules that score clusters or labels by the vectors of documents."""
 
 import numpy as np
 import torch
@@ -20,36 +20,39 @@ from .state import (
     part,
 )
 
-# Length of the document vector where label vectors start as unit vectors: scores
-# then span what a softmax over tens of thousands of labels needs.
+# Length of document vectors if the label vectors start as unit vectors. Scores then lie
+# between -20 and 20, which a softmax over tens of thousands of labels needs.
 SCALE = 20.0
-# Label vectors looked at to tell how far apart labels are that have nothing in common.
+# Number of label vectors that are compared to estimate the cosine of unrelated labels.
 _N_COMPARED = 1000
 
 
 class DocumentVectors(nn.Module):
-    """Vectors of a document: for scoring clusters, and for scoring labels.
+    """The two vectors of a document: one scores clusters, the other scores labels.
 
-    Clusters are scored by the first-token states of the last layers. Labels are
-    scored by a projection of these. Where label vectors start from the encoder's
-    reading, the projection starts at the mean of the last layer instead, brought
-    to the length `SCALE`, and clusters may be scored by it too.
+    The vector for clusters is the first-token states of the last layers. The vector for
+    labels is a projection of it. If label vectors are initialised from the untrained
+    encoder (see `start`), the vector for labels starts as the mean of the last layer's
+    states instead, mapped like the label vectors and scaled to the length `SCALE`. It
+    is then also appended to the vector for clusters.
 
     Parameters
     ----------
     encoder : TransformerEncoder or BagEncoder
-        Its widths are read.
+        Encoder whose vectors are the input. Only its widths are used here.
     dim : int or None
-        Width of the label vectors; None makes no vectors that score labels.
+        Width of the label vectors. None makes no vector for labels.
     start : tensor of shape (dim, hidden_size) or None, default=None
-        What turns a reading into a label's vector, where label vectors start so.
+        Matrix that maps a vector of the encoder to an initial label vector.
     dropout : float, default=0.5
-        On the first-token states.
+        Dropout rate on the first-token states.
 
     Attributes
     ----------
     cluster_dim : int
         Width of the vectors that score clusters.
+    lift : Linear or None
+        The map that starts as `start`.
     """
 
     def __init__(self, encoder, dim, *, start=None, dropout=0.5):
@@ -61,17 +64,18 @@ class DocumentVectors(nn.Module):
         if start is not None:
             self.lift = nn.Linear(*start.T.shape, bias=False)
             self.lift.weight.data.copy_(start)
+            # At first, scores are those of the untrained encoder alone.
             nn.init.zeros_(self.project.weight)
             nn.init.zeros_(self.project.bias)
             self.cluster_dim += dim
 
     @property
     def dim(self):
-        """Width of the vectors that score labels; None where there are none."""
+        """Width of the vectors that score labels, or None without such vectors."""
         return None if self.project is None else self.project.out_features
 
     def fits_encoder(self, encoder):
-        """Whether it takes what that encoder returns."""
+        """Return whether the vectors of that encoder have the right widths."""
         width = self.cluster_dim - (0 if self.lift is None else self.dim)
         hidden_size = (
             encoder.hidden_size if self.lift is None else self.lift.in_features
@@ -93,7 +97,13 @@ class DocumentVectors(nn.Module):
         }
 
     def forward(self, first, mean):
-        """Turn what the encoder returns into the two vectors.
+        """Compute the two vectors of each document.
+
+        Parameters
+        ----------
+        first : tensor of shape (n_docs, width)
+        mean : tensor of shape (n_docs, hidden_size)
+            What the encoder returns.
 
         Returns
         -------
@@ -105,33 +115,34 @@ class DocumentVectors(nn.Module):
         if self.lift is None:
             return first, docs
         docs = at_least_float32(docs + self.lift(mean))
-        docs = SCALE * normalize(docs, dim=1, eps=1e-3)  # eps tames an empty text
+        # The vector of an empty text is almost zero: eps bounds its gradient.
+        docs = SCALE * normalize(docs, dim=1, eps=1e-3)
         return torch.cat([first, docs], dim=1), docs
 
 
 def at_full_precision(head, vectors, *ids):
-    """Scores at the precision of the weights: bf16 would tie near ones."""
+    """Compute a head's scores without autocast: in bf16, near scores would tie."""
     with torch.autocast(vectors.device.type, enabled=False):
         return head(at_least_float32(vectors), *ids)
 
 
 class Head:
-    """What heads share: the loss over all outputs, and the best outputs.
+    """Base of heads: the loss over all outputs, and the best outputs of a document.
 
-    The scores of all outputs are made in here and never leave: where there are
-    hundreds of thousands, a head may make them in parts. A subclass is a module whose
-    ``forward(docs)`` scores all outputs, and which has ``n_outputs``. Where it can
-    score candidates alone, it takes them as ``forward(docs, ids)``.
+    The scores of all outputs never leave these methods, so that a head with hundreds of
+    thousands of outputs can compute them in parts. A subclass is also a Module. It has
+    ``n_outputs``, and its ``forward(docs)`` returns the scores of all outputs. If it
+    can score candidates alone, it takes them as ``forward(docs, ids)``.
     """
 
     def loss(self, docs, positives, loss):
-        """Loss over all outputs.
+        """Return the loss over all outputs.
 
         Parameters
         ----------
         docs : tensor of shape (n_docs, dim)
         positives : int64 tensor of shape (n_docs, n_positives)
-            Right outputs of each document, padded with n_outputs.
+            Positive outputs of each document, padded with n_outputs.
         loss : callable
             ``loss(scores, positives)``, such as `skxmc.nn.losses.grank_loss_all`.
 
@@ -142,19 +153,19 @@ class Head:
         return loss(self(docs), positives)
 
     def top(self, docs, k, *, ids=None, adjust=None):
-        """The best outputs of each document.
+        """Return the k best outputs of each document.
 
         Parameters
         ----------
         docs : tensor of shape (n_docs, dim)
         k : int
         ids : int64 tensor of shape (n_docs, n_candidates) or None, default=None
-            Outputs to choose from, for heads that score candidates, padded with
-            n_outputs; None is all.
+            Candidates, padded with n_outputs, for heads that can score candidates. None
+            ranks all outputs.
         adjust : callable or None, default=None
-            Turns scores into those that order the outputs: it adds what another head
-            says, or takes logarithms of probabilities. Padded entries are -inf, and
-            must stay so.
+            Function that turns the scores into those that order the outputs. It may
+            add the scores of another head, or take logarithms of probabilities. It
+            must leave padded entries at -inf.
 
         Returns
         -------
@@ -171,11 +182,11 @@ class Head:
 
 
 class LinearHead(Head, nn.Linear):
-    """Scores of clusters, or of labels, as a linear map with a bias."""
+    """Linear map with a bias that scores clusters or labels."""
 
     @property
     def n_outputs(self):
-        """Clusters or labels that are scored."""
+        """Number of clusters or labels that are scored."""
         return self.out_features
 
     def expected_state(self):
@@ -189,16 +200,19 @@ class LinearHead(Head, nn.Linear):
 
 
 def cluster_head(doc_vectors, n_outputs, start=None, *, offset=0.0):
-    """Linear head that scores clusters.
+    """Make the linear head that scores clusters.
 
     Parameters
     ----------
     doc_vectors : DocumentVectors
+        Module whose vectors for clusters are the input.
     n_outputs : int
+        Number of clusters, or of labels if there are no clusters.
     start : tensor of shape (n_outputs, dim) or None, default=None
-        Cluster vectors that documents, as read for labels, start with.
+        Initial weights for the part of the input that is the vector for labels. The
+        other weights are then 0. None initialises all weights at random.
     offset : float, default=0.0
-        The bias then.
+        Initial bias if there are initial weights.
     """
     head = LinearHead(doc_vectors.cluster_dim, n_outputs)
     if start is not None:
@@ -209,53 +223,53 @@ def cluster_head(doc_vectors, n_outputs, start=None, *, offset=0.0):
 
 
 def first_offset(vectors, scale):
-    """Bias of heads that start at label vectors, so that logits start out right.
+    """Return the initial bias of a head whose weights start as label vectors.
 
-    Logit 0 is where a document is nearer to a label than labels are by chance: at
-    their mean cosine and three standard deviations.
+    The logit then starts positive only if the cosine of a document with a label is
+    beyond the mean cosine of two labels plus three standard deviations.
 
     Parameters
     ----------
     vectors : tensor of shape (n_labels, dim)
-        Of length one.
+        Label vectors of length one.
     scale : float
-        Of the scores: the logit of cosine 1.
+        Length of the document vectors, which is the logit of cosine 1 without the bias.
 
     Returns
     -------
     float
     """
-    some = vectors[torch.randperm(len(vectors))[:_N_COMPARED]]
-    i, j = torch.triu_indices(len(some), len(some), offset=1)
-    cosines = (some @ some.T)[i, j]
+    sample = vectors[torch.randperm(len(vectors))[:_N_COMPARED]]
+    i, j = torch.triu_indices(len(sample), len(sample), offset=1)
+    cosines = (sample @ sample.T)[i, j]
     if len(cosines) < 2:
         return -0.5 * scale
     return -scale * float(cosines.mean() + 3 * cosines.std())
 
 
 class LabelScores(Head, TrainedByRow):
-    """Dot products of document vectors with label vectors.
+    """Head that scores labels by dot products of document and label vectors.
 
-    A label's vector is the concatenation of an identity embedding and, where
-    label words are given, the mean of its label-word embeddings (Sec. III-E of
-    X-GRank). The mean is taken over the words' scores, not over their vectors:
-    the same sum, without a vector for each label and word.
+    A label's vector is the concatenation of its identity embedding and, if `words` are
+    given, the mean of its words' embeddings (Sec. III-E of X-GRank). The mean is taken
+    over the words' scores: the same number, without a vector per label and word.
 
     Parameters
     ----------
     identity : tensor of shape (n_labels, identity_dim)
-        Where the identity embedding starts.
+        Initial identity embeddings.
     words : csr_array or csr_matrix of shape (n_labels, n_words) or None, default=None
-        How often each word stands in each label's text.
+        Counts of each word in the text of each label.
     word_vectors : tensor of shape (n_words, word_dim) or None, default=None
-        Where the word embeddings start.
+        Initial word embeddings.
     row_wise : bool, default=False
-        Score candidates, and train their identity embeddings alone (see
-        `skxmc.nn.rowwise`). The parameter then has a last row of padding, and
-        requires no gradient.
+        Whether a step scores candidates and trains only their identity embeddings (see
+        `skxmc.nn.rowwise`). The parameter then has one more row for padding, and does
+        not require a gradient.
     order : int tensor of shape (n_labels,) or None, default=None
-        Labels in the order in which their rows are to stand, where `row_wise`:
-        candidates that are neighbours there are read and written faster.
+        Labels in the order of their rows in the table, if `row_wise`. Memory access is
+        faster if candidates of the same document are neighbours. None is the order of
+        the columns.
 
     Attributes
     ----------
@@ -266,7 +280,7 @@ class LabelScores(Head, TrainedByRow):
         The identity embeddings.
     """
 
-    _most_words = None  # made when it is asked for
+    _most_words = None  # cache of the method most_words
     not_saved = (*TrainedByRow.not_saved, "_most_words")
 
     def __init__(
@@ -276,7 +290,7 @@ class LabelScores(Head, TrainedByRow):
         self.n_labels, self.identity_dim = identity.shape
         self.row_wise = row_wise
         rows = None if order is None else pad(order.argsort(), (0, 1), value=len(order))
-        self.register_buffer("rows", rows)  # of labels, and of the padding
+        self.register_buffer("rows", rows)  # row of each label, and of the padding
         if row_wise:
             table = identity.new_zeros(self.n_labels + 1, self.identity_dim)
             if order is None:
@@ -291,7 +305,7 @@ class LabelScores(Head, TrainedByRow):
             self.dim += word_vectors.shape[1]
 
     def _set_words(self, counts):
-        """Lay the words of all labels end to end, with their shares of the text."""
+        """Store the words of all labels end to end, and their shares of the text."""
         words = shares = starts = None
         if counts is not None:
             counts = counts.tocsr()
@@ -299,7 +313,7 @@ class LabelScores(Head, TrainedByRow):
             totals = totals.repeat(np.diff(counts.indptr))
             words = torch.from_numpy(counts.indices.astype(np.int32))
             shares = torch.from_numpy((counts.data / totals).astype(np.float32))
-            # The padding is a label that has no words.
+            # The padding counts as a label without words, so its start is repeated.
             starts = np.append(counts.indptr, counts.nnz).astype(np.int32)
             starts = torch.from_numpy(starts)
         self.register_buffer("words", words)
@@ -307,7 +321,7 @@ class LabelScores(Head, TrainedByRow):
         self.register_buffer("word_starts", starts)
 
     def reset_unsaved(self):
-        """Set what only training needs (see `skxmc.nn.state`)."""
+        """Reset the attributes that only training needs (see `skxmc.nn.state`)."""
         super().reset_unsaved()
         self._most_words = None
 
@@ -337,7 +351,10 @@ class LabelScores(Head, TrainedByRow):
                 "word_vectors": parameter(None, word_dim),
             }
         elif word_dim:
-            raise ValueError("the width of label vectors is not that of their parts.")
+            raise ValueError(
+                f"Label vectors have width {self.dim}, but there are no words, and the "
+                f"identity embeddings have width {self.identity_dim}."
+            )
         return expected
 
     def _check_starts(self, starts, name):
@@ -345,7 +362,7 @@ class LabelScores(Head, TrainedByRow):
         shape = (self.n_labels + 2,)
         indices(*shape, high=n_stored + 1, dtype=torch.int32)(starts, name)
         if starts[0] or (starts.diff() < 0).any() or (starts[-2:] != n_stored).any():
-            raise ValueError(f"{name} do not part the words among the labels.")
+            raise ValueError(f"{name} does not divide the words among the labels.")
 
     def _check_rows(self, rows, name):
         indices(self.n_labels + 1, high=self.n_labels + 1)(rows, name)
@@ -356,12 +373,12 @@ class LabelScores(Head, TrainedByRow):
 
     @property
     def n_outputs(self):
-        """Labels that are scored."""
+        """Number of labels that are scored."""
         return self.n_labels
 
     @property
     def table(self):
-        """What is trained by row, where `row_wise`."""
+        """The identity embeddings, which are trained row by row if `row_wise`."""
         return self.identity
 
     def forward(self, docs, ids=None):
@@ -371,28 +388,36 @@ class LabelScores(Head, TrainedByRow):
         ----------
         docs : tensor of shape (n_docs, dim)
         ids : int64 tensor of shape (n_docs, n_candidates) or None
-            Label columns padded with n_labels, where `row_wise`, no label twice for a
-            document; None scores all labels.
+            Label columns padded with n_labels, each label at most once per document.
+            They need `row_wise`. None scores all labels.
 
         Returns
         -------
         tensor of shape (n_docs, n_candidates) or (n_docs, n_labels)
-            What stands at padded entries means nothing.
+            The scores of padded entries are arbitrary.
         """
-        own, spelled = docs.split([self.identity_dim, self.dim - self.identity_dim], 1)
+        # One part of a document's vector is for identities, the other for words.
+        widths = [self.identity_dim, self.dim - self.identity_dim]
+        identity_part, word_part = docs.split(widths, dim=1)
         if ids is None:
-            scores = linear(own, self.identity[: self.n_labels].to(own.dtype))
+            table = self.identity[: self.n_labels].to(identity_part.dtype)
+            scores = linear(identity_part, table)  # (n_docs, n_labels)
             scores = scores if self.rows is None else scores[:, self.rows[:-1]]
-            return scores if self.words is None else scores + self._all_words(spelled)
-        if not self.row_wise:
-            raise ValueError("candidates are scored with row_wise=True only")
-        rows = ids if self.rows is None else self.rows[ids]
-        self.prepare_rows(rows)
-        scores = candidate_scores(own, self.identity, rows, self.touched)
-        return scores if self.words is None else scores + self._words(spelled, ids)
+        elif self.row_wise:
+            rows = ids if self.rows is None else self.rows[ids]
+            self.prepare_rows(rows)
+            scores = candidate_scores(identity_part, self.identity, rows, self.touched)
+        else:
+            raise ValueError("LabelScores needs row_wise=True to score candidates.")
+        if self.words is None:
+            return scores
+        return scores + self._score_words(word_part, ids)
 
     def most_words(self, n_labels):
-        """Words that so many labels have at most, each counted once a label."""
+        """Return the largest total number of distinct words of `n_labels` labels.
+
+        A word is counted once for each label that has it.
+        """
         if self.words is None:
             return 0
         if self._most_words is None:
@@ -400,10 +425,10 @@ class LabelScores(Head, TrainedByRow):
             self._most_words = pad(counts.cumsum(0), (1, 0)).tolist()
         return self._most_words[min(n_labels, self.n_labels)]
 
-    def _all_words(self, docs):
-        if torch.compiler.is_exporting():  # a bag would become a loop
+    def _score_all_words(self, docs):
+        if torch.compiler.is_exporting():  # ONNX would turn embedding_bag into a loop
             return linear(docs, self._text_vectors().to(docs.dtype))
-        # Half precision would lose most of a common word's summed gradient.
+        # In 16 bits, the gradient of a common word, a long sum, would lose most terms.
         scores = at_least_float32(linear(self.word_vectors, docs))
         return embedding_bag(
             self.words,
@@ -414,40 +439,46 @@ class LabelScores(Head, TrainedByRow):
             include_last_offset=True,
         ).T
 
-    def _words(self, docs, ids):
-        if torch.compiler.is_exporting():  # how many words there are depends on ids
+    def _score_words(self, docs, ids):
+        """Return the mean score of the words of each candidate, or of each label."""
+        if ids is None:
+            return self._score_all_words(docs)
+        # A graph cannot have a number of words that depends on the candidates.
+        if torch.compiler.is_exporting():
             vectors = pad(self._text_vectors(), (0, 0, 0, 1)).to(docs.dtype)
             return (vectors[ids] @ docs[:, :, None])[:, :, 0]
-        scores = at_least_float32(linear(docs, self.word_vectors))
-        pairs, places = self._words_of(ids)
-        # What fills up to a known number is of no document: any will do.
+        scores = at_least_float32(linear(docs, self.word_vectors))  # (n_docs, n_words)
+        pairs, places = self._list_words(ids)
+        # Entries that only fill up the list belong to no document. They count for the
+        # last one here, and their sum is dropped below.
         owners = (pairs // ids.shape[1]).clamp(max=len(ids) - 1)
-        each = owners * scores.shape[1] + self.words[places]
-        each = scores.flatten().index_select(0, each)
-        each = each * self.word_shares[places].to(each.dtype)
-        sums = each.new_zeros(ids.numel() + 1).index_add(0, pairs, each)
+        entries = owners * scores.shape[1] + self.words[places]
+        shared = scores.flatten().index_select(0, entries)
+        shared = shared * self.word_shares[places].to(shared.dtype)
+        sums = shared.new_zeros(ids.numel() + 1).index_add(0, pairs, shared)
         return sums[:-1].view(ids.shape)
 
-    def _words_of(self, ids):
-        """The words of candidates, end to end.
+    def _list_words(self, ids):
+        """List the words of candidates, end to end.
 
         Returns
         -------
         pairs : int64 tensor of shape (n,)
-            Which of the flattened `ids` has each word.
+            Place in the flattened `ids` of the candidate that has each word.
         places : int64 tensor of shape (n,)
-            Where the word stands among the words of all labels.
+            Place of each word in the list of the words of all labels.
         """
         starts = self.word_starts[ids.flatten()].long()
         counts = self.word_starts[ids.flatten() + 1] - starts
         total = counts.sum()
         if self._can_count(ids):
             n = int(total)
-        else:  # it would wait for the device: as many as there can be
+        else:  # reading the total would wait for the GPU, so its upper bound is used
             n = len(ids) * self.most_words(ids.shape[1])
+        # The last entry fills the list up to n.
         starts, counts = pad(starts, (0, 1)), torch.cat([counts, (n - total)[None]])
-        every = torch.arange(len(counts), device=ids.device)
-        pairs = every.repeat_interleave(counts, output_size=n)
+        candidates = torch.arange(len(counts), device=ids.device)
+        pairs = candidates.repeat_interleave(counts, output_size=n)
         places = torch.arange(n, device=ids.device) - (counts.cumsum(0) - counts)[pairs]
         return pairs, (starts[pairs] + places).clamp(max=len(self.words) - 1)
 
@@ -456,10 +487,12 @@ class LabelScores(Head, TrainedByRow):
         return not ids.is_cuda
 
     def _text_vectors(self):
-        """The text part of all labels' vectors, of shape (n_labels, word_dim)."""
-        # Which label has each word: common operations, as an exported graph has.
+        """Mean word vectors of all labels, of shape (n_labels, word_dim)."""
+        # Only operations that an exported graph can have: the label of each word is
+        # found by counting the labels that start before it.
         starts = self.word_starts[1 : self.n_labels].long()
         begins = starts.new_zeros(len(self.words) + 1)
         owners = begins.index_add(0, starts, torch.ones_like(starts)).cumsum(0)[:-1]
-        each = self.word_vectors[self.words] * self.word_shares[:, None]
-        return each.new_zeros(self.n_labels, each.shape[1]).index_add(0, owners, each)
+        shared = self.word_vectors[self.words] * self.word_shares[:, None]
+        means = shared.new_zeros(self.n_labels, shared.shape[1])
+        return means.index_add(0, owners, shared)

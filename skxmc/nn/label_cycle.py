@@ -1,102 +1,59 @@
-"""LightDXML's cycle: label vectors, and the shortlists found by them."""
+"""LightDXML's cycle: training label vectors, and finding shortlists with them."""
 
 import tempfile
 
 import numpy as np
 import torch
-from torch import nn
-from torch.nn.functional import linear, normalize, relu
+from torch.nn.functional import normalize
 
 from .examples import Examples
 from .labels import label_means
 from .losses import at_least_float32, log_distance_loss
 from .network import Network
 from .prediction import map_batches
-from .state import choice, linear_map
 from .text import padded_columns
 from .training import train
 
-# Bytes of shortlists beyond which they lie on disk.
+# Largest size of the shortlists in bytes that is kept in memory, not on disk.
 _IN_MEMORY = 1 << 30
-
-
-# Documents whose shortlists are searched at once.
+# Number of documents whose shortlists are searched for at once.
 _DOCS_AT_ONCE = 1024
-
-
-# Length of the document vector times that of a label's in the classifier at first.
+# Initial logit of the classifier for a document whose cosine with a label is 1, without
+# the bias.
 _SCALE = 10.0
 
 
-class LabelEncoder(nn.Module):
-    """Labels' vectors from the means of their documents: Eq. 4, 5.
-
-    Two linear maps without anything between them, which start as the identity: a
-    label starts at the mean of its documents.
+class LabelEncoderTraining(Network):
+    """Network that trains a label encoder (Eq. 2).
 
     Parameters
     ----------
-    dim, hidden_dim : int
-        D and D-hat of the paper.
-    activation : {"relu", "none"}
+    label_encoder : LabelEncoder
     """
-
-    at_encoder_rate = False
-
-    def __init__(self, dim, hidden_dim, *, activation="relu"):
-        super().__init__()
-        self.first, self.second = nn.Linear(dim, hidden_dim), nn.Linear(hidden_dim, dim)
-        nn.init.orthogonal_(self.first.weight)
-        self.second.weight.data.copy_(self.first.weight.T)
-        nn.init.zeros_(self.first.bias)
-        nn.init.zeros_(self.second.bias)
-        self.activation = activation
-
-    @property
-    def dim(self):
-        """Width of label vectors."""
-        return self.first.in_features
-
-    def expected_state(self):
-        """Checks of attributes (see `skxmc.nn.state`)."""
-        dim, hidden_dim = self.dim, self.first.out_features
-        return {
-            "first": linear_map(dim, hidden_dim),
-            "second": linear_map(hidden_dim, dim),
-            "activation": choice("relu", "none"),
-        }
-
-    def forward(self, means):
-        """Encode means of shape (n_labels, dim), by the product of both maps."""
-        weight = self.second.weight @ self.first.weight
-        bias = self.second.weight @ self.first.bias + self.second.bias
-        vectors = linear(means, weight, bias)
-        return relu(vectors) if self.activation == "relu" else vectors
-
-
-class LabelEncoderTraining(Network):
-    """The label encoder as the training loop takes it (Eq. 2)."""
 
     def __init__(self, label_encoder):
         super().__init__()
         self.encoder = label_encoder
 
     def forward(self, inputs, targets, progress):
-        """Distance between documents and the vectors of their labels."""
-        # Unlike labels[...], whose gradient two threads add up in any order.
+        """Return the mean distance between documents and their labels."""
+        # The gradient of indexing, labels[...], would depend on the order in which
+        # threads add it up. That of index_select does not.
         labels = self.encoder(inputs["means"]).index_select(0, targets["label"])
         return log_distance_loss(targets["docs"][targets["doc"]], labels)
 
 
 class LabelEncoderExamples(Examples):
-    """Means of labels, and the vectors of documents that they are to be near.
+    """Training data of a label encoder: documents and the means of their labels.
 
     Parameters
     ----------
     docs : float tensor of shape (n_docs, dim)
         Vectors of the documents, all of which are trained on.
     means : float tensor of shape (n_labels, dim)
+        Mean vector of each label's documents.
     Y : csr matrix of shape (n_docs, n_labels)
+        Labels of the documents.
     """
 
     def __init__(self, docs, means, Y):
@@ -114,10 +71,11 @@ class LabelEncoderExamples(Examples):
         Returns
         -------
         inputs : dict of tensors
-            ``means`` of the labels that the documents have.
+            ``means``, of shape (n_batch_labels, dim), of the labels that the documents
+            have.
         targets : dict of tensors
-            ``docs``, the vectors of the documents, and for each pair of a document and
-            its label the places of both: ``doc`` and ``label``.
+            ``docs``, the vectors of the documents. For each pair of a document and one
+            of its labels, ``doc`` and ``label`` hold the rows of both in this batch.
         """
         part = self.Y[rows]
         labels, places = np.unique(part.indices, return_inverse=True)
@@ -131,35 +89,38 @@ class LabelEncoderExamples(Examples):
 
 
 class ShortlistedExamples(Examples):
-    """Examples whose batches hold the labels nearest to their documents.
+    """Examples whose batches hold a shortlist of labels for each document.
 
-    These shortlists, and the label vectors that they are found by, are made anew now
-    and then: the cycle of Algorithm 1.
+    A shortlist holds the labels whose vectors are nearest to a document. A turn of the
+    cycle (Algorithm 1) trains the label vectors on the current vectors of the
+    documents, and then finds new shortlists.
 
     Parameters
     ----------
     docs, Y, rows
         As in `Examples`.
     network : LightDXMLNetwork
-        Whose documents' vectors the labels' vectors are made from.
+        Network that is trained. It holds the encoders and the label vectors.
     every : int or None
-        Epochs between two turns of the cycle; None is one turn, before the first epoch.
+        Number of epochs between two turns. None makes one turn only, before the first
+        epoch.
     label_init : {"documents", "random"}
-        Whether the classifier starts at the first label vectors.
+        Whether the classifier starts as the label vectors of the first turn, or at
+        random.
     rng : numpy Generator
-        The one that orders the documents in training: checkpoints keep its state with
-        that of the training loop.
+        Generator that orders the documents in training, and those of the label encoder.
+        Checkpoints keep its state with that of the training loop.
     batch_size : int
-        Documents encoded at once.
+        Number of documents that are encoded at once.
     label_options : dict
-        How to train the label encoder: arguments of `train`.
+        Arguments of `skxmc.nn.training.train` for the label encoder.
     options : dict
-        device, precision, verbose.
+        The arguments device, precision and verbose.
 
     Attributes
     ----------
     shortlists : int32 array of shape (n_rows, n_shortlist) or None
-        Label columns padded with n_labels; None before the first turn.
+        Label columns padded with n_labels. None before the first turn.
     """
 
     def __init__(
@@ -185,18 +146,21 @@ class ShortlistedExamples(Examples):
         self.label_options = label_options
         self.options = options
         self.shortlists = None
-        # Where the shortlist of each document stands.
+        # Row of each document in `shortlists`; -1 for documents not trained on.
         self.places = np.full(len(docs), -1)
         self.places[rows] = np.arange(len(rows))
 
     def batch(self, rows):
-        """Make the batch of some documents: the targets hold their ``shortlist``."""
+        """Make the batch of some documents.
+
+        The targets also hold ``shortlist``, int64 of shape (n_rows, n_shortlist).
+        """
         inputs, targets = super().batch(rows)
         ids = self.shortlists[self.places[rows]].astype(np.int64)
         return inputs, targets | {"shortlist": torch.from_numpy(ids)}
 
     def begin_epoch(self, epoch):
-        """Turn the cycle before epochs 1, 1 + every, 1 + 2 * every and so on."""
+        """Make a turn of the cycle before epochs 1, 1 + every, 1 + 2 * every, ..."""
         if epoch == 1 or (self.every and (epoch - 1) % self.every == 0):
             vectors = self.renew_label_vectors()
             if epoch == 1 and self.label_init == "documents":
@@ -205,29 +169,35 @@ class ShortlistedExamples(Examples):
             self._renew_shortlists(vectors)
 
     def state_dict(self):
-        """The shortlists of now."""
+        """Return the current shortlists, for checkpoints."""
         if self.shortlists is None:
             return {}
         return {"shortlists": torch.from_numpy(np.asarray(self.shortlists))}
 
     def load_state_dict(self, state):
-        """Go on from a state."""
+        """Restore a state that `state_dict` returned."""
         if state:
             self.shortlists = state["shortlists"].numpy()
+            # The index is not saved. It is built again here, as it was in the turn.
             if len(self.network.indexed):
                 self.network.search_index(in_batches=True)
 
     def ends_with_a_turn(self, n_done, n_epochs):
-        """Whether one more turn follows the epochs, for the predictions."""
+        """Return whether one more turn follows the last epoch, for the predictions."""
         return bool(self.every) and n_done == n_epochs and n_epochs % self.every == 0
 
     def renew_label_vectors(self):
-        """Train the label encoder on the documents' vectors of now (step 2).
+        """Train the label encoder on the current vectors of the documents (step 2).
 
         Returns
         -------
         float32 tensor of shape (n_rows, dim)
             The vectors of the documents.
+
+        Raises
+        ------
+        ValueError
+            If training has diverged, so that label vectors are not finite.
         """
         network = self.network
         vectors = self._encode_documents()
@@ -245,13 +215,14 @@ class ShortlistedExamples(Examples):
             **self.options,
         )
         with torch.no_grad():
+            # 4096 labels at once, since all means may not fit on the device.
             parts = [
                 network.label_encoder(part.to(device)) for part in means.split(4096)
             ]
             network.label_vectors.copy_(normalize(torch.cat(parts), dim=1))
         if not network.label_vectors.isfinite().all():
             raise ValueError(
-                "Training diverged: label vectors are no longer finite. Lower "
+                "Training diverged: label vectors hold NaN or infinity. Lower "
                 "learning_rate, head_learning_rate or label_learning_rate, or set "
                 "clip_norm=1."
             )
@@ -259,7 +230,7 @@ class ShortlistedExamples(Examples):
         return vectors
 
     def _renew_shortlists(self, vectors):
-        """Find the labels nearest to each training document (step 3)."""
+        """Find the shortlist of each training document (step 3)."""
         network = self.network
         n_labels, n_indexed = network.n_labels, len(network.indexed)
         width = min(network.n_shortlist, n_indexed)
@@ -290,21 +261,30 @@ class ShortlistedExamples(Examples):
 
 
 def drop_positives(ids, positives, n_labels):
-    """Shortlists without the documents' positives, padded with n_labels instead.
+    """Replace the documents' positives in shortlists by the padding n_labels.
 
     Parameters
     ----------
     ids : int64 tensor of shape (n_docs, n_shortlist)
-    positives : int64 tensor of shape (n_docs, n_positives), padded with n_labels
+        Label columns of the shortlists.
+    positives : int64 tensor of shape (n_docs, n_positives)
+        Label columns of the documents, padded with n_labels.
+    n_labels : int
+
+    Returns
+    -------
+    int64 tensor of shape (n_docs, n_shortlist)
     """
+    # The offset makes the columns of different documents differ, so that one call of
+    # isin serves all documents.
     offsets = (n_labels + 1) * torch.arange(len(ids), device=ids.device)[:, None]
     is_positive = torch.isin(ids + offsets, positives + offsets)
     return ids.masked_fill(is_positive, n_labels)
 
 
 def _make_table(shape):
-    """An int32 array, on disk where it is large."""
+    """Make an int32 array, which lies on disk if it is large."""
     if 4 * np.prod(shape) <= _IN_MEMORY:
         return np.empty(shape, np.int32)
-    with tempfile.TemporaryFile() as file:  # gone with the array
+    with tempfile.TemporaryFile() as file:  # the file disappears with the array
         return np.memmap(file, np.int32, "w+", shape=shape)

@@ -1,4 +1,4 @@
-"""Sequences of label names that GUDN reads in training."""
+"""Sequences of label names, which GUDN's encoder reads in training."""
 
 import numpy as np
 import torch
@@ -8,10 +8,10 @@ from .text import tokenizing
 
 
 class NamedExamples(Examples):
-    """Examples whose batches hold the names of the labels (Sec. 3.5).
+    """Examples whose batches hold the names of the documents' labels (Sec. 3.5).
 
-    The names of a document's labels stand one behind the other in a sequence, as often
-    as they find room: label reinforcement.
+    The names of a document's labels are concatenated to a sequence. With label
+    reinforcement, they are repeated until the sequence is full.
 
     Parameters
     ----------
@@ -20,15 +20,14 @@ class NamedExamples(Examples):
     names : Tokens
         Names of the labels, without special tokens.
     length : int
-        Tokens of a sequence, special tokens included.
+        Largest number of tokens of a sequence, including special tokens.
     special : (list of int, list of int)
-        Special tokens before and after.
+        Special tokens before and after a sequence.
     reinforcement : {"shuffle", "repeat"} or None
-        "shuffle" repeats the names up to that length, in a new order each time;
-        "repeat" repeats them in the same order. None: every name once, in the order of
-        the labels.
+        "shuffle" repeats the names in a new order each time, and "repeat" in the order
+        of the labels. None uses every name once.
     rng : numpy Generator
-        Draws the orders.
+        Generator that shuffles the names.
     """
 
     def __init__(self, docs, Y, rows, names, *, length, special, reinforcement, rng):
@@ -42,23 +41,25 @@ class NamedExamples(Examples):
     def batch(self, rows):
         """Make the batch of some documents.
 
-        The targets also hold ``named``, the places of the documents that have named
-        labels, and ``names``, a sequence for each of them as `Tokens` makes batches.
-        Where no document has a named label, both are missing.
+        The targets also hold ``named``, the rows in this batch of the documents that
+        have a label with a name, and ``names``, their sequences in the form of a batch
+        of `Tokens`. Both are missing if no document has such a label.
         """
         inputs, targets = super().batch(rows)
-        return inputs, targets | self._name_sequences(rows)
+        return inputs, targets | self._make_sequences(rows)
 
     def state_dict(self):
-        """State of the generator that orders the names."""
+        """Return the state of the generator that shuffles the names."""
         return self.rng.bit_generator.state
 
     def load_state_dict(self, state):
-        """Go on from a state."""
+        """Restore a state that `state_dict` returned."""
         self.rng.bit_generator.state = state
 
-    def _name_sequences(self, rows):
+    def _make_sequences(self, rows):
         part = self.Y[rows]
+        # Parallel arrays with an entry for each name in a sequence: its document, its
+        # label, and its first place and its length in tokens.
         docs = np.repeat(np.arange(len(rows)), np.diff(part.indptr))
         lengths = self.names.lengths[part.indices]
         named, docs = np.unique(docs[lengths > 0], return_inverse=True)
@@ -67,15 +68,17 @@ class NamedExamples(Examples):
         labels = part.indices[lengths > 0]
         before, after = self.special
         room = self.length - len(before) - len(after)
-        docs, labels = self._in_order(docs, labels, room)
-        starts, lengths = _in_rows(docs, self.names.lengths[labels])
-        lengths = np.minimum(lengths, room - starts)
+        docs, labels = self._repeat_names(docs, labels, room)
+        starts, lengths = _starts_in_rows(docs, self.names.lengths[labels])
+        lengths = np.minimum(lengths, room - starts)  # the last name may be cut
         docs, labels, starts, lengths = (
             values[lengths > 0] for values in (docs, labels, starts, lengths)
         )
         ends = np.zeros(len(named), np.int64)
         np.maximum.at(ends, docs, starts + lengths)
 
+        # From here on, there is an entry for each token: its place within its name,
+        # where its id is stored, and its column in the batch.
         steps = np.arange(lengths.sum()) - np.repeat(
             lengths.cumsum() - lengths, lengths
         )
@@ -97,23 +100,44 @@ class NamedExamples(Examples):
             },
         }
 
-    def _in_order(self, docs, labels, room):
-        """Labels of each document, as often and in the order that they are read."""
+    def _repeat_names(self, docs, labels, room):
+        """Repeat and order the labels of each document as in its sequence.
+
+        Parameters
+        ----------
+        docs, labels : int ndarrays of shape (n,)
+            Pairs of a document and one of its labels, sorted by document.
+        room : int
+            Number of tokens to fill.
+
+        Returns
+        -------
+        docs, labels : int ndarrays of the same length
+        """
         if self.reinforcement is None:
             return docs, labels
         totals = np.bincount(docs, weights=self.names.lengths[labels])
-        copies = np.ceil(room / totals).astype(np.int64)[docs]
-        copy, _ = _in_rows(np.repeat(np.arange(len(docs)), copies), np.ones(1, int))
-        entry = np.repeat(np.arange(len(docs)), copies)
-        within = self.rng.random(len(entry))
+        n_copies = np.ceil(room / totals).astype(np.int64)[docs]
+        pairs = np.repeat(np.arange(len(docs)), n_copies)
+        copies, _ = _starts_in_rows(pairs, np.ones(1, int))  # 0, 1, ... of each pair
+        keys = self.rng.random(len(pairs))
         if self.reinforcement == "repeat":
-            within = entry
-        order = np.lexsort((within, copy, docs[entry]))
-        return docs[entry][order], labels[entry][order]
+            keys = pairs
+        # By document, then by copy: each label comes once before any comes again.
+        order = np.lexsort((keys, copies, docs[pairs]))
+        return docs[pairs][order], labels[pairs][order]
 
 
-def _in_rows(rows, lengths):
-    """Where values that stand one behind the other in rows start, and their lengths."""
+def _starts_in_rows(rows, lengths):
+    """Return where values start that are concatenated in each row, and their lengths.
+
+    Parameters
+    ----------
+    rows : int ndarray of shape (n,)
+        Row of each value, sorted.
+    lengths : int ndarray of shape (n,) or (1,)
+        Length of each value.
+    """
     lengths = np.broadcast_to(lengths, rows.shape)
     starts = lengths.cumsum() - lengths
     first = np.flatnonzero(np.diff(rows, prepend=-1))
@@ -121,7 +145,12 @@ def _in_rows(rows, lengths):
 
 
 def special_tokens(tokenizer):
-    """Special tokens that a tokenizer puts before and after a text."""
+    """Return the special tokens that a tokenizer adds before and after a text.
+
+    Returns
+    -------
+    before, after : lists of int
+    """
     with tokenizing:
         whole = tokenizer(" a")["input_ids"]
         bare = tokenizer(" a", add_special_tokens=False)["input_ids"]

@@ -1,4 +1,4 @@
-"""Label features: what a label looks like, read from its documents."""
+"""Label features: vectors of labels, computed from those of their documents."""
 
 import numpy as np
 import scipy.sparse as sp
@@ -55,18 +55,29 @@ def label_centroids(features, Y):
 
 
 def label_means(vectors, Y):
-    """Mean vector of each label's documents: Eq. 5 of LightDXML.
+    """Compute the mean vector of each label's documents: Eq. 5 of LightDXML.
 
     Parameters
     ----------
     vectors : ndarray of shape (n_docs, dim)
+        Vectors of the documents.
     Y : CSR matrix or array of shape (n_docs, n_labels)
-        0/1.
+        Labels of each document, 0/1.
 
     Returns
     -------
     ndarray of shape (n_labels, dim), of the dtype of `vectors`
-        0 for labels without documents.
+        The rows of labels without documents are 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from scipy.sparse import csr_array
+    >>> vectors = np.array([[1.0, 0.0], [3.0, 2.0]])
+    >>> label_means(vectors, csr_array([[1, 1, 0], [1, 0, 0]]))
+    array([[2., 1.],
+           [1., 0.],
+           [0., 0.]])
     """
     members = Y.T.tocsr().astype(vectors.dtype)
     counts = np.diff(members.indptr).clip(min=1)
@@ -74,7 +85,7 @@ def label_means(vectors, Y):
 
 
 def _normalize_rows(rows):
-    """Scale float32 copies of rows to length one; zero rows stay zero."""
+    """Return a float32 copy whose rows have length one; zero rows stay zero."""
     if not sp.issparse(rows):
         rows = np.asarray(rows, dtype=np.float32)
         norms = np.linalg.norm(rows, axis=1, keepdims=True)

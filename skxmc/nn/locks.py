@@ -1,4 +1,4 @@
-"""Locks of files, by which a process tells what another one still writes."""
+"""File locks, which tell a process whether another one is still writing a file."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ except ImportError:  # Windows
 
 
 def try_lock(file):
-    """Lock an open file until it is closed, or its process ends.
+    """Try to lock an open file, until it is closed or its process ends.
 
     Parameters
     ----------
@@ -20,8 +20,8 @@ def try_lock(file):
     Returns
     -------
     bool or None
-        False if another process, or another open file, has the lock. None if this
-        file system has no locks.
+        True if the file is locked now. False if another process, or another open file
+        of this process, has the lock. None if the file system has no locks.
     """
     try:
         if fcntl is not None:
@@ -37,7 +37,11 @@ def try_lock(file):
 
 
 def is_at(file, path):
-    """Whether an open file is the one that lies at a path."""
+    """Return whether an open file is still the one at a path.
+
+    Another process may have removed or replaced the file at the path since it was
+    opened here.
+    """
     try:
         return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
     except OSError:
@@ -45,17 +49,18 @@ def is_at(file, path):
 
 
 @contextlib.contextmanager
-def left_behind(path):
-    """Hold the lock of a file that a process which has ended did not remove.
+def lock_abandoned(path):
+    """Lock a file in this context, if the process that was writing it has ended.
 
     Yields
     ------
     bool
-        Whether it is one: nobody else has the lock, and nobody gets it inside.
+        Whether the file is abandoned. If so, no other process can lock it within the
+        context, and the caller may remove it.
     """
     try:
         file = open(path, "r+b")
-    except OSError:  # it is gone, or somebody else's
+    except OSError:  # the file is gone, or belongs to another user
         yield False
         return
     with file:

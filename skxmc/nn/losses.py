@@ -1,38 +1,42 @@
-"""Losses, each with its equation number."""
+"""Loss functions, each with the number of its equation in the paper."""
 
 import torch
 from torch.nn.functional import mse_loss, softplus
 
-# Stands for minus infinity: exp of it is 0, and unlike -inf it leaves the
-# gradient of an empty group 0 rather than NaN.
+# Used instead of -inf. Its exponential is 0 as well, but the logsumexp of a row that
+# holds nothing else has the gradient 0 instead of NaN.
 _NEVER = -1e30
 
 
 def at_least_float32(scores):
-    """Scores of lower precision as float32, others as they are."""
+    """Convert scores of lower precision to float32, and return others unchanged."""
     return scores.to(torch.promote_types(scores.dtype, torch.float32))
 
 
 def grank_loss(scores, is_positive, mask):
-    r"""Rank each document's positives above its negatives.
+    r"""Compute the GRank loss, which ranks positives above negatives.
 
     .. math:: \log(1 + \sum_{j \in M} e^{g_j} \sum_{i \in P} e^{-g_i})
 
-    Eq. 4, 7 and 8 of X-GRank [1]_, computed in log space and float32: products
-    of exponentials overflow at scores of 44, half precision's at 11.
+    P are the positives of a document, and M its negatives: Eq. 4, 7 and 8 of X-GRank
+    [1]_. The loss is computed in log space and in float32, where the products of
+    exponentials would overflow from scores of 44 on. In float16, already the
+    exponentials of scores above 11 overflow.
 
     Parameters
     ----------
     scores : tensor of shape (n_docs, n_candidates)
-        Any floating dtype.
+        Scores of any floating dtype.
     is_positive : bool tensor of shape (n_docs, n_candidates)
+        Whether a candidate is a label of the document.
     mask : bool tensor of shape (n_docs, n_candidates)
-        False where the entry is padding.
+        False at padding.
 
     Returns
     -------
     tensor of shape (), float32 (float64 for float64 scores)
-        Mean in nats over the documents that have both kinds; 0 without any.
+        Mean in nats over the documents that have both positives and negatives; 0 if
+        there are none.
 
     References
     ----------
@@ -49,18 +53,20 @@ def grank_loss(scores, is_positive, mask):
     """
     scores = at_least_float32(scores)
     positive, negative = is_positive & mask, ~is_positive & mask
-    high = scores.masked_fill(~negative, _NEVER).logsumexp(dim=1)
+    high = scores.masked_fill(~negative, _NEVER).logsumexp(dim=1)  # (n_docs,)
     low = (-scores).masked_fill(~positive, _NEVER).logsumexp(dim=1)
-    # A document lacking one kind has high + low near -1e30: loss and gradient 0.
+    # Without positives or without negatives, high + low is about -1e30, so that the
+    # loss and the gradient are 0.
     usable = positive.any(dim=1) & negative.any(dim=1)
     return softplus(high + low).sum() / usable.sum().clamp(min=1)
 
 
 def grank_loss_all(scores, positives):
-    r"""GRank loss of documents that score every label.
+    r"""Compute the GRank loss of documents whose scores cover all labels.
 
-    The same value and gradient as `grank_loss`, without a mask as large as the
-    scores: one copy of them is made, and turned into the gradient (Eq. 6)
+    The value and the gradient are those of `grank_loss`, but there is no mask of the
+    size of the scores. One copy of the scores is made, which becomes the gradient
+    (Eq. 6):
 
     .. math:: w \, \mathrm{softmax}(g_M)_j, \quad -w \, \mathrm{softmax}(-g_P)_i,
               \quad w = \sigma(\mathrm{LSE}(g_M) + \mathrm{LSE}(-g_P))
@@ -75,7 +81,8 @@ def grank_loss_all(scores, positives):
     Returns
     -------
     tensor of shape (), float32 (float64 for float64 scores)
-        Mean in nats over the documents with a positive and a negative.
+        Mean in nats over the documents that have both positives and negatives; 0 if
+        there are none.
 
     Examples
     --------
@@ -92,8 +99,8 @@ class _GRankAll(torch.autograd.Function):
         n_labels = scores.shape[1]
         real = positives < n_labels
         usable = real[:, 0] & (real.sum(dim=1) < n_labels)
-        # Padding repeats the row's first positive: what is written twice below
-        # is written with the same value.
+        # Padding is replaced by the row's first positive. The scatters below then write
+        # the same value to it more than once.
         columns = torch.where(real, positives, positives[:, :1]).clamp(max=n_labels - 1)
 
         dtype = torch.promote_types(scores.dtype, torch.float32)
@@ -107,7 +114,7 @@ class _GRankAll(torch.autograd.Function):
 
         weight = (z.sigmoid() / n_usable)[:, None]
         work.sub_(high[:, None]).exp_().mul_(weight)
-        # Without positives low is -1e30: the clamp keeps 0 * exp(1e30) from NaN.
+        # Without positives, low is -1e30. The clamp avoids 0 * exp(1e30), which is NaN.
         share = (-good - low[:, None]).clamp(max=0).exp()
         work.scatter_(1, columns, -weight * share)
         ctx.save_for_backward(work)
@@ -122,22 +129,25 @@ class _GRankAll(torch.autograd.Function):
 
 
 def bce_loss(scores, is_positive, mask, *, reduction="mean"):
-    r"""Binary cross-entropy of candidate labels.
+    r"""Compute the binary cross-entropy of candidate labels.
 
     .. math:: \sum_{j \in P} -\log \sigma(s_j) + \sum_{j \in M} -\log \sigma(-s_j)
 
-    Eq. 5 of LightXML [1]_, positives taken as 1.
+    P are the positives of a document, and M its negatives: Eq. 5 of LightXML [1]_. The
+    paper's text swaps the targets of both by mistake; here, positives have target 1.
 
     Parameters
     ----------
     scores : tensor of shape (n_docs, n_candidates)
-        Any floating dtype.
+        Scores of any floating dtype.
     is_positive : bool tensor of shape (n_docs, n_candidates)
+        Whether a candidate is a label of the document.
     mask : bool tensor of shape (n_docs, n_candidates)
-        False where the entry is padding.
+        False at padding.
     reduction : {"mean", "sum"}, default="mean"
-        Mean over all candidates of the batch, as the released code has it, or sum
-        over a document's, as the equation has it, and mean over documents.
+        "mean" is the mean over all candidates of the batch, as in the released code.
+        "sum" is the sum over the candidates of a document, as in the equation, and the
+        mean over documents.
 
     Returns
     -------
@@ -161,10 +171,10 @@ def bce_loss(scores, is_positive, mask, *, reduction="mean"):
 
 
 def bce_loss_all(scores, positives, *, reduction="mean"):
-    """Binary cross-entropy of all outputs: Eq. 1 of LightXML.
+    """Compute the binary cross-entropy of all outputs: Eq. 1 of LightXML.
 
-    The same value and gradient, sigmoid(s) - y, as `bce_loss`, without targets as
-    large as the scores.
+    The value and the gradient, sigmoid(s) - y, are those of `bce_loss`, but there are
+    no targets of the size of the scores.
 
     Parameters
     ----------
@@ -172,6 +182,7 @@ def bce_loss_all(scores, positives, *, reduction="mean"):
     positives : int64 tensor of shape (n_docs, n_positives)
         Columns of each document's positives, each once, padded with n_outputs.
     reduction : {"mean", "sum"}, default="mean"
+        As in `bce_loss`.
 
     Returns
     -------
@@ -209,22 +220,22 @@ class _BCEAll(torch.autograd.Function):
 
 
 def log_distance_loss(docs, labels):
-    r"""Robust distance between documents and their labels: Eq. 2 of LightDXML [1]_.
+    r"""Compute a robust distance of documents and labels: Eq. 2 of LightDXML [1]_.
 
     .. math:: \log(1 + \lVert z_i - \hat y_j \rVert^2)
 
-    Its gradient in the label vector, 2 (y - z) / (1 + |y - z|^2), is never longer
-    than 1: an outlier pulls no more than others.
+    Its gradient with respect to the label vector, 2 (y - z) / (1 + |y - z|^2), has at
+    most length 1, so that outliers have little influence.
 
     Parameters
     ----------
     docs, labels : tensors of shape (n_pairs, dim)
-        A document, and a label that it has.
+        Vectors of a document and of one of its labels in each row.
 
     Returns
     -------
     tensor of shape (), float32 (float64 for float64 vectors)
-        Mean over the pairs; 0 without any.
+        Mean over the pairs; 0 if there are none.
 
     References
     ----------
@@ -242,16 +253,17 @@ def log_distance_loss(docs, labels):
 
 
 def feature_loss(texts, labels, *, reduction="mean"):
-    r"""Squared distance of texts and label names: Eq. 3 of GUDN [1]_.
+    r"""Compute the squared distance of texts and label names: Eq. 3 of GUDN [1]_.
 
     .. math:: \frac{1}{2n} \sum_i \lVert E_{t,i} - E_{l,i} \rVert^2
 
     Parameters
     ----------
     texts, labels : tensors of shape (n_docs, dim)
+        Features of each document's text and of the names of its labels.
     reduction : {"mean", "sum"}, default="mean"
-        Mean of the squares over documents and dimensions, as the released code has
-        it, or the equation.
+        "mean" is the mean of the squares over documents and dimensions, as in the
+        released code. "sum" is the equation.
 
     Returns
     -------
@@ -268,7 +280,7 @@ def feature_loss(texts, labels, *, reduction="mean"):
     >>> feature_loss(torch.zeros(1, 4), torch.ones(1, 4), reduction="sum")
     tensor(2.)
     """
-    # Squares of half precision overflow.
+    # In float16, squares of numbers above 256 overflow.
     texts, labels = at_least_float32(texts), at_least_float32(labels)
     if reduction == "mean":
         return mse_loss(texts, labels)

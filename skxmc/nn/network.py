@@ -1,4 +1,4 @@
-"""What the training loop and the prediction loop ask of a network: the contract."""
+"""The contract of networks: what the training and the prediction loop call."""
 
 from typing import NamedTuple
 
@@ -6,14 +6,14 @@ from torch import nn
 
 
 class Progress(NamedTuple):
-    """How far a training has come when a batch is read.
+    """The position of a batch within the training.
 
     Parameters
     ----------
     epoch, n_epochs : int
-        Epoch of the batch, counted from 1, and how many there are.
+        Epoch of the batch, counted from 1, and number of epochs.
     batch, n_batches : int
-        Place of the batch in its epoch, counted from 1, and how many there are.
+        Number of the batch within its epoch, counted from 1, and number of batches.
     """
 
     epoch: int
@@ -23,40 +23,47 @@ class Progress(NamedTuple):
 
 
 class Network(nn.Module):
-    """Base of the networks: what each of them must define, and defaults for the rest.
+    """Base class of networks, with all the methods and attributes that the loops use.
 
-    A network is trained by calling it (`forward` is the loss), and predicts by `rank`.
-    It keeps no count of what training has done: `Progress` is passed in. Scores of all
-    labels stay inside its heads (see `skxmc.nn.heads`).
+    A subclass must define `forward`, which returns the loss of a batch, `rank`, which
+    predicts, `floats_per_document` and the attributes below. A network does not count
+    steps or epochs itself, since `Progress` is passed in. It does not hold scores of
+    all labels either: they stay within its heads (see `skxmc.nn.heads`).
 
     Attributes
     ----------
     encoder : Module
-        Turns inputs into vectors of documents. It has ``floats_per_document(length)``,
-        and ``at_encoder_rate``: whether it learns at the encoder's learning rate, or at
-        that of the heads.
+        Module that turns inputs into vectors of documents. It has
+        ``floats_per_document(length)`` and the bool ``at_encoder_rate``: whether it is
+        trained at the encoder's learning rate, or at that of the heads.
     n_labels : int
-        Labels that are ranked.
+        Number of labels that are ranked.
     """
 
     def forward(self, inputs, targets, progress):
-        """Loss of a batch: a scalar tensor, in nats, mean over its documents.
+        """Return the loss of a batch.
 
         Parameters
         ----------
         inputs, targets : dict of tensors
-            What `skxmc.nn.examples.Examples.batch` returns, on the device.
+            A batch by `skxmc.nn.examples.Examples.batch`, on the device.
         progress : Progress
+            Position of the batch within the training.
+
+        Returns
+        -------
+        tensor of shape ()
+            Mean over the documents, in nats.
         """
         raise NotImplementedError
 
     def rank(self, inputs, k):
-        """Best labels of a batch of documents.
+        """Return the k best labels of each document of a batch.
 
         Parameters
         ----------
         inputs : dict of tensors
-            What the documents' ``batch`` returns, on the device.
+            A batch of documents by their method ``batch``, on the device.
         k : int
 
         Returns
@@ -69,18 +76,25 @@ class Network(nn.Module):
         raise NotImplementedError
 
     def uses_dropout(self, progress):
-        """Whether a batch is trained with dropout."""
+        """Return whether a batch is trained with dropout."""
         return True
 
     def floats_per_document(self, length):
-        """Activations kept for the gradient, in floats, of a document of that length.
+        """Return the number of floats kept for the gradient of a document.
 
-        The estimate of memory asks for it before training (see
-        `skxmc.nn.devices.check_memory`).
+        `skxmc.nn.devices.check_memory` uses it to estimate the memory of training.
+
+        Parameters
+        ----------
+        length : int
+            Number of tokens or features of the document.
         """
         raise NotImplementedError
 
     @property
     def n_candidates(self):
-        """Labels of a document whose vectors a step trains row by row; often 0."""
+        """Number of candidates of a document whose vectors are trained row by row.
+
+        It is 0 if all labels are scored.
+        """
         return 0

@@ -8,10 +8,10 @@ from .rowwise import modules_trained_by_row
 
 
 class Optimizer:
-    """Makes optimizer steps out of the losses of batches.
+    """Optimizer of a network: steps, learning rates, clipping and loss scaling.
 
-    Most parameters are trained by torch's AdamW. Tables of vectors that are trained row
-    by row bring an optimizer of their own (see `TrainedByRow`).
+    Most parameters are trained by torch's AdamW. Tables that are trained row by row
+    have optimizers of their own (see `skxmc.nn.rowwise.TrainedByRow`).
 
     Parameters
     ----------
@@ -20,14 +20,14 @@ class Optimizer:
     rows_rest
         As in `skxmc.nn.training.train`.
     n_steps : int
-        Steps of the whole training.
+        Number of steps of the whole training.
     scaler : GradScaler
-        Scales losses in half precision.
+        Scaler of the losses, which is enabled in half precision.
 
     Attributes
     ----------
     n_done : int
-        Steps that were made.
+        Number of steps that have been made.
     tables : list of RowwiseAdamW
         Optimizers of the tables that are trained row by row.
     """
@@ -69,18 +69,19 @@ class Optimizer:
         self.schedule = LambdaLR(self.adamw, self.factor)
 
     def step(self, loss, *, last):
-        """Add the gradient of a batch to that of the step.
+        """Add the gradient of a batch, and make a step after the last batch of it.
 
         Parameters
         ----------
         loss : tensor of shape ()
+            Loss of the batch, divided by the number of batches of the step.
         last : bool
             Whether the batch is the last one of its step.
 
         Returns
         -------
         bool
-            Whether the step was made.
+            Whether a step was made.
         """
         self.scaler.scale(loss).backward()
         if not last:
@@ -88,6 +89,7 @@ class Optimizer:
         scale, applies = self._unscale(loss.device)
         if self.clip_norm is not None:
             scale = self._clip(scale)
+        # Tables do not take part in torch's schedule, so they are given their rates.
         factor = self.factor(self.n_done)
         for table, rate in zip(self.tables, self.table_rates, strict=True):
             table.step(rate * factor, scale=scale, applies=applies)
@@ -99,7 +101,7 @@ class Optimizer:
         return True
 
     def state_dict(self):
-        """State between two steps, for a checkpoint."""
+        """Return the state between two steps, for checkpoints."""
         return {
             "n_done": self.n_done,
             "adamw": self.adamw.state_dict(),
@@ -109,7 +111,7 @@ class Optimizer:
         }
 
     def load_state_dict(self, state):
-        """Go on from a state."""
+        """Restore a state that `state_dict` returned."""
         self.n_done = state["n_done"]
         self.adamw.load_state_dict(state["adamw"])
         self.schedule.load_state_dict(state["schedule"])
@@ -118,12 +120,12 @@ class Optimizer:
             table.load_state_dict(part)
 
     def catch_up(self):
-        """Bring the rows that no step has read lately up to date."""
+        """Bring all rows of the tables up to date (see `RowwiseAdamW.catch_up`)."""
         for table in self.tables:
             table.catch_up()
 
     def end(self):
-        """Drop a gradient that made no step, and bring all rows up to date."""
+        """Drop gradients that no step has used, and bring all rows up to date."""
         self.adamw.zero_grad(set_to_none=True)
         for module, table in zip(self.by_row, self.tables, strict=True):
             table.forget()
@@ -131,7 +133,7 @@ class Optimizer:
             module.end_training()
 
     def dense_parameters(self):
-        """Parameters that torch's AdamW trains."""
+        """Return the parameters that torch's AdamW trains."""
         groups = self.adamw.param_groups
         return [parameter for group in groups for parameter in group["params"]]
 
@@ -139,27 +141,33 @@ class Optimizer:
         return [p.grad for p in self.dense_parameters() if p.grad is not None]
 
     def _unscale(self, device):
-        """Undo the scaling of half precision, without waiting for the device.
+        """Undo the loss scaling of half precision, without waiting for the device.
 
         Returns
         -------
         scale : tensor of shape () or None
-            What the tables' gradients are to be multiplied by.
+            Factor for the gradients of the tables. None without loss scaling.
         applies : bool tensor of shape () or None
-            Whether all gradients are finite. Otherwise torch skips the step of the
-            dense weights, and the tables must skip it too.
-
-        Both are None without scaling.
+            Whether all gradients are finite. If not, torch skips the step of the dense
+            parameters, and the tables must skip it too. None without loss scaling.
         """
         if not self.scaler.is_enabled():
             return None, None
         scale = 1 / self.scaler.scale(torch.ones((), device=device))
         self.scaler.unscale_(self.adamw)
+        # Gradients of tables exist only as pairs of factors. Both must be finite.
         factors = [f for t in self.tables for touched in t.touched for f in touched[1:]]
         return scale, get_total_norm(self._dense_gradients() + factors).isfinite()
 
     def _clip(self, scale):
-        """Clip the gradients of all parameters; return the scale of the tables'."""
+        """Clip the gradient of all parameters to the norm `clip_norm`.
+
+        Returns
+        -------
+        tensor of shape ()
+            Factor for the gradients of the tables, with `scale` included.
+        """
+        # One norm over all parameters, those of the tables included.
         norm = get_total_norm(self._dense_gradients())
         for table in self.tables:
             part = table.squared_norm()
@@ -170,13 +178,13 @@ class Optimizer:
 
 
 def _make_adamw(network, peak_rate, weight_decay):
-    """AdamW of the parameters that ask for a gradient, by learning rate and decay."""
+    """Make torch's AdamW for all parameters that require a gradient."""
     groups = {}
     for parameter in network.parameters():
         if not parameter.requires_grad:  # trained row by row, or frozen
             continue
-        decays = parameter.ndim > 1  # biases and norms do not
-        # Numbers of a parameter grid may be numpy's, which a checkpoint cannot hold.
+        decays = parameter.ndim > 1  # biases and weights of norms do not decay
+        # Values of a parameter grid may be numpy scalars, which a checkpoint refuses.
         key = float(peak_rate(parameter)), float(weight_decay if decays else 0)
         groups.setdefault(key, []).append(parameter)
     groups = [
@@ -187,7 +195,10 @@ def _make_adamw(network, peak_rate, weight_decay):
 
 
 def _rate_factor(warmup, n_steps, *, decays):
-    """Function of a step: the share of the peak learning rates that it is made with."""
+    """Return the function that gives each step its share of the peak learning rates.
+
+    The steps of the function's argument count from 0.
+    """
     n_warmup = warmup * n_steps
 
     def factor(step):

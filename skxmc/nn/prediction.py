@@ -1,4 +1,4 @@
-"""The one prediction loop, and what is computed with it."""
+"""The prediction loop, and the rankings and vectors that it computes."""
 
 import numpy as np
 import torch
@@ -15,16 +15,18 @@ def rank(network, docs, rows, k, *, batch_size, device, precision, verbose=0):
     Parameters
     ----------
     network : Network
+        Network on `device`.
     docs : Tokens, Features or TaughtDocuments
     rows : int ndarray of shape (n_rows,)
-        Documents to rank labels for.
+        Rows of the documents whose labels are ranked.
     k : int
-        Labels a document.
+        Number of labels per document.
     batch_size : int
+        Number of documents that are ranked at once.
     device : str
     precision : {"fp64", "fp32", "bf16", "fp16"}
     verbose : int, default=0
-        Above 0, a progress bar is shown.
+        A progress bar is shown if this is positive.
 
     Returns
     -------
@@ -46,7 +48,10 @@ def rank(network, docs, rows, k, *, batch_size, device, precision, verbose=0):
 
 
 def encode(encoder, docs, *, batch_size, device, precision, verbose=0):
-    """Encode documents as unit vectors: the mean of the encoder's last states.
+    """Encode documents as unit vectors.
+
+    They are the second of the two vectors that an encoder returns, which is the mean of
+    the last layer's states for a transformer, scaled to length 1.
 
     Parameters
     ----------
@@ -75,30 +80,33 @@ def encode(encoder, docs, *, batch_size, device, precision, verbose=0):
 def map_batches(
     module, function, docs, rows, *, batch_size, device, precision, verbose=0
 ):
-    """Apply a function to batches of documents, in a module's evaluation mode.
+    """Apply a function to batches of documents, with a module in evaluation mode.
 
     Parameters
     ----------
     module : Module
+        Module on `device` that the function calls. Its mode is restored afterwards.
     function : callable
-        Takes a batch of inputs on the device, and returns a tuple of tensors with a row
-        for each document.
+        Function of a batch of inputs on the device. It returns a tuple of tensors with
+        one row per document.
     docs : Tokens, Features or TaughtDocuments
     rows : int ndarray of shape (n_rows,)
+        Rows of the documents.
     batch_size, device, precision, verbose
         As in `rank`.
 
     Returns
     -------
     list of tensors, on the CPU
-        Their rows are in the order of `rows`.
+        One for each tensor of the tuple, with rows in the order of `rows`.
     """
     batches = sorted_batches(np.arange(len(rows)), docs.lengths[rows], batch_size)
     outputs, pending = [], None
 
     def store(places, parts):
         if not outputs:
-            with torch.inference_mode(False):  # the outputs may be trained later
+            # Inference tensors could not become initial values of parameters.
+            with torch.inference_mode(False):
                 for part in parts:
                     shape = len(rows), *part.shape[1:]
                     outputs.append(torch.empty(shape, dtype=part.dtype))
@@ -106,13 +114,13 @@ def map_batches(
             output[torch.from_numpy(places)] = part.cpu()
 
     was_training = module.training
-    if was_training:  # visiting all modules takes milliseconds
+    if was_training:  # eval() visits all modules, which takes milliseconds
         module.eval()
     with torch.inference_mode(), autocast(device, precision):
         for places in tqdm(batches, desc="reading", unit="batch", disable=not verbose):
             with name_batch_size(batch_size):
                 parts = function(to_device(docs.batch(rows[places]), device))
-            # Results are fetched one batch late: the device has work meanwhile.
+            # The results of the batch before are fetched while the device computes.
             if pending:
                 store(*pending)
             pending = places, parts

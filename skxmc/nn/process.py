@@ -1,9 +1,9 @@
-"""What a process has of torch only once, shared by threads and by forks.
+"""Global state of torch that all threads of a process share, and its safe use.
 
-torch has one random generator a device, one default dtype and one pool of threads for
-a whole process. Whatever draws random numbers or builds modules does so `alone`, in
-turn with other threads. Predictions take no turn: they draw nothing, and depend on none
-of these settings.
+torch has one random generator per device, one default dtype and one pool of threads for
+a whole process. Code that draws random numbers or builds modules therefore runs in the
+context `isolate_torch`, which one thread at a time can enter. Predictions do not need
+it, since they draw no random numbers and do not depend on these settings.
 """
 
 import contextlib
@@ -12,19 +12,19 @@ import threading
 
 import torch
 
-# Held by the thread whose turn it is, and the states that it is to put back: one for
-# each `alone` that it is in.
+# Lock of the thread that is in `isolate_torch`, and the states that it has to restore:
+# one for each nested context.
 _lock = threading.RLock()
-_found = []
+_saved = []
 
 
 class _State:
-    """Generators and default dtype as they are now.
+    """A copy of the current states of the generators, and of the default dtype.
 
     Parameters
     ----------
     device : torch.device
-        Its generator, beside that of the CPU.
+        Device whose generator is included, in addition to the CPU's.
     """
 
     def __init__(self, device):
@@ -34,8 +34,8 @@ class _State:
         self.cpu = torch.get_rng_state()
         self.gpu = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
 
-    def put_back(self):
-        """Bring them back to what they were."""
+    def restore(self):
+        """Set the generators and the default dtype to these states."""
         torch.set_default_dtype(self.dtype)
         torch.set_rng_state(self.cpu)
         if self.gpu is not None:
@@ -43,17 +43,18 @@ class _State:
 
 
 @contextlib.contextmanager
-def alone(device="cpu"):
-    """Have torch's generators and default dtype to oneself; put them back after.
+def isolate_torch(device="cpu"):
+    """Context with exclusive use of torch's generators and of its default dtype.
 
-    Other threads that ask for the same wait until this one is done. Inside, torch's
-    modes are as by default, whatever the caller has set. Within another `alone` of the
-    same thread nothing is waited for.
+    Other threads that enter it wait until this one has left. Within the context, the
+    default dtype is float32 and torch's modes are the default ones, whatever the caller
+    has set. On leaving, the generators and the dtype are restored. A thread may nest
+    the context.
 
     Parameters
     ----------
     device : str, default="cpu"
-        Device that is drawn on, beside the CPU.
+        Device whose random generator is used, in addition to the CPU's.
     """
     device = torch.device(device)
     if device.type == "cuda" and device.index is None:
@@ -61,46 +62,50 @@ def alone(device="cpu"):
     with default_modes():
         _lock.acquire()
         try:
-            _found.append(_State(device))
+            _saved.append(_State(device))
             try:
                 torch.set_default_dtype(torch.float32)
                 yield
             finally:
-                _found.pop().put_back()
+                _saved.pop().restore()
         finally:
             _lock.release()
 
 
 @contextlib.contextmanager
-def handed_back():
-    """Let the caller's code run within `alone`, as if it were outside.
+def release_torch():
+    """Context that leaves `isolate_torch` for a while, to run code of the user.
 
-    Such code may fit models in other threads and wait for them, or draw numbers.
+    A callback may fit models in other threads and wait for them, which would never end
+    while this thread holds the lock. It may also draw random numbers, which must come
+    from the user's own generator states. On leaving, this thread waits for the lock and
+    continues with the states that it had before.
     """
-    global _found
-    if not _is_mine():
+    global _saved
+    if not _holds_lock():
         yield
         return
-    mine, ours = _found, _State(_found[-1].device)
-    mine[0].put_back()
-    _found = []
-    for _ in mine:
+    outer, current = _saved, _State(_saved[-1].device)
+    outer[0].restore()
+    _saved = []
+    for _ in outer:  # an RLock is released as often as it was acquired
         _lock.release()
     try:
         yield
     finally:
         interrupt = None
-        for _ in mine:
+        for _ in outer:
             interrupt = _acquire() or interrupt
-        mine[0] = _State(mine[0].device)
-        _found = mine
-        ours.put_back()
+        # The user's code may have changed the states that are restored in the end.
+        outer[0] = _State(outer[0].device)
+        _saved = outer
+        current.restore()
         if interrupt is not None:
             raise interrupt
 
 
 def _acquire():
-    """Wait for the lock, come what may; return the interrupt that came, or None."""
+    """Acquire the lock despite interrupts; return the last interrupt, or None."""
     interrupt = None
     while True:
         try:
@@ -110,12 +115,12 @@ def _acquire():
             interrupt = error
 
 
-def _is_mine():
-    return bool(_found) and _found[0].thread == threading.get_ident()
+def _holds_lock():
+    return bool(_saved) and _saved[0].thread == threading.get_ident()
 
 
 def seed(number, device):
-    """Seed the generators of the CPU and of a device, and of no other.
+    """Seed the generators of the CPU and of one device, but not those of other GPUs.
 
     Parameters
     ----------
@@ -130,9 +135,10 @@ def seed(number, device):
 
 @contextlib.contextmanager
 def default_modes():
-    """Let torch's modes of this thread be as by default, whatever the caller has set.
+    """Context in which torch has its default modes, whatever the caller has set.
 
-    That is: gradients, no inference mode, no autocast, tensors made on the CPU.
+    Gradients are enabled, inference mode and autocast are off, and new tensors are on
+    the CPU. Modes belong to a thread, so that other threads are not affected.
     """
     with contextlib.ExitStack() as stack:
         if torch.is_inference_mode_enabled():
@@ -147,9 +153,12 @@ def default_modes():
 
 
 def brief_lock():
-    """Make a lock for moments, during which the process does not fork."""
+    """Make a lock that is held briefly, and that delays forks of the process.
+
+    A process that forked while another thread holds the lock would never get it.
+    """
     lock = threading.RLock()
-    if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    if hasattr(os, "register_at_fork"):  # Windows has no fork
         os.register_at_fork(
             before=lock.acquire,
             after_in_parent=lock.release,
@@ -159,15 +168,17 @@ def brief_lock():
 
 
 def _after_fork():
-    """Make torch work in a forked process, where only one thread lives on."""
-    global _lock, _found
-    # Threads of OpenMP that the parent has started would be waited for, forever.
+    """Make torch usable in a forked process, where only the forking thread exists."""
+    global _lock, _saved
+    # torch would wait forever for the parent's OpenMP threads, which a fork lacks.
     torch.set_num_threads(1)
-    if _is_mine():
+    if _holds_lock():
         return
-    if _found:  # the generators may be locked by a thread that there is no more
-        torch.set_default_dtype(_found[0].dtype)
-    _lock, _found = threading.RLock(), []
+    # The lock belonged to a thread that no longer exists. The generators are not
+    # restored, since that thread may have held their locks too.
+    if _saved:
+        torch.set_default_dtype(_saved[0].dtype)
+    _lock, _saved = threading.RLock(), []
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,12 +1,14 @@
-"""Tables of vectors whose training costs what a step touches, not what they hold.
+"""Tables of vectors that are trained row by row, for the few rows that a step uses.
 
-A step ranks some thousands of labels for a document, out of hundreds of thousands. The
-gradient of their vectors is never spread over all labels, nor even written down. The
-gradient of one label is a sum of document vectors, weighted by the gradients of the
-label's scores, so `candidate_scores` keeps these two factors, and `RowwiseAdamW`
-multiplies them where it updates the rows. For the vectors of features, which
-`weighted_bag` adds up, it is the other way round: the gradient of a feature is a sum of
-the documents' gradients, weighted by the feature's weights.
+A step ranks some thousands of labels for each document, out of hundreds of thousands. A
+dense gradient of the label vectors would be as large as the whole table, so it is never
+computed. The gradient of one label's vector is a sum of document vectors, weighted by
+the gradients of the label's scores. `candidate_scores` only keeps these two factors,
+and `RowwiseAdamW` multiplies them when it updates the rows.
+
+For feature vectors, which `weighted_bag` sums up, the factors have opposite roles: the
+gradient of a feature's vector is a sum of the gradients of documents, weighted by the
+weights of the feature.
 """
 
 import torch
@@ -15,30 +17,32 @@ from torch.nn.functional import embedding_bag
 
 from .rowwise_adamw import RowwiseAdamW
 
-# Numbers of bfloat16 vectors that are brought to float32 at once for exact scores.
-_GATHERED = 1 << 24
+# Most values of bfloat16 vectors that are converted to float32 at once: 64 MB.
+_VALUES_AT_ONCE = 1 << 24
 
 
 def candidate_scores(docs, vectors, ids, touched):
-    """Score candidate labels: dot products of documents with their vectors.
+    """Compute dot products of document vectors with the vectors of their candidates.
 
     Parameters
     ----------
     docs : tensor of shape (n_docs, dim), of any floating dtype
+        Vectors of the documents.
     vectors : tensor of shape (n_rows, dim), float32, float64 or bfloat16
-        No gradient comes to its ``.grad``.
+        Table of vectors. Its ``.grad`` is not set.
     ids : int64 tensor of shape (n_docs, n_candidates)
         Rows of `vectors`.
     touched : list
-        Receives ``(ids, docs, gradient of the scores)`` in the backward pass: the
-        factors of the gradient of `vectors`, for `RowwiseAdamW`.
+        In the backward pass, ``(ids, docs, gradient of the scores)`` is appended to it.
+        These are the factors of the gradient of `vectors` for `RowwiseAdamW`.
 
     Returns
     -------
     tensor of shape (n_docs, n_candidates)
-        Of the dtype of `vectors`; without a gradient, float32 for bfloat16.
+        Scores of the dtype of `vectors`. If gradients are disabled, the scores of
+        bfloat16 vectors are float32.
     """
-    if torch.compiler.is_exporting():  # a graph has common operations only
+    if torch.compiler.is_exporting():  # an exported graph needs common operations
         return (vectors[ids].to(docs.dtype) @ docs[:, :, None])[:, :, 0]
     if torch.is_grad_enabled():
         return _CandidateScores.apply(docs.to(vectors.dtype), vectors, ids, touched)
@@ -48,8 +52,8 @@ def candidate_scores(docs, vectors, ids, touched):
 
 
 def _exact_scores(docs, vectors, ids):
-    """Scores in float32 for vectors in bfloat16, whose own products tie near ones."""
-    n_docs = max(1, _GATHERED // (ids.shape[1] * vectors.shape[1]))
+    """Compute float32 scores of bfloat16 vectors, since bfloat16 ties near scores."""
+    n_docs = max(1, _VALUES_AT_ONCE // (ids.shape[1] * vectors.shape[1]))
     parts = zip(docs.float().split(n_docs), ids.split(n_docs), strict=True)
     return torch.cat(
         [(vectors[part].float() @ own[:, :, None])[:, :, 0] for own, part in parts]
@@ -57,8 +61,8 @@ def _exact_scores(docs, vectors, ids):
 
 
 def _products(docs, vectors, ids):
-    # What embedding_bag calls the gradient of its weights are these products;
-    # alone of all operations it makes them without a copy of the vectors.
+    # These dot products are what embedding_bag calls the gradient of its weights. No
+    # other operation computes them without copying the vectors of all candidates.
     n_docs, n_candidates = ids.shape
     bags = torch.arange(n_docs, device=ids.device)
     scores = torch.ops.aten._embedding_bag_per_sample_weights_backward(
@@ -90,19 +94,19 @@ class _CandidateScores(torch.autograd.Function):
 
 
 def weighted_bag(ids, weights, vectors, touched):
-    """Sum up the vectors of each document's features, times their weights.
+    """Compute the weighted sum of the vectors of each document's features.
 
     Parameters
     ----------
-    ids : int64 tensor of shape (n_docs, n_features_a_doc)
-        Rows of `vectors`, no two of a document the same but for padding.
-    weights : tensor of shape (n_docs, n_features_a_doc)
-        0 at padding.
+    ids : int64 tensor of shape (n_docs, most_features)
+        Rows of `vectors`, each at most once per document except for padding.
+    weights : tensor of shape (n_docs, most_features)
+        Weights of the features, 0 at padding.
     vectors : tensor of shape (n_rows, dim)
-        No gradient comes to its ``.grad``.
+        Table of vectors. Its ``.grad`` is not set.
     touched : list
-        Receives ``(ids, gradient of the sums, weights)`` in the backward pass, for
-        `RowwiseAdamW`.
+        In the backward pass, ``(ids, gradient of the sums, weights)`` is appended to
+        it, for `RowwiseAdamW`.
 
     Returns
     -------
@@ -111,14 +115,15 @@ def weighted_bag(ids, weights, vectors, touched):
     weights = weights.to(vectors.dtype)
     if not torch.is_grad_enabled():
         return embedding_bag(ids, vectors, per_sample_weights=weights, mode="sum")
-    # None of the inputs asks for a gradient: one that does makes autograd call back.
-    asking = torch.empty(0, requires_grad=True)
-    return _WeightedBag.apply(ids, weights, vectors, touched, asking)
+    # autograd calls the backward pass only if some input requires a gradient, which
+    # none of the others does.
+    trigger = torch.empty(0, requires_grad=True)
+    return _WeightedBag.apply(ids, weights, vectors, touched, trigger)
 
 
 class _WeightedBag(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, ids, weights, vectors, touched, asking):
+    def forward(ctx, ids, weights, vectors, touched, trigger):
         ctx.save_for_backward(ids, weights)
         ctx.touched = touched
         return embedding_bag(ids, vectors, per_sample_weights=weights, mode="sum")
@@ -132,23 +137,26 @@ class _WeightedBag(torch.autograd.Function):
 
 
 class TrainedByRow(nn.Module):
-    """Base of modules with a table of vectors, of which a step trains some rows.
+    """Base of modules with a table of vectors that is trained row by row.
 
-    A subclass has the table as `table`, and calls `prepare_rows` with the rows that it
-    is about to use for a gradient.
+    A subclass has the attribute or property `table`, and calls `prepare_rows` with the
+    rows that it is about to use for a gradient.
 
     Attributes
     ----------
     row_wise : bool
-        Whether the table is trained row by row; otherwise it is a parameter like any
-        other, or does not learn.
+        Whether the table is trained row by row. Otherwise it is a parameter like any
+        other, or is not trained.
     touched : list
-        Receives the factors of the table's gradient.
+        Factors of the table's gradient, as `candidate_scores` and `weighted_bag` append
+        them.
+    optimizer : RowwiseAdamW or None
+        Optimizer of the table during training.
     """
 
     row_wise = True
-    # Optimizer of the rows while the table is trained. No copy and no folder has it.
     optimizer = None
+    # Attributes that copies, pickles and model folders leave out.
     not_saved = ("optimizer",)
 
     def __init__(self):
@@ -156,16 +164,16 @@ class TrainedByRow(nn.Module):
         self.touched = []
 
     def reset_unsaved(self):
-        """Set what only training needs (see `skxmc.nn.state`)."""
+        """Reset the attributes that only training needs (see `skxmc.nn.state`)."""
         self.touched, self.optimizer = [], None
 
     def start_training(self, **options):
-        """Make the optimizer of the rows.
+        """Make the optimizer of the table.
 
         Parameters
         ----------
         **options
-            For `RowwiseAdamW`.
+            Parameters of `RowwiseAdamW`.
 
         Returns
         -------
@@ -175,11 +183,11 @@ class TrainedByRow(nn.Module):
         return self.optimizer
 
     def end_training(self):
-        """Let go of the optimizer."""
+        """Drop the optimizer."""
         self.optimizer = None
 
     def prepare_rows(self, rows):
-        """Bring rows up to date, where training has left them behind."""
+        """Bring rows up to date before they are used (see `RowwiseAdamW.catch_up`)."""
         if self.optimizer is not None and torch.is_grad_enabled():
             self.optimizer.catch_up(rows)
 
@@ -191,6 +199,6 @@ class TrainedByRow(nn.Module):
 
 
 def modules_trained_by_row(network):
-    """Modules of a network whose tables are trained row by row."""
+    """Return the modules of a network whose tables are trained row by row."""
     modules = network.modules()
     return [m for m in modules if isinstance(m, TrainedByRow) and m.row_wise]

@@ -1,4 +1,4 @@
-"""Nearest label vectors of a document, by cosine: exact, or by a graph."""
+"""Search for the vectors with the largest cosines: exact, or with an HNSW graph."""
 
 import numpy as np
 import torch
@@ -7,37 +7,39 @@ from torch.nn.functional import normalize
 from .process import brief_lock
 from .state import floats, indices, nothing, number
 
-# Scores made at once by exact search: some 64 MB.
+# Largest number of scores that exact search computes at once: 64 MB.
 _SCORES_AT_ONCE = 1 << 24
-# Links of a vector, and candidates looked at where it is linked.
+# Number of links of a vector in a graph, and of candidates for them when it is built: M
+# and ef_construction of HNSW.
 _N_LINKS = 32
 _BUILD_WIDTH = 200
-# Held while graphs are searched, one search at a time.
-_searching = brief_lock()
+# Lock that is held while a graph is searched.
+_search_lock = brief_lock()
 
 
 class NearestVectors:
-    """Search for the vectors of the largest cosine with a query.
+    """Index of vectors that finds those with the largest cosines with a query.
 
-    A small wrapper around two ways: the product with all vectors, exact and on the
-    device of the vectors; or an HNSW graph [1]_ (hnswlib), on the CPU, which looks
-    at a few vectors of many. It checks what the latter does not: NaN, widths, more
-    neighbours than there are vectors.
+    Exact search multiplies a query with all vectors, on the device of the query. An
+    HNSW graph [1]_ (hnswlib), on the CPU, compares a query with few of the vectors.
+    Unlike hnswlib, this class checks for NaN and for wrong widths, and accepts a k
+    beyond the number of vectors.
 
     Parameters
     ----------
     vectors : tensor of shape (n_vectors, dim)
-        At least one. A zero vector has cosine 0 with everything.
+        At least one vector. A zero vector has cosine 0 with everything.
     exact : bool, default=True
+        Whether to search exactly. Otherwise a graph is built.
     seed : int, default=0
-        Of the graph.
+        Seed of the graph.
 
     Raises
     ------
     ValueError
         If there are no vectors, or one is not finite.
     ImportError
-        If the graph is asked for, and hnswlib is not installed.
+        If a graph is needed and hnswlib is not installed.
 
     References
     ----------
@@ -55,14 +57,15 @@ class NearestVectors:
     def __init__(self, vectors, *, exact=True, seed=0):
         if vectors.ndim != 2 or not len(vectors):
             raise ValueError(
-                f"There must be vectors to search, got shape {tuple(vectors.shape)}."
+                "There must be vectors to search, of shape (n_vectors, dim); got shape "
+                f"{tuple(vectors.shape)}."
             )
         _check_finite(vectors, "vectors")
         self.n_vectors, self.dim = vectors.shape
         vectors = normalize(vectors, dim=1)
         self.vectors, self.graph = (vectors, None) if exact else (None, None)
         if not exact:
-            self.graph = _build(vectors.cpu().float().numpy(), seed)
+            self.graph = _build_graph(vectors.cpu().float().numpy(), seed)
 
     def search(self, queries, k):
         """Find the k nearest vectors of each query, or all if there are fewer.
@@ -76,7 +79,7 @@ class NearestVectors:
         Returns
         -------
         ids : int64 tensor of shape (n_queries, min(k, n_vectors))
-            Nearest first.
+            Rows of the vectors, nearest first.
         cosines : tensor of the same shape, of the dtype of the queries
 
         Raises
@@ -86,8 +89,8 @@ class NearestVectors:
         """
         if queries.ndim != 2 or queries.shape[1] != self.dim:
             raise ValueError(
-                f"queries have shape {tuple(queries.shape)}, and the vectors "
-                f"{self.dim} columns."
+                f"queries must have shape (n_queries, {self.dim}), like the vectors; "
+                f"got shape {tuple(queries.shape)}."
             )
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}.")
@@ -99,28 +102,28 @@ class NearestVectors:
         return self._search_graph(queries, k)
 
     def to_state(self):
-        """All that `from_state` needs, as tensors, numbers and dicts of these."""
+        """Return the state as tensors, numbers and dicts of these (`from_state`)."""
         state = vars(self) | {"graph": None}
         if self.graph is not None:
-            state["vectors"], state["graph"] = _take_apart(self.graph)
+            state["vectors"], state["graph"] = _split_graph(self.graph)
         return state
 
     @classmethod
     def from_state(cls, state):
-        """Make what `to_state` was called on, with the same graph.
+        """Make an index from the state that `to_state` returned, with the same graph.
 
         Raises
         ------
         ValueError
-            If the state is none that `to_state` returns.
+            If the state describes no valid graph.
         ImportError
-            If there is a graph, and hnswlib is not installed.
+            If there is a graph and hnswlib is not installed.
         """
         index = cls.__new__(cls)
         vars(index).update(state)
         if index.graph is not None:
             vectors, index.vectors = index.vectors, None
-            index.graph = _put_together(vectors, **index.graph)
+            index.graph = _join_graph(vectors, **index.graph)
         return index
 
     def expected_state(self):
@@ -131,26 +134,32 @@ class NearestVectors:
             "vectors": floats(self.n_vectors, self.dim, largest=1.01),
             "graph": nothing,
         }
-        if self.graph is not None:  # which was checked when it was put together
+        if self.graph is not None:  # `_join_graph` has checked its vectors and links
             expected |= {"vectors": nothing, "graph": self._check_graph}
         return expected
 
     def _check_graph(self, graph, name):
         found = graph.element_count, graph.dim
         if found != (self.n_vectors, self.dim):
-            raise ValueError(f"{name} holds {found[0]} vectors of width {found[1]}.")
+            raise ValueError(
+                f"{name} must hold {self.n_vectors} vectors of width {self.dim}, and "
+                f"holds {found[0]} of width {found[1]}."
+            )
 
     def _search_graph(self, queries, k):
         rows = queries.cpu().float().numpy()
         width = 2 * k
         while True:
             try:
-                with _searching:  # the graph has one width for all threads
-                    self.graph.set_ef(max(width, 100))  # forgotten when it is loaded
+                # The width of the search is a setting of the graph, which all threads
+                # share. A pickle does not keep it.
+                with _search_lock:
+                    self.graph.set_ef(max(width, 100))
                     ids, distances = self.graph.knn_query(rows, k)
                 break
-            except RuntimeError:  # fewer than k were met on the way
-                if width > 2 * self.n_vectors:  # equal vectors, which nothing links
+            except RuntimeError:  # the search has met fewer than k vectors
+                # A graph of many equal vectors may consist of parts without links.
+                if width > 2 * self.n_vectors:
                     vectors = self.graph.get_items(range(self.n_vectors))
                     vectors = torch.from_numpy(np.asarray(vectors, np.float32))
                     return _search_all(vectors, queries, k)
@@ -170,7 +179,7 @@ def _search_all(vectors, queries, k):
 
 
 def has_hnswlib():
-    """Whether hnswlib can be imported."""
+    """Return whether hnswlib can be imported."""
     try:
         import hnswlib  # noqa: F401
     except ImportError:
@@ -178,21 +187,22 @@ def has_hnswlib():
     return True
 
 
-def _build(vectors, seed):
-    graph = _empty(*vectors.shape, seed)
-    # On more threads it would be another graph each time.
+def _build_graph(vectors, seed):
+    graph = _make_graph(*vectors.shape, seed)
+    # With more threads, the links would depend on their timing.
     graph.add_items(vectors, num_threads=1)
     return graph
 
 
-def _empty(n_vectors, dim, seed):
+def _make_graph(n_vectors, dim, seed):
+    """Make a graph without vectors, with room for `n_vectors`."""
     try:
         import hnswlib
     except ImportError as error:
         raise ImportError(
-            "Labels or documents are searched by a graph here, which needs hnswlib, "
-            "and that is not installed: pip install hnswlib (it is compiled, and needs "
-            'a C++ compiler). To do without, fit with search="exact".'
+            "The search for labels or documents uses a graph, which needs hnswlib, and "
+            "hnswlib is not installed: pip install hnswlib (this needs a C++ "
+            'compiler). Or fit with search="exact", which does not need it.'
         ) from error
     graph = hnswlib.Index("ip", dim)
     graph.init_index(
@@ -201,41 +211,48 @@ def _empty(n_vectors, dim, seed):
     return graph
 
 
-def _take_apart(graph):
-    """The vectors of a graph, and its links: hnswlib's bytes as tensors.
+def _split_graph(graph):
+    """Turn the bytes of a graph of hnswlib into tensors of its vectors and links.
 
     Returns
     -------
     vectors : float32 tensor of shape (n_vectors, dim)
     links : dict
-        ``lowest`` (n_vectors, 1 + most links) and ``upper`` (total of levels, 1 +
-        most links): int32, each row the number of links and the vectors linked,
-        padded with 0. ``levels``, int32: how many rows of ``upper`` each vector has.
-        ``entry`` and ``seed``, int.
+        ``lowest``, of shape (n_vectors, 1 + 2 * _N_LINKS), holds the links of each
+        vector on the lowest level, and ``upper``, of shape (n_upper, 1 + _N_LINKS),
+        those on all higher levels. A row is int32: the number of links, and the linked
+        vectors, padded with 0. ``levels``, int32 of shape (n_vectors,), is the number
+        of higher levels of each vector, and so of its rows in ``upper``. ``entry``,
+        int, is the vector where a search starts, and ``seed`` the seed.
     """
     state = graph.__getstate__()[0]
+    # hnswlib stores a vector's links, its numbers and its 64-bit id in one row.
     n_vectors, width = graph.element_count, 1 + 2 * _N_LINKS
     rows = state["data_level0"].view(np.int32).reshape(n_vectors, -1)
     upper = state["link_lists"].view(np.int32).reshape(-1, 1 + _N_LINKS)
     vectors = rows[:, width : width + graph.dim].copy().view(np.float32)
     return torch.from_numpy(vectors), {
-        "lowest": torch.from_numpy(_without_padding(rows[:, :width])),
-        "upper": torch.from_numpy(_without_padding(upper)),
+        "lowest": torch.from_numpy(_clear_unused(rows[:, :width])),
+        "upper": torch.from_numpy(_clear_unused(upper)),
         "levels": torch.from_numpy(state["element_levels"].copy()),
         "entry": int(state["enterpoint_node"]),
         "seed": int(state["seed"]),
     }
 
 
-def _without_padding(links):
-    """Links with 0 in unused places, where hnswlib leaves anything."""
+def _clear_unused(links):
+    """Set unused places of links to 0, where hnswlib leaves arbitrary numbers."""
     links = links.copy()
     links[:, 1:][np.arange(links.shape[1] - 1) >= links[:, :1]] = 0
     return links
 
 
-def _put_together(vectors, *, lowest, upper, levels, entry, seed):
-    """A graph of its vectors and links, which hnswlib would not check."""
+def _join_graph(vectors, *, lowest, upper, levels, entry, seed):
+    """Make a graph from what `_split_graph` returns.
+
+    hnswlib does not check links. A search would follow a wrong one to an arbitrary
+    address in memory, so all of them are checked here.
+    """
     if not isinstance(vectors, torch.Tensor) or vectors.ndim != 2:
         raise ValueError("A graph holds no vectors.")
     n_vectors, dim = vectors.shape
@@ -246,15 +263,17 @@ def _put_together(vectors, *, lowest, upper, levels, entry, seed):
     n_upper = int(levels.sum())
     _check_links(lowest, "lowest", n_vectors, 2 * _N_LINKS, n_vectors)
     linked = _check_links(upper, "upper", n_upper, _N_LINKS, n_vectors)
-    owners = levels.repeat_interleave(levels)  # of the rows of upper
-    starts = levels.cumsum(0).repeat_interleave(levels) - owners
+    # The level of each row of upper. The rows of a vector stand one after the other,
+    # from its level 1 on, and it may only link vectors that are on that level too.
+    heights = levels.repeat_interleave(levels)
+    starts = levels.cumsum(0).repeat_interleave(levels) - heights
     row_levels = torch.arange(n_upper) - starts + 1
     if (levels[upper[:, 1:].long()] < row_levels[:, None])[linked].any():
         raise ValueError("A graph links a vector on a level that it does not have.")
     if levels[entry] != levels.max():
-        raise ValueError("A graph is entered below its highest level.")
+        raise ValueError("A graph has its entry below the highest level.")
 
-    graph = _empty(n_vectors, dim, seed)
+    graph = _make_graph(n_vectors, dim, seed)
     numbers = torch.arange(n_vectors, dtype=torch.int64)
     parts = lowest, vectors.view(torch.int32), numbers.view(torch.int32).view(-1, 2)
     state = graph.__getstate__()[0]
@@ -273,18 +292,18 @@ def _put_together(vectors, *, lowest, upper, levels, entry, seed):
 
 
 def _check_links(links, name, n_rows, n_links, n_vectors):
-    """Check rows of links; return which of their places are links."""
+    """Check rows of links, and return which of their places are used."""
     indices(n_rows, 1 + n_links, high=max(n_vectors, n_links + 1), dtype=torch.int32)(
         links, name
     )
     linked = torch.arange(n_links) < links[:, :1]
     if (links[:, 0] > n_links).any() or (links[:, 1:] >= n_vectors).any():
-        raise ValueError(f"{name} holds links that lead nowhere.")
+        raise ValueError(f"{name} holds links to vectors that do not exist.")
     return linked
 
 
 def _check_finite(rows, name):
-    good = rows.isfinite().all(dim=1)
-    if not good.all():
-        i = int((~good).nonzero()[0, 0])
+    is_finite = rows.isfinite().all(dim=1)
+    if not is_finite.all():
+        i = int((~is_finite).nonzero()[0, 0])
         raise ValueError(f"{name}[{i}] holds NaN or infinity.")

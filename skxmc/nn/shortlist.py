@@ -1,4 +1,4 @@
-"""Candidate labels of a document: clusters of labels, positives added."""
+"""Candidate labels of documents: labels of the best clusters, and best labels."""
 
 import numpy as np
 import torch
@@ -9,16 +9,22 @@ from .state import indices, number
 
 
 class LabelClusters(nn.Module):
-    """Labels in clusters, as tables that live on the device.
+    """Clusters of labels, as tables on the device.
 
     Parameters
     ----------
     groups : int ndarray of shape (n_labels,)
-        Cluster of each label, 0 .. n_clusters - 1.
+        Cluster of each label, from 0 to n_clusters - 1. No cluster is empty.
 
     Attributes
     ----------
     n_labels, n_clusters : int
+    groups : int64 tensor of shape (n_labels + 1,)
+        Cluster of each label, and n_clusters for the padding.
+    slots : int64 tensor of shape (n_labels + 1,)
+        Place of each label within its cluster.
+    members : int64 tensor of shape (n_clusters, largest cluster)
+        Labels of each cluster, padded with n_labels.
     """
 
     def __init__(self, groups):
@@ -32,13 +38,13 @@ class LabelClusters(nn.Module):
         )
         members = np.full((self.n_clusters, sizes.max()), self.n_labels, np.int64)
         members[groups, slots] = np.arange(self.n_labels)
-        # One entry more than there are labels: a padded label has a cluster too.
-        self.register_buffer("groups", _with_pad(groups, self.n_clusters))
-        self.register_buffer("slots", _with_pad(slots, 0))
+        # The last entry makes n_labels, the padding of label columns, a valid index.
+        self.register_buffer("groups", _append(groups, self.n_clusters))
+        self.register_buffer("slots", _append(slots, 0))
         self.register_buffer("members", torch.from_numpy(members))
 
     def expected_state(self):
-        """Checks of attributes (see `skxmc.nn.state`): tables of disjoint clusters."""
+        """Checks of attributes (see `skxmc.nn.state`)."""
         n, n_clusters = self.n_labels, self.n_clusters
         return {
             "n_labels": number(1, whole=True),
@@ -51,18 +57,20 @@ class LabelClusters(nn.Module):
     def _check_members(self, members, name):
         n_labels, n_clusters, groups = self.n_labels, self.n_clusters, self.groups[:-1]
         if int(groups.max()) + 1 != n_clusters:
-            raise ValueError(f"{name}: there are not {n_clusters} clusters.")
+            raise ValueError(f"{name}: the labels are not in {n_clusters} clusters.")
         largest = int(torch.bincount(groups).max())
         indices(n_clusters, largest, high=n_labels + 1)(members, name)
-        again = LabelClusters(groups.numpy(force=True))
+        # The tables are redundant: the clusters of the labels determine all of them.
+        expected = LabelClusters(groups.numpy(force=True))
         same = all(
-            torch.equal(t.cpu(), again.get_buffer(n)) for n, t in self._buffers.items()
+            torch.equal(t.cpu(), expected.get_buffer(n))
+            for n, t in self._buffers.items()
         )
         if not same:
-            raise ValueError(f"{name} are not those of a partition of the labels.")
+            raise ValueError(f"{name} does not agree with the clusters of the labels.")
 
     def targets(self, positives):
-        """Clusters of the positives, each once.
+        """Return the clusters of each document's positives, each once.
 
         Parameters
         ----------
@@ -74,11 +82,11 @@ class LabelClusters(nn.Module):
         int64 tensor of the same shape, ascending, padded with n_clusters
         """
         clusters = self.groups[positives].sort(dim=1).values
-        again = pad(clusters[:, 1:] == clusters[:, :-1], (1, 0))
-        return clusters.masked_fill(again, self.n_clusters).sort(dim=1).values
+        is_repeated = pad(clusters[:, 1:] == clusters[:, :-1], (1, 0))
+        return clusters.masked_fill(is_repeated, self.n_clusters).sort(dim=1).values
 
     def top(self, cluster_scores, k):
-        """Labels of the k best clusters.
+        """Return the labels of each document's k best clusters.
 
         Parameters
         ----------
@@ -90,26 +98,27 @@ class LabelClusters(nn.Module):
         ids : int64 tensor of shape (n_docs, k * largest cluster)
             Label columns padded with n_labels.
         scores : tensor of the same shape
-            Those of the labels' clusters.
+            Score of each label's cluster.
         """
-        best = cluster_scores.topk(k, dim=1)
+        best = cluster_scores.topk(k, dim=1)  # (n_docs, k)
         scores = best.values.repeat_interleave(self.members.shape[1], dim=1)
         return self.members[best.indices].flatten(1), scores
 
     def n_candidates(self, k):
-        """Labels that k clusters hold at most: the width of a shortlist."""
+        """Return the largest number of labels that k clusters can hold."""
         return k * self.members.shape[1]
 
     def of_labels(self, cluster_scores):
-        """Score of each label's cluster, of shape (n_docs, n_labels)."""
+        """Return the score of each label's cluster, of shape (n_docs, n_labels)."""
         return cluster_scores[:, self.groups[:-1]]
 
     def candidates(self, cluster_scores, positives, k):
-        """Labels to rank in training: those of the top clusters, and all positives.
+        """Return the labels to rank in training.
 
-        Positives whose cluster is not among the k best are added one by one, so
-        that they take no place from the others (Algorithm 1 of LightXML). Every
-        positive is there exactly once, and no label is there twice.
+        They are the labels of each document's k best clusters and all its positives.
+        Positives from other clusters are appended one by one, so that they do not
+        replace other candidates (Algorithm 1 of LightXML). Each positive occurs exactly
+        once, and no label occurs twice.
 
         Parameters
         ----------
@@ -117,7 +126,7 @@ class LabelClusters(nn.Module):
         positives : int64 tensor of shape (n_docs, n_positives)
             Label columns padded with n_labels.
         k : int
-            Clusters a document.
+            Number of clusters per document.
 
         Returns
         -------
@@ -127,35 +136,37 @@ class LabelClusters(nn.Module):
         is_positive : bool tensor of the same shape
         """
         clusters = cluster_scores.topk(k, dim=1).indices
-        ids = self.members[clusters].flatten(1)
+        ids = self.members[clusters].flatten(1)  # (n_docs, k * largest cluster)
 
+        # The rank of each positive's cluster among the k best; -1 if it is not there.
         n_docs, n_found = ids.shape
-        place = ids.new_full((n_docs, self.n_clusters + 1), -1)
-        place.scatter_(
+        ranks = ids.new_full((n_docs, self.n_clusters + 1), -1)
+        ranks.scatter_(
             1, clusters, torch.arange(k, device=ids.device).expand(n_docs, k)
         )
-        place = place.gather(1, self.groups[positives])
-        found = place >= 0
-        extra = torch.arange(positives.shape[1], device=ids.device) + n_found
-        at = place * self.members.shape[1] + self.slots[positives]
-        at = torch.where(found, at, extra)
+        ranks = ranks.gather(1, self.groups[positives])  # (n_docs, n_positives)
+        is_found = ranks >= 0
+        # The column of each positive: within its cluster's columns, or appended.
+        appended = torch.arange(positives.shape[1], device=ids.device) + n_found
+        columns = ranks * self.members.shape[1] + self.slots[positives]
+        columns = torch.where(is_found, columns, appended)
 
-        ids = torch.cat([ids, positives.masked_fill(found, self.n_labels)], dim=1)
+        ids = torch.cat([ids, positives.masked_fill(is_found, self.n_labels)], dim=1)
         is_positive = torch.zeros_like(ids, dtype=torch.bool)
-        return ids, is_positive.scatter_(1, at, True) & (ids < self.n_labels)
+        return ids, is_positive.scatter_(1, columns, True) & (ids < self.n_labels)
 
 
 def best_labels(scores, k, n_labels, ids=None):
-    """The k best of the labels that were ranked.
+    """Return the k best labels of each document.
 
     Parameters
     ----------
     scores : tensor of shape (n_docs, n_ranked)
-        -inf where an entry is padding.
+        Scores of the labels that were ranked, -inf at padding.
     k : int
     n_labels : int
     ids : int64 tensor of shape (n_docs, n_ranked) or None
-        What was ranked; None is all labels.
+        Columns of the labels that were ranked; None is all labels.
 
     Returns
     -------
@@ -170,9 +181,10 @@ def best_labels(scores, k, n_labels, ids=None):
 
 
 def log_odds(logarithms):
-    """Log-odds, log p - log(1 - p), of probabilities given by their logarithms."""
+    """Compute log-odds, log p - log(1 - p), from logarithms of probabilities."""
+    # The clamp keeps the log-odds of probability 1 finite.
     return logarithms - (-torch.expm1(logarithms.clamp(max=-1e-30))).log()
 
 
-def _with_pad(values, padding):
+def _append(values, padding):
     return torch.from_numpy(np.append(values, padding).astype(np.int64))

@@ -37,7 +37,7 @@ from torch import nn
 MISSING = object()
 # Attributes that torch itself gives every module. `training` is one of them: a loaded
 # model is always in evaluation mode.
-_OWN_TO_MODULES = frozenset(vars(nn.Module()))
+_TORCH_ATTRIBUTES = frozenset(vars(nn.Module()))
 
 
 def to_state(thing):
@@ -70,16 +70,20 @@ def from_state(kind, state):
     """
     if hasattr(kind, "from_state"):
         return kind.from_state(state)
-    thing = _new(kind)
-    unsaved = _unsaved(kind)
+    thing = _make_empty(kind)
+    unsaved = _unsaved_names(kind)
     for name, value in by_attribute(kind, state).items():
-        if name in unsaved or isinstance(thing, nn.Module) and name in _OWN_TO_MODULES:
-            raise _unknown(kind.__name__, name)
+        if (
+            name in unsaved
+            or isinstance(thing, nn.Module)
+            and name in _TORCH_ATTRIBUTES
+        ):
+            raise _unknown_error(kind.__name__, name)
         _set(thing, name, value)
     return thing
 
 
-def _new(kind):
+def _make_empty(kind):
     """Make an object that has only the attributes that no folder keeps."""
     thing = kind.__new__(kind)
     if isinstance(thing, nn.Module):
@@ -105,9 +109,9 @@ def _set(thing, name, value):
 
 
 @functools.cache
-def _unsaved(kind):
+def _unsaved_names(kind):
     """Return the names of the attributes that no folder keeps."""
-    return frozenset(_attributes(_new(kind), None))
+    return frozenset(_attributes(_make_empty(kind), None))
 
 
 def _attribute_names(kind):
@@ -134,7 +138,7 @@ def by_attribute(kind, state):
     """
     names = _attribute_names(kind)
     for name in set(state) & set(names.values()):
-        raise _unknown(kind.__name__, name)
+        raise _unknown_error(kind.__name__, name)
     return {names.get(name, name): value for name, value in state.items()}
 
 
@@ -182,12 +186,12 @@ def check_state(thing, name, values=None):
     expected = expected_state(thing)
     unknown = sorted(set(values) - set(expected))
     if unknown:
-        raise _unknown(name, unknown[0])
+        raise _unknown_error(name, unknown[0])
     for key, check in expected.items():
         check(values.get(key, MISSING), f"{name}.{key}")
 
 
-def _unknown(name, attribute):
+def _unknown_error(name, attribute):
     return ValueError(f"{name} has the unknown attribute {attribute!r:.60}.")
 
 
@@ -205,7 +209,7 @@ def attributes(thing, own=None):
     dict
         Parameters, buffers and submodules stand beside the other attributes.
     """
-    unsaved = _unsaved(type(thing))
+    unsaved = _unsaved_names(type(thing))
     values = _attributes(thing, own)
     return {name: value for name, value in values.items() if name not in unsaved}
 
@@ -214,7 +218,7 @@ def _attributes(thing, own):
     own = vars(thing) if own is None else own
     if not isinstance(thing, nn.Module):
         return dict(own)
-    values = {n: v for n, v in own.items() if n not in _OWN_TO_MODULES}
+    values = {n: v for n, v in own.items() if n not in _TORCH_ATTRIBUTES}
     for name, value in values.items():
         if isinstance(value, (torch.Tensor, nn.Module)):
             raise ValueError(f"{name} is no registered tensor or module.")
@@ -227,11 +231,11 @@ def _attributes(thing, own):
 
 def refuse(name, what, value):
     """Raise ValueError: the value of that name is not what it must be ("a list")."""
-    shown = "missing" if value is MISSING else f"{_shown(value)}"
+    shown = "missing" if value is MISSING else f"{_describe(value)}"
     raise ValueError(f"{name} must be {what}, and is {shown}.")
 
 
-def _shown(value):
+def _describe(value):
     if isinstance(value, torch.Tensor):
         return f"a tensor of shape {tuple(value.shape)} and dtype {value.dtype}"
     text = repr(value) if isinstance(value, (int, float, str)) else ""
@@ -453,7 +457,7 @@ def linear_map(in_features, out_features=None, *, bias=True):
     return part(nn.Linear, fits=lambda map: (map.bias is not None) == bias, **expected)
 
 
-def _of_linear(layer):
+def _expected_of_linear(layer):
     shape = layer.out_features, layer.in_features
     return {
         "in_features": number(1, whole=True),
@@ -463,7 +467,7 @@ def _of_linear(layer):
     }
 
 
-def _of_norm(layer):
+def _expected_of_norm(layer):
     shape = layer.normalized_shape
 
     def check_shape(value, name):
@@ -484,8 +488,8 @@ def _of_norm(layer):
 _LAYERS = {
     nn.Dropout: lambda layer: {"p": number(0, 1), "inplace": choice(False)},
     nn.Identity: lambda layer: {},
-    nn.LayerNorm: _of_norm,
-    nn.Linear: _of_linear,
+    nn.LayerNorm: _expected_of_norm,
+    nn.Linear: _expected_of_linear,
     nn.ReLU: lambda layer: {"inplace": choice(False)},
 }
 # Lists of modules, of which a folder keeps every module.

@@ -1,4 +1,4 @@
-"""The teacher of TReaderXML: what the documents nearest to a text are about."""
+"""The teacher of TReaderXML: the labels of the documents that are nearest to a text."""
 
 import numpy as np
 import scipy.sparse as sp
@@ -8,34 +8,47 @@ from .search import NearestVectors
 from .state import array, number, ones, part, refuse
 from .text import padded_features
 
-# Documents whose neighbours are looked up at once.
+# Number of documents whose neighbours are searched for at once.
 _DOCS_AT_ONCE = 4096
 
 
 class Teacher:
-    """Teacher knowledge: labels of the nearest documents, and their parents.
+    """Source of teacher knowledge: labels of the nearest documents, and their parents.
 
     Parameters
     ----------
     vectors : float32 ndarray of shape (n_docs, dim)
-        Of the documents to learn from (Eq. 1).
+        Vectors of the training documents (Eq. 1).
     groups : int ndarray of shape (n_docs,)
-        Equal for documents that repeat each other.
+        Group of each document. Documents with the same text have the same group.
     Y : csr matrix of shape (n_docs, n_labels)
+        Labels of the training documents.
     parents : csr matrix of shape (n_labels, n_nodes)
-        Nodes are the labels, and other parents beyond them.
+        Parents of each label. The first n_labels nodes are the labels themselves, and
+        the others are parents that are not labels.
     descriptions : int32 ndarray of shape (n_nodes, label_length)
-        Words of each node, padded with n_words.
-    n_words, n_neighbors : int
+        Words that describe each node, padded with n_words.
+    n_words : int
+        Number of words that descriptions may hold.
+    n_neighbors : int
+        Number of nearest documents that teach a document.
     strict : bool
-        Algorithm 1 to the letter: labels without a parent are passed over.
+        Whether labels without a parent are left out, as Algorithm 1 says literally.
     exact : bool
+        Whether neighbours are searched for exactly. Otherwise a graph is used.
     seed : int
+        Seed of the graph.
 
     Attributes
     ----------
+    groups : int ndarray of shape (n_unique,)
+        The distinct groups, sorted.
     knowledge : csr matrix of shape (n_unique, n_nodes)
-        Nodes that a document, or those that repeat it, teach.
+        Nodes that each group of documents teaches: labels and their parents.
+    index : NearestVectors
+        Index of the vectors of the groups.
+    words : list of csr matrices of shape (n_nodes, n_words)
+        One-hot matrices of the descriptions, one for each place.
     """
 
     def __init__(
@@ -53,7 +66,8 @@ class Teacher:
         seed=0,
     ):
         self.n_neighbors = n_neighbors
-        # A document and those that repeat it are one: what is left out is left out.
+        # Documents with the same text become one, or a document that must not learn
+        # from itself could still learn its own labels from a copy.
         self.groups, first, members = np.unique(
             groups, return_index=True, return_inverse=True
         )
@@ -68,17 +82,17 @@ class Teacher:
         self.index = NearestVectors(
             torch.from_numpy(vectors[first]), exact=exact, seed=seed
         )
-        # Of each place in a description, the word of each node.
+
         self.words = [one_hot(column, n_words) for column in descriptions.T]
 
     @property
     def n_words(self):
-        """Words that descriptions may hold."""
+        """Number of words that descriptions may hold."""
         return self.words[0].shape[1]
 
     @property
     def label_length(self):
-        """Words of a description."""
+        """Number of words of a description."""
         return len(self.words)
 
     def expected_state(self):
@@ -99,18 +113,20 @@ class Teacher:
             ones(self.knowledge.shape[1], self.n_words)(matrix, f"{name}.{i}")
 
     def teach(self, vectors, groups=None):
-        """Nodes that documents learn from: their nearest documents' (Algorithm 1).
+        """Return the teacher knowledge of documents (Algorithm 1).
 
         Parameters
         ----------
         vectors : float32 ndarray of shape (n_docs, dim)
+            Vectors of the documents. A document without a vector (0) learns nothing.
         groups : int ndarray of shape (n_docs,) or None
-            As in the constructor: a document does not learn from itself, nor from
-            one that repeats it. None: from all.
+            Groups as in the constructor, for training documents, which do not learn
+            from their own group. None lets documents learn from all groups.
 
         Returns
         -------
         csr matrix of shape (n_docs, n_nodes)
+            1 for the nodes that the nearest documents teach.
         """
         parts = []
         for start in range(0, len(vectors), _DOCS_AT_ONCE):
@@ -120,15 +136,19 @@ class Teacher:
         return sp.vstack(parts, format="csr")
 
     def _teach(self, vectors, groups):
-        more = groups is not None
-        found, _ = self.index.search(torch.from_numpy(vectors), self.n_neighbors + more)
-        found = found.numpy()
+        # One more neighbour is searched for if the own group will be left out.
+        excludes_own = groups is not None
+        found, _ = self.index.search(
+            torch.from_numpy(vectors), self.n_neighbors + excludes_own
+        )
+        found = found.numpy()  # (n_docs, n_neighbors or one more)
         learns = np.broadcast_to(vectors.any(axis=1)[:, None], found.shape).copy()
-        if more:
-            own = self.groups[found] == groups[:, None]
-            learns &= ~own
-            if found.shape[1] > self.n_neighbors:  # one more was searched for
-                learns[:, -1] &= own.any(axis=1)
+        if excludes_own:
+            is_own = self.groups[found] == groups[:, None]
+            learns &= ~is_own
+            # The additional neighbour only replaces the own group.
+            if found.shape[1] > self.n_neighbors:
+                learns[:, -1] &= is_own.any(axis=1)
         rows = np.broadcast_to(np.arange(len(found))[:, None], found.shape)
         ones = np.ones(learns.sum(), np.float32)
         shape = len(found), len(self.groups)
@@ -136,17 +156,18 @@ class Teacher:
         return make_binary(near @ self.knowledge)
 
     def sequences(self, nodes):
-        """Mean of the nodes' descriptions, place by place, as words and weights.
+        """Return the teacher's sequences: mean descriptions of the nodes.
 
         Parameters
         ----------
         nodes : csr matrix of shape (n_docs, n_nodes)
+            Teacher knowledge of the documents, as `teach` returns it.
 
         Returns
         -------
         csr matrix of shape (n_docs * label_length, n_words)
-            Row i * label_length + j holds place j of document i. Rows sum to 1, or
-            are empty.
+            Row i * label_length + j holds the weights of the words at place j of
+            document i's sequence. Rows sum to 1 or are empty.
         """
         places = [nodes @ words for words in self.words]
         n_docs, n_places = nodes.shape[0], len(places)
@@ -158,18 +179,19 @@ class Teacher:
 
 
 class TaughtDocuments:
-    """Words of documents in their order, and what their teacher knows.
+    """Documents as word sequences, with their teacher knowledge.
 
     Parameters
     ----------
     X : csr matrix of shape (n_docs, n_words)
-        Words of each document where they stand: columns may repeat. The values
-        weigh word vectors.
+        The stored columns of a row are the words of a document in their order. Columns
+        may repeat. The values are weights of the word vectors.
     vectors : float32 ndarray of shape (n_docs, dim)
-        What neighbours are found by.
+        Vectors by which the teacher finds the nearest documents.
     teacher : Teacher or None, default=None
+        Teacher that makes the sequences. None makes batches of words only.
     nodes : csr matrix of shape (n_docs, n_nodes) or None, default=None
-        Teacher knowledge of each document.
+        Teacher knowledge of each document, as `Teacher.teach` returns it.
     """
 
     def __init__(self, X, vectors, teacher=None, nodes=None):
@@ -181,11 +203,23 @@ class TaughtDocuments:
 
     @property
     def lengths(self):
-        """Words of each document."""
+        """Number of words of each document."""
         return np.diff(self.X.indptr)
 
     def batch(self, rows):
-        """Words and weights of documents, and those of the teacher's sequences."""
+        """Make the batch of some documents.
+
+        Parameters
+        ----------
+        rows : int ndarray of shape (n_rows,)
+
+        Returns
+        -------
+        dict of tensors
+            ``words`` and ``weights`` have the shape (n_rows, longest), padded with
+            n_words and 0. With a teacher, ``teacher`` and ``teacher_weights`` hold its
+            sequences in the same form, with n_rows * label_length rows.
+        """
         words, weights = padded_features(self.X, rows)
         batch = {"words": words, "weights": weights}
         if self.teacher is not None:
@@ -196,7 +230,7 @@ class TaughtDocuments:
 
 
 def make_binary(matrix):
-    """A CSR matrix with 1 where there is anything, its columns sorted."""
+    """Return a CSR matrix with 1 for each nonzero value, and with sorted columns."""
     matrix = matrix.tocsr()
     matrix.sum_duplicates()
     matrix.eliminate_zeros()
@@ -205,8 +239,11 @@ def make_binary(matrix):
 
 
 def one_hot(columns, n_columns):
-    """CSR matrix with a 1 in the column of each row; none where it is n_columns."""
-    there = columns < n_columns
-    indptr = np.append(0, there.cumsum())
+    """Return a CSR matrix with a 1 in the given column of each row.
+
+    Rows whose column is n_columns, the padding, are empty.
+    """
+    is_real = columns < n_columns
+    indptr = np.append(0, is_real.cumsum())
     ones = np.ones(indptr[-1], np.float32)
-    return sp.csr_matrix((ones, columns[there], indptr), (len(columns), n_columns))
+    return sp.csr_matrix((ones, columns[is_real], indptr), (len(columns), n_columns))

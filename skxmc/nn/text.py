@@ -1,4 +1,4 @@
-"""Documents as the networks read them: token ids or features, and batches of them."""
+"""Documents as token ids or features, the tokenization of texts, and batches."""
 
 import json
 import re
@@ -12,22 +12,23 @@ import torch
 
 from .process import brief_lock
 
-# Characters handed to the tokenizer at a time: its Python lists stay small. A text
-# counts for some more than it has.
+# Number of characters that the tokenizer gets at once, so that its Python lists stay
+# small. Each text counts for 128 characters more than it has.
 _CHUNK = 2**20
 _COST_OF_A_TEXT = 128
-# Characters of a text that the tokenizer is given first, a token and beyond that.
-# English has four or five a token.
+# A text is first cut to this many characters: 16 for each token that is kept, and 512
+# more. English has four or five characters per token.
 _CHARS_PER_TOKEN, _MORE_CHARS = 16, 512
-# Characters between a cut and what it cannot change.
+# Number of characters before a cut within which the cut may change tokens.
 _MARGIN = 64
-# What finds words by their distance from the start, or by what stands far before.
+# Rules for words that depend on the distance from the start of the text, or on
+# characters far before. A text must not be cut at its start for these.
 _COUNTED_FROM_START = ("FixedLength", "UnicodeScripts")
-# Batches sorted by length together: enough to leave little padding, few enough
-# to keep batches random.
+# Number of batches whose documents are sorted by length together: enough to leave
+# little padding, few enough to keep batches random.
 _BUCKET = 64
-# Held while a tokenizer is called: a call sets the length to truncate to, and fails
-# where another thread is reading with the same tokenizer.
+# Lock that is held while a tokenizer is called. A call sets the tokenizer's truncation,
+# and fails if another thread is using the same tokenizer.
 tokenizing = brief_lock()
 
 
@@ -38,8 +39,9 @@ class Tokens:
     ----------
     ids : ndarray of shape (n_tokens,), uint16 or int32
     offsets : int64 ndarray of shape (n_docs + 1,)
-        Document i holds ``ids[offsets[i]:offsets[i + 1]]``.
+        Document i has the tokens ``ids[offsets[i]:offsets[i + 1]]``.
     pad_id : int
+        Token id of the padding.
     """
 
     def __init__(self, ids, offsets, pad_id):
@@ -52,14 +54,20 @@ class Tokens:
 
     @property
     def lengths(self):
-        """Tokens of each document: int64 ndarray of shape (n_docs,)."""
+        """Number of tokens of each document: int64 ndarray of shape (n_docs,)."""
         return np.diff(self.offsets)
 
     def batch(self, rows):
-        """Pad the documents `rows` to the longest of them.
+        """Make the batch of some documents, padded to the longest of them.
 
-        Returns a dict of ``input_ids`` and ``attention_mask``, int64 tensors of
-        shape (n_rows, longest).
+        Parameters
+        ----------
+        rows : int ndarray of shape (n_rows,)
+
+        Returns
+        -------
+        dict of tensors
+            ``input_ids`` and ``attention_mask``, int64 of shape (n_rows, longest).
         """
         ids, mask = _padded(self.ids, self.offsets, rows, self.pad_id)
         return {
@@ -74,7 +82,7 @@ class Features:
     Parameters
     ----------
     X : csr_array or csr_matrix of shape (n_docs, n_features), float32
-        What a row holds twice is added up.
+        Features of the documents. Values of repeated columns are summed.
     """
 
     def __init__(self, X):
@@ -88,21 +96,28 @@ class Features:
 
     @property
     def lengths(self):
-        """Stored features of each document: ndarray of shape (n_docs,)."""
+        """Number of stored features of each document: ndarray of shape (n_docs,)."""
         return np.diff(self.X.indptr)
 
     def batch(self, rows):
-        """Features of the documents `rows`, padded to the most of them.
+        """Make the batch of some documents, padded to the most features of one of them.
 
-        Returns a dict of ``features``, int64 and padded with n_features, and
-        ``weights``, float32 and padded with 0, both of shape (n_rows, most).
+        Parameters
+        ----------
+        rows : int ndarray of shape (n_rows,)
+
+        Returns
+        -------
+        dict of tensors
+            ``features``, int64 and padded with n_features, and ``weights``, float32
+            and padded with 0, both of shape (n_rows, most features).
         """
         features, weights = padded_features(self.X, rows)
         return {"features": features, "weights": weights}
 
 
 def padded_features(X, rows):
-    """Stored columns and values of rows, padded with n_features and 0.
+    """Return the stored columns and values of some rows as padded tensors.
 
     Parameters
     ----------
@@ -111,8 +126,10 @@ def padded_features(X, rows):
 
     Returns
     -------
-    features : int64 tensor of shape (n_rows, most)
+    features : int64 tensor of shape (n_rows, most features)
+        Columns, padded with n_features.
     weights : float32 tensor of the same shape
+        Values, padded with 0.
     """
     places, mask = _places(X.indptr, rows)
     features = np.full(mask.shape, X.shape[1], np.int64)
@@ -123,17 +140,18 @@ def padded_features(X, rows):
 
 
 def tokenize(texts, tokenizer, max_length, *, special=True):
-    """Turn texts into token ids, once.
+    """Turn texts into token ids.
 
-    The fast tokenizer works on all cores. Lone surrogates, which no tokenizer
-    takes, become question marks; control characters are the tokenizer's matter.
+    A fast tokenizer uses all cores. Lone surrogates, which no tokenizer accepts, become
+    question marks. Control characters are passed to the tokenizer.
 
     Parameters
     ----------
     texts : sequence of str
     tokenizer : PreTrainedTokenizerFast
     max_length : int
-        Tokens kept per document, special tokens included.
+        Largest number of tokens per document, including special tokens. Longer texts
+        are truncated.
     special : bool, default=True
         Whether the tokenizer adds its special tokens.
 
@@ -147,14 +165,15 @@ def tokenize(texts, tokenizer, max_length, *, special=True):
         If `max_length` leaves no room for the tokenizer's special tokens.
     """
     n_special = tokenizer.num_special_tokens_to_add() if special else 0
-    if max_length < n_special:  # the tokenizer would not truncate at all
+    if max_length < n_special:  # the tokenizer would then not truncate at all
         raise ValueError(
             f"max_length={max_length} has no room for the {n_special} special tokens "
-            f"that the tokenizer adds to each text; use at least {n_special + 1}."
+            f"that the tokenizer adds to each text. Use at least {n_special + 1}."
         )
     dtype = np.uint16 if len(tokenizer) <= 2**16 else np.int32
     n_chars = max_length * _CHARS_PER_TOKEN + _MORE_CHARS
     from_end = getattr(tokenizer, "truncation_side", "right") == "left"
+    # Only a prefix of a long text is tokenized, since only its first tokens are kept.
     if max(map(len, texts), default=0) > n_chars:
         with tokenizing:
             cuts = _can_cut(tokenizer, from_end)
@@ -167,7 +186,8 @@ def tokenize(texts, tokenizer, max_length, *, special=True):
         return_token_type_ids=False,
     )
     parts, lengths = [], []
-    for rows in _read(texts, partial(tokenizer, **options), n_chars, from_end):
+    tokenizer_call = partial(tokenizer, **options)
+    for rows in _tokenize_chunks(texts, tokenizer_call, n_chars, from_end):
         lengths.append(np.fromiter(map(len, rows), np.int64, len(rows)))
         parts.append(np.concatenate([np.asarray(row, dtype) for row in rows]))
     offsets = np.concatenate([[0], *lengths]).cumsum()
@@ -175,32 +195,34 @@ def tokenize(texts, tokenizer, max_length, *, special=True):
     return Tokens(np.concatenate(parts), offsets, 0 if pad_id is None else pad_id)
 
 
-def _read(texts, tokenizer, n_chars, from_end):
-    """Yield the token ids of texts, a chunk of texts at a time.
+def _tokenize_chunks(texts, tokenizer, n_chars, from_end):
+    """Yield the token ids of texts, in lists of one chunk of texts each.
 
-    The tokenizer is given `n_chars` characters of a text, and twice as many as often as
-    more of them could change the tokens that are kept.
+    Texts are cut to `n_chars` characters. The number is doubled for a text as long as
+    further characters could change the tokens that are kept.
     """
-    for chunk in _chunks(texts, n_chars):
+    for chunk in _split_chunks(texts, n_chars):
         pieces = [text[-n_chars:] if from_end else text[:n_chars] for text in chunk]
         pieces = [piece.encode("utf-8", "replace").decode() for piece in pieces]
         with tokenizing:
-            read = tokenizer(pieces)
-        rows = read["input_ids"]
-        open_ = [
+            tokens = tokenizer(pieces)
+        rows = tokens["input_ids"]
+        unsettled = [
             i
             for i, piece in enumerate(pieces)
             if len(piece) < len(chunk[i])
-            and not _is_settled(read.encodings[i], piece, from_end)
+            and not _is_settled(tokens.encodings[i], piece, from_end)
         ]
-        longer = _read([chunk[i] for i in open_], tokenizer, 2 * n_chars, from_end)
-        for i, row in zip(open_, chain.from_iterable(longer), strict=True):
+        longer = _tokenize_chunks(
+            [chunk[i] for i in unsettled], tokenizer, 2 * n_chars, from_end
+        )
+        for i, row in zip(unsettled, chain.from_iterable(longer), strict=True):
             rows[i] = row
         yield rows
 
 
-def _chunks(texts, n_chars):
-    """Split a list so that a part's pieces fit into a chunk, or are of one text."""
+def _split_chunks(texts, n_chars):
+    """Yield chunks of texts, each of at most _CHUNK characters or of one text."""
     costs = [min(len(text), n_chars) + _COST_OF_A_TEXT for text in texts]
     start, total = 0, 0
     for end, cost in enumerate(costs):
@@ -213,10 +235,11 @@ def _chunks(texts, n_chars):
 
 
 def _can_cut(tokenizer, from_end):
-    """Whether the tokens of a text depend on what is near to them alone.
+    """Return whether the tokens of a text depend only on characters near to them.
 
-    A tokenizer reads word by word, and finds words by rules that look one character
-    ahead. Those that have no words, or rules that may look farther, read whole texts.
+    If so, a long text may be cut. Most tokenizers first split a text into words, by
+    rules that look at most one character ahead. Tokenizers that have no words, or rules
+    that may look farther, need the whole text.
     """
     if not getattr(tokenizer, "is_fast", False):
         return False
@@ -227,7 +250,7 @@ def _can_cut(tokenizer, from_end):
     parts = [part for part in (backend.normalizer, backend.pre_tokenizer) if part]
     try:
         rules = "".join(part.__getstate__().decode() for part in parts)
-    except Exception:  # parts that were written in Python say nothing of themselves
+    except Exception:  # the rules of parts written in Python are unknown
         return False
     if from_end and any(kind in rules for kind in _COUNTED_FROM_START):
         return False
@@ -237,17 +260,20 @@ def _can_cut(tokenizer, from_end):
 
 
 def _looks_far(pattern):
-    """Whether a regular expression has parts that may look at all of the text."""
+    """Return whether a regular expression may look at characters far away."""
+    # A lookahead for white space looks at one character only.
     pattern = pattern.replace(r"(?!\S)", "").replace("\\\\", "")
-    pattern = re.sub(r"\[(?:[^]\\]|\\.)*\]", "", pattern)  # a class is one character
+    # A character class matches one character.
+    pattern = re.sub(r"\[(?:[^]\\]|\\.)*\]", "", pattern)
     return re.search(r"\(\?(?:<?[=!]|>)|(?<!\\)[.$]|\\[ZzGKk1-9]", pattern) is not None
 
 
 def _is_settled(encoding, piece, from_end):
-    """Whether the tokens that are kept of a piece are those of the whole text.
+    """Return whether the tokens that are kept of a piece are those of the whole text.
 
-    They are if the word that the last of them belongs to, or from the end the first,
-    lies apart from the cut: another word follows it, and then a number of characters.
+    They are if the last one belongs to a word that is far enough from the cut: another
+    word must follow it, which starts at least _MARGIN characters before the cut. If the
+    end of a text is kept, the same holds for the first token and the words before it.
     """
     tokens = [
         (word, *offsets)
@@ -256,20 +282,21 @@ def _is_settled(encoding, piece, from_end):
         if word is not None
     ]
     kept = [word for word in encoding.word_ids if word is not None]
-    if not kept:  # there is room for special tokens alone, or the piece has no tokens
+    if not kept:  # only special tokens have room, or the piece has no tokens
         return len(tokens) > 0
-    margin = _margin(piece, from_end)
+    margin = _find_margin(piece, from_end)
     if from_end:
         return max((t[2] for t in tokens if t[0] < kept[0]), default=-1) >= margin
     starts = (start for word, start, _ in tokens if word > kept[-1])
     return min(starts, default=len(piece)) <= margin
 
 
-def _margin(piece, from_end):
-    """Place in a piece that is _MARGIN characters from the cut.
+def _find_margin(piece, from_end):
+    """Return the place in a piece that is _MARGIN characters away from the cut.
 
-    Combining marks do not count: a row of them is put in order as a whole. From the end
-    the place follows white space, where numbers are cut into groups anew.
+    Combining marks are not counted, since normalization sorts any number of them as a
+    whole. If the end of a text is kept, the place is after white space, because some
+    tokenizers group the digits of a number from its start.
     """
     chars = (
         enumerate(piece)
@@ -287,12 +314,12 @@ def _margin(piece, from_end):
 
 
 def shuffled_batches(rows, lengths, batch_size, rng):
-    """Random batches of documents of similar length.
+    """Return random batches of documents of similar length.
 
     Parameters
     ----------
     rows : int ndarray of shape (n_rows,)
-        The documents to go through.
+        Rows of the documents.
     lengths : ndarray of shape (n_docs,)
         Length of every document.
     batch_size : int
@@ -301,7 +328,8 @@ def shuffled_batches(rows, lengths, batch_size, rng):
     Returns
     -------
     list of int ndarrays
-        Each row of `rows` once, in batches of `batch_size` but for a last one.
+        Batches that hold each of `rows` once. One batch may be smaller than
+        `batch_size`.
     """
     rows = rng.permutation(rows)
     pool = batch_size * _BUCKET
@@ -314,38 +342,37 @@ def shuffled_batches(rows, lengths, batch_size, rng):
 
 
 def sorted_batches(rows, lengths, batch_size):
-    """Batches of documents from the longest to the shortest.
+    """Return batches of documents, from the longest to the shortest.
 
-    The first batch needs the most memory, so a prediction that runs out of it
-    does so at once.
+    The first batch needs the most memory, so that a prediction without enough memory
+    fails at once.
     """
     rows = rows[np.argsort(-lengths[rows], kind="stable")]
     return [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
 
 
 def padded_columns(Y, rows, limit=None):
-    """Stored columns of the rows `rows`, padded with the number of columns.
-
-    Of a label matrix: each document's positives.
+    """Return the stored columns of some rows of a label matrix as a padded tensor.
 
     Parameters
     ----------
     Y : csr_array or csr_matrix of shape (n_docs, n_labels)
     rows : int ndarray of shape (n_rows,)
     limit : int or None, default=None
-        Columns kept a row.
+        Largest number of columns that are kept of a row. None keeps all.
 
     Returns
     -------
     int64 tensor of shape (n_rows, n_positives)
-        n_positives is the largest number of entries of a row, at least 1.
+        Columns, padded with n_labels. n_positives is the largest number of entries of
+        a row, and at least 1.
     """
     ids, _ = _padded(Y.indices, Y.indptr, rows, Y.shape[1], limit)
     return torch.from_numpy(ids)
 
 
 def _padded(values, offsets, rows, padding, limit=None):
-    """Ragged rows as a rectangle of int64, and the mask of what is not padding."""
+    """Return ragged rows as a padded int64 array, and the mask of its values."""
     places, mask = _places(offsets, rows, limit)
     out = np.full(mask.shape, padding, np.int64)
     out[mask] = values[places]
@@ -353,7 +380,7 @@ def _padded(values, offsets, rows, padding, limit=None):
 
 
 def _places(offsets, rows, limit=None):
-    """Where the values of ragged rows lie, and their mask in a rectangle."""
+    """Return the places of the values of ragged rows, and their mask when padded."""
     starts = offsets[rows].astype(np.int64)
     lengths = offsets[rows + 1] - starts
     if limit is not None:

@@ -1,7 +1,7 @@
-"""The one training loop.
+"""The training loop, which all networks share.
 
-It drives a `skxmc.nn.network.Network` over the batches of a
-`skxmc.nn.examples.Examples`; all that it asks of them is documented there.
+It trains a `skxmc.nn.network.Network` on the batches of a
+`skxmc.nn.examples.Examples`. All methods that it calls are documented there.
 """
 
 import torch
@@ -11,12 +11,12 @@ from .checkpoint import Run
 from .devices import autocast, name_batch_size, to_device
 from .network import Progress
 from .optimizer import Optimizer
-from .process import handed_back
+from .process import release_torch
 from .state import number, refuse
 from .text import shuffled_batches
 from .weights import AverageWeights, BestWeights
 
-# Steps between two updates of the loss that is shown: each waits for the device.
+# Batches between two updates of the shown loss, each of which waits for the device.
 _STEPS_BETWEEN_LOSSES = 20
 
 
@@ -48,18 +48,23 @@ def train(
     verbose=0,
     title="training",
 ):
-    """Train a network in place, and leave it at its best state.
+    """Train a network in place.
+
+    The network ends in evaluation mode. It has the weights of the best epoch if
+    `evaluate` is given, otherwise the average of the weights if `swa_start` is, and
+    otherwise the last weights.
 
     Parameters
     ----------
     network : Network
-        On `device` already.
+        Network, which is on `device` already.
     examples : Examples
+        Training data.
     rng : numpy Generator
-        Draws the order of the documents.
+        Generator that draws the order of the documents.
     history : list
-        Receives a dict for each epoch: epoch, loss (nats, mean over its batches) and,
-        with `evaluate`, score.
+        A dict is appended to it for each epoch: epoch, loss (in nats, mean over the
+        batches) and, with `evaluate`, score.
     evaluate : callable or None, default=None
         ``evaluate(network) -> float`` on the held-out documents; higher is better. The
         weights of the best epoch are kept, also when training is interrupted.
@@ -69,36 +74,39 @@ def train(
     weight_decay : float
         AdamW's; biases and norms do not decay.
     warmup : float
-        Share of the steps over which the learning rates rise.
+        Share of the steps over which the learning rates rise linearly to their peaks.
     schedule : {"linear", "constant"}, default="linear"
         Learning-rate schedule after the warm-up: "linear" decays to 0, "constant" keeps
         the peak rates.
     accumulate : int, default=1
-        Batches whose mean gradient makes a step; the last step of an epoch may have
-        fewer.
+        Number of batches whose mean gradient makes a step. The last step of an epoch
+        may have fewer.
     clip_norm : float or None, default=None
-        Largest norm of the whole gradient.
+        Largest norm of the gradient of all parameters together. None does not clip.
     rows_rest : bool, default=False
-        Whether rows that a step does not touch stay where they are (see
-        `RowwiseAdamW`).
+        Whether rows that a step does not touch stay unchanged (see `rests` of
+        `skxmc.nn.rowwise_adamw.RowwiseAdamW`).
     swa_start : float or None, default=None
-        Share of the steps after which weights are averaged.
+        Share of the steps after which the averaging of weights begins. None does not
+        average.
     swa_every : int, default=10
         Steps between two snapshots of the weights that enter the average.
     patience : int or None, default=None
-        Epochs without a gain of more than `tol` after which training stops.
+        Number of epochs without a gain after which training stops. None never stops
+        early.
     tol : float, default=0.0
+        A gain is a score that is higher than the best one by more than this.
     device : str, default="cpu"
     precision : {"fp64", "fp32", "bf16", "fp16"}, default="fp32"
     checkpoint : Checkpoint or None, default=None
-        Training resumes from what it holds, and is saved there.
+        Training resumes from its state if it holds one, and is saved to it.
     epochs : object or None, default=None
-        Its ``begin()`` is called before each epoch, and its ``end()`` after it, which
-        returns whether training should stop.
+        Object whose ``begin()`` is called before each epoch, and ``end()`` after it.
+        ``end()`` returns whether training should stop.
     verbose : int, default=0
-        Above 0, a progress bar is shown.
+        A progress bar is shown if this is positive.
     title : str, default="training"
-        Of the progress bar.
+        Title of the progress bar.
     """
     n_batches = -(-len(examples.rows) // batch_size)
     optimizer = Optimizer(
@@ -128,9 +136,9 @@ def train(
     try:
         for epoch in range(run.epoch, max_epochs + 1):
             if epochs is not None:
-                with handed_back():
+                with release_torch():
                     epochs.begin()
-            if run.batches is None:  # otherwise the epoch was interrupted, and resumes
+            if run.batches is None:  # otherwise an interrupted epoch resumes
                 examples.begin_epoch(epoch)
                 run.total = torch.zeros((), device=device)
                 run.batches = shuffled_batches(
@@ -140,7 +148,7 @@ def train(
                 progress = Progress(epoch, max_epochs, i, n_batches)
                 _set_mode(network, network.uses_dropout(progress))
                 inputs, targets = to_device(examples.batch(run.batches[i - 1]), device)
-                # Batches of this step; the last step of an epoch may have fewer.
+                # The batch is one of a step's `n_added` batches, which follow `first`.
                 first = (i - 1) // accumulate * accumulate
                 n_added = min(accumulate, n_batches - first)
                 with name_batch_size(batch_size):
@@ -154,6 +162,7 @@ def train(
                 if stepped:
                     average.update(last=i == n_batches)
                     run.end_step(i)
+            # Scores use all rows of the tables, not only those of the last steps.
             optimizer.catch_up()
             history.append({"epoch": epoch, "loss": run.total.item() / n_batches})
             if evaluate is not None:
@@ -163,7 +172,7 @@ def train(
                 bar.set_postfix(epoch=epoch, held_out=f"{score:.4f}")
             stops = best.n_waited == patience
             if epochs is not None:
-                with handed_back():
+                with release_torch():
                     stops = epochs.end() or stops
             run.end_epoch(stop_at=max_epochs + 1 if stops else None)
             if stops:
@@ -179,13 +188,19 @@ def train(
 
 
 def _set_mode(network, training):
-    """Set the mode of a network where it is another: visiting all modules takes ms."""
+    """Set the mode of a network, if it differs: this takes ms to visit all modules."""
     if network.training != training:
         network.train(training)
 
 
 def check_history(history, name):
-    """Refuse a history that `train` would not have written."""
+    """Check that a history is one that `train` could have written.
+
+    Raises
+    ------
+    ValueError
+        If it is not. `name` is what the message calls it.
+    """
     if not isinstance(history, list):
         refuse(name, "a list", history)
     for i, epoch in enumerate(history):

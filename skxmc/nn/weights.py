@@ -1,4 +1,4 @@
-"""The weights that training ends with: their running mean, and the best ones."""
+"""The weights that training returns: an average over steps, or the best epoch's."""
 
 import contextlib
 
@@ -13,7 +13,7 @@ class AverageWeights:
     network : Network
     optimizer : Optimizer
     start : float or None
-        Share of the steps after which weights are averaged; None never is.
+        Share of the steps after which averaging begins. None never averages.
     every : int
         Steps between two snapshots of the weights.
 
@@ -29,15 +29,22 @@ class AverageWeights:
         self.n_snapshots, self.means = 0, None
 
     def update(self, *, last):
-        """Take a snapshot, if one is due after this step.
+        """Take a snapshot if one is due after this step.
 
-        One is due every `every` steps, and after an epoch's last step.
+        Once averaging has begun, a snapshot is due every `every` steps and after the
+        last step of an epoch.
+
+        Parameters
+        ----------
+        last : bool
+            Whether this is the last step of an epoch.
         """
         n_done, n_steps = self.optimizer.n_done, self.optimizer.n_steps
         averages = self.start is not None and n_done > self.start * n_steps
         if not averages or (n_done % self.every and not last):
             return
-        # An interruption before the last line leaves the average as it was.
+        # All is computed before anything is assigned, so that an interruption leaves
+        # the old average intact.
         n = self.n_snapshots + 1
         weights = [p.detach() for p in self.optimizer.dense_parameters()]
         means = self.means or weights
@@ -48,7 +55,7 @@ class AverageWeights:
 
     @contextlib.contextmanager
     def in_place(self):
-        """Give the network its average inside the context, its own weights after it."""
+        """Give the network the averaged weights within the context."""
         weights = [p.data for p in self.network.parameters()]
         try:
             self.apply()
@@ -58,7 +65,7 @@ class AverageWeights:
                 parameter.data = data
 
     def apply(self):
-        """Give the network its average, if there is one."""
+        """Give the network the averaged weights, if there are any."""
         if not self.n_snapshots:
             return
         weights = self.optimizer.dense_parameters()
@@ -69,11 +76,11 @@ class AverageWeights:
             table.vectors.data = mean
 
     def state_dict(self):
-        """State between two steps, for a checkpoint."""
+        """Return the state between two steps, for checkpoints."""
         return {"n_snapshots": self.n_snapshots, "means": self.means}
 
     def load_state_dict(self, state):
-        """Go on from a state."""
+        """Restore a state that `state_dict` returned."""
         self.n_snapshots, self.means = state["n_snapshots"], state["means"]
         if self.means is not None:
             pairs = zip(self.means, self.optimizer.dense_parameters(), strict=True)
@@ -86,15 +93,16 @@ class BestWeights:
     Parameters
     ----------
     tol : float
-        A score that is higher by more than that is a gain.
+        A score counts as a gain if it is higher than the best one by more than this.
 
     Attributes
     ----------
     score : float
+        The best score; -inf before the first one.
     weights : dict of tensors or None
-        On the CPU; None before the first score.
+        The weights with that score, on the CPU. None before the first score.
     n_waited : int
-        Epochs since the last gain.
+        Number of epochs since the last gain.
     """
 
     def __init__(self, tol):
@@ -104,7 +112,7 @@ class BestWeights:
     def update(self, network, score):
         """Keep the weights if the score of this epoch is the best one."""
         self.n_waited = 0 if score > self.score + self.tol else self.n_waited + 1
-        if score >= self.score:  # the later of two equal epochs is kept
+        if score >= self.score:  # of two equal epochs, the later one is kept
             self.score = score
             self.weights = {
                 name: tensor.detach().to("cpu", copy=True)
@@ -112,10 +120,10 @@ class BestWeights:
             }
 
     def state_dict(self):
-        """State between two epochs, for a checkpoint."""
+        """Return the state between two epochs, for checkpoints."""
         return {"score": self.score, "weights": self.weights, "waited": self.n_waited}
 
     def load_state_dict(self, state):
-        """Go on from a state."""
+        """Restore a state that `state_dict` returned."""
         self.score, self.weights = state["score"], state["weights"]
         self.n_waited = state["waited"]

@@ -26,7 +26,7 @@ PARTS = {
     "GRankNetwork": "skxmc.nn.networks.grank.GRankNetwork",
     "GUDNNetwork": "skxmc.nn.networks.gudn.GUDNNetwork",
     "LabelClusters": "skxmc.nn.shortlist.LabelClusters",
-    "LabelEncoder": "skxmc.nn.label_cycle.LabelEncoder",
+    "LabelEncoder": "skxmc.nn.networks.lightdxml.LabelEncoder",
     "LabelScores": "skxmc.nn.heads.LabelScores",
     "LightDXMLNetwork": "skxmc.nn.networks.lightdxml.LightDXMLNetwork",
     "LightXMLNetwork": "skxmc.nn.networks.lightxml.LightXMLNetwork",

@@ -5,7 +5,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 
 from .._damage import DamagedError, damaged, parse_json
-from ..nn.process import alone
+from ..nn.process import isolate_torch
 from ._folder import VALUE_FILES, check_files, read_config
 from ._format2 import upgrade
 from ._reader import Reader
@@ -79,7 +79,7 @@ def load(folder, *, device="auto", verify=True):
 def _load_model(folder, config):
     """Make the classifier of a folder; return it and all classifiers in it."""
     parts = {name.partition("/")[0] for name in config["files"]} - VALUE_FILES
-    with alone():
+    with isolate_torch():
         tensors = _load_tensors(folder / "model.safetensors")
         texts = _load_texts(folder / "labels.json")
         content = config["model"]

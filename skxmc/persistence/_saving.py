@@ -14,7 +14,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 from sklearn.utils.validation import check_is_fitted
 
-from ..nn.locks import is_at, left_behind, try_lock
+from ..nn.locks import is_at, lock_abandoned, try_lock
 from ..nn.process import default_modes
 from ._estimators import check_estimator
 from ._folder import (
@@ -243,8 +243,8 @@ def _clean_up(folder):
     for hidden in hidden_folders(folder):
         with contextlib.suppress(OSError):
             hidden.rmdir()  # if nothing was written into it yet
-        with left_behind(hidden / _LOCK) as is_left:
-            if not is_left:
+        with lock_abandoned(hidden / _LOCK) as is_abandoned:
+            if not is_abandoned:
                 continue
             replaced = hidden / "replaced"
             if not folder.exists():

@@ -16,7 +16,7 @@ from safetensors import safe_open
 from torch.nn.modules.module import register_module_module_registration_hook
 
 from .._damage import DamagedError, damaged, parse_json
-from ..nn.process import alone
+from ..nn.process import isolate_torch
 
 ENCODER_FILES = ("config.json", "model.safetensors")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
@@ -204,7 +204,7 @@ def quiet():
     """Silence the log and the progress bars of transformers."""
     from transformers.utils import logging
 
-    with alone():  # since these settings belong to the whole process
+    with isolate_torch():  # since these settings belong to the whole process
         level, shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
         logging.set_verbosity_error()
         logging.disable_progress_bar()

@@ -1,1 +1,1 @@
-"""The networks of the five papers, one a file."""
+"""The networks of the five papers, one in each file."""

@@ -17,33 +17,36 @@ from ..state import choice, number, optional, part
 
 
 class GRankNetwork(Network):
-    """Retriever of clusters and ranker of their labels, on one encoder.
+    """Encoder, retriever of label clusters, and ranker of their labels.
 
     Parameters
     ----------
     encoder : TransformerEncoder or BagEncoder
+        Encoder of the documents.
     ranker : LabelScores
+        Head that scores labels.
     clusters : LabelClusters or None
-        None ranks all labels of every document.
+        Clusters of the labels. None ranks all labels of every document.
     n_retrieved : int
-        Outputs of the retriever: clusters, or labels where `clusters` is None;
-        0 leaves the retriever out.
+        Number of outputs of the retriever: clusters, or labels if `clusters` is None.
+        0 makes no retriever.
     start : tensor of shape (identity_dim, hidden_size) or None, default=None
-        Matrix that turns what the encoder makes of a text into a label's vector, where
-        label vectors start from that.
+        Matrix that maps a vector of the encoder to an initial label vector. None if
+        label vectors start at random.
     cluster_start : tensor of shape (n_retrieved, identity_dim) or None, default=None
-        Where the retriever starts in that case.
+        Initial cluster vectors of the retriever; None starts at random.
     dropout : float, default=0.5
-        On the first-token states.
+        Dropout rate on the first-token states.
     n_shortlist, predict_shortlist : int
-        Clusters whose labels are ranked for a document, in training and at prediction;
-        None as the latter is as many as in training.
+        Number of clusters whose labels are ranked for a document, in training and at
+        prediction. `predict_shortlist` may be None, which is `n_shortlist`.
     lambda_max : float, default=0.5
         Weight of the ranking loss in the last epoch (Eq. 9).
     lambda_schedule : {"epoch", "step"}, default="epoch"
-        Whether that weight grows by epoch or by batch.
+        Whether that weight grows with each epoch or with each batch.
     combine : {"ranker", "product", "sum"}, default="ranker"
-        What orders labels at prediction.
+        Scores that order the labels at prediction: those of the ranker, or the product
+        of its sigmoids with the retriever's, or the sum of both scores.
     """
 
     def __init__(
@@ -80,7 +83,7 @@ class GRankNetwork(Network):
 
     @property
     def n_labels(self):
-        """Labels that are ranked."""
+        """Number of labels that are ranked."""
         return self.ranker.n_labels
 
     def expected_state(self):
@@ -107,32 +110,40 @@ class GRankNetwork(Network):
         }
 
     def forward(self, inputs, targets, progress):
-        """(1 - lambda) times the retrieving loss plus lambda times the ranking loss.
+        """Return the weighted sum of the retrieval loss and the ranking loss.
 
-        Eq. 7, 8 and 9. Without a retriever the ranking loss alone.
+        The retrieval loss (Eq. 7) has the weight 1 - lambda, and the ranking loss
+        (Eq. 8) the weight lambda (Eq. 9). Without a retriever, the loss is the ranking
+        loss alone.
         """
-        positives = targets["positives"]
+        positives = targets["positives"]  # (n_docs, n_positives)
+        # (n_docs, cluster_dim) and (n_docs, dim)
         for_clusters, for_labels = self.doc_vectors(*self.encoder(inputs))
         if self.retriever is None:
             return self.ranker.loss(for_labels, positives, grank_loss_all)
         if self.clusters is None:
-            retrieving = self.retriever.loss(for_clusters, positives, grank_loss_all)
-            ranking = self.ranker.loss(for_labels, positives, grank_loss_all)
+            retrieval_loss = self.retriever.loss(
+                for_clusters, positives, grank_loss_all
+            )
+            ranking_loss = self.ranker.loss(for_labels, positives, grank_loss_all)
         else:
-            found = self.retriever(for_clusters)
-            retrieving = grank_loss_all(found, self.clusters.targets(positives))
+            cluster_scores = self.retriever(for_clusters)  # (n_docs, n_clusters)
+            positive_clusters = self.clusters.targets(positives)
+            retrieval_loss = grank_loss_all(cluster_scores, positive_clusters)
+            # Both are (n_docs, n_candidates).
             ids, is_positive = self.clusters.candidates(
-                found, positives, self.n_shortlist
+                cluster_scores, positives, self.n_shortlist
             )
             scores = self.ranker(for_labels, ids)
-            ranking = grank_loss(scores, is_positive, ids < self.n_labels)
+            ranking_loss = grank_loss(scores, is_positive, ids < self.n_labels)
         weight = self.ranking_weight(progress)
-        return (1 - weight) * retrieving + weight * ranking
+        return (1 - weight) * retrieval_loss + weight * ranking_loss
 
     def ranking_weight(self, progress):
-        """Lambda, the weight of the ranking loss: lambda_max * e / E (Eq. 9).
+        """Return lambda, the weight of the ranking loss: lambda_max * e / E (Eq. 9).
 
-        By "step" it grows within the epoch too, to the same value at its end.
+        e is the epoch, counted from 1, and E the number of epochs. With the schedule
+        "step", lambda grows with each batch and has the same value at an epoch's end.
         """
         epoch, n_epochs, batch, n_batches = progress
         if self.lambda_schedule == "epoch":
@@ -141,45 +152,50 @@ class GRankNetwork(Network):
         return self.lambda_max * done / (n_epochs * n_batches)
 
     def rank(self, inputs, k):
-        """Best labels of a batch (see `Network.rank`).
+        """Return the best labels of a batch (see `Network.rank`).
 
-        Scores are logarithms of the softmax over the labels that were ranked, since the
-        loss leaves each document's scores an arbitrary offset.
+        Scores are logarithms of the softmax over the labels that were ranked, because
+        the loss does not change if all scores of a document are shifted.
         """
         for_clusters, for_labels = self.doc_vectors(*self.encoder(inputs))
         ids = None
         if self.clusters is not None:
-            found = at_full_precision(self.retriever, for_clusters)
+            cluster_scores = at_full_precision(self.retriever, for_clusters)
             if self.predict_shortlist < self.clusters.n_clusters:
-                ids, found = self.clusters.top(found, self.predict_shortlist)
+                # Labels of the best clusters, and their clusters' scores: both are
+                # (n_docs, n_candidates).
+                ids, retrieved = self.clusters.top(
+                    cluster_scores, self.predict_shortlist
+                )
 
-        def adjust(scores):
+        def adjust(scores):  # (n_docs, n_candidates) or (n_docs, n_labels)
             if self.combine == "ranker" or self.retriever is None:
                 return scores.log_softmax(dim=1)
             if self.clusters is None:
-                retrieved = at_full_precision(self.retriever, for_clusters)
-            elif ids is None:
-                retrieved = self.clusters.of_labels(found)
+                label_scores = at_full_precision(self.retriever, for_clusters)
+            elif ids is None:  # the shortlist would hold all labels
+                label_scores = self.clusters.of_labels(cluster_scores)
             else:
-                retrieved = found
-            if self.combine == "product":  # of sigmoids, as logarithms
-                scores, retrieved = logsigmoid(scores), logsigmoid(retrieved)
-            return (scores + retrieved).log_softmax(dim=1)
+                label_scores = retrieved
+            if self.combine == "product":  # a product of sigmoids, as logarithms
+                scores, label_scores = logsigmoid(scores), logsigmoid(label_scores)
+            return (scores + label_scores).log_softmax(dim=1)
 
         return self.ranker.top(for_labels, k, ids=ids, adjust=adjust)
 
     def floats_per_document(self, length):
-        """Activations kept for the gradient, in floats, at `length` tokens."""
+        """Return the number of floats kept for the gradient of a document."""
         n_scores = 0 if self.retriever is None else self.retriever.n_outputs
         n_ranked = self.n_candidates or self.n_labels
-        # Each word of a candidate has a score, its share, and where both are.
-        n_words = 6 * self.ranker.most_words(n_ranked) if self.n_candidates else 0
         n_scores += n_ranked
+        # For each word of a candidate, autograd keeps its score and its share (2
+        # floats), and the places of both (two int64, the size of 4 floats).
+        n_words = 6 * self.ranker.most_words(n_ranked) if self.n_candidates else 0
         return self.encoder.floats_per_document(length) + 4 * n_scores + n_words
 
     @property
     def n_candidates(self):
-        """Labels of a document that a step ranks by vectors trained row by row."""
+        """Number of candidates of a document whose vectors are trained row by row."""
         if self.clusters is None:
             return 0
         return self.clusters.n_candidates(self.n_shortlist)

@@ -1,4 +1,4 @@
-"""The network of GUDN."""
+"""The network of GUDN: LightXML's network, guided by label names in training."""
 
 import torch
 from torch import nn
@@ -16,14 +16,17 @@ class ExtractedVectors(nn.Module):
     Parameters
     ----------
     width : int
-        Of the first-token states that are read; of wider ones the last.
+        Number of columns of the first-token states that are used. If the states are
+        wider, the last columns are used.
     dim : int
+        Width of the features and of the vectors.
     dropout : float
+        Dropout rate on the first-token states.
     activation : {"relu", "none", "softmax"}
         Theta of Eq. 6.
     """
 
-    lift = None  # label vectors do not start from readings here
+    lift = None  # label vectors are not initialised from the encoder (DocumentVectors)
 
     def __init__(self, width, dim, *, dropout, activation="relu"):
         super().__init__()
@@ -38,7 +41,7 @@ class ExtractedVectors(nn.Module):
         return self.cluster_dim
 
     def fits_encoder(self, encoder):
-        """Whether it takes what that encoder returns."""
+        """Return whether the vectors of that encoder have the right widths."""
         return self.extract.width <= encoder.width
 
     def expected_state(self):
@@ -52,12 +55,12 @@ class ExtractedVectors(nn.Module):
         }
 
     def forward(self, first, mean):
-        """Vectors that score clusters and labels: the same one twice."""
+        """Return the vectors that score clusters and labels, which are the same."""
         return self.classify(self.extract(first))
 
     def classify(self, features):
-        """Vectors of features E_t, of shape (n_docs, dim)."""
-        docs = self.hidden(features)
+        """Compute the vectors from features E_t of shape (n_docs, dim)."""
+        docs = self.hidden(features)  # (n_docs, dim)
         if self.activation == "relu":
             docs = docs.relu()
         elif self.activation == "softmax":
@@ -66,12 +69,16 @@ class ExtractedVectors(nn.Module):
 
 
 class Extractor(nn.Module):
-    """Features of a text or of label names: W_e relu(dropout(f)) + b_e (Eq. 2).
+    """Feature extractor of texts or of label names: W_e relu(dropout(f)) + b_e (Eq. 2).
 
     Parameters
     ----------
-    width, dim : int
+    width : int
+        Number of last columns of the first-token states that are used.
+    dim : int
+        Width of the features.
     dropout : float
+        Dropout rate on the first-token states.
     """
 
     def __init__(self, width, dim, *, dropout):
@@ -94,24 +101,26 @@ class Extractor(nn.Module):
         }
 
     def forward(self, first):
-        """Extract from the last `width` numbers of the first-token states."""
+        """Extract features of shape (n_docs, dim) from first-token states."""
         return self.linear(self.dropout(first[:, -self.width :]).relu())
 
 
 class SharedGuide(nn.Module):
-    """The guide of the released code: one classifier reads texts and label names.
+    """The guide of the released code: texts and label names share one classifier.
 
-    Their vectors are compared behind the encoder's pooler.
+    The feature loss compares the pooled vectors of texts and label names.
 
     Parameters
     ----------
     hidden_size : int
+        Hidden size of the encoder.
     pooler : Module or None
-        A pretrained one of (n_docs, n_tokens, hidden_size), or its linear map; None
-        is a new one.
+        Pretrained pooler, which maps states of shape (n_docs, n_tokens, hidden_size)
+        to vectors of shape (n_docs, hidden_size), or only its linear map. None makes
+        a new pooler.
     """
 
-    recall = None  # the classifier of the texts
+    recall = None  # label names are classified by the network's own `recall`
 
     def __init__(self, hidden_size, pooler=None):
         super().__init__()
@@ -121,18 +130,22 @@ class SharedGuide(nn.Module):
         self.pooler = pooler
 
     def of_texts(self, doc_vectors, first, mean):
-        """What classifies a text, and what is compared with its label names."""
-        return doc_vectors(first, mean), self._pooled(first)
+        """Return the vectors of texts for classification, and for the feature loss."""
+        return doc_vectors(first, mean), self._pool(first)
 
     def of_labels(self, doc_vectors, first, mean):
-        """What classifies label names, and what is compared with their text."""
-        return doc_vectors(first, mean), self._pooled(first)
+        """Return the vectors of names for classification, and for the feature loss."""
+        return doc_vectors(first, mean), self._pool(first)
 
-    def _pooled(self, first):
+    def _pool(self, first):
+        # A pooler takes the first token of (n_docs, n_tokens, hidden_size). The last
+        # layer's state of that token is all that it needs.
         return self.pooler(first[:, None, -self.hidden_size :])
 
 
 class _Pooler(nn.Module):
+    """Pooler like BERT's: tanh of a linear map of the first token's state."""
+
     def __init__(self, dense):
         super().__init__()
         self.dense = dense
@@ -147,40 +160,43 @@ class SeparateGuide(nn.Module):
     Parameters
     ----------
     width : int
-        Of the first-token states of label names.
+        Width of the first-token states of label names.
     dim : int
+        Width of the features.
     n_outputs : int
-        Clusters, or labels.
+        Number of clusters, or of labels if there are no clusters.
     dropout : float
+        Dropout rate on the first-token states.
     """
 
     def __init__(self, width, dim, n_outputs, *, dropout):
         super().__init__()
         self.extract = Extractor(width, dim, dropout=dropout)
-        self.shape = nn.Linear(dim, dim)
+        self.shape = nn.Linear(dim, dim)  # the "shape layer" of the paper
         self.recall = LinearHead(dim, n_outputs)
 
     def of_texts(self, doc_vectors, first, mean):
-        """What classifies a text, and what is compared with its label names."""
-        features = doc_vectors.extract(first)
+        """Return the vectors of texts for classification, and for the feature loss."""
+        features = doc_vectors.extract(first)  # E_t
         return doc_vectors.classify(features), self.shape(features)
 
     def of_labels(self, doc_vectors, first, mean):
-        """What classifies label names, and what is compared with their text."""
-        features = self.extract(first)
+        """Return the vectors of names for classification, and for the feature loss."""
+        features = self.extract(first)  # E_l
         return (features, features), features
 
 
 class MultiHotEncoder(nn.Module):
-    """Label columns in the place of label names: the paper's Table 7.
+    """Encoder of label columns, for labels without names (Table 7 of the paper).
 
-    A linear map of the multi-hot vector.
+    It is a linear map of the multi-hot vector of a document's labels.
 
     Parameters
     ----------
     n_labels : int
+        Number of labels.
     encoder : TransformerEncoder or BagEncoder
-        What it stands for.
+        Encoder that it replaces. The outputs have the same widths.
     """
 
     def __init__(self, n_labels, encoder):
@@ -191,29 +207,34 @@ class MultiHotEncoder(nn.Module):
         self.project = nn.Linear(encoder.hidden_size, encoder.width)
 
     def forward(self, positives):
-        """Encode columns padded with n_labels: what a `TransformerEncoder` returns."""
+        """Encode label columns of shape (n_docs, n_positives), padded with n_labels.
+
+        Returns two vectors per document, as a `TransformerEncoder` does.
+        """
         weights = (positives < self.n_labels).to(self.vectors.table.dtype)
         total = self.vectors({"features": positives, "weights": weights})
         return self.project(total), total
 
 
 class GUDNNetwork(LightXMLNetwork):
-    """LightXML's network, and in training a guide that reads label names too.
+    """LightXML's network with a guide, which uses the names of the labels in training.
 
     Parameters
     ----------
     encoder, doc_vectors, recall, **options
-        As of `LightXMLNetwork`.
+        As in `LightXMLNetwork`.
     guide : SharedGuide or SeparateGuide or None
-        None trains on texts alone, and serves for predictions.
+        Part of the network that only training uses. None trains on texts alone.
     label_encoder : MultiHotEncoder or None
-        What reads labels; None is the encoder of the texts, which reads their names.
+        Encoder of labels. None encodes their names with the encoder of the texts.
     feature_weight, link_weight : float
-        Weights of the two losses of the guide.
+        Weights of the feature loss and of the link loss.
     feature_reduction : {"mean", "sum"}
+        As `reduction` in `skxmc.nn.losses.feature_loss`.
     stop_gradient_labels : bool
+        Whether the feature loss sends no gradient into the vectors of label names.
     label_length : int
-        Tokens of label names.
+        Largest number of tokens of a sequence of label names.
     """
 
     def __init__(
@@ -255,58 +276,64 @@ class GUDNNetwork(LightXMLNetwork):
         }
 
     def reset_unsaved(self):
-        """Set what only training needs (see `skxmc.nn.state`)."""
+        """Reset the attributes that only training needs (see `skxmc.nn.state`)."""
         self.guide = self.label_encoder = None
         self.label_length = 0
 
     def forward(self, inputs, targets, progress):
-        """Classification, feature and link loss (Eq. 8)."""
-        positives = targets["positives"]
+        """Return the classification, feature and link loss, weighted (Eq. 8)."""
+        positives = targets["positives"]  # (n_docs, n_positives)
+        # (n_docs, width) and (n_docs, hidden_size)
         texts = self.encoder(inputs)
         if self.guide is None or self.label_encoder is None and "names" not in targets:
             vectors = self.doc_vectors(*texts)
             return self._classification_loss(self.recall, *vectors, positives)
-        vectors, compared = self.guide.of_texts(self.doc_vectors, *texts)
+        vectors, text_features = self.guide.of_texts(self.doc_vectors, *texts)
+        # Eq. 7, on all documents of the batch.
         loss = self._classification_loss(self.recall, *vectors, positives)
         if self.label_encoder is not None:
             labels = self.label_encoder(positives)
-        else:  # documents whose labels have no name guide nothing
-            rows = targets["named"]
+        else:  # the guide leaves out documents none of whose labels has a name
+            rows = targets["named"]  # (n_named,)
             labels = self.encoder(targets["names"])
-            compared, positives = compared[rows], positives[rows]
-        vectors, features = self.guide.of_labels(self.doc_vectors, *labels)
-        if self.feature_weight:
-            features = features.detach() if self.stop_gradient_labels else features
+            text_features, positives = text_features[rows], positives[rows]
+        vectors, label_features = self.guide.of_labels(self.doc_vectors, *labels)
+        if self.feature_weight:  # Eq. 3
+            if self.stop_gradient_labels:
+                label_features = label_features.detach()
             loss = loss + self.feature_weight * feature_loss(
-                compared, features, reduction=self.feature_reduction
+                text_features, label_features, reduction=self.feature_reduction
             )
-        if self._links:
+        if self._has_link_loss:  # Eq. 4
             recall = self.guide.recall or self.recall
-            linking = self._classification_loss(recall, *vectors, positives)
-            loss = loss + self.link_weight * linking
+            link_loss = self._classification_loss(recall, *vectors, positives)
+            loss = loss + self.link_weight * link_loss
         return loss
 
     def drop_guide(self):
-        """Drop what only training needs: the guide, and what reads labels."""
+        """Drop the modules that only training needs: the guide and its encoders."""
         self.guide = self.label_encoder = None
         if isinstance(self.encoder, TransformerEncoder):
             self.encoder.pooler = None
 
     def floats_per_document(self, length):
-        """Activations kept for the gradient, in floats, at `length` tokens."""
+        """Return the number of floats kept for the gradient of a document."""
         total = super().floats_per_document(length)
         if self.guide is None:
             return total
-        if self.label_encoder is None:
+        if self.label_encoder is None:  # the encoder reads the names too
             total += self.encoder.floats_per_document(self.label_length)
-        return total + 4 * self._links * self.recall.n_outputs
+        return total + 4 * self._has_link_loss * self.recall.n_outputs
 
     @property
     def n_candidates(self):
-        """Labels a document that are ranked in training, by text and by names."""
-        return super().n_candidates * (1 + self._links)
+        """Number of candidates of a document whose vectors are trained row by row.
+
+        The link loss ranks candidates of the label names as well.
+        """
+        return super().n_candidates * (1 + self._has_link_loss)
 
     @property
-    def _links(self):
-        """Whether names are classified too."""
+    def _has_link_loss(self):
+        """Whether label names are classified too."""
         return self.guide is not None and self.link_weight > 0

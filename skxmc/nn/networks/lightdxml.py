@@ -1,4 +1,4 @@
-"""The network of LightDXML."""
+"""The network of LightDXML: shortlists by cosine, and a one-vs-all classifier."""
 
 import warnings
 
@@ -10,18 +10,17 @@ from torch.nn.functional import linear, logsigmoid, normalize, pad, relu
 from ..devices import one_thread
 from ..encoders import FeatureVectors
 from ..heads import LabelScores, at_full_precision, first_offset
-from ..label_cycle import LabelEncoder
 from ..losses import at_least_float32, bce_loss, bce_loss_all
 from ..network import Network
 from ..search import NearestVectors
 from ..shortlist import best_labels, log_odds
 from ..state import flag, floats, indices, linear_map, number, optional, parameter, part
 
-# Documents of a batch up to which one thread ranks them.
-_FEW_DOCS = 8
-
-
-# Labels up to which the shortlists of many documents come from exact search.
+# Largest batch that is ranked on one CPU thread: more threads would cost more than they
+# save.
+_ONE_THREAD_DOCS = 8
+# Largest number of labels for which the shortlists of many documents at once come from
+# exact search instead of a graph.
 _EXACT_IN_BATCHES = 200_000
 
 
@@ -39,8 +38,9 @@ class SpectralBlock(nn.Module):
         self.weight = nn.Parameter(torch.eye(dim))
         self.bias = nn.Parameter(torch.zeros(dim))
         self.dropout = nn.Dropout(dropout)
+        # Estimate of the first right singular vector, improved in each training step.
         self.register_buffer("direction", normalize(torch.randn(dim), dim=0))
-        # The normalised weight, as long as nothing is trained.
+        # Cache of the normalised weight in evaluation mode.
         self.register_buffer("folded", None, persistent=False)
 
     @property
@@ -59,31 +59,35 @@ class SpectralBlock(nn.Module):
         }
 
     def reset_unsaved(self):
-        """Set what is computed again (see `skxmc.nn.state`)."""
+        """Reset the cached weight (see `skxmc.nn.state`)."""
         self.register_buffer("folded", None, persistent=False)
 
     def train(self, mode=True):
-        """Set the mode; what was folded before is forgotten."""
+        """Set the mode, and clear the cached weight."""
         self.folded = None
         return super().train(mode)
 
     def forward(self, states):
         """Transform states of shape (n_docs, dim)."""
-        weight = self._weight()
+        weight = self._get_weight()
         return self.dropout(relu(linear(states, weight, self.bias))) + states
 
-    def _weight(self):
+    def _get_weight(self):
         if self.training or torch.is_grad_enabled():
             self.folded = None
             return self.normalised()
-        folded = self.folded  # other threads may read and write it meanwhile
+        # Another thread may set or clear the cache at any time, so it is read once.
+        folded = self.folded
         if folded is None:
             with torch.inference_mode(False), torch.no_grad():
                 folded = self.folded = self.normalised()
         return folded
 
     def normalised(self):
-        """The weight over its largest singular value, by power iteration."""
+        """Return the weight divided by its largest singular value.
+
+        One step of power iteration estimates that value.
+        """
         with torch.autocast(self.weight.device.type, enabled=False):
             with torch.no_grad():
                 left = normalize(self.weight @ self.direction, dim=0)
@@ -95,14 +99,14 @@ class SpectralBlock(nn.Module):
 
 
 class SparseEncoder(nn.Module):
-    """Documents as weighted sums of their words' vectors, and a residual block.
+    """Encoder of documents as weighted sums of word vectors, with a residual block.
 
     Parameters
     ----------
     vectors : tensor of shape (n_features, dim)
-        Where the vectors of words start.
+        Initial vectors of the words, or features.
     dropout : float
-        On the sum and in the block.
+        Dropout rate on the sum and in the block.
     """
 
     at_encoder_rate = True
@@ -116,7 +120,7 @@ class SparseEncoder(nn.Module):
 
     @property
     def n_features(self):
-        """Features that it reads."""
+        """Number of features that have a vector."""
         return self.features.n_features
 
     def expected_state(self):
@@ -134,45 +138,97 @@ class SparseEncoder(nn.Module):
         return self.block(self.dropout(relu(self.features(batch))))
 
     def floats_per_document(self, length):
-        """Activations kept for the gradient, in floats, at `length` features."""
+        """Return the number of floats kept for the gradient of a document."""
         return 3 * length + 6 * self.hidden_size
 
 
+class LabelEncoder(nn.Module):
+    """Encoder of labels from the means of their documents' vectors (Eq. 4, 5).
+
+    It consists of two linear maps with nothing between them. Their product starts as
+    the identity, so that the vector of a label starts as the mean of its documents.
+
+    Parameters
+    ----------
+    dim, hidden_dim : int
+        D and D-hat of the paper.
+    activation : {"relu", "none"}
+        Activation of the result.
+    """
+
+    at_encoder_rate = False
+
+    def __init__(self, dim, hidden_dim, *, activation="relu"):
+        super().__init__()
+        self.first, self.second = nn.Linear(dim, hidden_dim), nn.Linear(hidden_dim, dim)
+        nn.init.orthogonal_(self.first.weight)
+        self.second.weight.data.copy_(self.first.weight.T)
+        nn.init.zeros_(self.first.bias)
+        nn.init.zeros_(self.second.bias)
+        self.activation = activation
+
+    @property
+    def dim(self):
+        """Width of label vectors."""
+        return self.first.in_features
+
+    def expected_state(self):
+        """Checks of attributes (see `skxmc.nn.state`)."""
+        dim, hidden_dim = self.dim, self.first.out_features
+        return {
+            "first": linear_map(dim, hidden_dim),
+            "second": linear_map(hidden_dim, dim),
+            "activation": choice("relu", "none"),
+        }
+
+    def forward(self, means):
+        """Encode means of shape (n_labels, dim)."""
+        # Both maps are multiplied first: dim x dim costs less per label than twice
+        # dim x hidden_dim.
+        weight = self.second.weight @ self.first.weight  # (dim, dim)
+        bias = self.second.weight @ self.first.bias + self.second.bias
+        vectors = linear(means, weight, bias)
+        return relu(vectors) if self.activation == "relu" else vectors
+
+
 class LightDXMLNetwork(Network):
-    """Shortlists labels by cosine, and classifies documents for these alone.
+    """Encoder, shortlists of labels by cosine, and a classifier for shortlisted labels.
 
     Parameters
     ----------
     encoder : SparseEncoder
+        Encoder of the documents.
     label_encoder : LabelEncoder
+        Encoder of the labels, which is trained on the vectors of the documents.
     ranker : LabelScores
-        The one-vs-all classifier; its last column is the bias.
+        The one-vs-all classifier. The last column of its vectors is the bias.
     frequent : int64 tensor of shape (n_frequent,)
         Labels that are classified for every document.
     indexed : int64 tensor of shape (n_indexed,)
-        Other labels that have documents: those that can be shortlisted.
+        The other labels that have documents. Shortlists are chosen from them.
     n_shortlist, predict_shortlist : int
-        Labels a document, in training and at prediction.
+        Length of a document's shortlist, in training and at prediction.
     n_random_negatives : int
-        Labels drawn at random that are added in training.
+        Number of labels that are drawn at random as further negatives in training.
     beta : float
-        Weight of the classifier's probability; 1 - beta is that of the shortlist's.
+        Weight of the classifier's probability. That of the cosine is 1 - beta.
     shortlist_temperature : float
-        Cosines are divided by it.
+        Cosines are divided by it before the sigmoid.
     exact : bool
-        Whether predictions search exactly.
+        Whether predictions search exactly. Otherwise they use an HNSW graph.
     seed : int
-        Of the graph that is searched otherwise.
+        Seed of the graph.
     single_label : bool
-        A document has one label: scores are those of a distribution over labels.
+        Whether each document has exactly one label. Scores are then those of a
+        probability distribution over the labels.
 
     Attributes
     ----------
     label_vectors : tensor of shape (n_frequent + n_indexed, dim)
-        What the label encoder makes of the labels, brought to length 1, the frequent
-        ones first.
+        Vectors of the labels by the label encoder, normalised to length 1. The frequent
+        labels come first.
     n_turns : int64 tensor of shape ()
-        How often these vectors were made.
+        How often these vectors have been computed.
     """
 
     def __init__(
@@ -198,12 +254,12 @@ class LightDXMLNetwork(Network):
         self.ranker = ranker
         dim, n_frequent = encoder.hidden_size, len(frequent)
         with warnings.catch_warnings():
-            # Where none is frequent, there are no weights to start.
+            # torch warns about a layer without outputs if no label is frequent.
             warnings.simplefilter("ignore", UserWarning)
             self.frequent_ranker = nn.Linear(dim, n_frequent)
         self.register_buffer("frequent", frequent)
         self.register_buffer("indexed", indexed)
-        self.register_buffer("places", _places(frequent, ranker.n_labels))
+        self.register_buffer("places", _frequent_places(frequent, ranker.n_labels))
         vectors = torch.zeros(n_frequent + len(indexed), dim)
         self.register_buffer("label_vectors", vectors)
         self.register_buffer("n_turns", torch.zeros((), dtype=torch.int64))
@@ -219,7 +275,7 @@ class LightDXMLNetwork(Network):
 
     @property
     def n_labels(self):
-        """Labels that there are, with documents or without."""
+        """Number of all labels, including those without documents."""
         return self.ranker.n_labels
 
     def expected_state(self):
@@ -253,24 +309,29 @@ class LightDXMLNetwork(Network):
         ranked = torch.cat([frequent, self.indexed])
         if not len(ranked) or len(ranked.unique()) != len(ranked):
             raise ValueError(
-                f"{name}: a label stands twice among those that are ranked."
+                f"{name}: a label occurs twice among the frequent and indexed labels, "
+                "or there are none."
             )
-        again = _places(frequent, n)
-        if not isinstance(places, torch.Tensor) or not torch.equal(places, again):
-            raise ValueError(f"{name} are not those of the frequent labels.")
+        expected = _frequent_places(frequent, n)
+        if not isinstance(places, torch.Tensor) or not torch.equal(places, expected):
+            raise ValueError(f"{name} does not hold the places of the frequent labels.")
 
     def forward(self, inputs, targets, progress):
-        """Binary cross-entropy on positives and negatives (Eq. 3, 7, 8).
+        """Return the binary cross-entropy of positives and negatives (Eq. 3, 7, 8).
 
-        The negatives are the shortlist and the frequent labels.
+        The negatives are the shortlisted and the frequent labels that a document does
+        not have, and labels drawn at random.
         """
         docs, positives = self.encoder(inputs), targets["positives"]
         n_labels, n_frequent = self.ranker.n_labels, len(self.frequent)
+        # Frequent labels are classified by a dense layer, and others by rows. (n_docs,
+        # n_positives): the output of that layer for each positive, or n_frequent.
         columns = self.places[positives]
         positives = positives.masked_fill(columns < n_frequent, n_labels)
         ids = torch.cat([positives, targets["shortlist"]], dim=1)
         if self.n_random_negatives:
-            ids = self._with_random(ids)
+            ids = self._add_random(ids)
+        # (n_docs, n_candidates). The positives stand first.
         is_positive = (ids < n_labels) & (
             torch.arange(ids.shape[1], device=ids.device) < positives.shape[1]
         )
@@ -282,14 +343,15 @@ class LightDXMLNetwork(Network):
         return loss
 
     def rank(self, inputs, k):
-        """Best labels of a batch (step 6 of Algorithm 1; see `Network.rank`).
+        """Return the best labels of a batch (step 6 of Algorithm 1, `Network.rank`).
 
-        Scores are log-odds of a label, whose probability is
-        ``beta * sigmoid(classifier) + (1 - beta) * sigmoid(cosine)``. With
-        `single_label` they are logarithms of the label's share in those of all labels
-        that were classified.
+        The probability of a label is
+        ``beta * sigmoid(logit) + (1 - beta) * sigmoid(cosine)``, with the logit of the
+        classifier. Scores are its log-odds. With `single_label`, scores are the
+        logarithms of the probabilities, normalised to sum 1 over the labels that were
+        classified.
         """
-        with one_thread(len(inputs["features"]) <= _FEW_DOCS):
+        with one_thread(len(inputs["features"]) <= _ONE_THREAD_DOCS):
             ids, logits, cosines = self.classify(inputs)
             temperature = self.shortlist_temperature
             scores = mix_logarithms(logits, cosines, self.beta, temperature)
@@ -300,45 +362,49 @@ class LightDXMLNetwork(Network):
             return best_labels(scores, k, self.n_labels, ids)
 
     def classify(self, inputs):
-        """Frequent and shortlisted labels, the classifier's logits, and cosines.
+        """Classify documents for the frequent and the shortlisted labels.
 
         Returns
         -------
-        ids, logits, cosines : tensors of shape (n_docs, n_classified)
+        ids : int64 tensor of shape (n_docs, n_classified)
+            Label columns.
+        logits, cosines : tensors of the same shape
+            Logits of the classifier, and cosines of documents and labels.
         """
         docs = at_least_float32(self.encoder(inputs))
         return at_full_precision(self._classify_all, docs)
 
     def _classify_all(self, docs):
-        ids = self.frequent.expand(len(docs), -1)
+        ids = self.frequent.expand(len(docs), -1)  # (n_docs, n_frequent)
         logits = self.frequent_ranker(docs)
         vectors = self.label_vectors[: len(self.frequent)]
         cosines = normalize(docs, dim=1) @ vectors.T
         if len(self.indexed):
-            found, near = self.search_index().search(docs, self.predict_shortlist)
+            found, found_cosines = self.search_index().search(
+                docs, self.predict_shortlist
+            )  # (n_docs, n_shortlist)
             found = self.indexed[found]
-            others = self._classify(docs, found)
+            found_logits = self._classify(docs, found)
             ids = torch.cat([ids, found], dim=1)
-            logits = torch.cat([logits, others], dim=1)
-            cosines = torch.cat([cosines, near], dim=1)
+            logits = torch.cat([logits, found_logits], dim=1)
+            cosines = torch.cat([cosines, found_cosines], dim=1)
         return ids, logits, cosines
 
     def search_index(self, *, in_batches=False):
-        """Index of the label vectors, made anew if they have changed.
+        """Return the index of the label vectors, rebuilt if these have changed.
 
         Parameters
         ----------
         in_batches : bool, default=False
-            Whether an index that is made now is to suit the search for many documents:
-            a graph pays with more labels then. Training asks for one, and uses it until
-            the label vectors change.
+            Whether a new index is for searching many documents at once, as training
+            does. Exact search is then used for up to 200,000 labels.
 
         Returns
         -------
         NearestVectors
         """
         turn = int(self.n_turns)
-        index = self.index  # which another thread may make meanwhile, but not drop
+        index = self.index  # another thread may replace the attribute meanwhile
         if index is None or self.index_turn != turn:
             vectors = self.label_vectors[len(self.frequent) :]
             exact = self.exact or in_batches and len(vectors) <= _EXACT_IN_BATCHES
@@ -348,10 +414,14 @@ class LightDXMLNetwork(Network):
 
     @torch.no_grad()
     def start_classifier(self, scale, length):
-        """Let the classifier start at the label vectors.
+        """Initialise the classifier with the label vectors.
 
-        So that the logit of cosine 1 is `scale` more than the bias, where documents
-        have that length.
+        Parameters
+        ----------
+        scale : float
+            Logit of a document whose cosine with the label is 1, without the bias.
+        length : float
+            Mean length of the documents' vectors.
         """
         offset = first_offset(self.label_vectors, scale)
         vectors = self.label_vectors * (scale / max(length, 1e-6))
@@ -361,44 +431,53 @@ class LightDXMLNetwork(Network):
         self.ranker.identity[self.indexed] = pad(others, (0, 1), value=offset)
 
     def floats_per_document(self, length):
-        """Activations kept for the gradient, in floats, at `length` features."""
+        """Return the number of floats kept for the gradient of a document."""
         n_scores = self.n_candidates + len(self.frequent)
         return self.encoder.floats_per_document(length) + 4 * n_scores
 
     @property
     def n_candidates(self):
-        """Labels a document that are classified in training, by rows of their own."""
+        """Number of candidates of a document whose vectors are trained row by row."""
         return self.n_shortlist + self.n_random_negatives
 
     def __getstate__(self):
         state = self.__dict__.copy()
-        if self.exact:  # made again at once; it may lie on a GPU
+        # An exact index is only a copy of the label vectors, perhaps on a GPU.
+        if self.exact:
             state["index"] = None
         return state
 
     def _classify(self, docs, ids):
+        # The appended 1 is multiplied with the last column of the vectors: the bias.
         return at_least_float32(self.ranker(pad(docs, (0, 1), value=1.0), ids))
 
-    def _with_random(self, ids):
-        """Add labels drawn at random, but for those that are there already."""
+    def _add_random(self, ids):
+        """Append random labels that are not frequent and not among `ids` already."""
         n_labels, shape = self.ranker.n_labels, (len(ids), self.n_random_negatives)
         drawn = torch.randint(n_labels, shape, device=ids.device)
         drawn = drawn.masked_fill(self.places[drawn] < len(self.frequent), n_labels)
         ids = torch.cat([ids, drawn], dim=1)
+        # The sort is stable, so that of equal labels the first one is kept: a positive
+        # is never replaced by a random negative.
         ordered, places = ids.sort(dim=1, stable=True)
-        again = pad(ordered[:, 1:] == ordered[:, :-1], (1, 0))
-        return ids.scatter(1, places, ordered.masked_fill(again, n_labels))
+        is_repeated = pad(ordered[:, 1:] == ordered[:, :-1], (1, 0))
+        return ids.scatter(1, places, ordered.masked_fill(is_repeated, n_labels))
 
 
-def _places(frequent, n_labels):
-    """Place of each label among the frequent ones, and past them of all others."""
+def _frequent_places(frequent, n_labels):
+    """Return the place of each label among the frequent ones, or their number."""
     places = torch.full((n_labels + 1,), len(frequent), device=frequent.device)
     places[frequent] = torch.arange(len(frequent), device=frequent.device)
     return places
 
 
 def mix_logarithms(logits, cosines, beta, temperature):
-    """Logarithm of the probability of a label, by classifier and shortlist."""
+    """Return the logarithms of the labels' probabilities.
+
+    The probability is ``beta * sigmoid(logits)`` plus
+    ``(1 - beta) * sigmoid(cosines / temperature)``.
+    """
+    # Terms of weight 0 are left out, since their logarithm would be -inf.
     parts = []
     if beta > 0:
         parts.append(logsigmoid(logits) + np.log(beta))

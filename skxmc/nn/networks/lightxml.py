@@ -1,4 +1,4 @@
-"""The network of LightXML."""
+"""The network of LightXML: recall of label clusters, and a ranker of their labels."""
 
 import torch
 from torch import nn
@@ -13,31 +13,39 @@ from ..state import choice, flag, nothing, number, optional, parameter, part
 
 
 class LightXMLNetwork(Network):
-    """Recalls clusters of labels, and ranks their labels, on one encoder.
+    """Encoder, recall of label clusters, and ranker of their labels.
 
     Parameters
     ----------
     encoder : TransformerEncoder or BagEncoder
+        Encoder of the documents.
     doc_vectors : DocumentVectors
+        Module that makes the two vectors of a document, for clusters and for labels.
     recall : LinearHead
-        Scores clusters: the generator of the paper.
+        Head that scores clusters: the generator of the paper.
     clusters : LabelClusters or None
-        None: every label is a cluster of its own, and recall is all.
+        Clusters of the labels. If None, recall scores all labels and nothing else is
+        ranked.
     ranker : LabelScores or None
-        Scores labels: the discriminator. None without clusters.
+        Head that scores labels: the discriminator of the paper. None without clusters.
     n_shortlist, predict_shortlist : int
-        Clusters ranked a document, in training and at prediction; the latter None
-        is as many as in training.
+        Number of clusters whose labels are ranked for a document, in training and at
+        prediction. `predict_shortlist` may be None, which is `n_shortlist`.
     negatives : {"dynamic", "uniform"}
-        Whether the clusters of a training step are the best by recall, or drawn.
+        Clusters that are ranked in training: those with the best scores, or clusters
+        drawn at random.
     bottleneck_activation : {"none", "sigmoid"}
+        Activation of the vectors that score labels (Eq. 4).
     loss_reduction : {"mean", "sum"}
+        Mean over the outputs, as in the released code, or sum, as in Eq. 1 and 5.
     dropout_until : float
-        Share of an epoch's steps after which dropout is off.
+        Share of each epoch's batches that are trained with dropout.
     offset : float
-        Added to the scores of labels whose vectors start from readings, at first.
+        Initial value of the number that is added to the labels' scores. It is used if
+        label vectors are initialised from the encoder.
     single_label : bool
-        A document has one label: scores are those of a distribution over labels.
+        Whether each document has exactly one label. Scores are then those of a
+        probability distribution over the labels.
     """
 
     def __init__(
@@ -63,8 +71,10 @@ class LightXMLNetwork(Network):
         self.recall = recall
         self.clusters = clusters
         self.ranker = ranker
-        started = ranker is not None and doc_vectors.lift is not None
-        self.offset = nn.Parameter(torch.tensor(offset)) if started else None
+        # Initialised label vectors give every label a large score at first. Without an
+        # offset, the loss would start far too high.
+        has_offset = ranker is not None and doc_vectors.lift is not None
+        self.offset = nn.Parameter(torch.tensor(offset)) if has_offset else None
         self.n_shortlist = n_shortlist
         self.predict_shortlist = predict_shortlist or n_shortlist
         self.negatives = negatives
@@ -75,7 +85,7 @@ class LightXMLNetwork(Network):
 
     @property
     def n_labels(self):
-        """Labels that are ranked."""
+        """Number of labels that are ranked."""
         if self.clusters is None:
             return self.recall.n_outputs
         return self.clusters.n_labels
@@ -114,50 +124,62 @@ class LightXMLNetwork(Network):
         }
 
     def uses_dropout(self, progress):
-        """Dropout is on for the first batches of an epoch: a share `dropout_until`."""
+        """Return whether a batch is trained with dropout.
+
+        The first batches of each epoch are, up to the share `dropout_until`.
+        """
         return progress.batch <= round(self.dropout_until * progress.n_batches)
 
     def forward(self, inputs, targets, progress):
-        """Recalling loss plus ranking loss (Eq. 6)."""
+        """Return the recall loss (Eq. 1) plus the ranking loss (Eq. 5): Eq. 6."""
         vectors = self.doc_vectors(*self.encoder(inputs))
         return self._classification_loss(self.recall, *vectors, targets["positives"])
 
     def _classification_loss(self, recall, for_clusters, for_labels, positives):
         if self.clusters is None:
             return recall.loss(for_clusters, positives, self._loss_of_all)
-        found = recall(for_clusters)
-        drawn = found
-        if self.negatives == "uniform":
-            drawn = torch.rand(found.shape, device=found.device)  # bf16 would tie
-        ids, is_positive = self.clusters.candidates(drawn, positives, self.n_shortlist)
-        recalling = self._loss_of_all(found, self.clusters.targets(positives))
-        scores = self._adjust(self.ranker(self._activate(for_labels), ids))
+        cluster_scores = recall(for_clusters)  # (n_docs, n_clusters)
+        positive_clusters = self.clusters.targets(positives)
+        recall_loss = self._loss_of_all(cluster_scores, positive_clusters)
+        ids, is_positive = self.clusters.candidates(
+            self._select_by(cluster_scores), positives, self.n_shortlist
+        )  # (n_docs, n_candidates)
+        scores = self._add_offset(self.ranker(self._activate(for_labels), ids))
         mask = ids < self.n_labels
         reduction = self.loss_reduction
-        return recalling + bce_loss(scores, is_positive, mask, reduction=reduction)
+        return recall_loss + bce_loss(scores, is_positive, mask, reduction=reduction)
+
+    def _select_by(self, cluster_scores):
+        """Return the scores that choose the clusters of a training step."""
+        if self.negatives == "dynamic":
+            return cluster_scores
+        # float32 whatever the scores are: bf16 has so few values that many would tie.
+        return torch.rand(cluster_scores.shape, device=cluster_scores.device)
 
     def _loss_of_all(self, scores, positives):
         return bce_loss_all(scores, positives, reduction=self.loss_reduction)
 
     def rank(self, inputs, k):
-        """Best labels of a batch (see `Network.rank`).
+        """Return the best labels of a batch (see `Network.rank`).
 
-        Scores are log-odds of a label, whose probability is the product of what recall
-        gives its cluster and what the ranker gives the label. With `single_label` they
-        are logarithms of the label's share in those of all labels that were ranked.
+        The probability of a label is the product of its cluster's probability by recall
+        and its own by the ranker. Scores are its log-odds. With `single_label`, scores
+        are the logarithms of the probabilities, normalised to sum 1 over the labels
+        that were ranked.
         """
         for_clusters, for_labels = self.doc_vectors(*self.encoder(inputs))
         if self.clusters is None:
-            adjust = _log_shares if self.single_label else None
+            adjust = _normalize_probabilities if self.single_label else None
             return self.recall.top(for_clusters, k, adjust=adjust)
-        found, ids = at_full_precision(self.recall, for_clusters), None
+        recalled, ids = at_full_precision(self.recall, for_clusters), None
         if self.predict_shortlist < self.clusters.n_clusters:
-            ids, found = self.clusters.top(found, self.predict_shortlist)
+            ids, recalled = self.clusters.top(recalled, self.predict_shortlist)
 
-        def adjust(scores):
-            recalled = self.clusters.of_labels(found) if ids is None else found
-            # A sum of logarithms in float32: products would underflow in the tail.
-            logarithms = logsigmoid(recalled) + logsigmoid(self._adjust(scores))
+        def adjust(scores):  # (n_docs, n_candidates), or (n_docs, n_labels)
+            by_label = self.clusters.of_labels(recalled) if ids is None else recalled
+            # A sum of logarithms in float32, since products of small probabilities
+            # would underflow.
+            logarithms = logsigmoid(by_label) + logsigmoid(self._add_offset(scores))
             return logarithms.log_softmax(dim=1) if self.single_label else logarithms
 
         docs = self._activate(at_least_float32(for_labels))
@@ -165,13 +187,13 @@ class LightXMLNetwork(Network):
         return ids, scores if self.single_label else log_odds(scores)
 
     def floats_per_document(self, length):
-        """Activations kept for the gradient, in floats, at `length` tokens."""
+        """Return the number of floats kept for the gradient of a document."""
         n_scores = self.recall.n_outputs + self.n_candidates
         return self.encoder.floats_per_document(length) + 4 * n_scores
 
     @property
     def n_candidates(self):
-        """Labels a document that are ranked in training."""
+        """Number of candidates of a document whose vectors are trained row by row."""
         if self.clusters is None:
             return 0
         return self.clusters.n_candidates(self.n_shortlist)
@@ -179,11 +201,11 @@ class LightXMLNetwork(Network):
     def _activate(self, docs):
         return docs.sigmoid() if self.bottleneck_activation == "sigmoid" else docs
 
-    def _adjust(self, scores):
+    def _add_offset(self, scores):
         scores = at_least_float32(scores)
         return scores if self.offset is None else scores + self.offset
 
 
-def _log_shares(scores):
-    """Logarithms of the shares of labels in the sum of their probabilities."""
+def _normalize_probabilities(scores):
+    """Return logarithms of the labels' probabilities, normalised to sum 1."""
     return logsigmoid(scores).log_softmax(dim=1)

@@ -1,4 +1,4 @@
-"""The network of TReaderXML."""
+"""The network of TReaderXML: attention over a text and its teacher's sequence."""
 
 import torch
 from torch import nn
@@ -21,10 +21,10 @@ from ..state import (
 )
 from .lightxml import LightXMLNetwork
 
-# Root mean square of the coordinates that word vectors start with.
+# Root mean square of the coordinates of the initial word vectors.
 SIZE = 0.5
-
-
+# Attention layers of a reading module, by the name of the parameter's value: whether
+# each layer is masked.
 READINGS = {
     "masked-full": (True, False),
     "full-masked": (False, True),
@@ -39,7 +39,10 @@ class SelfAttention(nn.Module):
 
     Parameters
     ----------
-    dim, n_heads : int
+    dim : int
+        Width of the states.
+    n_heads : int
+        Number of heads, which divides `dim`.
     """
 
     def __init__(self, dim, n_heads):
@@ -50,7 +53,8 @@ class SelfAttention(nn.Module):
         query, key, value = self.qkv.weight.split(dim)
         nn.init.xavier_uniform_(query)
         nn.init.xavier_uniform_(key)
-        # What is seen goes through at first: the mixed values are the states.
+        # The value map is orthogonal and the last map its inverse, so that at first,
+        # attention averages the states without changing their coordinates.
         nn.init.orthogonal_(value)
         with torch.no_grad():
             self.mix.weight.copy_(value.T)
@@ -71,33 +75,44 @@ class SelfAttention(nn.Module):
         }
 
     def forward(self, states, visible):
-        """Attend to the states that are visible.
+        """Attend from every position to the positions that it sees.
 
         Parameters
         ----------
         states : tensor of shape (n_docs, length, dim)
         visible : bool tensor of shape (n_docs, 1, length, length)
-            Whether a place (third axis) sees another (fourth).
+            Whether a position (third axis) sees another one (fourth axis).
+
+        Returns
+        -------
+        tensor of shape (n_docs, length, dim)
         """
+        # (n_docs, length, 3, n_heads, dim per head)
         split = self.qkv(states).unflatten(2, (3, self.n_heads, -1))
+        # Each (n_docs, n_heads, length, dim per head)
         query, key, value = split.permute(2, 0, 3, 1, 4)
         heads = scaled_dot_product_attention(query, key, value, attn_mask=visible)
         return self.mix(heads.transpose(1, 2).flatten(2)).tanh()
 
 
 def visible_places(real, mask=None):
-    """Which places see which: real ones, and each itself.
+    """Return which positions of a sequence see which.
+
+    Every position sees itself, and the positions that hold a word as far as the mask
+    allows.
 
     Parameters
     ----------
     real : bool tensor of shape (n_docs, length)
-        False where there is padding.
+        Whether a position holds a word; False at padding.
     mask : {"causal", "upper"} or None, default=None
-        A place sees those up to itself, or those from itself on; None is all.
+        "causal" shows a position the ones before it, "upper" the ones after it, and
+        None shows all positions.
 
     Returns
     -------
     bool tensor of shape (n_docs, 1, length, length)
+        Whether a position (third axis) sees another one (fourth axis).
     """
     length = real.shape[1]
     visible = real[:, None, None, :].expand(-1, 1, length, -1)
@@ -105,26 +120,27 @@ def visible_places(real, mask=None):
         visible = visible.tril()
     elif mask == "upper":
         visible = visible.triu()
-    # A place that saw none would be NaN.
+    # The softmax of a position that sees nothing would be NaN.
     return visible | torch.eye(length, dtype=torch.bool, device=real.device)
 
 
 class Reading(nn.Module):
-    """Reading module of a branch (Eq. 3 to 15): attention layers, the first residual.
+    """Reading module of the paper (Eq. 3 to 15): a stack of attention layers.
 
     Parameters
     ----------
     dim, n_heads : int
+        As in `SelfAttention`.
     layers : sequence of bool
         Whether each layer is masked.
     mask : {"causal", "upper"} or None
-        Of the layers that are.
+        Mask of the masked layers.
     residual : bool
-        Whether the first layer's input is added to its output.
+        Whether the input of the first layer is added to its output.
     dropout : float
-        On what a layer adds.
+        Dropout rate on the output of a layer, before the residual connection.
     layer_norm : bool
-        After each layer.
+        Whether layer normalisation follows each layer.
     """
 
     def __init__(self, dim, n_heads, layers, *, mask, residual, dropout, layer_norm):
@@ -150,7 +166,7 @@ class Reading(nn.Module):
         }
 
     def fits(self, dim):
-        """Whether it reads states of that width."""
+        """Return whether the states have that width."""
         return all(layer.dim == dim for layer in self.layers)
 
     @staticmethod
@@ -164,10 +180,21 @@ class Reading(nn.Module):
         kinds = nn.Identity, nn.LayerNorm
         part(*kinds)(norm, name)
         if isinstance(norm, nn.LayerNorm) and not self.fits(norm.normalized_shape[0]):
-            raise ValueError(f"{name} is of another width than the layer before.")
+            raise ValueError(f"{name} has another width than the attention layers.")
 
     def forward(self, states, real):
-        """Read states of shape (n_docs, length, dim), some of them padding."""
+        """Apply the layers.
+
+        Parameters
+        ----------
+        states : tensor of shape (n_docs, length, dim)
+        real : bool tensor of shape (n_docs, length)
+            Whether a position holds a word; False at padding.
+
+        Returns
+        -------
+        tensor of shape (n_docs, length, dim)
+        """
         for i, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
             new = self.dropout(layer(states, visible_places(real, self.masks[i])))
             states = norm(states + new if self.residual and i == 0 else new)
@@ -175,31 +202,39 @@ class Reading(nn.Module):
 
 
 class TReaderEncoder(nn.Module):
-    """Encoding, reading and interaction: a document and its teacher as one vector.
+    """Encoder of a document and its teacher's sequence as one vector (Eq. 3 to 17).
+
+    The words of the text and of the teacher's sequence are embedded and read by a
+    module each. A last attention layer reads both together (interaction). The states
+    are pooled, standardized and mapped by a linear layer, the bottleneck.
 
     Parameters
     ----------
     vectors : tensor of shape (n_words, dim)
-        Where word vectors start.
+        Initial word vectors.
     label_length : int
-        Words of the teacher's sequence; 0 is no teacher.
+        Length of the teacher's sequence in words. 0 makes an encoder without a teacher.
     hidden_size : int
-        Width of the bottleneck.
+        Width of the bottleneck, which is the width of the output.
     n_heads : int
+        Number of attention heads.
     reading : str
-        Of `READINGS`.
+        Layers of the reading modules: a key of `READINGS`.
     mask, residual, dropout, layer_norm
-        As of `Reading`.
+        As in `Reading`.
     positional : {"none", "sinusoidal"}
+        Positional encoding that is added to word vectors.
     pooling : {"mean", "max", "first"}
+        How the states of all positions become one vector.
     trains_vectors : bool
+        Whether the word vectors are trained.
 
     Attributes
     ----------
     center : tensor of shape (dim,)
-        Taken from what goes into the bottleneck.
+        Mean that is subtracted from pooled vectors.
     scale : tensor of shape ()
-        What that is multiplied by then.
+        Factor that pooled vectors are multiplied by after that.
     """
 
     at_encoder_rate = True
@@ -230,6 +265,7 @@ class TReaderEncoder(nn.Module):
         self.read_teacher = self.nothing = None
         if label_length:
             self.read_teacher = Reading(dim, n_heads, READINGS[reading], **options)
+            # Word vector of a teacher that knows nothing about a document.
             self.nothing = nn.Parameter(SIZE * torch.randn(dim))
         options["residual"] = False
         self.interact = Reading(dim, n_heads, (True,), **options)
@@ -245,7 +281,7 @@ class TReaderEncoder(nn.Module):
 
     @property
     def n_features(self):
-        """Words that have a vector."""
+        """Number of words that have a vector."""
         return self.words.n_features
 
     def expected_state(self):
@@ -270,54 +306,70 @@ class TReaderEncoder(nn.Module):
         }
 
     def forward(self, batch):
-        """Encode a batch of `TaughtDocuments`: the same tensor twice."""
-        pooled = (self.pooled(batch) - self.center) * self.scale
+        """Encode a batch of `TaughtDocuments`.
+
+        Returns
+        -------
+        tensor of shape (n_docs, hidden_size), twice
+            Both vectors of a document are the same here.
+        """
+        pooled = (self.pooled(batch) - self.center) * self.scale  # (n_docs, dim)
         docs = at_least_float32(self.bottleneck(pooled).relu())
         return docs, docs
 
     def standardize(self, pooled):
-        """Give what goes into the bottleneck the mean 0 and the variance 1.
+        """Set `center` and `scale` so that the bottleneck gets mean 0 and variance 1.
 
         Parameters
         ----------
         pooled : tensor of shape (n_docs, dim)
-            Of training documents.
+            Pooled vectors of training documents.
         """
         self.center.copy_(pooled.mean(dim=0))
         size = (pooled - self.center).square().mean().sqrt()
         self.scale.fill_(1 / size if size > 1e-6 else 1)
 
     def pooled(self, batch):
-        """Read a batch of `TaughtDocuments`, before the bottleneck.
+        """Encode a batch of `TaughtDocuments` up to the bottleneck.
 
         Returns
         -------
         tensor of shape (n_docs, dim)
         """
-        ids, weights = batch["words"], batch["weights"]
+        ids, weights = batch["words"], batch["weights"]  # (n_docs, length)
         real = ids < len(self.words.table) - 1
-        # Each word is a bag of its own: what stands at a place is trained by row.
+        # `FeatureVectors` sums up bags. Each word is a bag of its own here.
         states = self._embed(ids.reshape(-1, 1), weights.reshape(-1, 1))
-        states = self.read_text(self._placed(states.view(*ids.shape, -1)), real)
+        # (n_docs, length, dim)
+        states = self.read_text(self._add_positions(states.view(*ids.shape, -1)), real)
         if self.read_teacher is not None:
-            taught, known = self._teacher(batch)
+            taught, known = self._encode_teacher(batch)
+            # (n_docs, label_length + length, dim)
             states, real = torch.cat([taught, states], 1), torch.cat([known, real], 1)
-        states = self.interact(states, real)
-        return self._pooled(states, real)
+        states = self.interact(states, real)  # Eq. 16
+        return self._pool(states, real)
 
-    def _teacher(self, batch):
-        """The teacher's sequence, read, and which of its places there are."""
-        ids = batch["teacher"]
+    def _encode_teacher(self, batch):
+        """Encode the teacher's sequences.
+
+        Returns
+        -------
+        states : tensor of shape (n_docs, label_length, dim)
+        known : bool tensor of shape (n_docs, label_length)
+            Whether the teacher has a word for a position.
+        """
+        ids = batch["teacher"]  # (n_docs * label_length, most words of a position)
         n_docs = len(batch["words"])
         states = self._embed(ids, batch["teacher_weights"])
         states = states.view(n_docs, self.label_length, -1)
         known = (ids[:, 0] < len(self.words.table) - 1).view(n_docs, -1)
-        empty = ~known.any(dim=1, keepdim=True)
-        first = torch.arange(self.label_length, device=ids.device) == 0
-        nothing = empty & first
-        states = torch.where(nothing[:, :, None], self.nothing.to(states), states)
-        known = known | nothing
-        return self.read_teacher(self._placed(states), known), known
+        # A sequence without words gets the vector `nothing` at its first position.
+        is_empty = ~known.any(dim=1, keepdim=True)
+        is_first = torch.arange(self.label_length, device=ids.device) == 0
+        replaced = is_empty & is_first
+        states = torch.where(replaced[:, :, None], self.nothing.to(states), states)
+        known = known | replaced
+        return self.read_teacher(self._add_positions(states), known), known
 
     def _embed(self, ids, weights):
         if self.words.row_wise and self.training:
@@ -325,12 +377,13 @@ class TReaderEncoder(nn.Module):
         with torch.no_grad():
             return self.words({"features": ids, "weights": weights})
 
-    def _placed(self, states):
+    def _add_positions(self, states):
         if self.positional == "sinusoidal":
+            # The encodings are scaled to about the size of the word vectors.
             states = states + SIZE * _waves(states)
         return self.dropout(states)
 
-    def _pooled(self, states, real):
+    def _pool(self, states, real):
         if self.pooling == "first":
             return torch.where(real[:, :1], states[:, 0], 0)
         if self.pooling == "max":
@@ -341,34 +394,36 @@ class TReaderEncoder(nn.Module):
         return total / real.sum(dim=1, keepdim=True).clamp(min=1)
 
     def floats_per_document(self, length):
-        """Activations kept for the gradient, in floats, at `length` words."""
+        """Return the number of floats kept for the gradient of a document."""
         dim = self.words.table.shape[1]
         n_layers = len(self.read_text.layers) + 1
         length = length + self.label_length
-        # Fused attention keeps no weights; what a place may see takes a byte a place.
+        # Fused attention keeps no attention weights. The bool tensor of the visible
+        # positions takes one byte, or a quarter of a float, for each pair.
         return n_layers * length * (8 * dim + length // 4)
 
 
 def _waves(states):
-    """Sines and cosines of the places, of shape (length, dim)."""
+    """Return sinusoidal positional encodings of shape (length, dim)."""
     length, dim = states.shape[1:]
     options = dict(dtype=torch.float32, device=states.device)
-    place = torch.arange(length, **options)[:, None]
-    half = torch.arange((dim + 1) // 2, **options)
-    angle = place / 10_000 ** (2 * half / dim)
+    position = torch.arange(length, **options)[:, None]
+    pair = torch.arange((dim + 1) // 2, **options)  # a sine and a cosine each
+    angle = position / 10_000 ** (2 * pair / dim)
     waves = torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)
     return waves[:, :dim].to(states.dtype)
 
 
 class SameVectors(nn.Module):
-    """Reads documents for clusters and labels as the encoder leaves them.
+    """Stand-in for `DocumentVectors` that returns the encoder's vectors unchanged.
 
     Parameters
     ----------
     dim : int
+        Width of the encoder's vectors.
     """
 
-    lift = None  # label vectors do not start from readings here
+    lift = None  # label vectors are not initialised from the encoder (DocumentVectors)
 
     def __init__(self, dim):
         super().__init__()
@@ -380,7 +435,7 @@ class SameVectors(nn.Module):
         return self.cluster_dim
 
     def fits_encoder(self, encoder):
-        """Whether it takes what that encoder returns."""
+        """Return whether the vectors of that encoder have the right width."""
         return self.cluster_dim == encoder.width
 
     def expected_state(self):
@@ -388,18 +443,21 @@ class SameVectors(nn.Module):
         return {"cluster_dim": number(1, whole=True)}
 
     def forward(self, first, mean):
-        """Return both as they are."""
+        """Return the vectors for clusters and for labels."""
         return first, mean
 
 
 class TReaderXMLNetwork(LightXMLNetwork):
-    """LightXML's heads behind the dual cooperative network.
+    """LightXML's heads on the vectors of the dual cooperative network.
 
     Parameters
     ----------
     encoder : TReaderEncoder
+        Encoder of the documents.
     output_activation : {"none", "softmax"}
-        What is done to scores of labels before the loss.
+        Activation of the scores of labels before the loss (Eq. 18).
+    **options
+        As in `LightXMLNetwork`.
     """
 
     def __init__(self, encoder, *, output_activation="none", **options):
@@ -420,5 +478,7 @@ class TReaderXMLNetwork(LightXMLNetwork):
 
     def _loss_of_all(self, scores, positives):
         if self.output_activation == "softmax":
+            # Eq. 18 as it is written. The loss then takes sigmoids of numbers from 0 to
+            # 1, so that it can hardly change: by 0.04 % with 3,956 labels.
             scores = at_least_float32(scores).softmax(dim=1)
         return super()._loss_of_all(scores, positives)
