@@ -32,13 +32,11 @@ from .nn.text import Features
 
 __all__ = ["LightDXMLClassifier"]
 
-# search="auto" is exact at prediction for up to this many labels. The limit for the
-# shortlists of all training documents is in nn/networks/lightdxml.py.
+# search="auto" is exact at prediction for up to this many labels.
 _MAX_EXACT = 20_000
 # beta="auto" means this value if no documents are held out.
 _DEFAULT_BETA = 0.5
-# With learning_rate="auto", an optimizer step moves a coordinate of the mean document
-# by about this much: AdamW moves each word vector by the learning rate.
+# With learning_rate="auto", a step moves a coordinate of the mean document so far.
 _STEP_SIZE = 0.04
 
 
@@ -412,7 +410,6 @@ class LightDXMLClassifier(BaseXMCClassifier):
         weights = random_vectors(n_labels, dim + 1, dim) * 0.1
         weights[:, -1] = 0  # the last column is the bias
         ranker = LabelScores(weights, row_wise=True)
-        seed = int(rng.integers(2**31))
         device, precision = self._choose_device_and_precision()
         network = LightDXMLNetwork(
             encoder,
@@ -428,7 +425,7 @@ class LightDXMLClassifier(BaseXMCClassifier):
             beta=_DEFAULT_BETA if self.beta == "auto" else self.beta,
             shortlist_temperature=self.shortlist_temperature,
             exact=self._choose_exact_search(device, len(shortlisted)),
-            seed=seed,
+            seed=int(rng.integers(2**31)),
             single_label=self._y_kind == "single",
         )
         examples = ShortlistedExamples(

@@ -21,10 +21,11 @@ TIERS = [
     "nn.shortlist metrics datasets",
     "cluster _callbacks _fingerprint _ranking_classifier _search",
     "nn.encoders nn.examples nn.heads nn.prediction nn.teacher nn.export",
+    "nn.networks.grank nn.networks.lightdxml nn.networks.lightxml",
+    "nn.networks.gudn nn.networks.treaderxml",  # with LightXML's heads
     "nn.label_names nn.training _pretrained _token_vectors _hierarchy",
-    "nn.label_cycle",
-    "nn.networks.grank nn.networks.lightdxml nn.networks.lightxml persistence",
-    "nn.networks.gudn nn.networks.treaderxml base",  # networks with LightXML's heads
+    "nn.label_cycle persistence",
+    "base",
     "_clustering_classifier _taught_documents",
     "grank gudn lightdxml lightxml treaderxml ensemble",
 ]

@@ -14,7 +14,17 @@ from ..losses import at_least_float32, bce_loss, bce_loss_all
 from ..network import Network
 from ..search import NearestVectors
 from ..shortlist import best_labels, log_odds
-from ..state import flag, floats, indices, linear_map, number, optional, parameter, part
+from ..state import (
+    choice,
+    flag,
+    floats,
+    indices,
+    linear_map,
+    number,
+    optional,
+    parameter,
+    part,
+)
 
 # Largest batch that is ranked on one CPU thread: more threads would cost more than they
 # save.
