@@ -8,8 +8,8 @@ import scipy.sparse as sp
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_gudn_network import make_names
-from test_lightdxml_network import make_cycle, make_network
+from lightdxml_examples import make_cycle, make_network
+from test_named_examples import make_names
 from toy_network import RATE, Toy
 
 from skxmc.nn import checkpoint

@@ -1,4 +1,4 @@
-"""The network of GUDN: the two losses of its guide, and the sequences it reads."""
+"""The network of GUDN: its parts, and the two losses of its guide."""
 
 import copy
 
@@ -6,16 +6,13 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from tokenizers import processors
 from torch.nn.functional import binary_cross_entropy_with_logits
 from toy_network import ALL_DONE, loss_of
 
 from skxmc.nn.encoders import BagEncoder, TransformerEncoder
 from skxmc.nn.examples import Examples
 from skxmc.nn.heads import DocumentVectors, LabelScores, cluster_head
-from skxmc.nn.label_names import NamedExamples, special_tokens
+from skxmc.nn.label_names import NamedExamples
 from skxmc.nn.networks.gudn import (
     ExtractedVectors,
     GUDNNetwork,
@@ -25,7 +22,7 @@ from skxmc.nn.networks.gudn import (
 )
 from skxmc.nn.networks.lightxml import LightXMLNetwork
 from skxmc.nn.shortlist import LabelClusters
-from skxmc.nn.text import Features, Tokens, padded_columns, tokenize
+from skxmc.nn.text import padded_columns, tokenize
 
 N_LABELS, DIM = 7, 5
 GROUPS = np.array([0, 1, 2, 0, 1, 0, 1])  # of 3, 3 and 1 labels
@@ -37,137 +34,6 @@ Y = sp.csr_array((np.ones(6, np.float32), _ONES), (4, N_LABELS))
 HOT = torch.from_numpy(Y.toarray()).double()
 ROWS = np.arange(4)
 POSITIVES = padded_columns(Y, ROWS)
-
-
-# --- sequences of label names -----------------------------------------------
-
-
-def distinct_names(lengths):
-    """Names in which a token tells label and place: 110 is the first of label 1."""
-    return [[100 + 10 * j + i for i in range(n)] for j, n in enumerate(lengths)]
-
-
-def make_names(lengths, Y, length, fill, *, special=([2], [3]), seed=0):
-    ids = np.array(sum(distinct_names(lengths), []), np.uint16)
-    tokens = Tokens(ids, np.cumsum([0, *lengths]), pad_id=0)
-    rng = np.random.default_rng(seed)
-    options = dict(length=length, special=special, reinforcement=fill, rng=rng)
-    docs = Features(sp.csr_array(np.ones((Y.shape[0], 1), np.float32)))
-    return NamedExamples(docs, Y, np.arange(Y.shape[0]), tokens, **options)
-
-
-def names_of(examples, rows):
-    """What the targets of a batch hold beside the positives."""
-    inputs, targets = examples.batch(rows)
-    assert len(inputs["features"]) == len(rows)
-    assert torch.equal(targets.pop("positives"), padded_columns(examples.Y, rows))
-    return targets
-
-
-def sequences(batch):
-    """Tokens of each sequence, padding cut off."""
-    ids, mask = batch["names"]["input_ids"], batch["names"]["attention_mask"]
-    assert ids.dtype == mask.dtype == batch["named"].dtype == torch.int64
-    assert (ids[mask == 0] == 0).all()
-    lengths = mask.sum(dim=1)
-    assert torch.equal(mask, (torch.arange(mask.shape[1]) < lengths[:, None]).long())
-    assert lengths.max() == mask.shape[1]
-    return [row[:n].tolist() for row, n in zip(ids, lengths, strict=True)]
-
-
-def rounds(body, lengths, n_names):
-    """Names that follow each other in a body, so many a round."""
-    names, found = distinct_names(lengths), []
-    while body:
-        name = names[body[0] // 10 - 10]
-        assert body[: len(name)] == name[: len(body)]
-        found.append(body[0] // 10 - 10)
-        body = body[len(name) :]
-    return [found[i : i + n_names] for i in range(0, len(found), n_names)]
-
-
-@st.composite
-def label_sets(draw):
-    lengths = draw(st.lists(st.integers(0, 4), min_size=1, max_size=6))
-    n_docs = draw(st.integers(1, 5))
-    flags = st.lists(st.booleans(), min_size=len(lengths), max_size=len(lengths))
-    Y = sp.csr_array(np.array([draw(flags) for _ in range(n_docs)], dtype="f4"))
-    rows = draw(st.permutations(range(n_docs)))
-    return lengths, Y, np.array(rows[: draw(st.integers(1, n_docs))])
-
-
-@settings(deadline=None, max_examples=100)
-@given(
-    label_sets(),
-    st.integers(1, 14),
-    st.sampled_from([([2], [3]), ([], [3, 2]), ([], [])]),
-    st.sampled_from(["shuffle", "repeat", None]),
-)
-def test_sequences_against_a_slow_reference(label_set, room, special, fill):
-    lengths, Y, rows = label_set
-    before, after = special
-    length = len(before) + room + len(after)
-    names = make_names(lengths, Y, length, fill, special=special)
-    batch = names_of(names, rows)
-    labels = [[j for j in np.flatnonzero(Y[[i]].toarray()) if lengths[j]] for i in rows]
-    named = [i for i, own in enumerate(labels) if own]
-    if not named:
-        assert batch == {}
-        return
-    assert batch["named"].tolist() == named
-    for i, sequence in zip(named, sequences(batch), strict=True):
-        body = sequence[len(before) : len(sequence) - len(after)]
-        assert sequence == before + body + after
-        if fill == "shuffle":
-            assert len(body) == room
-            *full, last = rounds(body, lengths, len(labels[i]))
-            assert all(sorted(each) == labels[i] for each in full)
-            assert len({*last}) == len(last) and {*last} <= {*labels[i]}
-            continue
-        expected = sum((distinct_names(lengths)[j] for j in labels[i]), [])
-        assert body == (expected * (room if fill == "repeat" else 1))[:room]
-
-
-def test_shuffle_is_another_each_time_and_follows_its_seed():
-    Y = sp.csr_array(np.ones((2, 5), "f4"))
-
-    def draws(seed, fill="shuffle"):
-        names = make_names([1, 2, 1, 3, 1], Y, 30, fill, seed=seed)
-        return [sequences(names_of(names, np.array([0, 1]))) for _ in range(3)]
-
-    first = draws(0)
-    assert first == draws(0) != draws(1)
-    assert len({tuple(row) for pair in first for row in pair}) == 6
-    assert draws(0, "repeat") == draws(1, "repeat")
-    assert len({tuple(row) for pair in draws(0, "repeat") for row in pair}) == 1
-
-
-def test_shuffled_rounds_have_all_orders_alike():
-    Y = sp.csr_array(np.ones((1, 3), "f4"))
-    names = make_names([1, 1, 1], Y, 3 * 400 + 2, "shuffle")
-    (sequence,) = sequences(names_of(names, np.array([0])))
-    orders = [tuple(each) for each in rounds(sequence[1:-1], [1, 1, 1], 3)]
-    counts = {order: orders.count(order) for order in orders}
-    # 400 / 6 are 67, give or take 7.5.
-    assert len(counts) == 6 and all(40 < n < 95 for n in counts.values())
-
-
-@pytest.mark.parametrize(
-    "template, expected",
-    [
-        ("$A [SEP] [CLS]", ([], [3, 2])),
-        ("[CLS] $A", ([2], [])),
-        ("[CLS] [MASK] $A [SEP] [SEP]", ([2, 4], [3, 3])),
-        ("$A", ([], [])),
-    ],
-)
-def test_special_tokens_before_and_after(template, expected, tiny_tokenizer):
-    assert special_tokens(tiny_tokenizer) == ([2], [3])
-    tokenizer = copy.deepcopy(tiny_tokenizer)
-    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
-        single=template, special_tokens=[("[CLS]", 2), ("[SEP]", 3), ("[MASK]", 4)]
-    )
-    assert special_tokens(tokenizer) == expected
 
 
 # --- parts ------------------------------------------------------------------

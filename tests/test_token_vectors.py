@@ -9,12 +9,17 @@ import struct
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from skxmc import _token_vectors
-from skxmc._token_vectors import read_token_vectors
+from skxmc._token_vectors import latent_vectors, mirror_vectors, read_token_vectors
+from skxmc.nn.networks.lightdxml import SparseEncoder
+from skxmc.nn.prediction import map_batches
+from skxmc.nn.text import Features
 
 WORDS = ["red", "green", "blue", "fox"]
 # Numbers that float32 holds, and 6 decimals write out.
@@ -342,3 +347,81 @@ def test_matrix_of_another_shape(matrix, words, shape):
 def test_source_of_another_kind(source, name):
     with pytest.raises(ValueError, match=rf"a pair \(matrix, words\).*; got {name}\.$"):
         read_token_vectors(source, TERMS)
+
+
+# --- vectors from documents ------------------------------------------------
+
+
+@pytest.mark.parametrize("dim", [1, 3, 5])
+def test_latent_vectors_are_principal_directions(dim):
+    rng = np.random.default_rng(0)
+    X = sp.csr_array((rng.random((40, 8)) * 1.7 ** -np.arange(8)).astype("f4"))
+    torch.manual_seed(0)
+    found = latent_vectors(X, dim).numpy()
+    assert found.shape == (8, dim) and found.dtype == np.float32
+    _, _, directions = np.linalg.svd(X.toarray(), full_matrices=False)
+    agreement = np.abs((found * directions[:dim].T).sum(axis=0))  # of either sign
+    np.testing.assert_allclose(agreement, 1, atol=1e-3)
+    torch.manual_seed(0)
+    np.testing.assert_array_equal(latent_vectors(X, dim), found)
+
+
+@pytest.mark.parametrize("shape", [(3, 8), (8, 3), (1, 1)])
+def test_latent_vectors_are_as_many_as_there_are(shape):
+    X = sp.csr_array(np.random.default_rng(0).random(shape))
+    assert latent_vectors(X, 20).shape == (shape[1], min(shape))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    width=st.integers(1, 7),
+    dim=st.integers(2, 15),
+    n_missing=st.integers(0, 5),
+)
+def test_mirror_vectors(seed, width, dim, n_missing):
+    torch.manual_seed(seed)
+    vectors = torch.randn(9, width)
+    vectors[:n_missing] = 0
+    found = mirror_vectors(vectors, dim)
+    half = dim // 2
+    assert found.shape == (9, dim) and found.isfinite().all()
+    assert torch.equal(found[:, :half], -found[:, half : 2 * half])
+    lengths = found[:, :half].norm(dim=1)
+    torch.testing.assert_close(lengths, torch.ones(9))  # the missing ones, too
+    if width == half:
+        given = vectors[n_missing:]
+        expected = given / given.norm(dim=1, keepdim=True)
+        torch.testing.assert_close(found[n_missing:, :half], expected)
+    if width < half:  # the given part keeps its direction
+        one, two = found[n_missing:, :width], vectors[n_missing:]
+        cosines = torch.cosine_similarity(one, two, dim=1)
+        torch.testing.assert_close(cosines, torch.ones_like(cosines))
+
+
+def test_wider_vectors_keep_their_principal_part():
+    torch.manual_seed(0)
+    vectors = torch.randn(50, 6) * 4.0 ** -torch.arange(6)
+    found = mirror_vectors(vectors, 6)[:, :3]
+    _, _, directions = np.linalg.svd(vectors.numpy(), full_matrices=False)
+    kept = torch.from_numpy(vectors.numpy() @ directions[:3].T)
+    expected = kept @ kept.T / torch.outer(kept.norm(dim=1), kept.norm(dim=1))
+    torch.testing.assert_close(found @ found.T, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_vectors_of_words_without_any_are_random():
+    torch.manual_seed(0)
+    found = mirror_vectors(torch.zeros(5, 3), 8)
+    assert len(found.unique(dim=0)) == 5
+    (states,) = map_batches(
+        nn.Identity(),
+        lambda batch: (SparseEncoder(found, dropout=0.0).eval()(batch),),
+        Features(sp.csr_array(np.eye(5, dtype="f4"))),
+        np.arange(5),
+        batch_size=2,
+        device="cpu",
+        precision="fp32",
+        verbose=0,
+    )
+    # The ReLU keeps all of a word: twice its positive part, by the block.
+    torch.testing.assert_close(states[:, :4] - states[:, 4:], 2 * found[:, :4])

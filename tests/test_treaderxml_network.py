@@ -1,18 +1,24 @@
-"""The network of TReaderXML: attention, teacher, encoder, loss."""
+"""The network of TReaderXML: attention, encoder, loss."""
 
 import numpy as np
 import pytest
-import scipy.sparse as sp
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from toy_network import loss_of
+from treaderxml_examples import (
+    DIM,
+    LENGTH,
+    MASKS,
+    N_WORDS,
+    NOTHING,
+    POOLINGS,
+    TEXTS,
+    WITH_WAVES,
+    csr,
+    make_docs,
+)
 
-from skxmc._hierarchy import check_label_parents
-from skxmc._taught_documents import group_repeats, keep_largest, largest_columns
-from skxmc.nn import teacher as teacher_module
 from skxmc.nn.heads import LinearHead
 from skxmc.nn.networks.treaderxml import (
     READINGS,
@@ -24,49 +30,8 @@ from skxmc.nn.networks.treaderxml import (
     _waves,
 )
 from skxmc.nn.networks.treaderxml import visible_places as visible
-from skxmc.nn.teacher import TaughtDocuments, Teacher
+from skxmc.nn.teacher import TaughtDocuments
 from skxmc.nn.text import padded_columns
-
-DIM, N_WORDS, LENGTH = 8, 7, 3
-MASKS, POOLINGS = [None, "causal", "upper"], ["mean", "max", "first"]
-WITH_WAVES = dict(positional="sinusoidal")
-seeds = st.integers(0, 2**31)
-
-# Words of documents, the nodes that teach them, and the words of these.
-TEXTS = [[0, 3, 3, 5], [2], [], [6, 1, 4, 0, 0, 2], [], [1, 0]]
-NODES = [[0, 2], [], [1], [0, 1, 2, 3], [], [3]]
-WORDS_OF_NODES = [[5, 5, 1], [0, N_WORDS, N_WORDS], [5, 2, N_WORDS], 3 * [N_WORDS]]
-NOTHING = [1, 4, 5]  # documents whose nodes say nothing
-
-
-def csr(rows, n_columns):
-    """A CSR matrix with ones where rows say, in their order."""
-    columns = np.array([j for row in rows for j in row], np.int32)
-    indptr = np.append(0, np.cumsum([len(row) for row in rows]))
-    ones = np.ones(len(columns), "f4")
-    return sp.csr_matrix((ones, columns, indptr), (len(rows), n_columns))
-
-
-def make_teacher(vectors, groups, Y, parents, words, *, n_neighbors=2, strict=False):
-    Y, parents = (sp.csr_matrix(each, dtype="f4") for each in (Y, parents))
-    words, options = np.array(words, np.int32), dict(n_words=N_WORDS, strict=strict)
-    return Teacher(
-        vectors, groups, Y, parents, words, n_neighbors=n_neighbors, **options
-    )
-
-
-def teacher_of_words(words):
-    """A teacher of one document, to turn nodes into sequences."""
-    n, one = len(words), np.ones((1, 1), "f4")
-    return make_teacher(
-        one, np.zeros(1, int), np.zeros((1, n)), np.zeros((n, n)), words
-    )
-
-
-def make_docs():
-    docs = TaughtDocuments(csr(TEXTS, N_WORDS), np.zeros((len(TEXTS), 2), "f4"))
-    docs.teacher, docs.nodes = teacher_of_words(WORDS_OF_NODES), csr(NODES, 4)
-    return docs
 
 
 def make_encoder(*, label_length=LENGTH, trains_vectors=True, **options):
@@ -373,246 +338,3 @@ def test_loss_and_ranking(activation, reduction):
     wanted = scores.topk(4, dim=1)
     assert torch.equal(ids, wanted.indices)
     torch.testing.assert_close(odds, wanted.values, check_dtype=False)
-
-
-# --- teacher ----------------------------------------------------------------
-
-
-def teach_by_hand(kinds, vectors, Y, parents, query, n_neighbors, strict, own=None):
-    """Nodes that the texts nearest to one teach, as a set: Algorithm 1."""
-    lengths = np.linalg.norm(vectors, axis=1)
-    cosines = vectors @ query / np.maximum(lengths * np.linalg.norm(query), 1e-9)
-    others = sorted(set(kinds) - {own}, key=lambda kind: -cosines[kind])
-    near = np.isin(kinds, others[:n_neighbors]) & query.any()
-    labels = set(np.flatnonzero(Y[near].any(axis=0)))
-    above = {j: set(np.flatnonzero(parents[j])) for j in labels}
-    return {j for j in labels if above[j] or not strict}.union(*above.values())
-
-
-def sets_of(matrix):
-    assert (matrix.data == 1).all()
-    return [set(row.indices.tolist()) for row in matrix]
-
-
-@settings(max_examples=100, deadline=None)
-@given(
-    seed=seeds,
-    n_docs=st.integers(1, 9),
-    n_labels=st.integers(1, 5),
-    n_more=st.integers(0, 3),
-    n_neighbors=st.integers(1, 10),
-    strict=st.booleans(),
-    at_once=st.sampled_from([2, 4096]),
-)
-def test_teacher(seed, n_docs, n_labels, n_more, n_neighbors, strict, at_once):
-    rng = np.random.default_rng(seed)
-    vectors = rng.normal(size=(7, 4)).astype("f4")
-    vectors[0] = 0
-    kinds = rng.integers(0, 7, n_docs)  # texts of a kind repeat each other
-    Y = rng.random((n_docs, n_labels)) < 0.4
-    parents = rng.random((n_labels, n_labels + n_more)) < 0.3
-    groups, words = rng.permutation(7) + 5, np.zeros((n_labels + n_more, 1))
-    options = dict(n_neighbors=n_neighbors, strict=strict)
-    teacher = make_teacher(vectors[kinds], groups[kinds], Y, parents, words, **options)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(teacher_module, "_DOCS_AT_ONCE", at_once)
-        alone, every = teacher.teach(vectors, groups), teacher.teach(vectors)
-    for query, found, others in zip(
-        vectors, sets_of(every), sets_of(alone), strict=True
-    ):
-        own = int(np.flatnonzero((vectors == query).all(axis=1))[0])
-        known = kinds, vectors, Y, parents, query
-        assert found == teach_by_hand(*known, **options)
-        assert others == teach_by_hand(*known, **options, own=own)
-
-
-@pytest.mark.parametrize(
-    "row, n_neighbors, left_out, every",
-    [(0, 1, {2}, {0, 1}), (2, 1, {0, 1}, {2}), (1, 2, {2, 3}, {0, 1, 2})],
-)
-def test_texts_that_repeat_each_other_teach_as_one(row, n_neighbors, left_out, every):
-    vectors = np.array([[1, 0], [1, 0], [0.9, 0.2], [0, 1]], "f4")
-    groups, Y, none = np.array([7, 7, 2, 4]), np.eye(4), np.zeros((4, 4))
-    teacher = make_teacher(vectors, groups, Y, none, none, n_neighbors=n_neighbors)
-    assert sets_of(teacher.teach(vectors, groups))[row] == left_out
-    assert sets_of(teacher.teach(vectors))[row] == every
-
-
-@settings(max_examples=60, deadline=None)
-@given(seed=seeds, length=st.integers(1, 4), n_docs=st.integers(1, 4))
-def test_sequences_are_means_of_descriptions(seed, length, n_docs):
-    rng = np.random.default_rng(seed)
-    words = rng.integers(0, N_WORDS, (5, length))
-    words[np.arange(length) >= rng.integers(0, length + 1, (5, 1))] = N_WORDS
-    nodes = rng.random((n_docs, 5)) < 0.5
-    found = (
-        teacher_of_words(words).sequences(sp.csr_matrix(nodes, dtype="f4")).toarray()
-    )
-    assert found.shape == (n_docs * length, N_WORDS)
-    for place, row in enumerate(found):
-        own = words[nodes[place // length], place % length]
-        counts = np.bincount(own[own < N_WORDS], minlength=N_WORDS)
-        np.testing.assert_allclose(row, counts / max(1, counts.sum()), rtol=1e-6)
-
-
-def test_batches_of_documents():
-    docs, rows = make_docs(), np.array([3, 1, 2])
-    assert len(docs) == 6 and docs.lengths.tolist() == [4, 1, 0, 6, 0, 2]
-    batch = docs.batch(rows)
-    pad = N_WORDS
-    assert batch["words"].tolist() == [TEXTS[3], [2, *5 * [pad]], 6 * [pad]]
-    assert batch["weights"].tolist() == [6 * [1], [1, *5 * [0]], 6 * [0]]
-    found = np.zeros((len(rows) * LENGTH, N_WORDS + 1), "f4")
-    places = np.arange(len(found))[:, None]
-    np.add.at(found, (places, batch["teacher"]), batch["teacher_weights"])
-    expected = docs.teacher.sequences(docs.nodes[rows]).toarray()
-    np.testing.assert_array_equal(found, np.pad(expected, ((0, 0), (0, 1))))
-    docs.teacher = None
-    assert set(docs.batch(rows)) == {"words", "weights"}
-
-
-# --- rows of matrices -------------------------------------------------------
-
-words_and_weights = st.tuples(st.integers(0, 2), st.sampled_from([1.0, 2.0, 0.5]))
-texts = st.lists(words_and_weights, max_size=4)
-
-
-@settings(max_examples=100, deadline=None)
-@given(rows=st.lists(texts, min_size=1, max_size=9), more=st.data())
-def test_repeated(rows, more):
-    rows += more.draw(st.lists(st.permutations(more.draw(st.sampled_from(rows)))))
-    X = csr([[word for word, _ in row] for row in rows], 3)
-    X.data = np.array([weight for row in rows for _, weight in row], "f4")
-    numbers = group_repeats(X)
-    same = [[one == two for two in rows] for one in rows]
-    assert (numbers[:, None] == numbers).tolist() == same
-
-
-@settings(max_examples=100, deadline=None)
-@given(seed=seeds, n=st.integers(1, 6))
-def test_largest(seed, n):
-    rng = np.random.default_rng(seed)
-    dense = rng.integers(-3, 4, (4, 5)).astype("f4")
-    X = sp.csr_matrix(dense)
-    kept = keep_largest(X, n)
-    assert kept.shape == X.shape
-    for i, found in enumerate(largest_columns(X, n)):
-        row = dense[i]
-        there = [j for j in found.tolist() if j < 5]
-        assert len(set(there)) == len(there) == min(n, np.count_nonzero(row))
-        assert found.tolist() == there + (n - len(there)) * [5]
-        assert row[there].tolist() == sorted(row[row != 0].tolist())[::-1][:n]
-        columns = kept[i].indices
-        assert (np.diff(columns) > 0).all() and (kept[i].data == row[columns]).all()
-        sizes = sorted(abs(row[row != 0]).tolist())[::-1]
-        assert sorted(abs(kept[i].data).tolist())[::-1] == sizes[:n]
-
-
-# --- parents of labels ------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "given, texts, links, more",
-    [
-        ([None, 0, [0, 1], []], None, {(1, 0), (2, 0), (2, 1)}, []),
-        (["a", "b", "a", ["b", 0]], None, {(0, 4), (1, 5), (2, 4), (3, 0), (3, 5)},
-         ["a", "b"]),
-        ([4, [5, "c"], None, (3 - 1, np.int64(4))], ["x", "y"],
-         {(0, 4), (1, 5), (1, 6), (3, 2), (3, 4)}, ["x", "y", "c"]),
-        ([[3, 3], {"a"}, None, None], None, {(0, 3), (1, 4)}, ["a"]),
-        ([[1, 2], 3, 3, None], None, {(0, 1), (0, 2), (1, 3), (2, 3)}, []),
-        (np.array(["a", "b", "a", "a"]), None, {(0, 4), (1, 5), (2, 4), (3, 4)},
-         ["a", "b"]),
-        (4 * [None], ["x"], set(), ["x"]),
-    ],
-)  # fmt: skip
-def test_listed_parents(given, texts, links, more):
-    parents, names = check_label_parents(given, texts, 4)
-    assert parents.shape == (4, 4 + len(more)) and names == more
-    assert parents.format == "csr" and parents.dtype == np.float32
-    assert set(zip(*parents.nonzero(), strict=True)) == links
-    assert (parents.data == 1).all()
-
-
-def test_parents_named_as_labels_or_texts_are_these():
-    labels, texts = ["red", "old", "red", "new"], ["x", "y", "y"]
-    given = ["new", "x", ["red", "old"], "y"]  # "red" and "y" are two each
-    parents, names = check_label_parents(given, texts, 4, labels)
-    assert names == ["x", "y", "y", "red", "y"]
-    links = set(zip(*parents.nonzero(), strict=True))
-    assert links == {(0, 3), (1, 4), (2, 7), (2, 1), (3, 8)}
-    with pytest.raises(ValueError, match=r"cycle among the labels \[1, 3\]"):
-        check_label_parents([None, "new", None, "old"], None, 4, labels)
-
-
-def test_sets_of_parents_have_an_order():
-    columns = [f"p{i}" for i in range(40)]
-    _, names = check_label_parents([set(columns), set(columns[::-1])], None, 2)
-    assert names == sorted(columns)
-
-
-def test_errors_stay_short():
-    long = {label: label // 2 for label in range(9999)}
-    with pytest.raises(ValueError) as caught:
-        check_label_parents(long, None, 9999)
-    assert len(str(caught.value)) < 300
-    ring = [(label + 1) % 99 for label in range(99)]
-    with pytest.raises(ValueError, match=r"labels \[0, 1, 2, 3, 4\] and 94 more: each"):
-        check_label_parents(ring, None, 99)
-
-
-@pytest.mark.parametrize("kind", [sp.csr_matrix, sp.csr_array, sp.coo_array])
-@pytest.mark.parametrize("dtype", [bool, np.int64, np.float32])
-@pytest.mark.parametrize(
-    "columns, texts",
-    [(slice(4), None), (slice(6), ["x", "y"]), (slice(4, 6), ["x", "y"])],
-)
-def test_matrix_of_parents(kind, dtype, columns, texts):
-    expected = np.zeros((4, 6 if texts else 4), "f4")
-    expected[0, [1, 2]] = expected[1, 3] = expected[:, 4:] = 1
-    expected[:, : columns.start] = 0
-    given = kind(expected[:, columns].astype(dtype))
-    parents, names = check_label_parents(given, texts, 4)
-    np.testing.assert_array_equal(parents.toarray(), expected)
-    assert parents.dtype == np.float32 and names == (texts or [])
-
-
-@pytest.mark.parametrize("dtype", [np.int64, np.float32])
-def test_a_matrix_of_parents_stays_as_it_is(dtype):
-    # Unsorted, with a stored zero.
-    stored = np.array([3, 0, 2], dtype), np.array([2, 0, 1]), np.array([0, 3, 3, 3])
-    given = sp.csr_matrix(stored, (3, 3))
-    parents, _ = check_label_parents(given, None, 3)
-    assert parents.toarray().tolist() == [[0, 1, 1], [0, 0, 0], [0, 0, 0]]
-    assert given.toarray().tolist() == [[0, 2, 3], [0, 0, 0], [0, 0, 0]]
-
-
-@pytest.mark.parametrize(
-    "given, texts, message",
-    [
-        ([None], None, "each of the 3 labels; got 1 entries"),
-        ("abc", None, "sparse matrix or a list.*got 'abc'"),
-        ([None, 3, None], None, r"label_parents\[1\].*parent 3.*from 0 to 2"),
-        ([None, 5, None], ["x", "y"], r"parent 5.*0 to 4 \(3 labels and 2 parent"),
-        ([None, None, [0, -1]], None, r"label_parents\[2\] names the parent -1"),
-        ([None, [1.5], None], None, r"label_parents\[1\] names the parent 1.5"),
-        ([None, float("nan"), None], None, r"label_parents\[1\].*nan"),
-        ([None, 1.5, None], None, r"label_parents\[1\].*1.5"),
-        (7, None, "sparse matrix or a list.*got 7"),
-        ({0: 1, 1: 2, 2: 0}, None, "sparse matrix or a list.*got {0: 1"),
-        (np.eye(3, dtype=int), None, "sparse matrix or a list.*got array"),
-        ([None, True, None], None, r"label_parents\[1\] names the parent True"),
-        (sp.csr_matrix((3, 4)), None, r"shape \(3, 4\).* 3 rows and 3 col"),
-        (sp.csr_matrix((2, 3)), None, r"shape \(2, 3\)"),
-        (sp.csr_matrix((3, 3)), ["x", "y"], r"shape \(3, 3\)"),
-        (sp.csr_array((3, 4)), ["x", "y"], r"2 parent_texts .* 2 or 5 columns"),
-        (3 * [None], [1], r"parent_texts\[0\] must be a str"),
-        ([None, 1, None], None, r"cycle among the labels \[1\]"),
-        ([1, 0, None], None, r"cycle among the labels \[0, 1\].*Remove one"),
-        ([["a", 2], 0, 1], None, r"cycle among the labels \[0, 1, 2\]"),
-        (sp.csr_matrix(np.eye(3)[[2, 1, 0]]), None, r"cycle among the labels \[1\]"),
-    ],
-)  # fmt: skip
-def test_bad_parents_are_refused(given, texts, message):
-    with pytest.raises(ValueError, match=message):
-        check_label_parents(given, texts, 3)
