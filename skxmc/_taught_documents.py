@@ -8,7 +8,6 @@ import torch
 from torch.nn.functional import pad
 
 from ._hierarchy import check_label_parents
-from ._search import uses_exact_search
 from ._token_vectors import fit_words, is_lsa, latent_vectors, read_token_vectors
 from ._top_k import top_k_per_row
 from ._words import word_reader
@@ -16,6 +15,7 @@ from .cluster import BalancedKMeans
 from .nn.labels import label_centroids
 from .nn.networks.treaderxml import SIZE, TReaderEncoder
 from .nn.prediction import map_batches
+from .nn.search import uses_exact_search
 from .nn.teacher import TaughtDocuments, Teacher, one_hot
 from .nn.text import padded_features
 

@@ -11,7 +11,6 @@ from sklearn import config_context
 from ._clustering_classifier import random_vectors
 from ._hold_out import typical_depth
 from ._parameters import fill_docstring
-from ._search import uses_exact_search
 from ._token_vectors import bag_vectors, check_needs_texts, check_words, fit_words
 from ._validation import check_choice, check_label_texts, check_number
 from .base import BaseXMCClassifier, pad_with_minus_one
@@ -25,7 +24,7 @@ from .nn.networks.lightdxml import (
     mix_logarithms,
 )
 from .nn.prediction import map_batches
-from .nn.search import NearestVectors
+from .nn.search import NearestVectors, uses_exact_search
 from .nn.shortlist import best_labels
 from .nn.state import nothing, number
 from .nn.text import Features

@@ -19,7 +19,7 @@ TIERS = [
     "nn.rowwise _calibration",
     "nn.checkpoint nn.devices nn.text nn.labels nn.losses nn.optimizer nn.search "
     "nn.shortlist metrics datasets",
-    "cluster _callbacks _fingerprint _ranking_classifier _search",
+    "cluster _callbacks _fingerprint _ranking_classifier",
     "nn.encoders nn.examples nn.heads nn.prediction nn.teacher nn.export",
     "nn.networks.grank nn.networks.lightdxml nn.networks.lightxml",
     "nn.networks.gudn nn.networks.treaderxml",  # with LightXML's heads

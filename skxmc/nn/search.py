@@ -187,6 +187,23 @@ def has_hnswlib():
     return True
 
 
+def uses_exact_search(search, n_vectors, max_exact):
+    """Return whether to search exactly, rather than in a graph of hnswlib.
+
+    Parameters
+    ----------
+    search : {"auto", "exact", "hnsw"}
+    n_vectors : int
+        Number of vectors that each query is compared with.
+    max_exact : int
+        Number of vectors up to which "auto" is exact. It is also exact if hnswlib is
+        not installed.
+    """
+    if search != "auto":
+        return search == "exact"
+    return n_vectors <= max_exact or not has_hnswlib()
+
+
 def _build_graph(vectors, seed):
     graph = _make_graph(*vectors.shape, seed)
     # With more threads, the links would depend on their timing.
