@@ -10,7 +10,7 @@ from ._parameters import fill_docstring
 from ._pretrained import DEFAULT_N_LAYERS, PretrainedEncoderMixin, count_layers
 from ._validation import check_choice, check_number
 from .nn.examples import Examples
-from .nn.label_names import NamedExamples, special_tokens
+from .nn.named_examples import NamedExamples, special_tokens
 from .nn.networks.gudn import (
     ExtractedVectors,
     GUDNNetwork,

@@ -18,7 +18,7 @@ import skxmc
 from skxmc import GUDNClassifier, LightXMLClassifier
 from skxmc._testing import assert_fit_refused, assert_same, raise_at_step
 from skxmc.nn.encoders import TransformerEncoder
-from skxmc.nn.label_names import NamedExamples
+from skxmc.nn.named_examples import NamedExamples
 from skxmc.nn.networks.gudn import GUDNNetwork, SharedGuide
 from skxmc.nn.text import tokenize
 

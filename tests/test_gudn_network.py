@@ -12,7 +12,7 @@ from toy_network import ALL_DONE, loss_of
 from skxmc.nn.encoders import BagEncoder, TransformerEncoder
 from skxmc.nn.examples import Examples
 from skxmc.nn.heads import DocumentVectors, LabelScores, cluster_head
-from skxmc.nn.label_names import NamedExamples
+from skxmc.nn.named_examples import NamedExamples
 from skxmc.nn.networks.gudn import (
     ExtractedVectors,
     GUDNNetwork,

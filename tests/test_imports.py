@@ -23,7 +23,7 @@ TIERS = [
     "nn.encoders nn.examples nn.heads nn.prediction nn.teacher nn.export",
     "nn.networks.grank nn.networks.lightdxml nn.networks.lightxml",
     "nn.networks.gudn nn.networks.treaderxml",  # with LightXML's heads
-    "nn.label_names nn.training _pretrained _token_vectors _hierarchy",
+    "nn.named_examples nn.training _pretrained _token_vectors _hierarchy",
     "nn.label_cycle persistence",
     "base",
     "_clustering_classifier _taught_documents",

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import processors
 
-from skxmc.nn.label_names import NamedExamples, special_tokens
+from skxmc.nn.named_examples import NamedExamples, special_tokens
 from skxmc.nn.text import Features, Tokens, padded_columns
 
 
