@@ -33,14 +33,14 @@ def parse_json(path):
     try:
         return json.loads(
             path.read_text(encoding="utf-8", errors="surrogatepass"),
-            object_pairs_hook=without_repetition,
+            object_pairs_hook=refuse_repeated_fields,
             parse_constant=_refuse_constant,
         )
     except (ValueError, RecursionError) as error:
         raise damaged(path, str(error)) from error
 
 
-def without_repetition(pairs):
+def refuse_repeated_fields(pairs):
     """Make a dict of the fields of a JSON object, and refuse a field that is repeated.
 
     json.loads alone would keep its last value.

@@ -286,13 +286,13 @@ def test_texts_are_compared_behind_the_pretrained_pooler(
     torch.manual_seed(0)
     config = getattr(transformers, f"{kind}Config")(**tiny_options(tiny_tokenizer))
     model = getattr(transformers, f"{kind}Model")(config).eval()
-    seen, of_texts = [], SharedGuide.of_texts
+    seen, make_text_vectors = [], SharedGuide.make_text_vectors
 
     def observed(self, *args):
-        seen.append(of_texts(self, *args))
+        seen.append(make_text_vectors(self, *args))
         return seen[-1]
 
-    monkeypatch.setattr(SharedGuide, "of_texts", observed)
+    monkeypatch.setattr(SharedGuide, "make_text_vectors", observed)
     params = SHORT | dict(label_texts=colours[2], label_init="random")
     classifier = GUDNClassifier((model, tiny_tokenizer), **params)
     classifier.fit(["red fox"] * 8, colours[1][:8])
@@ -340,7 +340,7 @@ def test_nothing_is_left_of_the_label_branch(params, fit, colours):
 def test_held_out_documents_show_no_labels(tiny_encoder, colours, monkeypatch):
     texts, Y, names = colours
     shown, inference, ranked = [], set(), []
-    batch, of_labels = NamedExamples.batch, SharedGuide.of_labels
+    batch, make_label_vectors = NamedExamples.batch, SharedGuide.make_label_vectors
     rank = GUDNNetwork.rank
 
     def recorded(self, rows):
@@ -351,7 +351,7 @@ def test_held_out_documents_show_no_labels(tiny_encoder, colours, monkeypatch):
 
     def observed(self, *args):
         inference.add(torch.is_inference_mode_enabled())
-        return of_labels(self, *args)
+        return make_label_vectors(self, *args)
 
     def ranking(self, inputs, k):
         assert inputs.keys() == {"input_ids", "attention_mask"}
@@ -359,7 +359,7 @@ def test_held_out_documents_show_no_labels(tiny_encoder, colours, monkeypatch):
         return rank(self, inputs, k)
 
     monkeypatch.setattr(NamedExamples, "batch", recorded)
-    monkeypatch.setattr(SharedGuide, "of_labels", observed)
+    monkeypatch.setattr(SharedGuide, "make_label_vectors", observed)
     monkeypatch.setattr(GUDNNetwork, "rank", ranking)
     params = SHORT | dict(label_texts=names, validation_fraction=0.2)
     model = GUDNClassifier(tiny_encoder, **params).fit(texts, Y)

@@ -72,7 +72,7 @@ def test_shared_guide_compares_behind_a_pooler(pooler):
     expected = 2 * first[:, -6:]
     if pooler is None:
         expected = by_hand(guide.pooler.dense, first[:, -6:]).tanh()
-    for of in (guide.of_texts, guide.of_labels):
+    for of in (guide.make_text_vectors, guide.make_label_vectors):
         vectors, compared = of(lambda *states: states, first, "mean")
         assert vectors == (first, "mean")
         torch.testing.assert_close(compared, expected)

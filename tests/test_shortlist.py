@@ -90,7 +90,7 @@ def test_top(case):
 @given(cases())
 def test_score_of_each_labels_cluster(case):
     groups, _, scores, _ = case
-    found = LabelClusters(groups).of_labels(scores)
+    found = LabelClusters(groups).spread_scores(scores)
     assert found.tolist() == scores.numpy()[:, groups].tolist()
 
 

@@ -520,10 +520,3 @@ def test_padded_columns(n_docs, n_labels, seed, density, kind, index):
     width = max(1, max(map(len, expected)))
     assert ids.dtype == torch.int64
     assert ids.tolist() == [row + [n_labels] * (width - len(row)) for row in expected]
-
-
-def test_columns_beyond_the_limit_are_cut():
-    Y = sp.csr_array(np.array([[1, 1, 0, 1], [0, 0, 1, 0], [0, 0, 0, 0]]))
-    expected = [[0, 1], [2, 4], [4, 4]]
-    assert padded_columns(Y, np.arange(3), limit=2).tolist() == expected
-    assert padded_columns(Y, np.arange(3), limit=9).shape == (3, 3)

@@ -7,7 +7,7 @@ from array import array
 
 import numpy as np
 
-from .._damage import without_repetition
+from .._damage import refuse_repeated_fields
 from .._words import nfc
 from ._csr import MAX_ID, build_csr
 
@@ -327,7 +327,7 @@ def _read_json(path, n_labels):
 
 def _parse_object(place, line):
     try:
-        row = json.loads(line, object_pairs_hook=without_repetition)
+        row = json.loads(line, object_pairs_hook=refuse_repeated_fields)
     except (ValueError, RecursionError) as error:
         raise _line_error(
             place, f"not valid JSON ({error}). Write one object per line."

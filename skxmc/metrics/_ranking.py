@@ -71,7 +71,7 @@ def _check_propensity(values, n_labels):
 # The k best labels
 
 
-def _fill_top(out, scores, ids, indptr, first_doc):
+def _fill_best(out, scores, ids, indptr, first_doc):
     """Write the best ids of each row into ``out``, which holds -1.
 
     Row i has the ids ``ids[indptr[i]:indptr[i + 1]]``. These ascend, so that equal
@@ -89,7 +89,7 @@ def _fill_top(out, scores, ids, indptr, first_doc):
     out[rows[kept], places[kept]] = ids[order[kept]]
 
 
-def _top_of_sparse(scores, width):
+def _rank_sparse(scores, width):
     """Rank the stored entries of each row of a canonical CSR array, padded with -1."""
     n_docs, indptr = scores.shape[0], scores.indptr
     out = np.full((n_docs, width), -1, dtype=np.int64)
@@ -101,12 +101,12 @@ def _top_of_sparse(scores, width):
         bounds = indptr[start : stop + 1] - indptr[start]
         data = scores.data[part].astype(np.float64)
         data[data == 0] = -np.inf  # a stored zero is not a prediction
-        _fill_top(out[start:stop], data, scores.indices[part], bounds, start)
+        _fill_best(out[start:stop], data, scores.indices[part], bounds, start)
         start = stop
     return out
 
 
-def _top_of_dense(scores, width):
+def _rank_dense(scores, width):
     """Rank all labels of each row of a dense array, padded with -1."""
     n_docs, n_labels = scores.shape
     out = np.full((n_docs, width), -1, dtype=np.int64)
@@ -114,16 +114,16 @@ def _top_of_dense(scores, width):
     for start in range(0, n_docs, step):
         part = scores[start : start + step]
         # Every score tied with the last place is kept, so that ties are broken by id.
-        # partition sorts NaN last, and NaN is never below: _fill_top refuses it.
+        # partition sorts NaN last, and NaN is never below: _fill_best refuses it.
         last = np.partition(part, n_labels - width, axis=1)[:, [n_labels - width]]
         kept = ~(part < last)
         indptr = np.append(0, kept.sum(axis=1).cumsum())
         ids = np.nonzero(kept)[1]
-        _fill_top(out[start : start + step], part[kept], ids, indptr, start)
+        _fill_best(out[start : start + step], part[kept], ids, indptr, start)
     return out
 
 
-def _top_of_ids(ids, n_labels, width):
+def _check_ids(ids, n_labels, width):
     """Check label ids of the caller, and cut or pad them to ``width`` columns."""
     hint = "Integer arrays are taken for label ids: cast scores to float."
     ids = ids.astype(np.int64, copy=False)
@@ -146,7 +146,7 @@ def _top_of_ids(ids, n_labels, width):
     return np.pad(ids, ((0, 0), (0, width - ids.shape[1])), constant_values=-1)
 
 
-def _top_ids(y_score, shape, width):
+def _rank_labels(y_score, shape, width):
     """Return the best label ids, of shape (n_docs, width), padded with -1."""
     sparse = issparse(y_score)
     y_score = y_score if sparse else np.asarray(y_score)
@@ -164,14 +164,14 @@ def _top_ids(y_score, shape, width):
             f"({shape[0]}, m)."
         )
     if as_ids:
-        return _top_of_ids(y_score, shape[1], width)
+        return _check_ids(y_score, shape[1], width)
     if not sparse:
-        return _top_of_dense(y_score, width)
+        return _rank_dense(y_score, width)
     scores = csr_array(y_score)
     if not scores.has_canonical_format:
         scores = scores.copy()  # csr_array shares the arrays of the caller
         scores.sum_duplicates()
-    return _top_of_sparse(scores, width)
+    return _rank_sparse(scores, width)
 
 
 # Metrics of a ranking
@@ -210,7 +210,7 @@ class Ranking:
         truth = check_truth(y_true)
         n_docs, n_labels = truth.shape
         width = min(max_k, n_labels)
-        self.ids = _top_ids(y_score, truth.shape, width)
+        self.ids = _rank_labels(y_score, truth.shape, width)
         self.n_true = np.diff(truth.indptr)
         self.label_counts = np.bincount(truth.indices, minlength=n_labels)
         if not truth.nnz:
@@ -231,7 +231,7 @@ class Ranking:
         if propensity is not None:
             q = 1 / _check_propensity(propensity, n_labels)
             by_gain = (q[truth.indices], truth.indices, truth.indptr)
-            best = _top_of_sparse(csr_array(by_gain, shape=truth.shape), width)
+            best = _rank_sparse(csr_array(by_gain, shape=truth.shape), width)
             self.gains = np.where(self.hits, q[self.ids], 0)
             self.best_gains = np.where(best >= 0, q[best], 0)
 

@@ -108,7 +108,7 @@ class LabelClusters(nn.Module):
         """Return the largest number of labels that k clusters can hold."""
         return k * self.members.shape[1]
 
-    def of_labels(self, cluster_scores):
+    def spread_scores(self, cluster_scores):
         """Return the score of each label's cluster, of shape (n_docs, n_labels)."""
         return cluster_scores[:, self.groups[:-1]]
 

@@ -69,7 +69,7 @@ class Tokens:
         dict of tensors
             ``input_ids`` and ``attention_mask``, int64 of shape (n_rows, longest).
         """
-        ids, mask = _padded(self.ids, self.offsets, rows, self.pad_id)
+        ids, mask = _pad_rows(self.ids, self.offsets, rows, self.pad_id)
         return {
             "input_ids": torch.from_numpy(ids),
             "attention_mask": torch.from_numpy(mask.astype(np.int64)),
@@ -131,7 +131,7 @@ def padded_features(X, rows):
     weights : float32 tensor of the same shape
         Values, padded with 0.
     """
-    places, mask = _places(X.indptr, rows)
+    places, mask = _find_places(X.indptr, rows)
     features = np.full(mask.shape, X.shape[1], np.int64)
     features[mask] = X.indices[places]
     weights = np.zeros(mask.shape, np.float32)
@@ -351,15 +351,13 @@ def sorted_batches(rows, lengths, batch_size):
     return [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
 
 
-def padded_columns(Y, rows, limit=None):
+def padded_columns(Y, rows):
     """Return the stored columns of some rows of a label matrix as a padded tensor.
 
     Parameters
     ----------
     Y : csr_array or csr_matrix of shape (n_docs, n_labels)
     rows : int ndarray of shape (n_rows,)
-    limit : int or None, default=None
-        Largest number of columns that are kept of a row. None keeps all.
 
     Returns
     -------
@@ -367,24 +365,22 @@ def padded_columns(Y, rows, limit=None):
         Columns, padded with n_labels. n_positives is the largest number of entries of
         a row, and at least 1.
     """
-    ids, _ = _padded(Y.indices, Y.indptr, rows, Y.shape[1], limit)
+    ids, _ = _pad_rows(Y.indices, Y.indptr, rows, Y.shape[1])
     return torch.from_numpy(ids)
 
 
-def _padded(values, offsets, rows, padding, limit=None):
+def _pad_rows(values, offsets, rows, padding):
     """Return ragged rows as a padded int64 array, and the mask of its values."""
-    places, mask = _places(offsets, rows, limit)
+    places, mask = _find_places(offsets, rows)
     out = np.full(mask.shape, padding, np.int64)
     out[mask] = values[places]
     return out, mask
 
 
-def _places(offsets, rows, limit=None):
+def _find_places(offsets, rows):
     """Return the places of the values of ragged rows, and their mask when padded."""
     starts = offsets[rows].astype(np.int64)
     lengths = offsets[rows + 1] - starts
-    if limit is not None:
-        lengths = np.minimum(lengths, limit)
     columns = np.arange(max(lengths.max(initial=0), 1))
     mask = columns < lengths[:, None]
     return (starts[:, None] + columns)[mask], mask

@@ -174,7 +174,7 @@ class GRankNetwork(Network):
             if self.clusters is None:
                 label_scores = at_full_precision(self.retriever, for_clusters)
             elif ids is None:  # the shortlist would hold all labels
-                label_scores = self.clusters.of_labels(cluster_scores)
+                label_scores = self.clusters.spread_scores(cluster_scores)
             else:
                 label_scores = retrieved
             if self.combine == "product":  # a product of sigmoids, as logarithms

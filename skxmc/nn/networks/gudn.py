@@ -129,11 +129,11 @@ class SharedGuide(nn.Module):
             pooler = _Pooler(pooler or nn.Linear(hidden_size, hidden_size))
         self.pooler = pooler
 
-    def of_texts(self, doc_vectors, first, mean):
+    def make_text_vectors(self, doc_vectors, first, mean):
         """Return the vectors of texts for classification, and for the feature loss."""
         return doc_vectors(first, mean), self._pool(first)
 
-    def of_labels(self, doc_vectors, first, mean):
+    def make_label_vectors(self, doc_vectors, first, mean):
         """Return the vectors of names for classification, and for the feature loss."""
         return doc_vectors(first, mean), self._pool(first)
 
@@ -175,12 +175,12 @@ class SeparateGuide(nn.Module):
         self.shape = nn.Linear(dim, dim)  # the "shape layer" of the paper
         self.recall = LinearHead(dim, n_outputs)
 
-    def of_texts(self, doc_vectors, first, mean):
+    def make_text_vectors(self, doc_vectors, first, mean):
         """Return the vectors of texts for classification, and for the feature loss."""
         features = doc_vectors.extract(first)  # E_t
         return doc_vectors.classify(features), self.shape(features)
 
-    def of_labels(self, doc_vectors, first, mean):
+    def make_label_vectors(self, doc_vectors, first, mean):
         """Return the vectors of names for classification, and for the feature loss."""
         features = self.extract(first)  # E_l
         return (features, features), features
@@ -288,7 +288,7 @@ class GUDNNetwork(LightXMLNetwork):
         if self.guide is None or self.label_encoder is None and "names" not in targets:
             vectors = self.doc_vectors(*texts)
             return self._classification_loss(self.recall, *vectors, positives)
-        vectors, text_features = self.guide.of_texts(self.doc_vectors, *texts)
+        vectors, text_features = self.guide.make_text_vectors(self.doc_vectors, *texts)
         # Eq. 7, on all documents of the batch.
         loss = self._classification_loss(self.recall, *vectors, positives)
         if self.label_encoder is not None:
@@ -297,7 +297,9 @@ class GUDNNetwork(LightXMLNetwork):
             rows = targets["named"]  # (n_named,)
             labels = self.encoder(targets["names"])
             text_features, positives = text_features[rows], positives[rows]
-        vectors, label_features = self.guide.of_labels(self.doc_vectors, *labels)
+        vectors, label_features = self.guide.make_label_vectors(
+            self.doc_vectors, *labels
+        )
         if self.feature_weight:  # Eq. 3
             if self.stop_gradient_labels:
                 label_features = label_features.detach()

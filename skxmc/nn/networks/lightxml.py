@@ -142,14 +142,14 @@ class LightXMLNetwork(Network):
         positive_clusters = self.clusters.targets(positives)
         recall_loss = self._loss_of_all(cluster_scores, positive_clusters)
         ids, is_positive = self.clusters.candidates(
-            self._select_by(cluster_scores), positives, self.n_shortlist
+            self._get_selection_scores(cluster_scores), positives, self.n_shortlist
         )  # (n_docs, n_candidates)
         scores = self._add_offset(self.ranker(self._activate(for_labels), ids))
         mask = ids < self.n_labels
         reduction = self.loss_reduction
         return recall_loss + bce_loss(scores, is_positive, mask, reduction=reduction)
 
-    def _select_by(self, cluster_scores):
+    def _get_selection_scores(self, cluster_scores):
         """Return the scores that choose the clusters of a training step."""
         if self.negatives == "dynamic":
             return cluster_scores
@@ -176,7 +176,9 @@ class LightXMLNetwork(Network):
             ids, recalled = self.clusters.top(recalled, self.predict_shortlist)
 
         def adjust(scores):  # (n_docs, n_candidates), or (n_docs, n_labels)
-            by_label = self.clusters.of_labels(recalled) if ids is None else recalled
+            by_label = (
+                self.clusters.spread_scores(recalled) if ids is None else recalled
+            )
             # A sum of logarithms in float32, since products of small probabilities
             # would underflow.
             logarithms = logsigmoid(by_label) + logsigmoid(self._add_offset(scores))
