@@ -264,8 +264,7 @@ class RecallingXMCClassifier(ClusteringXMCClassifier):
         """
         all_labels = self._ranks_all_labels()
         n_clusters = int(self.label_groups_.max()) + 1
-        projection = cluster_vectors = dim = None
-        offset = 0.0
+        projection = cluster_vectors = dim = offset = None
         if label_vectors is not None:
             projection, vectors = project_vectors(label_vectors, self.label_dim)
             cluster_vectors = mean_directions(vectors, self.label_groups_)

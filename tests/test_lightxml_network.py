@@ -38,6 +38,7 @@ def make_network(groups=None, *, started=False, dropout=0.0, seed=0, **options):
     torch.manual_seed(seed)
     encoder = BagEncoder(N_FEATURES, HIDDEN)
     start = torch.randn(DIM, HIDDEN) if started else None
+    options["offset"] = -10.0 if started else None
     dim = DIM if started or groups is not None else None
     read = DocumentVectors(encoder, dim, start=start, dropout=dropout)
     n_outputs = N_LABELS
@@ -570,7 +571,7 @@ def reading_network(tiny_model, tokenizer, groups=None, dim=12, **options):
         cluster_start = normalize(sums, dim=1)
     read = DocumentVectors(encoder, dim, start=start)
     recall = cluster_head(read, len(cluster_start), cluster_start, offset=-10.0)
-    network = LightXMLNetwork(encoder, read, recall, **options)
+    network = LightXMLNetwork(encoder, read, recall, offset=-10.0, **options)
     docs = tokenize(["red fox", "", "old stone house near river"], tokenizer, 16)
     batch = docs.batch(np.arange(3))
     with torch.no_grad():

@@ -199,7 +199,7 @@ class LinearHead(Head, nn.Linear):
         }
 
 
-def cluster_head(doc_vectors, n_outputs, start=None, *, offset=0.0):
+def cluster_head(doc_vectors, n_outputs, start=None, *, offset=None):
     """Make the linear head that scores clusters.
 
     Parameters
@@ -211,13 +211,13 @@ def cluster_head(doc_vectors, n_outputs, start=None, *, offset=0.0):
     start : tensor of shape (n_outputs, dim) or None, default=None
         Initial weights for the part of the input that is the vector for labels. The
         other weights are then 0. None initialises all weights at random.
-    offset : float, default=0.0
-        Initial bias if there are initial weights.
+    offset : float or None, default=None
+        Initial bias if there are initial weights. None means 0.
     """
     head = LinearHead(doc_vectors.cluster_dim, n_outputs)
     if start is not None:
         nn.init.zeros_(head.weight)
-        nn.init.constant_(head.bias, offset)
+        nn.init.constant_(head.bias, offset or 0.0)
         head.weight.data[:, -start.shape[1] :] = start
     return head
 

@@ -26,8 +26,6 @@ class ExtractedVectors(nn.Module):
         Theta of Eq. 6.
     """
 
-    lift = None  # label vectors are not initialised from the encoder (DocumentVectors)
-
     def __init__(self, width, dim, *, dropout, activation="relu"):
         super().__init__()
         self.cluster_dim = dim

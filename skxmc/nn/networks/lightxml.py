@@ -40,9 +40,9 @@ class LightXMLNetwork(Network):
         Mean over the outputs, as in the released code, or sum, as in Eq. 1 and 5.
     dropout_until : float
         Share of each epoch's batches that are trained with dropout.
-    offset : float
-        Initial value of the number that is added to the labels' scores. It is used if
-        label vectors are initialised from the encoder.
+    offset : float or None
+        Initial value of a number that is added to the ranker's scores and trained. None
+        adds none.
     single_label : bool
         Whether each document has exactly one label. Scores are then those of a
         probability distribution over the labels.
@@ -62,7 +62,7 @@ class LightXMLNetwork(Network):
         bottleneck_activation="none",
         loss_reduction="mean",
         dropout_until=1.0,
-        offset=-10.0,
+        offset=None,
         single_label=False,
     ):
         super().__init__()
@@ -71,9 +71,9 @@ class LightXMLNetwork(Network):
         self.recall = recall
         self.clusters = clusters
         self.ranker = ranker
-        # Initialised label vectors give every label a large score at first. Without an
-        # offset, the loss would start far too high.
-        has_offset = ranker is not None and doc_vectors.lift is not None
+        # If label vectors are initialised from the encoder, every label has a large
+        # score at first. Without an offset, the loss would start far too high.
+        has_offset = ranker is not None and offset is not None
         self.offset = nn.Parameter(torch.tensor(offset)) if has_offset else None
         self.n_shortlist = n_shortlist
         self.predict_shortlist = predict_shortlist or n_shortlist

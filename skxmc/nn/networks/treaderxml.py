@@ -423,8 +423,6 @@ class SameVectors(nn.Module):
         Width of the encoder's vectors.
     """
 
-    lift = None  # label vectors are not initialised from the encoder (DocumentVectors)
-
     def __init__(self, dim):
         super().__init__()
         self.cluster_dim = dim
