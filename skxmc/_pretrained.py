@@ -32,6 +32,12 @@ class PretrainedEncoderMixin:
     - ``_encoder_options(model)``: more arguments of `TransformerEncoder`.
     """
 
+    _memory_advice = (
+        "Lower batch_size or max_length (the step), label_dim or n_layers (the "
+        "weights), or rank fewer labels a step: max_leaf_size=100, and a smaller "
+        'n_shortlist. label_precision="bf16" halves what clustered labels take.'
+    )
+
     def _check_parameters(self):
         super()._check_parameters()
         for name in ("max_length", "n_layers"):

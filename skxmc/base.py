@@ -77,11 +77,7 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
     """
 
     _network_class = None
-    _memory_advice = (
-        "Lower batch_size or max_length (the step), label_dim or n_layers (the "
-        "weights), or rank fewer labels a step: max_leaf_size=100, and a smaller "
-        'n_shortlist. label_precision="bf16" halves what clustered labels take.'
-    )
+    _memory_advice = "Lower batch_size."
 
     def fit(self, X, y):
         """Fit the classifier.
@@ -322,10 +318,7 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
             expected["encoder.n_features"] = n_features
         part(self._network_class, **expected)(network, name)
         one_dtype(network, name)
-        if getattr(network, "single_label", None) not in (
-            None,
-            self._y_kind == "single",
-        ):
+        if network.single_label not in (None, self._y_kind == "single"):
             raise ValueError(f"{name}.single_label contradicts the kind of y.")
 
     def _check_parameters(self):

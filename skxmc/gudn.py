@@ -192,7 +192,7 @@ class GUDNClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
     [[0], [1], [2]]
     """
 
-    _memory_advice = RecallingXMCClassifier._memory_advice.replace(
+    _memory_advice = PretrainedEncoderMixin._memory_advice.replace(
         "batch_size or max_length", "batch_size, max_length or label_length"
     )
 

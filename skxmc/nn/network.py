@@ -35,10 +35,17 @@ class Network(nn.Module):
     encoder : Module
         Module that turns inputs into vectors of documents. It has
         ``floats_per_document(length)`` and the bool ``at_encoder_rate``: whether it is
-        trained at the encoder's learning rate, or at that of the heads.
+        trained at the encoder's learning rate, or at that of the heads. If model
+        folders keep the network, it also has ``n_features``, the number of features or
+        token ids that have a vector.
     n_labels : int
         Number of labels that are ranked.
+    single_label : bool or None
+        Whether each document has exactly one label, so that scores are logarithms of
+        probabilities. None, the default, if the scores are the same in both cases.
     """
+
+    single_label = None
 
     def forward(self, inputs, targets, progress):
         """Return the loss of a batch.
