@@ -179,7 +179,7 @@ def encode_alone(encoder, docs, row):
     places = torch.from_numpy(docs.teacher.sequences(docs.nodes[[row]]).toarray())
     taught = places[places.any(dim=1)].to(table.dtype) @ table[:N_WORDS]
     if not len(taught) and encoder.read_teacher is not None:
-        taught = encoder.nothing[None]
+        taught = encoder.untaught_vector[None]
     if encoder.positional == "sinusoidal":
         text, taught = (s + 0.5 * _waves(s[None]) for s in (text, taught))
 
@@ -264,7 +264,9 @@ def test_documents_without_words_are_finite(label_length, mask, pooling, precisi
 def test_a_document_that_nobody_teaches_teaches_the_token_for_it(rows):
     encoder, docs = make_encoder().train(), make_docs()
     encoder(docs.batch(np.array(rows)))[0].sum().backward()
-    assert bool(encoder.nothing.grad.any()) == any(row in NOTHING for row in rows)
+    assert bool(encoder.untaught_vector.grad.any()) == any(
+        row in NOTHING for row in rows
+    )
 
 
 @pytest.mark.parametrize("positional", ["none", "sinusoidal"])

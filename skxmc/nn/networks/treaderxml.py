@@ -238,6 +238,7 @@ class TReaderEncoder(nn.Module):
     """
 
     at_encoder_rate = True
+    attribute_names = {"nothing": "untaught_vector"}
 
     def __init__(
         self,
@@ -262,11 +263,11 @@ class TReaderEncoder(nn.Module):
         options = dict(mask=mask, residual=residual, dropout=dropout)
         options["layer_norm"] = layer_norm
         self.read_text = Reading(dim, n_heads, READINGS[reading], **options)
-        self.read_teacher = self.nothing = None
+        self.read_teacher = self.untaught_vector = None
         if label_length:
             self.read_teacher = Reading(dim, n_heads, READINGS[reading], **options)
             # Word vector of a teacher that knows nothing about a document.
-            self.nothing = nn.Parameter(SIZE * torch.randn(dim))
+            self.untaught_vector = nn.Parameter(SIZE * torch.randn(dim))
         options["residual"] = False
         self.interact = Reading(dim, n_heads, (True,), **options)
         self.dropout = nn.Dropout(dropout)
@@ -363,11 +364,13 @@ class TReaderEncoder(nn.Module):
         states = self._embed(ids, batch["teacher_weights"])
         states = states.view(n_docs, self.label_length, -1)
         known = (ids[:, 0] < len(self.words.table) - 1).view(n_docs, -1)
-        # A sequence without words gets the vector `nothing` at its first position.
+        # A sequence without words gets the untaught vector at its first position.
         is_empty = ~known.any(dim=1, keepdim=True)
         is_first = torch.arange(self.label_length, device=ids.device) == 0
         replaced = is_empty & is_first
-        states = torch.where(replaced[:, :, None], self.nothing.to(states), states)
+        states = torch.where(
+            replaced[:, :, None], self.untaught_vector.to(states), states
+        )
         known = known | replaced
         return self.read_teacher(self._add_positions(states), known), known
 
