@@ -148,7 +148,7 @@ class ClusteringXMCClassifier(BaseXMCClassifier):
         """
         if self.label_precision == "bf16":
             vectors = vectors.bfloat16()
-        # The labels of a cluster are candidates together, so they stand together.
+        # The labels of a cluster are candidates together, so their rows are neighbours.
         order = torch.from_numpy(np.argsort(self.label_groups_, kind="stable"))
         return LabelScores(vectors, *words, row_wise=True, order=order)
 

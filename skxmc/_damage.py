@@ -49,7 +49,7 @@ def refuse_repeated_fields(pairs):
     if len(fields) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {twice!r:.60} stands there twice")
+        raise ValueError(f"the key {twice!r:.60} occurs twice")
     return fields
 
 

@@ -171,7 +171,7 @@ class TaughtDocumentsMixin:
         Returns
         -------
         csr matrix of shape (n_texts, n_words)
-            The entries of a row stand in the order of the text, so its columns are
+            The entries of a row are in the order of the text, so its columns are
             unsorted and may repeat. All values are 1.
         """
         split = word_reader(self.vectorizer_)

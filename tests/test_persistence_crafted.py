@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from sklearn.linear_model import LogisticRegression
 
 import skxmc
-from skxmc.persistence import _reader
+from skxmc.persistence import _from_json
 
 pytest_plugins = ["persistence_fixtures"]
 # A class that does not list an attribute would lose it without any error.
@@ -31,7 +31,7 @@ def named(name, **parameters):
         pytest.param("persistence.shutil.rmtree"),
         pytest.param("..os.system"),
         pytest.param("base.LogisticRegression"),
-        pytest.param("_reader.TfidfVectorizer"),
+        pytest.param("_from_json.TfidfVectorizer"),
         pytest.param(
             "cluster.BalancedKMeans",
         ),
@@ -58,7 +58,7 @@ def test_class_that_is_none_of_ours(name, copied, monkeypatch):
 
     # Constructors of scikit-learn, and functions of ours, are never called.
     monkeypatch.setattr(LogisticRegression, "__init__", refuse)
-    monkeypatch.setattr(_reader.TfidfVectorizer, "__init__", refuse)
+    monkeypatch.setattr(_from_json.TfidfVectorizer, "__init__", refuse)
     monkeypatch.setattr(skxmc.datasets, "make_xmc", refuse)
     monkeypatch.setattr(skxmc.datasets, "load_icd10cm", refuse)
     monkeypatch.setattr(os, "system", refuse)

@@ -348,7 +348,7 @@ GOOD = '{"title": "a", "target_ind": [0]}\n'
         (
             {"trn_json": '{"title": "a", "target_ind": [0], "target_ind": [1]}'},
             "trn.json, line 1",
-            "the key 'target_ind' stands there twice",
+            "the key 'target_ind' occurs twice",
         ),
         ({"trn_json": GOOD + "\n"}, "trn.json, line 2", "not valid JSON"),
         (

@@ -30,7 +30,7 @@ def read_delimited(path, columns, quoted):
                 f"{delimiter.join(columns)}."
             )
         yield path, header[1]
-        yield from _check_rows(path, rows, len(header[1]), delimiter, quoted)
+        yield from _check_rows(rows, len(header[1]), delimiter, quoted)
 
 
 def _find_delimiter(path, file, columns, quoted):
@@ -114,7 +114,7 @@ def _quote_error(path, first, last, error):
     )
 
 
-def _check_rows(path, rows, width, delimiter, quoted):
+def _check_rows(rows, width, delimiter, quoted):
     """Yield places and cells; refuse a wrong number of cells, warn of joined rows."""
     n_multiline, suspects = 0, []
     for place, cells, lines in rows:

@@ -44,7 +44,7 @@ def load_table(
         NumPy print it, such as ``['a', 'b']``, is read as one. Blanks around names are
         removed. If several columns have this name, their labels are joined.
     separator : str, default="|"
-        What stands between the labels of a cell.
+        Text between the labels of a cell.
     known : sequence of str or None, default=None
         Names of the first label columns, such as the `label_names_` of a classifier.
         Names that only the table has follow them. Names are compared as texts, so 1

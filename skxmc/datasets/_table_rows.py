@@ -51,7 +51,7 @@ def read_rows(path, columns, *, all_columns=False, quoted=True, batch_size=4096)
         for place, row in readers[suffix](path, columns):
             yield place, row
     except UnicodeDecodeError as error:
-        # Files are decoded in blocks, so the bad byte may stand some lines further on.
+        # Files are decoded in blocks, so the bad byte may be some lines further on.
         raise ValueError(
             f"{place}, or a line soon after it, is not UTF-8 ({error})."
             f"{_describe_utf16(path)} Save the file as UTF-8."
@@ -104,7 +104,7 @@ def read_objects(file, prefix):
         place = f"{prefix} {number}"
         try:
             # Each line may start with a byte order mark: where files are joined, the
-            # mark of the second one stands in the middle.
+            # mark of the second one is in the middle.
             text = line.decode("utf-8-sig").strip()
         except UnicodeDecodeError as error:
             raise ValueError(

@@ -94,7 +94,7 @@ class RankingCurveDisplay:
         scores = predict_ranking(estimator, X, truth.shape[1], max(check_ks(ks)))
         counts = find_training_counts(estimator)
         if propensity is None and counts is not None:
-            propensity = propensity_from_counts(*counts, 0.55, 1.5)
+            propensity = propensity_from_counts(*counts)
         return cls.from_predictions(
             truth,
             scores,

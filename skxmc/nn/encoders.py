@@ -140,7 +140,7 @@ def position_limit(model):
 
 
 def cls_is_last(tokenizer):
-    """Return whether the classification token stands at the end of a text (XLNet)."""
+    """Return whether the classification token is at the end of a text (XLNet)."""
     with tokenizing:
         ids = tokenizer("a")["input_ids"]
     cls = tokenizer.cls_token_id
@@ -160,7 +160,7 @@ class TransformerEncoder(nn.Module):
     n_layers : int
         Number of last layers whose first-token states are concatenated.
     cls_last : bool, default=False
-        Whether the classification token stands at the end of a text. Its states are
+        Whether the classification token is at the end of a text. Its states are
         then used instead of the first token's.
     dropout : float or None, default=None
         Dropout rate inside the model. None keeps the model's own rates.

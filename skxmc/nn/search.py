@@ -280,8 +280,8 @@ def _join_graph(vectors, *, lowest, upper, levels, entry, seed):
     n_upper = int(levels.sum())
     _check_links(lowest, "lowest", n_vectors, 2 * _N_LINKS, n_vectors)
     linked = _check_links(upper, "upper", n_upper, _N_LINKS, n_vectors)
-    # The level of each row of upper. The rows of a vector stand one after the other,
-    # from its level 1 on, and it may only link vectors that are on that level too.
+    # The level of each row of upper. The rows of a vector follow each other, from its
+    # level 1 on, and may only link vectors that are on the same level too.
     heights = levels.repeat_interleave(levels)
     starts = levels.cumsum(0).repeat_interleave(levels) - heights
     row_levels = torch.arange(n_upper) - starts + 1

@@ -51,8 +51,8 @@ def to_state(thing):
     if kind not in _CONTAINERS:
         expected = expected_state(thing)
         values = {name: value for name, value in values.items() if name in expected}
-    # Tensors and modules keep their order, which networks depend on. None may stand
-    # for either and loses its place, so other values are ordered by name.
+    # Tensors and modules keep their order, which networks depend on. A value of None
+    # may take the place of either, so all other values are ordered by name.
     ordered = (torch.Tensor, nn.Module)
     plain = sorted(n for n, value in values.items() if not isinstance(value, ordered))
     return {name: values[name] for name in plain} | values
@@ -202,12 +202,12 @@ def attributes(thing, own=None):
     ----------
     thing : object
     own : dict or None, default=None
-        What stands in the place of ``vars(thing)``.
+        Attributes to use instead of ``vars(thing)``. None uses these.
 
     Returns
     -------
     dict
-        Parameters, buffers and submodules stand beside the other attributes.
+        Attributes by name, with the parameters, buffers and submodules of a module.
     """
     unsaved = _unsaved_names(type(thing))
     values = _attributes(thing, own)

@@ -129,8 +129,8 @@ def _missing_model(folder):
     for hidden in hidden_folders(folder.absolute()):
         if (hidden / "replaced").exists():
             message += (
-                " Saving was interrupted: what stood there is "
-                f"{hidden / 'replaced'} now. Rename it, or save again."
+                " Saving was interrupted, and the model that was there is now in "
+                f"{hidden / 'replaced'}. Rename that folder, or save again."
             )
     return message
 

@@ -1,6 +1,6 @@
 """Folders of format 2, turned into what format 3 would hold in their place.
 
-Format 2 named classes by the files in which they stood, and wrote every attribute of a
+Format 2 named classes by the files that defined them, and wrote every attribute of a
 module under the name that it had in Python. The tables say what each of these names is
 called in format 3. They describe folders that exist, so they do not change when the
 code does.

@@ -8,7 +8,7 @@ from .._damage import DamagedError, damaged, parse_json
 from ..nn.process import isolate_torch
 from ._folder import VALUE_FILES, check_files, read_config
 from ._format2 import upgrade
-from ._reader import Reader
+from ._from_json import Reader
 
 
 def load(folder, *, device="auto", verify=True):

@@ -1,4 +1,4 @@
-"""Saving a classifier as a folder that is complete or not there at all."""
+"""Saving a classifier as a folder, which appears only when it is complete."""
 
 import contextlib
 import errno
@@ -27,7 +27,7 @@ from ._folder import (
     read_config,
 )
 from ._loading import load
-from ._writer import Writer
+from ._to_json import Writer
 
 # File in a hidden folder. The process that writes the folder holds its lock.
 _LOCK = "lock"
@@ -39,22 +39,22 @@ class FolderMixin:
     def save_pretrained(self, folder):
         """Save the fitted classifier as a folder that loads without unpickling.
 
-        The folder is written under a hidden name beside its final place and renamed
-        when it is complete. Until then, a model that stands there stays. Whatever an
-        earlier save left behind when it was killed is removed.
+        The model is written to a hidden folder beside `folder`, which is renamed when
+        it is complete. Until then, a model that is already in `folder` is left as it
+        is. Hidden folders that killed processes have left behind are removed.
 
         Parameters
         ----------
         folder : path
-            Is created if it does not exist, and so are its parents. A model that
-            stands there is replaced.
+            Folder to write. It is created, with its parents, if it does not exist. A
+            model that it already holds is replaced.
 
         Raises
         ------
         NotFittedError
             If the classifier is not fitted.
         FileExistsError
-            If anything else than a model stands there.
+            If the path exists and is not the folder of a model.
         TypeError
             If the classifier holds an object that a folder cannot keep.
         ValueError
@@ -113,7 +113,7 @@ def check_target(folder):
     Raises
     ------
     FileExistsError
-        If a file stands there, or a folder with files that are no part of a model.
+        If the path is a file, or a folder with files that are not part of a model.
     """
     folder = Path(folder).resolve()
     while True:
@@ -239,7 +239,7 @@ def _remove(hidden):
 
 
 def _clean_up(folder):
-    """Remove what killed saves left; a model that one had set aside goes back."""
+    """Remove what killed saves have left, and put back a model that one had moved."""
     for hidden in hidden_folders(folder):
         with contextlib.suppress(OSError):
             hidden.rmdir()  # if nothing was written into it yet
@@ -255,7 +255,7 @@ def _clean_up(folder):
 
 
 def _replace(folder, new, replaced):
-    """Rename the new folder to its place; the old one is kept until that is done."""
+    """Rename the new folder to its final name, and keep the old one until then."""
     mode = (new / "config.json").stat().st_mode
     for name in list_files(new):
         (new / name).chmod(mode)  # safetensors writes files that only the owner reads
@@ -264,7 +264,7 @@ def _replace(folder, new, replaced):
     while True:
         shutil.rmtree(replaced, ignore_errors=True)
         try:
-            with contextlib.suppress(FileNotFoundError):  # if nothing stands there
+            with contextlib.suppress(FileNotFoundError):  # if there is no folder yet
                 folder.rename(replaced)
             new.rename(folder)
             return

@@ -341,7 +341,7 @@ class LightDXMLNetwork(Network):
         ids = torch.cat([positives, targets["shortlist"]], dim=1)
         if self.n_random_negatives:
             ids = self._add_random(ids)
-        # (n_docs, n_candidates). The positives stand first.
+        # (n_docs, n_candidates). The positives come first.
         is_positive = (ids < n_labels) & (
             torch.arange(ids.shape[1], device=ids.device) < positives.shape[1]
         )

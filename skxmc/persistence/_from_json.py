@@ -1,4 +1,4 @@
-"""A classifier made of what `_writer` wrote.
+"""A fitted classifier, made from what `_to_json` wrote.
 
 Objects are made of plain values, and only of the classes in `_classes`. No code comes
 from the folder.

@@ -1,4 +1,4 @@
-"""A fitted classifier as JSON, tensors, texts and files: the opposite of `_reader`."""
+"""A fitted classifier as JSON, tensors, texts and files; `_from_json` reads them."""
 
 import contextlib
 import math
