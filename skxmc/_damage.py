@@ -7,7 +7,7 @@ class DamagedError(ValueError):
     """A file of a model folder differs from what was written."""
 
 
-def damaged(path, reason):
+def damage_error(path, reason):
     """Return the error for a damaged file: what is wrong, and what to do."""
     return DamagedError(
         f"{path} is damaged: {reason}. Copy the folder again, or save the model again."
@@ -37,7 +37,7 @@ def parse_json(path):
             parse_constant=_refuse_constant,
         )
     except (ValueError, RecursionError) as error:
-        raise damaged(path, str(error)) from error
+        raise damage_error(path, str(error)) from error
 
 
 def refuse_repeated_fields(pairs):

@@ -2,8 +2,8 @@
 
     python tests/saved_models.py
 
-Each model is written once, to tests/saved/FORMAT, and what stands there is never
-written again: `test_folder_of_every_format` loads all of them and compares what they
+Each model is written once, to tests/saved/FORMAT, and is never written
+again: `test_folder_of_every_format` loads all of them and compares what they
 predict. If a change of the code breaks that test, it needs a new `FORMAT`, or a
 translation of the older one.
 """

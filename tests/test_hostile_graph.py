@@ -66,7 +66,7 @@ def test_link_to_a_level_that_is_not_there():
         NearestVectors.from_state(state)
     state = NearestVectors(vectors, exact=False).to_state()
     state["graph"]["entry"] = int((graph["levels"] == 0).nonzero()[0])
-    with pytest.raises(ValueError, match="below its highest level"):
+    with pytest.raises(ValueError, match="below the highest level"):
         NearestVectors.from_state(state)
 
 

@@ -8,7 +8,7 @@ from ._ranking import check_truth
 def propensity_from_counts(label_counts, n_docs, a=0.55, b=1.5):
     """Propensity of each label, from the number of its training documents.
 
-    `propensity` says what it is, and computes the numbers from the labels themselves.
+    See `propensity` for the equation; that function counts the documents itself.
 
     Parameters
     ----------

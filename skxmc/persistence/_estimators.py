@@ -2,7 +2,8 @@
 
 from ..nn.state import by_attribute, check_state, expected_state
 
-# How the attributes begin by which scikit-learn routes metadata, output and callbacks.
+# Prefixes of the attributes in which scikit-learn keeps requests for metadata, output
+# formats and callbacks.
 _SKLEARN_PREFIXES = ("_metadata_request", "_sk")
 
 
@@ -32,14 +33,14 @@ def known_attributes(estimator):
 
 
 def check_estimator(estimator):
-    """Refuse parameters that fit would refuse, and attributes that it never sets so.
+    """Refuse parameters that fit would refuse, and values that it never sets.
 
-    Attributes of other names are passed over.
+    Only the attributes that fit sets are checked; others are ignored.
 
     Raises
     ------
     ValueError
-        Which names the value.
+        If a value is wrong. The message names it.
     """
     type(estimator)._check_parameters(estimator)
     fitted = fitted_attributes(estimator)

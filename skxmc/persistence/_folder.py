@@ -6,7 +6,7 @@ import json
 import os
 import re
 
-from .._damage import damaged, parse_json
+from .._damage import damage_error, parse_json
 from ._transformer_files import ENCODER_FILES, TOKENIZER_FILES
 
 # Number of the format that this version writes. Later versions read it, or say why
@@ -34,12 +34,12 @@ def list_files(folder):
 
 
 def hidden_prefix(folder):
-    """Return how the names of hidden folders begin in which a model is written."""
+    """Return the prefix of the hidden folders in which a model is written."""
     return f".{folder.name}.saving-"
 
 
 def hidden_folders(folder):
-    """List the hidden folders beside a model: of saves that run, or were killed."""
+    """List the hidden folders beside a model, of saves that run or were killed."""
     if not folder.parent.is_dir():
         return []
     names = os.listdir(folder.parent)
@@ -53,7 +53,7 @@ def hash_file(path):
 
 
 def hash_config(config):
-    """Return the SHA-256 of what a config.json says, whatever its white space."""
+    """Return the SHA-256 of the content of a config.json, without its white space."""
     rest = {name: value for name, value in config.items() if name != "sha256"}
     return hashlib.sha256(json.dumps(rest).encode()).hexdigest()
 
@@ -92,7 +92,7 @@ def read_config(folder, *, any_format=False):
             "save the model again."
         )
     if not isinstance(config.get("files"), dict) or "model" not in config:
-        raise damaged(path, "it lists no files")
+        raise damage_error(path, "it lists no files")
     if not any_format:
         _check_config(config, path)
     return config
@@ -113,9 +113,9 @@ def _check_config(config, path):
     if config["format"] == 2:  # its first folders had no hash of config.json
         fields.add("sha256")
     if fields != _FIELDS:
-        raise damaged(path, "its fields are not those of a model")
+        raise damage_error(path, "its fields are not those of a model")
     if "sha256" in config and config["sha256"] != hash_config(config):
-        raise damaged(path, "its SHA-256 is not the one in it")
+        raise damage_error(path, "its SHA-256 is not the one in it")
 
 
 def _version():
@@ -163,20 +163,26 @@ def check_files(folder, files, verify):
             )
         check_inside(path, folder)
         if set(about) != {"bytes", "sha256"}:
-            raise damaged(folder / "config.json", f"it says too little about {name}")
+            raise damage_error(
+                folder / "config.json", f"it says too little about {name}"
+            )
         n_bytes = path.stat().st_size
         if n_bytes != about["bytes"]:
-            raise damaged(path, f"it has {n_bytes} bytes instead of {about['bytes']}")
+            raise damage_error(
+                path, f"it has {n_bytes} bytes instead of {about['bytes']}"
+            )
         if verify and hash_file(path) != about["sha256"]:
-            raise damaged(path, "its SHA-256 is not the one in config.json")
+            raise damage_error(path, "its SHA-256 is not the one in config.json")
 
 
 def _check_names(folder, files):
     for name in files:
         if not _MODEL_FILE.fullmatch(name):
-            raise damaged(folder / "config.json", f"{name!r} is no file of a model")
+            raise damage_error(
+                folder / "config.json", f"{name!r} is no file of a model"
+            )
     for name in VALUE_FILES - set(files):
-        raise damaged(folder / "config.json", f"it does not list {name}")
+        raise damage_error(folder / "config.json", f"it does not list {name}")
     folders = {name.partition("/")[0] for name in files if "/" in name}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
@@ -200,7 +206,7 @@ def check_inside(path, folder):
     Raises
     ------
     ValueError
-        Which tells how to copy a folder with such links.
+        If it is one. The message says how to copy a folder with such links.
     """
     if folder.resolve() not in path.resolve().parents:
         raise ValueError(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
-from .._damage import DamagedError, damaged, parse_json
+from .._damage import DamagedError, damage_error, parse_json
 from ..nn.process import isolate_torch
 from ._folder import VALUE_FILES, check_files, read_config
 from ._format2 import upgrade
@@ -98,7 +98,7 @@ def _load_tensors(path):
         # tensors differ in the last bit.
         return {name: tensor.clone() for name, tensor in load_file(path).items()}
     except Exception as error:  # safetensors has a class of its own
-        raise damaged(path, str(error)) from error
+        raise damage_error(path, str(error)) from error
 
 
 def _load_texts(path):
@@ -108,5 +108,5 @@ def _load_texts(path):
         for part in texts.values()
     )
     if not are_lists:
-        raise damaged(path, "it does not consist of lists of texts")
+        raise damage_error(path, "it does not consist of lists of texts")
     return texts

@@ -15,7 +15,7 @@ import transformers
 from safetensors import safe_open
 from torch.nn.modules.module import register_module_module_registration_hook
 
-from .._damage import DamagedError, damaged, parse_json
+from .._damage import DamagedError, damage_error, parse_json
 from ..nn.process import isolate_torch
 
 ENCODER_FILES = ("config.json", "model.safetensors")
@@ -35,7 +35,7 @@ def write_transformer(model, folder):
     TypeError
         If these files do not describe it.
     """
-    with quiet():
+    with silence_transformers():
         model.save_pretrained(folder, max_shard_size="1000TB")
     _remove_other_files(folder, ENCODER_FILES)
     try:
@@ -69,7 +69,7 @@ def read_transformer(folder, dtype):
         larger than they are.
     """
     _build_without_weights(folder)
-    with quiet():
+    with silence_transformers():
         model, report = transformers.AutoModel.from_pretrained(
             folder,
             dtype=dtype,
@@ -80,39 +80,43 @@ def read_transformer(folder, dtype):
         )
     missing = [n for n in report["missing_keys"] if not n.startswith("pooler.")]
     if missing:
-        raise damaged(folder, f"no weights for {missing[0]}")
+        raise damage_error(folder, f"no weights for {missing[0]}")
     if report["unexpected_keys"]:
         name = sorted(report["unexpected_keys"])[0]
-        raise damaged(folder, f"{name} is no weight of this transformer")
+        raise damage_error(folder, f"{name} is no weight of this transformer")
     return model
 
 
 def _build_without_weights(folder):
     """Make the transformer that a folder describes on the meta device: it has no data.
 
-    So a configuration is tried out before a crafted one can fill the memory.
+    A crafted configuration is refused here, before its weights could fill the memory.
     """
     about, weights = (folder / name for name in ENCODER_FILES)
     try:
         with safe_open(weights, "pt") as file:
             shapes = [file.get_slice(name).get_shape() for name in file.keys()]
     except Exception as error:  # safetensors has a kind of its own
-        raise damaged(weights, str(error)) from error
+        raise damage_error(weights, str(error)) from error
     largest = max([_LARGEST, *(size for shape in shapes for size in shape)])
     _check_fields(parse_json(about), about, largest)
     try:
         config = transformers.AutoConfig.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
-        with quiet(), _limit_modules(1000 + 10 * len(shapes)), torch.device("meta"):
+        with (
+            silence_transformers(),
+            _limit_modules(1000 + 10 * len(shapes)),
+            torch.device("meta"),
+        ):
             model = transformers.AutoModel.from_config(config, trust_remote_code=False)
     except Exception as error:  # of many kinds
         reason = str(error).strip().partition("\n")[0]
-        raise damaged(about, f"transformers cannot read it ({reason})") from error
+        raise damage_error(about, f"transformers cannot read it ({reason})") from error
     n_described = sum(p.numel() for p in model.parameters())
     # Some weights are not in the file: those of a pooler, and those that are shared.
     if n_described > 2 * sum(map(math.prod, shapes)):
-        raise damaged(about, f"it has {n_described} weights, more than there are")
+        raise damage_error(about, f"it has {n_described} weights, more than there are")
     return model
 
 
@@ -122,7 +126,7 @@ def _check_fields(value, path, largest):
         for name, field in value.items():
             runs = name in _RUNS_OTHER_CODE or name.endswith("implementation")
             if runs and field is not None:
-                raise damaged(path, f"its field {name} is not allowed here")
+                raise damage_error(path, f"its field {name} is not allowed here")
             if not (name.endswith("theta") and isinstance(field, int)):
                 _check_fields(field, path, largest)
     elif isinstance(value, list):
@@ -130,7 +134,9 @@ def _check_fields(value, path, largest):
             _check_fields(field, path, largest)
     elif isinstance(value, (int, float)) and not abs(value) <= largest:
         if not isinstance(value, float):
-            raise damaged(path, "it holds a number that is larger than all tensors")
+            raise damage_error(
+                path, "it holds a number that is larger than all tensors"
+            )
 
 
 @contextlib.contextmanager
@@ -175,9 +181,9 @@ def read_tokenizer(folder):
     about = parse_json(path)
     elsewhere = [n for n in about if n.endswith("_file") and about[n] is not None]
     if elsewhere:
-        raise damaged(path, f"its field {elsewhere[0]} names another file")
+        raise damage_error(path, f"its field {elsewhere[0]} names another file")
     try:
-        with quiet():
+        with silence_transformers():
             tokenizer = transformers.AutoTokenizer.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False
             )
@@ -186,9 +192,11 @@ def read_tokenizer(folder):
         raise
     except BaseException as error:  # a panic in Rust is not an Exception
         reason = str(error).strip().partition("\n")[0]
-        raise damaged(folder, f"it holds no tokenizer ({reason})") from error
+        raise damage_error(folder, f"it holds no tokenizer ({reason})") from error
     if not tokenizer.is_fast:
-        raise damaged(folder, f"{type(tokenizer).__name__} is not a fast tokenizer")
+        raise damage_error(
+            folder, f"{type(tokenizer).__name__} is not a fast tokenizer"
+        )
     return tokenizer
 
 
@@ -200,7 +208,7 @@ def _remove_other_files(folder, names):
 
 
 @contextlib.contextmanager
-def quiet():
+def silence_transformers():
     """Silence the log and the progress bars of transformers."""
     from transformers.utils import logging
 
