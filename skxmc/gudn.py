@@ -18,7 +18,6 @@ from .nn.networks.gudn import (
     SeparateGuide,
     SharedGuide,
 )
-from .nn.state import flag
 from .nn.text import tokenize
 
 __all__ = ["GUDNClassifier"]
@@ -296,12 +295,6 @@ class GUDNClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
         self.verbose = verbose
 
     _network_class = GUDNNetwork
-    # Whether the label branch reads label names, rather than label columns.
-    attribute_names = {"reads_label_names": "_uses_label_names"}
-
-    def expected_state(self):
-        """Return the checks of what `fit` sets (see `skxmc.nn.state`)."""
-        return super().expected_state() | {"reads_label_names": flag}
 
     def _check_parameters(self):
         super()._check_parameters()
@@ -337,7 +330,6 @@ class GUDNClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
 
     def _check_fit(self, X, y):
         X, Y = super()._check_fit(X, y)
-        self._uses_label_names = False
         if not self._has_label_branch():
             return X, Y
         missing = None
@@ -345,7 +337,7 @@ class GUDNClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
             missing = "X is a feature matrix, so label names cannot be read"
         elif self.label_texts is None:
             missing = "label_texts is None"
-        elif not any(map(str.strip, self._get_label_texts())):
+        elif not self._has_names():
             missing = "all label_texts are blank"
         if missing and self.label_branch == "names":
             raise ValueError(
@@ -361,7 +353,6 @@ class GUDNClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
                 UserWarning,
                 stacklevel=4,
             )
-        self._uses_label_names = not missing and self.label_branch != "multi-hot"
         only_link = not self._uses_label_names and not self.feature_weight
         # With label columns, the paper's label branch has an encoder, an extractor and
         # a classifier of its own. Without clusters, no label vectors are shared either.
@@ -374,6 +365,21 @@ class GUDNClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
                 stacklevel=4,
             )
         return X, Y
+
+    @property
+    def _uses_label_names(self):
+        """Whether the label branch reads label names, rather than label columns."""
+        return (
+            self._has_label_branch()
+            and self.label_branch != "multi-hot"
+            and self._texts
+            and self.label_texts is not None
+            and self._has_names()
+        )
+
+    def _has_names(self):
+        """Return whether a label text is more than white space and underscores."""
+        return any(map(str.strip, self._get_label_texts()))
 
     def _has_label_branch(self):
         return self.feature_weight > 0 or self.link_weight > 0

@@ -193,7 +193,7 @@ class LinearHead(Head, nn.Linear):
         """Checks of attributes (see `skxmc.nn.state`)."""
         return {
             "in_features": number(1, whole=True),
-            "out_features": number(1, whole=True),
+            "out_features": number(0, whole=True),
             "weight": parameter(self.out_features, self.in_features),
             "bias": parameter(self.out_features),
         }

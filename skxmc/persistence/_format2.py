@@ -46,7 +46,6 @@ _RENAMED = {
     "_y_dtype": "y_dtype",
     "_y_container": "y_container",
     "_neighbor_vectors": "neighbor_vectors",
-    "_reads_names": "reads_label_names",
 }
 # Attributes that only training uses, by class. Every module had its mode, too.
 _DROPPED = {
@@ -69,11 +68,16 @@ _RENAMED_IN_NETWORKS = {"read": "doc_vectors"}
 _HEADS = {
     "GRankNetwork": "retriever",
     "GUDNNetwork": "recall",
+    "LightDXMLNetwork": "frequent_ranker",
     "LightXMLNetwork": "recall",
     "TReaderXMLNetwork": "recall",
 }
-# Classifiers that use no tokenizer, and had one that was None.
-_WITHOUT_TOKENIZER = ("TReaderXMLClassifier",)
+# Attributes of classifiers that say nothing new: a tokenizer that was always None, and
+# what follows from the parameters.
+_DROPPED_FROM_CLASSIFIERS = {
+    "GUDNClassifier": "_reads_names",
+    "TReaderXMLClassifier": "tokenizer_",
+}
 _GROUPS = ("state", "_parameters", "_buffers", "modules")
 
 
@@ -121,8 +125,7 @@ def upgrade(value, tensors, folder):
         _check_fields(value, "estimator", "parameters", "state")
         state = upgrade_all(value["state"])
         name = _CLASSES.get(value["estimator"], value["estimator"])
-        if name in _WITHOUT_TOKENIZER:
-            state.pop("tokenizer_", None)  # which was None
+        state.pop(_DROPPED_FROM_CLASSIFIERS.get(name), None)
         return {
             "estimator": name,
             "parameters": upgrade_all(value["parameters"]),

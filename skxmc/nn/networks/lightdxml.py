@@ -1,6 +1,7 @@
 """The network of LightDXML: shortlists by cosine, and a one-vs-all classifier."""
 
 import warnings
+from functools import partial
 
 import numpy as np
 import torch
@@ -9,7 +10,7 @@ from torch.nn.functional import linear, logsigmoid, normalize, pad, relu
 
 from ..devices import one_thread
 from ..encoders import FeatureVectors
-from ..heads import LabelScores, at_full_precision, first_offset
+from ..heads import LabelScores, LinearHead, at_full_precision, first_offset
 from ..losses import at_least_float32, bce_loss, bce_loss_all
 from ..network import Network
 from ..search import NearestVectors
@@ -266,7 +267,7 @@ class LightDXMLNetwork(Network):
         with warnings.catch_warnings():
             # torch warns about a layer without outputs if no label is frequent.
             warnings.simplefilter("ignore", UserWarning)
-            self.frequent_ranker = nn.Linear(dim, n_frequent)
+            self.frequent_ranker = LinearHead(dim, n_frequent)
         self.register_buffer("frequent", frequent)
         self.register_buffer("indexed", indexed)
         self.register_buffer("places", _frequent_places(frequent, ranker.n_labels))
@@ -296,7 +297,9 @@ class LightDXMLNetwork(Network):
             "encoder": part(SparseEncoder),
             "label_encoder": part(LabelEncoder, dim=dim),
             "ranker": part(LabelScores, row_wise=True, dim=dim + 1),
-            "frequent_ranker": linear_map(dim, n_frequent),
+            "frequent_ranker": part(
+                LinearHead, in_features=dim, out_features=n_frequent
+            ),
             "frequent": indices(n_frequent, high=n),
             "indexed": indices(n_indexed, high=n),
             "places": self._check_places,
@@ -348,8 +351,8 @@ class LightDXMLNetwork(Network):
         scores = self._classify(docs, ids)
         loss = bce_loss(scores, is_positive, ids < n_labels, reduction="sum")
         if n_frequent:
-            scores = self.frequent_ranker(docs)
-            loss = loss + bce_loss_all(scores, columns, reduction="sum")
+            summed_bce = partial(bce_loss_all, reduction="sum")
+            loss = loss + self.frequent_ranker.loss(docs, columns, summed_bce)
         return loss
 
     def rank(self, inputs, k):
