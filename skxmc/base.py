@@ -47,7 +47,8 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
     A system must define
 
     - ``__init__(...)``, whose parameters include all that ``_check_parameters`` checks
-      here, and `learning_rate`, `device`, `resume` and `label_names`;
+      here, and `learning_rate` (which the system checks), `device`, `resume` and
+      `label_names`. `skxmc.estimator_checks` demands `label_texts` too;
     - ``_network_class``, the class of its network, a subclass of
       `skxmc.nn.network.Network`. Model folders are checked against it;
     - ``_build(X, Y, rows, rng)``, called once in ``fit``: it makes the network and the
@@ -87,9 +88,9 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
         X : sequence of str, or matrix of shape (n_docs, n_features)
             Documents: texts as a list, an array, a column of a table, or anything else
             that has a length and yields str; or a dense or sparse feature matrix. A
-            text may be empty. Texts are brought to Unicode's form NFC; lone surrogates
-            become question marks, control characters are left to the tokenizer, and
-            tokens beyond `max_length` are ignored. A repeated document counts as often
+            text may be empty. Texts are converted to Unicode's form NFC, and lone
+            surrogates to question marks. Control characters are left to the tokenizer.
+            Tokens beyond `max_length` are ignored. A repeated document counts as often
             as it occurs.
         y : sparse matrix of shape (n_docs, n_labels), or array
             Labels, 0 or 1. A dense array or a table of that shape (pandas, polars,

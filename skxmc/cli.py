@@ -33,8 +33,8 @@ _unquoted_option = click.option(
     "quoted",
     flag_value=False,
     default=True,
-    help="Take quotes in a .csv or .tsv file as part of its texts: they do not enclose "
-    "cells.",
+    help="Treat quotes in a .csv or .tsv file as part of its texts: they do not "
+    "enclose cells.",
 )
 _table_options = (
     click.option(
@@ -294,7 +294,11 @@ def evaluate(model, data, ks, **table_options):
 @main.command()
 @click.argument("model", type=click.Path(exists=True, path_type=Path))
 def inspect(model):
-    """Print the class, sizes, parameters and history of MODEL."""
+    """Print the class, sizes, parameters and history of MODEL.
+
+    The command prints a JSON object. Long lists, arrays and matrices are shown by their
+    length or shape only.
+    """
     import skxmc
 
     classifier = skxmc.load(model)

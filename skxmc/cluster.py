@@ -70,10 +70,6 @@ class BalancedKMeans(ClusterMixin, BaseEstimator):
         clusters than labels, or if label features are not finite or not 2-D.
         In ``transform``, if ``Y`` does not have ``n_labels`` columns.
 
-    See Also
-    --------
-    skxmc.nn.labels.label_centroids : Label features from documents.
-
     Notes
     -----
     Sibling sizes differ by at most one, and so do the sizes of all nodes at

@@ -49,8 +49,8 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
     %(n_layers)s
     %(dropout)s
     %(encoder_dropout)s
-        Pretraining's dropout suits the tens of epochs of the paper. A few epochs learn
-        faster without it, and take a tenth less time.
+        Dropout suits the tens of epochs of the paper. With a few epochs, the model
+        learns faster without it, and an epoch takes a tenth less time.
 
     Labels: their texts, vectors and clusters
 
@@ -80,7 +80,7 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
 
     lambda_max : float, default=0.5
         Weight lambda of the ranking loss in the last epoch; the weight of the
-        retrieving loss is 1 - lambda (Eq. 9). Used only if the retriever is trained.
+        retrieval loss is 1 - lambda (Eq. 9). Used only if the retriever is trained.
     lambda_schedule : {"epoch", "step"}, default="epoch"
         Whether lambda grows once per epoch, as in Eq. 9, or with every step. Used only
         if the retriever is trained.
@@ -106,8 +106,8 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
 
     %(predict_shortlist)s
     combine : {"ranker", "product", "sum"}, default="ranker"
-        What orders the labels at prediction: the ranker's score, the product of the
-        sigmoids of both heads' scores, or the sum of both scores. Used only if the
+        Score that orders the labels at prediction: the ranker's score, the product of
+        the sigmoids of both heads' scores, or the sum of both scores. Used only if the
         retriever is trained.
     %(label_names)s
     %(top_k)s

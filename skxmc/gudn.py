@@ -25,10 +25,10 @@ __all__ = ["GUDNClassifier"]
 
 @fill_docstring
 class GUDNClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
-    """GUDN: label names guide the encoder in training [1]_.
+    """GUDN: label names guide the encoder in training.
 
     In training, the encoder reads a document and, in a second branch, the names of its
-    labels. Two losses make the branches agree: a feature loss draws their vectors
+    labels [1]_. Two losses make the branches agree: a feature loss draws their vectors
     together, and a link loss recognizes the labels from their names. At prediction the
     encoder reads the text alone. The label branch is gone by then, so that predictions
     cost as much as those of `LightXMLClassifier`, whose heads, clusters and dynamic
@@ -49,7 +49,7 @@ class GUDNClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
         The released code uses 10 of BERT's 13, the paper 8.
     %(dropout)s
     %(encoder_dropout)s
-        The paper keeps that rate.
+        The paper keeps the rate of the pretraining.
 
     Labels: their texts, vectors and clusters
 
@@ -65,7 +65,7 @@ class GUDNClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
         How the two branches are joined. "code" follows the released code: one
         classifier serves both branches, and their vectors are compared after the
         encoder's pooler. "paper" has a feature extractor for each branch (Eq. 2), a
-        layer that fits the shape of one's features to the other's, a separate
+        layer that maps features of texts to the width of those of names, a separate
         classifier for the link loss, and a hidden layer in the classifier of texts
         (Eq. 6). "paper" needs ``label_init="random"``, which "auto" then means.
     classifier_activation : {"relu", "none", "softmax"}, default="relu"

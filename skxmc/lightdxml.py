@@ -41,10 +41,10 @@ _STEP_SIZE = 0.04
 
 @fill_docstring
 class LightDXMLClassifier(BaseXMCClassifier):
-    """LightDXML: shortlist labels by their vectors, then classify only these [1]_.
+    """LightDXML: shortlist labels by their vectors, then classify only these.
 
     The vector of a document is the sum of its words' vectors, weighted by TF-IDF,
-    passed through a residual block. A label encoder turns the mean of a label's
+    passed through a residual block [1]_. A label encoder turns the mean of a label's
     documents into a label vector in the same space. The labels whose vectors are
     nearest to a document are its shortlist. A one-vs-all classifier learns from the
     positives and the shortlist of each document, and the documents' vectors change as

@@ -14,15 +14,15 @@ __all__ = ["LightXMLClassifier"]
 
 @fill_docstring
 class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
-    """LightXML: recall label clusters, then rank the labels in them [1]_.
+    """LightXML: recall label clusters, then rank the labels in them.
 
     A transformer encodes a document. A recall head scores clusters of labels, and a
-    ranking head scores the labels of the best clusters. The negatives of the ranking
-    head are dynamic: in every training step they come from the clusters that the recall
-    head scores best at that moment, so that they become harder as it learns. Both heads
-    learn by binary cross-entropy. The probability of a label is the product of its
-    cluster's probability and its own. Small label sets need no clusters: the recall
-    head then scores the labels themselves, and there is no ranking head.
+    ranking head scores the labels of the best clusters [1]_. The ranking head's
+    negatives are dynamic: in every training step they come from the clusters that the
+    recall head scores best at that moment, so that they become harder as it learns.
+    Both heads learn by binary cross-entropy. The probability of a label is the product
+    of its cluster's probability and its own. Small label sets need no clusters: the
+    recall head then scores the labels themselves, and there is no ranking head.
 
     One thing goes beyond the paper: label vectors may start from the encoder's own
     vectors of the label texts and of the labels' documents (``label_init``).
@@ -38,11 +38,11 @@ class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
     %(n_layers)s
     %(dropout)s
     dropout_until : float, default=1.0
-        Fraction of the steps of each epoch after which dropout is switched off. The
-        released code loses its dropout at the first evaluation in an epoch, which is
-        after 0.1 of it on Amazon-670K, 0.05 on Wiki-500K and 0.27 on AmazonCat-13K.
+        Fraction of the steps of each epoch after which dropout is switched off. In the
+        released code, dropout stays off after the first evaluation in an epoch: after
+        0.1 of the epoch on Amazon-670K, 0.05 on Wiki-500K and 0.27 on AmazonCat-13K.
     %(encoder_dropout)s
-        The paper keeps that rate.
+        The paper keeps the rate of the pretraining.
 
     Labels: their texts, vectors and clusters
 

@@ -17,10 +17,10 @@ __all__ = ["TReaderXMLClassifier"]
 
 @fill_docstring
 class TReaderXMLClassifier(TaughtDocumentsMixin, RecallingXMCClassifier):
-    """TReaderXML: read a text together with the labels of similar texts [1]_.
+    """TReaderXML: read a text together with the labels of similar texts.
 
     The teacher knowledge of a document is the set of labels of the training documents
-    nearest to it, together with the parents of these labels. The words of their
+    nearest to it, together with the parents of these labels [1]_. The words of their
     descriptions, averaged position by position, form a second sequence beside the text.
     Self-attention over word vectors reads each of the two sequences, another layer
     reads both together, and a bottleneck scores the labels. There is no pretrained
@@ -79,9 +79,9 @@ class TReaderXMLClassifier(TaughtDocumentsMixin, RecallingXMCClassifier):
     n_neighbors : int, default=10
         Number of nearest training documents that give a document its teacher knowledge.
     neighbor_weights : {"idf", "none"}, default="idf"
-        Weights of the words in the document vectors by which neighbors are found, made
-        of the initial word vectors. "idf" uses word vectors of length one, weighted by
-        their inverse document frequency; "none" is the unweighted mean of Eq. 1.
+        Weights of the words in the document vectors that find neighbors. These are
+        means of the initial word vectors. "idf" scales word vectors to length one and
+        weights them by inverse document frequency; "none" is the plain mean of Eq. 1.
     strict_algorithm1 : bool, default=False
         Whether to drop labels without a parent from the teacher knowledge, as
         Algorithm 1 does.
@@ -101,10 +101,10 @@ class TReaderXMLClassifier(TaughtDocumentsMixin, RecallingXMCClassifier):
     label_parents : list, sparse matrix, "clusters" or None, default="clusters"
         Parents of each label:
 
-        - a list that holds, for each label, None, a parent, or a list of parents. A
-          parent is a column of `y`, a column beyond the labels for one of
-          `parent_texts`, or a name: that of a label if exactly one of `label_texts` is
-          that name, and otherwise that of a parent that is not a label;
+        - a list with an entry for each label: None, one parent, or a list of parents. A
+          parent is a column of `y`, the number n_labels + i for entry i of
+          `parent_texts`, or a name. A name means the label if it occurs exactly once in
+          `label_texts`, and otherwise a parent that is not a label;
         - a sparse matrix of shape (n_labels, n_labels), or with `parent_texts` of shape
           (n_labels, n_parents) or (n_labels, n_labels + n_parents);
         - "clusters": clusters of up to 16 labels take the place of parents, described
@@ -115,8 +115,9 @@ class TReaderXMLClassifier(TaughtDocumentsMixin, RecallingXMCClassifier):
         by the top terms of the documents below it.
     label_init : {"documents", "random"}, default="documents"
         Initial vectors that score labels. "documents" starts them at the mean of the
-        untrained network's vectors of the labels' documents; documents are then vectors
-        of length 20, standardized before the bottleneck. "random" is the paper's start.
+        untrained network's vectors of the labels' documents; the input of the
+        bottleneck is then standardized, and documents are vectors of length 20.
+        "random" is the paper's start.
     label_dim : int or None, default=None
         Width of the bottleneck. None means `word_dim`.
     output_activation : {"none", "softmax"}, default="none"

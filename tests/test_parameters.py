@@ -157,7 +157,7 @@ def test_places_are_filled_with_defaults_of_the_class():
         "schedule": '{"linear", "constant"}, default="constant"',
         "label_texts": "sequence of str or None",
     }
-    assert entries[0][2].endswith("optimizer steps. Powers of 2 are usual.")
+    assert entries[0][2].endswith("as many documents. Powers of 2 are usual.")
     after = dict(vars(_Example))
     assert {n for n in after if after[n] is not before[n]} == {"__doc__"}
 

@@ -34,8 +34,8 @@ def load_table(
         A CSV or TSV file with a header, a file with one JSON object per line
         (``.jsonl`` or ``.ndjson``), or a Parquet file, which needs pyarrow. Text files
         are UTF-8, with or without a byte order mark. Cells of a CSV file are separated
-        by commas, or by semicolons if both columns are found in its header only then.
-        Blank lines are skipped.
+        by commas; or by semicolons, if its header has both columns only when it is
+        split at semicolons. Blank lines are skipped.
     text : str, default="text"
         Column that holds the texts. There must be only one column of this name.
     labels : str, default="labels"

@@ -81,8 +81,12 @@ class ClusterSizesDisplay:
         ----------
         groups : int array of shape (n_labels,)
             Cluster of each label; -1 means none.
-        name, ax, **bar_options
-            As in `from_estimator`.
+        name : str or None, default=None
+            Title of the picture.
+        ax : matplotlib Axes or None, default=None
+            Axes to draw on; None makes a new figure.
+        **bar_options
+            Options of matplotlib's ``Axes.bar``.
 
         Returns
         -------

@@ -30,7 +30,7 @@ class FrequencyBinsDisplay:
     n_pairs : int ndarray of shape (n_bins,)
         How often the labels of each bin occur in the test documents.
     metric : {"recall", "precision", "coverage"}
-        Which metric the values are of.
+        Metric that `values` holds.
     k : int
         Number of best labels of each document that were looked at.
     name : str or None, default=None
@@ -158,8 +158,20 @@ class FrequencyBinsDisplay:
             True labels.
         y_score : sparse matrix or array of shape (n_docs, n_labels) or (n_docs, m)
             Scores or label ids, as the metrics of `skxmc.metrics` take them.
-        label_counts, k, edges, metric, name, ax, **bar_options
-            As in `from_estimator`.
+        label_counts : array of shape (n_labels,)
+            Number of training documents of each label.
+        k : int, default=5
+            Number of best labels of each document that are looked at.
+        edges : int or sequence of int, default=(10, 100)
+            Ascending numbers of training documents that separate the bins.
+        metric : {"recall", "precision", "coverage"}, default="recall"
+            What is measured for the labels of a bin (see `from_estimator`).
+        name : str or None, default=None
+            Title of the picture.
+        ax : matplotlib Axes or None, default=None
+            Axes to draw on; None makes a new figure.
+        **bar_options
+            Options of matplotlib's ``Axes.bar``.
 
         Returns
         -------

@@ -127,12 +127,18 @@ class RankingCurveDisplay:
             True labels.
         y_score : sparse matrix or array of shape (n_docs, n_labels) or (n_docs, m)
             Scores or label ids, as the metrics of `skxmc.metrics` take them.
-        ks, name, ax, **line_options
-            As in `from_estimator`.
+        ks : int or sequence of int, default=range(1, 11)
+            Values of k.
         metrics : sequence of str, default=("precision", "recall")
             Names of metrics, as `skxmc.metrics.ranking_scorer` takes them.
         propensity : array of shape (n_labels,) or None, default=None
             Propensities; required for "psp" and "psndcg".
+        name : str or None, default=None
+            Title of the picture, and name in its legend.
+        ax : matplotlib Axes or None, default=None
+            Axes to draw on; None makes a new figure.
+        **line_options
+            Options of matplotlib's ``Axes.plot``.
 
         Returns
         -------

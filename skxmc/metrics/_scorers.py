@@ -134,8 +134,9 @@ def ranking_report_scorer(ks=(1, 3, 5), *, propensity=None, a=0.55, b=1.5):
     ks : int or sequence of int, default=(1, 3, 5)
         Numbers of best labels of a document that count.
     propensity : array-like of shape (n_labels,), None or False, default=None
-        As in `ranking_scorer`. False leaves PSP and PSnDCG out, for estimators
-        without ``label_counts_`` and ``n_docs_``.
+        Propensities for PSP and PSnDCG. None computes them from ``label_counts_`` and
+        ``n_docs_`` of the fitted estimator, hence from the training labels of the fold
+        at hand. False leaves both metrics out, for estimators without these attributes.
     a : float, default=0.55
         Constant A of `propensity`; used where the scorer computes propensities.
     b : float, default=1.5

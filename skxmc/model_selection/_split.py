@@ -12,7 +12,7 @@ from ._stratification import distribute_labels, order_by_rarest_label, spread_ev
 
 
 class MultilabelKFold(BaseCrossValidator):
-    """Folds that share each label evenly, and keep it in every training part.
+    """Folds that distribute each label evenly and keep it in every training part.
 
     Most labels have few documents. With ordinary folds, all documents of such a label
     may be in one fold, so that no model that is tested on them was trained on the
@@ -107,7 +107,7 @@ class MultilabelKFold(BaseCrossValidator):
 
 
 class MultilabelShuffleSplit(BaseShuffleSplit):
-    """Random splits that share each label evenly, and keep it in the training part.
+    """Random splits that distribute each label evenly and keep it in training.
 
     Labels are distributed as by `MultilabelKFold`, but each split draws its test part
     anew, so that test parts may overlap.
@@ -151,7 +151,12 @@ class MultilabelShuffleSplit(BaseShuffleSplit):
 
         Parameters
         ----------
-        X, y, groups : as in `MultilabelKFold.split`
+        X : sequence or matrix of n_docs documents
+            Only its length is used.
+        y : sparse matrix or array of shape (n_docs, n_labels)
+            Labels, 0 or 1.
+        groups : ignored
+            Present because scikit-learn passes it.
 
         Yields
         ------

@@ -2,6 +2,7 @@
 
 import inspect
 import numbers
+from functools import partial
 
 import numpy as np
 import scipy.sparse as sp
@@ -11,8 +12,36 @@ from sklearn.metrics import check_scoring
 from sklearn.model_selection import KFold
 from sklearn.utils import get_tags
 
+from .._parameters import fill_docstring, split_entries
 from .._response import predict_topk
 from .._validation import check_number, indexable, label_array
+
+_ENTRIES = """
+estimator : estimator
+    It is cloned and fitted on each training part.
+X : sequence of str, or matrix of shape (n_docs, n_features)
+    Documents: texts or features.
+y : csr matrix or array of shape (n_docs, n_labels), or None
+    Labels, 0 or 1. A 1-D array of classes is accepted as well.
+groups : array-like of shape (n_docs,) or None
+    Group of each document, for splitters such as `GroupKFold`.
+cv : int, splitter, iterable or None
+    How documents are split: a number of folds, a splitter such as `MultilabelKFold`,
+    or pairs of training and test positions. None means 5 folds. If `y` is sparse, a
+    number means `KFold`, which does not stratify.
+n_jobs : int or None
+    Number of processes. None means 1, and -1 one for each core.
+verbose : int
+    The higher it is, the more messages are printed.
+params : dict or None
+    Parameters for ``fit`` of the estimator, the scorer and the splitter.
+pre_dispatch : int or str
+    Number of fits that are prepared at once, or "all". If `n_jobs` is above 1, fewer
+    take less memory.
+error_score : "raise" or float
+    Score of a fit that fails, with a warning. "raise" raises its error instead.
+"""
+_fill_docstring = partial(fill_docstring, table=split_entries(_ENTRIES))
 
 
 def _copy_signature(original):
@@ -45,6 +74,7 @@ def _check_cv(cv, y, estimator):
     return cv
 
 
+@_fill_docstring
 @_copy_signature(model_selection.cross_validate)
 def cross_validate(estimator, X, y=None, **options):
     """Evaluate one or several metrics by cross-validation.
@@ -54,21 +84,33 @@ def cross_validate(estimator, X, y=None, **options):
 
     Parameters
     ----------
-    estimator : estimator
-        It is cloned and fitted on each training part.
-    X : sequence of str, or matrix of shape (n_docs, n_features)
-        Documents: texts or features.
-    y : csr matrix or array of shape (n_docs, n_labels), or None, default=None
-        Labels, 0 or 1. A 1-D array of classes is accepted as well.
-    **options
-        All other parameters of scikit-learn's function. If `y` is sparse, a number as
-        `cv` means `KFold`, which does not stratify; `MultilabelKFold` does.
+    %(estimator)s
+    %(X)s
+    %(y)s
+    %(groups)s
+    scoring : str, callable, list, tuple, dict or None, default=None
+        One or several metrics, such as `skxmc.metrics.ranking_report_scorer`. None
+        calls ``score`` of the estimator, which is P@1 for the classifiers of this
+        package.
+    %(cv)s
+    %(n_jobs)s
+    %(verbose)s
+    %(params)s
+    %(pre_dispatch)s
+    return_train_score : bool, default=False
+        Whether to score the training parts as well.
+    return_estimator : bool, default=False
+        Whether to return the fitted estimators.
+    return_indices : bool, default=False
+        Whether to return the positions of the training and test documents.
+    %(error_score)s
 
     Returns
     -------
     dict of str to ndarray of shape (n_splits,)
         ``test_score``, or ``test_<metric>`` for each of several metrics; ``fit_time``
-        and ``score_time`` in seconds.
+        and ``score_time`` in seconds; and what was asked for: ``train_score`` or
+        ``train_<metric>``, ``estimator`` and ``indices``.
 
     Examples
     --------
@@ -87,6 +129,7 @@ def cross_validate(estimator, X, y=None, **options):
     return _call_unchecked(model_selection.cross_validate, estimator, X, y, options)
 
 
+@_fill_docstring
 @_copy_signature(model_selection.cross_val_score)
 def cross_val_score(estimator, X, y=None, *, scoring=None, **options):
     """Evaluate one metric by cross-validation.
@@ -96,11 +139,19 @@ def cross_val_score(estimator, X, y=None, *, scoring=None, **options):
 
     Parameters
     ----------
-    estimator, X, y, **options
-        As in `cross_validate`.
+    %(estimator)s
+    %(X)s
+    %(y)s
+    %(groups)s
     scoring : str, callable or None, default=None
-        None calls ``score`` of the estimator, which is P@1 for the classifiers of this
-        package. For other metrics see `skxmc.metrics.ranking_scorer`.
+        Metric, such as `skxmc.metrics.ranking_scorer`. None calls ``score`` of the
+        estimator, which is P@1 for the classifiers of this package.
+    %(cv)s
+    %(n_jobs)s
+    %(verbose)s
+    %(params)s
+    %(pre_dispatch)s
+    %(error_score)s
 
     Returns
     -------
@@ -122,6 +173,7 @@ def cross_val_score(estimator, X, y=None, *, scoring=None, **options):
     return results["test_score"]
 
 
+@_fill_docstring
 def cross_val_predict(
     estimator,
     X,
@@ -144,12 +196,16 @@ def cross_val_predict(
 
     Parameters
     ----------
-    estimator, X, y
-        As in `cross_validate`.
-    groups, cv, n_jobs, verbose, params, pre_dispatch
-        As in scikit-learn's function; a number as `cv` means what it means in
-        `cross_validate`. The test parts must be disjoint, and together contain every
-        document.
+    %(estimator)s
+    %(X)s
+    %(y)s
+    %(groups)s
+    %(cv)s
+        The test parts must be disjoint, and together contain every document.
+    %(n_jobs)s
+    %(verbose)s
+    %(params)s
+    %(pre_dispatch)s
     method : str, default="predict"
         The method that predicts. The classifiers of this package have ``predict``,
         ``predict_proba``, ``decision_function`` and ``predict_topk``.
@@ -236,6 +292,7 @@ class _MethodAsPredict(BaseEstimator):
         return get_tags(self.estimator)
 
 
+@_fill_docstring
 @_copy_signature(model_selection.learning_curve)
 def learning_curve(estimator, X, y, **options):
     """Compute scores for growing numbers of training documents.
@@ -245,10 +302,31 @@ def learning_curve(estimator, X, y, **options):
 
     Parameters
     ----------
-    estimator, X, y
-        As in `cross_validate`.
-    **options
-        All other parameters of scikit-learn's function; `cv` as in `cross_validate`.
+    %(estimator)s
+    %(X)s
+    %(y)s
+    %(groups)s
+    train_sizes : array-like of shape (n_sizes,), default=numpy.linspace(0.1, 1, 5)
+        Sizes of the training sets: shares of the largest one (float), or numbers of
+        documents (int).
+    %(cv)s
+    scoring : str, callable or None, default=None
+        Metric, such as `skxmc.metrics.ranking_scorer`. None calls ``score`` of the
+        estimator, which is P@1 for the classifiers of this package.
+    exploit_incremental_learning : bool, default=False
+        Whether to train one estimator further by ``partial_fit``, which the classifiers
+        of this package do not have.
+    %(n_jobs)s
+    %(pre_dispatch)s
+    %(verbose)s
+    shuffle : bool, default=False
+        Whether to shuffle the training documents before they are cut to `train_sizes`.
+    random_state : int, RandomState or None, default=None
+        Seed of the shuffling.
+    %(error_score)s
+    return_times : bool, default=False
+        Whether to return the times of fits and scores.
+    %(params)s
 
     Returns
     -------
@@ -275,6 +353,7 @@ def learning_curve(estimator, X, y, **options):
     return _call_unchecked(model_selection.learning_curve, estimator, X, y, options)
 
 
+@_fill_docstring
 @_copy_signature(model_selection.validation_curve)
 def validation_curve(estimator, X, y, **options):
     """Compute scores for several values of a parameter.
@@ -284,11 +363,23 @@ def validation_curve(estimator, X, y, **options):
 
     Parameters
     ----------
-    estimator, X, y
-        As in `cross_validate`.
-    **options
-        All other parameters of scikit-learn's function, of which `param_name` and
-        `param_range` are required; `cv` as in `cross_validate`.
+    %(estimator)s
+    %(X)s
+    %(y)s
+    param_name : str
+        Name of the parameter that varies.
+    param_range : array-like of shape (n_values,)
+        Its values.
+    %(groups)s
+    %(cv)s
+    scoring : str, callable or None, default=None
+        Metric, such as `skxmc.metrics.ranking_scorer`. None calls ``score`` of the
+        estimator, which is P@1 for the classifiers of this package.
+    %(n_jobs)s
+    %(pre_dispatch)s
+    %(verbose)s
+    %(error_score)s
+    %(params)s
 
     Returns
     -------

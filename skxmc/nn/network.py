@@ -41,8 +41,9 @@ class Network(nn.Module):
     n_labels : int
         Number of labels that are ranked.
     single_label : bool or None
-        Whether each document has exactly one label, so that scores are logarithms of
-        probabilities. None, the default, if the scores are the same in both cases.
+        Whether each document has exactly one label (a 1-D y). The scores of `rank` must
+        then be logarithms of probabilities. None, the default, if they are logarithms
+        of probabilities in any case.
     """
 
     single_label = None
@@ -78,7 +79,8 @@ class Network(nn.Module):
         ids : int64 tensor of shape (n_docs, k)
             Label columns, best first, padded with n_labels.
         scores : tensor of shape (n_docs, k), float32 (float64 in fp64)
-            Scores of these labels, padded with -inf.
+            Scores of these labels, padded with -inf. They are calibrated later, unless
+            each document has exactly one label.
         """
         raise NotImplementedError
 

@@ -79,7 +79,14 @@ class FolderMixin:
 
         Parameters
         ----------
-        folder, device, verify : as in `skxmc.load`
+        folder : path
+            The folder that was given to `save_pretrained`, or a copy of it.
+        device : str, default="auto"
+            The parameter `device` of the loaded classifier, such as "cpu" or "cuda:1".
+            "auto" chooses a GPU if there is one.
+        verify : bool, default=True
+            Whether to compare each file with the hash that was saved with it. Without
+            it, the values in the files are still checked.
 
         Returns
         -------
@@ -87,8 +94,11 @@ class FolderMixin:
 
         Raises
         ------
-        FileNotFoundError, ValueError
-            As `skxmc.load`, and if a classifier of another class was saved.
+        FileNotFoundError
+            If the folder or a file of it is missing.
+        ValueError
+            If the folder holds a classifier of another class, is damaged, or cannot be
+            read by this version (see `skxmc.load`).
         """
         config = read_config(Path(folder))
         if config["class"] != cls.__name__:
