@@ -19,6 +19,7 @@ extensions = [
 html_theme = "pydata_sphinx_theme"
 html_theme_options = {"header_links_before_dropdown": 6, "show_prev_next": False}
 html_title = "skxmc"
+html_domain_indices = False  # docs/api.rst is the index of modules
 html_static_path = ["_static"]
 html_css_files = ["narrow.css"]
 exclude_patterns = ["_build"]

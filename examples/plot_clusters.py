@@ -3,8 +3,8 @@ Labels in balanced clusters
 ===========================
 
 With many labels, a classifier first finds clusters of labels and then ranks the labels
-in them. `BalancedKMeans` makes these clusters. It splits the labels into halves of
-equal size, again and again, so that no cluster costs more than another.
+in them. `~skxmc.cluster.BalancedKMeans` makes these clusters. It splits the labels into
+halves of equal size, again and again, so that no cluster costs more than another.
 """
 
 # %%

@@ -2,8 +2,9 @@
 Which words a prediction rests on
 =================================
 
-`explain` leaves out each word of a text in turn, and measures by how much the log-odds
-of a label fall. The word whose absence lowers them most supports the label most.
+`~skxmc.inspection.explain` leaves out each word of a text in turn, and measures by how
+much the log-odds of a label fall. The word whose absence lowers
+them most supports the label most.
 """
 
 # %%

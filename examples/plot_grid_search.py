@@ -8,10 +8,10 @@ the training part.
 """
 
 # %%
-# `MultilabelKFold` distributes the documents of each label over the folds, rare labels
-# first. If all documents of a label are in the same fold, the label has no training
-# document when this fold is tested, and no classifier can predict it. We count these
-# lost labels:
+# `~skxmc.model_selection.MultilabelKFold` distributes the documents of each label over
+# the folds, rare labels first. If all documents of a label are in the same fold, the
+# label has no training document when this fold is tested, and no classifier can predict
+# it. We count these lost labels:
 
 import matplotlib.pyplot as plt
 import numpy as np

@@ -3,8 +3,8 @@ Data in the formats of the Extreme Classification Repository
 ============================================================
 
 The data sets of the repository come as raw texts or as sparse features.
-`load_xmc_repository` loads both. This example writes a small synthetic data set in each
-format, loads it, and trains a classifier on it.
+`~skxmc.datasets.load_xmc_repository` loads both. This example writes a small synthetic
+data set in each format, loads it, and trains a classifier on it.
 """
 
 # %%
