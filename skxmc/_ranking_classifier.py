@@ -148,7 +148,7 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
     def predict(self, X):
         """Predict the labels whose probability is above 1/2.
 
-        A document may get no label at all; `predict_topk` always returns k of them.
+        A document may get no label at all; `predict_topk` always returns k labels.
 
         Parameters
         ----------

@@ -136,8 +136,8 @@ class BalancedKMeans(ClusterMixin, BaseEstimator):
         X : {array-like, sparse matrix or array} of shape (n_labels, n_features)
             Label features, used as float32. Only the direction of a row
             matters. Rows of zeros are allowed; they fill the side that has room.
-        y : None
-            Ignored.
+        y : ignored
+            Present because scikit-learn passes it.
 
         Returns
         -------

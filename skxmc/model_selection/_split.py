@@ -59,7 +59,17 @@ class MultilabelKFold(BaseCrossValidator):
         self.random_state = random_state
 
     def get_n_splits(self, X=None, y=None, groups=None):
-        """Return the number of folds."""
+        """Return the number of folds.
+
+        Parameters
+        ----------
+        X, y, groups : ignored
+            Present because scikit-learn passes them.
+
+        Returns
+        -------
+        int
+        """
         return self.n_splits
 
     def split(self, X, y, groups=None):
