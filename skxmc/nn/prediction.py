@@ -117,7 +117,7 @@ def map_batches(
     if was_training:  # eval() visits all modules, which takes milliseconds
         module.eval()
     with torch.inference_mode(), autocast(device, precision):
-        for places in tqdm(batches, desc="reading", unit="batch", disable=not verbose):
+        for places in tqdm(batches, desc="encoding", unit="batch", disable=not verbose):
             with name_batch_size(batch_size):
                 parts = function(to_device(docs.batch(rows[places]), device))
             # The results of the batch before are fetched while the device computes.
