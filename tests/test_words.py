@@ -152,7 +152,7 @@ def test_the_pattern_is_saved_with_the_model_and_kept(tmp_path, monkeypatch):
     texts, Y = documents(HINDI)
     model = quick(max_epochs=2).fit(texts, Y)
     model.save_pretrained(tmp_path / "new")
-    monkeypatch.setitem(_token_vectors._WORDS, "token_pattern", r"\w+")
+    monkeypatch.setitem(_token_vectors._OPTIONS, "token_pattern", r"\w+")
     old = quick(max_epochs=2).fit(texts, Y)
     old._nfc = False  # as in models that were fitted before
     old.save_pretrained(tmp_path / "old")
