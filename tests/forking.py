@@ -173,11 +173,14 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder + "/model")
         results["loaded there"] = in_child(partial(skxmc.load, folder + "/model"))
+    # The thread lives on until the last fork. When it ends, its OpenMP threads end a
+    # moment later, and free buffers under a lock of MKL: a process that is forked at
+    # that moment waits for the lock forever.
     with ThreadPoolExecutor(1) as pool:  # a thread that has predicted, too
         pool.submit(predicts).result()
         results["from another thread"] = pool.submit(in_child, predicts).result()
-    results["multiprocessing"] = in_pool(model, X, expected)
-    results["during a fit"] = during_a_fit(fits)
+        results["multiprocessing"] = in_pool(model, X, expected)
+        results["during a fit"] = during_a_fit(fits)
     print(json.dumps(results))
 
 
