@@ -206,26 +206,31 @@ def _format_default(value):
     return f'"{value}"' if isinstance(value, str) else repr(value)
 
 
-def fill_docstring(cls, table=_TABLE):
+def fill_docstring(documented, table=_TABLE):
     """Replace the placeholders in the docstring of a class or function by entries.
 
     Defaults come from the signature, so that the text cannot contradict the code.
 
     Parameters
     ----------
-    cls : class or function
+    documented : class or function
     table : dict of str to str
         Entries by name, as `split_entries` returns them. By default it is the table of
         this module.
+
+    Returns
+    -------
+    class or function
+        The same one, so that this is a decorator.
 
     Raises
     ------
     KeyError
         If a placeholder names an entry that the table does not have.
     """
-    if cls.__doc__ is None:  # python -OO removes docstrings
-        return cls
-    parameters = inspect.signature(cls).parameters
+    if documented.__doc__ is None:  # python -OO removes docstrings
+        return documented
+    parameters = inspect.signature(documented).parameters
 
     def find_entry(placeholder):
         name = placeholder[1]
@@ -236,6 +241,6 @@ def fill_docstring(cls, table=_TABLE):
                 header += f", default={_format_default(default)}"
         return header + line_break + description
 
-    doc = inspect.cleandoc(cls.__doc__)
-    cls.__doc__ = re.sub(r"^%\((\w+)\)s$", find_entry, doc, flags=re.MULTILINE)
-    return cls
+    doc = inspect.cleandoc(documented.__doc__)
+    documented.__doc__ = re.sub(r"^%\((\w+)\)s$", find_entry, doc, flags=re.MULTILINE)
+    return documented

@@ -1,9 +1,10 @@
 """Metrics of the k best labels, as functions of true labels and predictions."""
 
-import inspect
+from functools import partial
 
 import numpy as np
 
+from .._parameters import fill_docstring
 from ._ranking import Ranking, check_ks, evaluate, evaluate_all
 
 _INPUTS = """
@@ -30,15 +31,10 @@ ValueError
 """.strip()
 
 
-def _fill_doc(function):
-    """Fill in what the docstrings of the nine metrics share."""
-    doc = inspect.cleandoc(function.__doc__ or "")
-    doc = doc.replace("%(inputs)s", _INPUTS).replace("%(output)s", _OUTPUT)
-    function.__doc__ = doc
-    return function
+_fill_docstring = partial(fill_docstring, table={"inputs": _INPUTS, "output": _OUTPUT})
 
 
-@_fill_doc
+@_fill_docstring
 def precision_at_k(y_true, y_score, k=5):
     r"""Fraction of the k best labels that are true, averaged over documents.
 
@@ -66,7 +62,7 @@ def precision_at_k(y_true, y_score, k=5):
     return evaluate("precision", y_true, y_score, k)
 
 
-@_fill_doc
+@_fill_docstring
 def recall_at_k(y_true, y_score, k=5):
     """Fraction of the true labels among the k best, averaged over documents.
 
@@ -87,7 +83,7 @@ def recall_at_k(y_true, y_score, k=5):
     return evaluate("recall", y_true, y_score, k)
 
 
-@_fill_doc
+@_fill_docstring
 def ndcg_at_k(y_true, y_score, k=5):
     r"""Normalized discounted cumulative gain, averaged over documents.
 
@@ -119,7 +115,7 @@ def ndcg_at_k(y_true, y_score, k=5):
     return evaluate("ndcg", y_true, y_score, k)
 
 
-@_fill_doc
+@_fill_docstring
 def psp_at_k(y_true, y_score, k=5, *, propensity, normalize=True):
     r"""Propensity-scored precision: hits on rare labels weigh more.
 
@@ -157,7 +153,7 @@ def psp_at_k(y_true, y_score, k=5, *, propensity, normalize=True):
     return evaluate("psp", y_true, y_score, k, p, normalize=normalize)
 
 
-@_fill_doc
+@_fill_docstring
 def psndcg_at_k(y_true, y_score, k=5, *, propensity, normalize=True):
     r"""Propensity-scored nDCG: hits on rare labels and in first places weigh more.
 
@@ -197,7 +193,7 @@ def psndcg_at_k(y_true, y_score, k=5, *, propensity, normalize=True):
     return evaluate("psndcg", y_true, y_score, k, p, normalize=normalize)
 
 
-@_fill_doc
+@_fill_docstring
 def coverage_at_k(y_true, y_score, k=5):
     """Fraction of labels that are found in at least one document.
 
@@ -218,7 +214,7 @@ def coverage_at_k(y_true, y_score, k=5):
     return evaluate("coverage", y_true, y_score, k)
 
 
-@_fill_doc
+@_fill_docstring
 def macro_precision_at_k(y_true, y_score, k=5):
     """Precision of each label when the k best are predicted, averaged over labels.
 
@@ -245,7 +241,7 @@ def macro_precision_at_k(y_true, y_score, k=5):
     return evaluate("macro_precision", y_true, y_score, k)
 
 
-@_fill_doc
+@_fill_docstring
 def macro_recall_at_k(y_true, y_score, k=5):
     """Recall of each label when the k best are predicted, averaged over labels.
 
@@ -270,7 +266,7 @@ def macro_recall_at_k(y_true, y_score, k=5):
     return evaluate("macro_recall", y_true, y_score, k)
 
 
-@_fill_doc
+@_fill_docstring
 def macro_f1_at_k(y_true, y_score, k=5):
     """F1 of each label when the k best are predicted, averaged over labels.
 
