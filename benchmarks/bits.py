@@ -217,11 +217,18 @@ def main():
         return
     earlier = json.loads(arguments.compare.read_text())["fits"]
     fits = json.loads(json.dumps(result["fits"]))  # as JSON has it
-    names = [name for name in fits if name in earlier]
-    differ = [name for name in names if fits[name] != earlier[name]]
+    names = [name for name in earlier if arguments.only in name]
+    differ = [name for name in names if fits.get(name) != earlier[name]]
     for name in differ:
-        parts = [key for key in fits[name] if fits[name][key] != earlier[name].get(key)]
-        print(f"{name}: {', '.join(parts)} differ")
+        if name not in fits:
+            print(f"{name} was not fitted.")
+            continue
+        parts = [
+            key for key in earlier[name] if fits[name].get(key) != earlier[name][key]
+        ]
+        print(f"{name}: {', '.join(parts)} differ.")
+    for name in set(fits) - set(names):
+        print(f"{name} has nothing to be compared with.")
     print(f"{len(names) - len(differ)} of {len(names)} fits have the same bits.")
     sys.exit(bool(differ) or not names)
 

@@ -371,32 +371,29 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
                 Y[held_out], pad_with_minus_one(ids, self.n_labels_), k
             )
 
-        options = {
-            "max_epochs": self.max_epochs,
-            "batch_size": self.batch_size,
-            "head_learning_rate": self.head_learning_rate,
-            "weight_decay": self.weight_decay,
-            "warmup": self.warmup,
-            "schedule": self.schedule,
-            "accumulate": self.accumulate,
-            "clip_norm": self.clip_norm,
-            "swa_start": self.swa_start,
-            "swa_every": self.swa_every,
-            "patience": self.n_iter_no_change if self.early_stopping else None,
-            "tol": self.tol,
-            "verbose": self.verbose,
-        }
         train(
             self.network_,
             examples,
             rng=rng,
             history=self.history_,
             evaluate=evaluate if len(held_out) else None,
+            max_epochs=self.max_epochs,
+            batch_size=self.batch_size,
+            head_learning_rate=self.head_learning_rate,
+            weight_decay=self.weight_decay,
+            warmup=self.warmup,
+            schedule=self.schedule,
+            accumulate=self.accumulate,
+            clip_norm=self.clip_norm,
+            swa_start=self.swa_start,
+            swa_every=self.swa_every,
+            patience=self.n_iter_no_change if self.early_stopping else None,
+            tol=self.tol,
             device=device,
             precision=precision,
             checkpoint=checkpoint,
             epochs=epochs,
-            **options,
+            verbose=self.verbose,
             **self._training_options(examples),
         )
         if not all(p.isfinite().all() for p in self.network_.parameters()):

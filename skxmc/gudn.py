@@ -379,7 +379,8 @@ class GUDNClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
 
     def _has_names(self):
         """Return whether a label text is more than white space and underscores."""
-        return any(map(str.strip, self._get_label_texts()))
+        # The first name settles it, so that millions of texts are not converted here.
+        return any(str(text).replace("_", " ").strip() for text in self.label_texts)
 
     def _has_label_branch(self):
         return self.feature_weight > 0 or self.link_weight > 0

@@ -188,7 +188,7 @@ def train(
 
 
 def _set_mode(network, training):
-    """Set the mode of a network, if it differs: this takes ms to visit all modules."""
+    """Set the mode of a network if it differs: visiting all modules takes a while."""
     if network.training != training:
         network.train(training)
 
