@@ -337,8 +337,8 @@ class LightDXMLNetwork(Network):
         """
         docs, positives = self.encoder(inputs), targets["positives"]
         n_labels, n_frequent = self.ranker.n_labels, len(self.frequent)
-        # Frequent labels are classified by a dense layer, and others by rows. (n_docs,
-        # n_positives): the output of that layer for each positive, or n_frequent.
+        # A dense layer classifies the frequent labels, rows the others. `columns` is the
+        # layer's output for each positive, or n_frequent: (n_docs, n_positives).
         columns = self.places[positives]
         positives = positives.masked_fill(columns < n_frequent, n_labels)
         ids = torch.cat([positives, targets["shortlist"]], dim=1)
