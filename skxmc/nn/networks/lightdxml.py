@@ -337,8 +337,8 @@ class LightDXMLNetwork(Network):
         """
         docs, positives = self.encoder(inputs), targets["positives"]
         n_labels, n_frequent = self.ranker.n_labels, len(self.frequent)
-        # A dense layer classifies the frequent labels, rows the others. `columns` is the
-        # layer's output for each positive, or n_frequent: (n_docs, n_positives).
+        # A dense layer classifies the frequent labels. `columns` is its output for each
+        # positive, or n_frequent for other labels: (n_docs, n_positives).
         columns = self.places[positives]
         positives = positives.masked_fill(columns < n_frequent, n_labels)
         ids = torch.cat([positives, targets["shortlist"]], dim=1)
