@@ -56,7 +56,7 @@ def rank(model, texts):
     docs = model._make_docs(model._check_X(texts))
     return map_batches(
         model.network_,
-        model.network_.classify,
+        lambda inputs: model.network_.classify(*model.network_.encode(inputs)),
         docs,
         np.arange(len(texts)),
         batch_size=256,

@@ -20,12 +20,12 @@ from .nn.label_cycle import ShortlistedExamples
 from .nn.networks.lightdxml import (
     LabelEncoder,
     LightDXMLNetwork,
-    SparseEncoder,
     mix_logarithms,
 )
 from .nn.prediction import map_batches
 from .nn.search import NearestVectors, uses_exact_search
 from .nn.shortlist import best_labels
+from .nn.sparse_encoder import SparseEncoder
 from .nn.state import nothing, number
 from .nn.text import Features
 
@@ -483,7 +483,7 @@ class LightDXMLClassifier(BaseXMCClassifier):
         network = self.network_
         label_ids, logits, cosines = map_batches(
             network,
-            network.classify,
+            lambda inputs: network.classify(*network.encode(inputs)),
             docs,
             held_out,
             batch_size=self.batch_size,

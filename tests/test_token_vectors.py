@@ -17,8 +17,8 @@ from torch import nn
 
 from skxmc import _token_vectors
 from skxmc._token_vectors import latent_vectors, mirror_vectors, read_token_vectors
-from skxmc.nn.networks.lightdxml import SparseEncoder
 from skxmc.nn.prediction import map_batches
+from skxmc.nn.sparse_encoder import SparseEncoder
 from skxmc.nn.text import Features
 
 WORDS = ["red", "green", "blue", "fox"]

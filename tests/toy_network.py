@@ -46,9 +46,12 @@ class Toy(Network):
         self.sizes.append(len(scores))
         return loss
 
-    def rank(self, inputs, k):
+    def encode(self, inputs):
         assert not self.training
-        scores, ids = self.head(self.encoder(inputs)[0]).topk(k, dim=1)
+        return (self.encoder(inputs)[0],)
+
+    def rank_encoded(self, vectors, k):
+        scores, ids = self.head(*vectors).topk(k, dim=1)
         return ids, scores
 
     def floats_per_document(self, length):

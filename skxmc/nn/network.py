@@ -25,10 +25,11 @@ class Progress(NamedTuple):
 class Network(nn.Module):
     """Base class of networks, with all the methods and attributes that the loops use.
 
-    A subclass must define `forward`, which returns the loss of a batch, `rank`, which
-    predicts, `floats_per_document` and the attributes below. A network does not count
-    steps or epochs itself, since `Progress` is passed in. It does not hold scores of
-    all labels either: they stay within its heads (see `skxmc.nn.heads`).
+    A subclass must define `forward`, which returns the loss of a batch, `encode` and
+    `rank_encoded`, which predict, `floats_per_document` and the attributes below. A
+    network does not count steps or epochs itself, since `Progress` is passed in. It
+    does not hold scores of all labels either: they stay within its heads (see
+    `skxmc.nn.heads`).
 
     Attributes
     ----------
@@ -65,13 +66,28 @@ class Network(nn.Module):
         """
         raise NotImplementedError
 
-    def rank(self, inputs, k):
-        """Return the k best labels of each document of a batch.
+    def encode(self, inputs):
+        """Return the vectors of the documents of a batch.
 
         Parameters
         ----------
         inputs : dict of tensors
             A batch of documents by their method ``batch``, on the device.
+
+        Returns
+        -------
+        tuple of tensors of shape (n_docs, some width)
+            What `rank_encoded` needs to know about the documents.
+        """
+        raise NotImplementedError
+
+    def rank_encoded(self, vectors, k):
+        """Return the k best labels of each document.
+
+        Parameters
+        ----------
+        vectors : tuple of tensors
+            What `encode` returns.
         k : int
 
         Returns
@@ -83,6 +99,22 @@ class Network(nn.Module):
             each document has exactly one label.
         """
         raise NotImplementedError
+
+    def rank(self, inputs, k):
+        """Return the k best labels of each document of a batch.
+
+        Parameters
+        ----------
+        inputs : dict of tensors
+            A batch of documents by their method ``batch``, on the device.
+        k : int
+
+        Returns
+        -------
+        ids, scores : tensors of shape (n_docs, k)
+            As `rank_encoded` returns them.
+        """
+        return self.rank_encoded(self.encode(inputs), k)
 
     def uses_dropout(self, progress):
         """Return whether a batch is trained with dropout."""

@@ -117,8 +117,7 @@ class GRankNetwork(Network):
         loss alone.
         """
         positives = targets["positives"]  # (n_docs, n_positives)
-        # (n_docs, cluster_dim) and (n_docs, dim)
-        for_clusters, for_labels = self.doc_vectors(*self.encoder(inputs))
+        for_clusters, for_labels = self.encode(inputs)
         if self.retriever is None:
             return self.ranker.loss(for_labels, positives, grank_loss_all)
         if self.clusters is None:
@@ -151,13 +150,20 @@ class GRankNetwork(Network):
         done = (epoch - 1) * n_batches + batch
         return self.lambda_max * done / (n_epochs * n_batches)
 
-    def rank(self, inputs, k):
-        """Return the best labels of a batch (see `Network.rank`).
+    def encode(self, inputs):
+        """Return the vectors of documents that score clusters and labels.
+
+        They have the shapes (n_docs, cluster_dim) and (n_docs, dim).
+        """
+        return self.doc_vectors(*self.encoder(inputs))
+
+    def rank_encoded(self, vectors, k):
+        """Return the best labels of documents (see `Network.rank_encoded`).
 
         Scores are logarithms of the softmax over the labels that were ranked, because
         the loss does not change if all scores of a document are shifted.
         """
-        for_clusters, for_labels = self.doc_vectors(*self.encoder(inputs))
+        for_clusters, for_labels = vectors
         ids = None
         if self.clusters is not None:
             cluster_scores = at_full_precision(self.retriever, for_clusters)

@@ -9,12 +9,12 @@ from torch import nn
 from torch.nn.functional import linear, logsigmoid, normalize, pad, relu
 
 from ..devices import one_thread
-from ..encoders import FeatureVectors
 from ..heads import LabelScores, LinearHead, at_full_precision, first_offset
 from ..losses import at_least_float32, bce_loss, bce_loss_all
 from ..network import Network
 from ..search import NearestVectors
 from ..shortlist import best_labels, log_odds
+from ..sparse_encoder import SparseEncoder
 from ..state import (
     choice,
     flag,
@@ -23,7 +23,6 @@ from ..state import (
     linear_map,
     number,
     optional,
-    parameter,
     part,
 )
 
@@ -33,124 +32,6 @@ _ONE_THREAD_DOCS = 8
 # Largest number of labels for which the shortlists of many documents at once come from
 # exact search instead of a graph.
 _EXACT_IN_BATCHES = 200_000
-
-
-class SpectralBlock(nn.Module):
-    """Residual block whose weight has spectral norm 1: relu(W x + b) + x.
-
-    Parameters
-    ----------
-    dim : int
-    dropout : float
-    """
-
-    def __init__(self, dim, dropout):
-        super().__init__()
-        self.weight = nn.Parameter(torch.eye(dim))
-        self.bias = nn.Parameter(torch.zeros(dim))
-        self.dropout = nn.Dropout(dropout)
-        # Estimate of the first right singular vector, improved in each training step.
-        self.register_buffer("direction", normalize(torch.randn(dim), dim=0))
-        # Cache of the normalised weight in evaluation mode.
-        self.register_buffer("folded", None, persistent=False)
-
-    @property
-    def dim(self):
-        """Width of the states."""
-        return self.weight.shape[0]
-
-    def expected_state(self):
-        """Checks of attributes (see `skxmc.nn.state`)."""
-        dim = self.dim
-        return {
-            "weight": parameter(dim, dim),
-            "bias": parameter(dim),
-            "dropout": part(nn.Dropout),
-            "direction": floats(dim),
-        }
-
-    def reset_unsaved(self):
-        """Reset the cached weight (see `skxmc.nn.state`)."""
-        self.register_buffer("folded", None, persistent=False)
-
-    def train(self, mode=True):
-        """Set the mode, and clear the cached weight."""
-        self.folded = None
-        return super().train(mode)
-
-    def forward(self, states):
-        """Transform states of shape (n_docs, dim)."""
-        weight = self._get_weight()
-        return self.dropout(relu(linear(states, weight, self.bias))) + states
-
-    def _get_weight(self):
-        if self.training or torch.is_grad_enabled():
-            self.folded = None
-            return self.normalised()
-        # Another thread may set or clear the cache at any time, so it is read once.
-        folded = self.folded
-        if folded is None:
-            with torch.inference_mode(False), torch.no_grad():
-                folded = self.folded = self.normalised()
-        return folded
-
-    def normalised(self):
-        """Return the weight divided by its largest singular value.
-
-        One step of power iteration estimates that value.
-        """
-        with torch.autocast(self.weight.device.type, enabled=False):
-            with torch.no_grad():
-                left = normalize(self.weight @ self.direction, dim=0)
-                right = normalize(self.weight.T @ left, dim=0)
-                if self.training:
-                    self.direction.copy_(right)
-            norm = left @ (self.weight @ right)
-            return self.weight / norm.clamp(min=1e-12)
-
-
-class SparseEncoder(nn.Module):
-    """Encoder of documents as weighted sums of word vectors, with a residual block.
-
-    Parameters
-    ----------
-    vectors : tensor of shape (n_features, dim)
-        Initial vectors of the words, or features.
-    dropout : float
-        Dropout rate on the sum and in the block.
-    """
-
-    at_encoder_rate = True
-
-    def __init__(self, vectors, *, dropout):
-        super().__init__()
-        self.hidden_size = vectors.shape[1]
-        self.features = FeatureVectors(vectors)
-        self.dropout = nn.Dropout(dropout)
-        self.block = SpectralBlock(self.hidden_size, dropout)
-
-    @property
-    def n_features(self):
-        """Number of features that have a vector."""
-        return self.features.n_features
-
-    def expected_state(self):
-        """Checks of attributes (see `skxmc.nn.state`)."""
-        dim = self.hidden_size
-        return {
-            "hidden_size": number(1, whole=True),
-            "features": part(FeatureVectors, dim=dim),
-            "dropout": part(nn.Dropout),
-            "block": part(SpectralBlock, dim=dim),
-        }
-
-    def forward(self, batch):
-        """Encode a batch of `Features`: a tensor of shape (n_docs, hidden_size)."""
-        return self.block(self.dropout(relu(self.features(batch))))
-
-    def floats_per_document(self, length):
-        """Return the number of floats kept for the gradient of a document."""
-        return 3 * length + 6 * self.hidden_size
 
 
 class LabelEncoder(nn.Module):
@@ -335,7 +216,7 @@ class LightDXMLNetwork(Network):
         The negatives are the shortlisted and the frequent labels that a document does
         not have, and labels drawn at random.
         """
-        docs, positives = self.encoder(inputs), targets["positives"]
+        (docs,), positives = self.encode(inputs), targets["positives"]
         n_labels, n_frequent = self.ranker.n_labels, len(self.frequent)
         # A dense layer classifies the frequent labels. `columns` is its output for each
         # positive, or n_frequent for other labels: (n_docs, n_positives).
@@ -355,8 +236,17 @@ class LightDXMLNetwork(Network):
             loss = loss + self.frequent_ranker.loss(docs, columns, summed_bce)
         return loss
 
+    def encode(self, inputs):
+        """Return the vectors of documents: a tuple of one tensor (n_docs, dim)."""
+        return (self.encoder(inputs),)
+
     def rank(self, inputs, k):
-        """Return the best labels of a batch (step 6 of Algorithm 1, `Network.rank`).
+        """Return the best labels of a batch (see `Network.rank`)."""
+        with one_thread(len(inputs["features"]) <= _ONE_THREAD_DOCS):
+            return super().rank(inputs, k)
+
+    def rank_encoded(self, vectors, k):
+        """Return the best labels (step 6 of Algorithm 1, `Network.rank_encoded`).
 
         The probability of a label is
         ``beta * sigmoid(logit) + (1 - beta) * sigmoid(cosine)``, with the logit of the
@@ -364,18 +254,22 @@ class LightDXMLNetwork(Network):
         logarithms of the probabilities, normalised to sum 1 over the labels that were
         classified.
         """
-        with one_thread(len(inputs["features"]) <= _ONE_THREAD_DOCS):
-            ids, logits, cosines = self.classify(inputs)
-            temperature = self.shortlist_temperature
-            scores = mix_logarithms(logits, cosines, self.beta, temperature)
-            if self.single_label:
-                scores = scores.log_softmax(dim=1)
-            else:
-                scores = log_odds(scores)
-            return best_labels(scores, k, self.n_labels, ids)
+        ids, logits, cosines = self.classify(*vectors)
+        temperature = self.shortlist_temperature
+        scores = mix_logarithms(logits, cosines, self.beta, temperature)
+        if self.single_label:
+            scores = scores.log_softmax(dim=1)
+        else:
+            scores = log_odds(scores)
+        return best_labels(scores, k, self.n_labels, ids)
 
-    def classify(self, inputs):
+    def classify(self, docs):
         """Classify documents for the frequent and the shortlisted labels.
+
+        Parameters
+        ----------
+        docs : tensor of shape (n_docs, dim)
+            Vectors of the documents.
 
         Returns
         -------
@@ -384,7 +278,6 @@ class LightDXMLNetwork(Network):
         logits, cosines : tensors of the same shape
             Logits of the classifier, and cosines of documents and labels.
         """
-        docs = at_least_float32(self.encoder(inputs))
         return at_full_precision(self._classify_all, docs)
 
     def _classify_all(self, docs):

@@ -132,7 +132,7 @@ class LightXMLNetwork(Network):
 
     def forward(self, inputs, targets, progress):
         """Return the recall loss (Eq. 1) plus the ranking loss (Eq. 5): Eq. 6."""
-        vectors = self.doc_vectors(*self.encoder(inputs))
+        vectors = self.encode(inputs)
         return self._classification_loss(self.recall, *vectors, targets["positives"])
 
     def _classification_loss(self, recall, for_clusters, for_labels, positives):
@@ -159,15 +159,22 @@ class LightXMLNetwork(Network):
     def _loss_of_all(self, scores, positives):
         return bce_loss_all(scores, positives, reduction=self.loss_reduction)
 
-    def rank(self, inputs, k):
-        """Return the best labels of a batch (see `Network.rank`).
+    def encode(self, inputs):
+        """Return the vectors of documents that score clusters and labels.
+
+        They have the shapes (n_docs, cluster_dim) and (n_docs, dim).
+        """
+        return self.doc_vectors(*self.encoder(inputs))
+
+    def rank_encoded(self, vectors, k):
+        """Return the best labels of documents (see `Network.rank_encoded`).
 
         The probability of a label is the product of its cluster's probability by recall
         and its own by the ranker. Scores are its log-odds. With `single_label`, scores
         are the logarithms of the probabilities, normalised to sum 1 over the labels
         that were ranked.
         """
-        for_clusters, for_labels = self.doc_vectors(*self.encoder(inputs))
+        for_clusters, for_labels = vectors
         if self.clusters is None:
             adjust = _normalize_probabilities if self.single_label else None
             return self.recall.top(for_clusters, k, adjust=adjust)

@@ -1,0 +1,126 @@
+"""LightDXML's encoder: weighted sums of word vectors, and a residual block."""
+
+import torch
+from torch import nn
+from torch.nn.functional import linear, normalize, relu
+
+from .encoders import FeatureVectors
+from .state import floats, number, parameter, part
+
+
+class SpectralBlock(nn.Module):
+    """Residual block whose weight has spectral norm 1: relu(W x + b) + x.
+
+    Parameters
+    ----------
+    dim : int
+    dropout : float
+    """
+
+    def __init__(self, dim, dropout):
+        super().__init__()
+        self.weight = nn.Parameter(torch.eye(dim))
+        self.bias = nn.Parameter(torch.zeros(dim))
+        self.dropout = nn.Dropout(dropout)
+        # Estimate of the first right singular vector, improved in each training step.
+        self.register_buffer("direction", normalize(torch.randn(dim), dim=0))
+        # Cache of the normalised weight in evaluation mode.
+        self.register_buffer("folded", None, persistent=False)
+
+    @property
+    def dim(self):
+        """Width of the states."""
+        return self.weight.shape[0]
+
+    def expected_state(self):
+        """Checks of attributes (see `skxmc.nn.state`)."""
+        dim = self.dim
+        return {
+            "weight": parameter(dim, dim),
+            "bias": parameter(dim),
+            "dropout": part(nn.Dropout),
+            "direction": floats(dim),
+        }
+
+    def reset_unsaved(self):
+        """Reset the cached weight (see `skxmc.nn.state`)."""
+        self.register_buffer("folded", None, persistent=False)
+
+    def train(self, mode=True):
+        """Set the mode, and clear the cached weight."""
+        self.folded = None
+        return super().train(mode)
+
+    def forward(self, states):
+        """Transform states of shape (n_docs, dim)."""
+        weight = self._get_weight()
+        return self.dropout(relu(linear(states, weight, self.bias))) + states
+
+    def _get_weight(self):
+        if self.training or torch.is_grad_enabled():
+            self.folded = None
+            return self.normalised()
+        # Another thread may set or clear the cache at any time, so it is read once.
+        folded = self.folded
+        if folded is None:
+            with torch.inference_mode(False), torch.no_grad():
+                folded = self.folded = self.normalised()
+        return folded
+
+    def normalised(self):
+        """Return the weight divided by its largest singular value.
+
+        One step of power iteration estimates that value.
+        """
+        with torch.autocast(self.weight.device.type, enabled=False):
+            with torch.no_grad():
+                left = normalize(self.weight @ self.direction, dim=0)
+                right = normalize(self.weight.T @ left, dim=0)
+                if self.training:
+                    self.direction.copy_(right)
+            norm = left @ (self.weight @ right)
+            return self.weight / norm.clamp(min=1e-12)
+
+
+class SparseEncoder(nn.Module):
+    """Encoder of documents as weighted sums of word vectors, with a residual block.
+
+    Parameters
+    ----------
+    vectors : tensor of shape (n_features, dim)
+        Initial vectors of the words, or features.
+    dropout : float
+        Dropout rate on the sum and in the block.
+    """
+
+    at_encoder_rate = True
+
+    def __init__(self, vectors, *, dropout):
+        super().__init__()
+        self.hidden_size = vectors.shape[1]
+        self.features = FeatureVectors(vectors)
+        self.dropout = nn.Dropout(dropout)
+        self.block = SpectralBlock(self.hidden_size, dropout)
+
+    @property
+    def n_features(self):
+        """Number of features that have a vector."""
+        return self.features.n_features
+
+    def expected_state(self):
+        """Checks of attributes (see `skxmc.nn.state`)."""
+        dim = self.hidden_size
+        return {
+            "hidden_size": number(1, whole=True),
+            "features": part(FeatureVectors, dim=dim),
+            "dropout": part(nn.Dropout),
+            "block": part(SpectralBlock, dim=dim),
+        }
+
+    def forward(self, batch):
+        """Encode a batch of `Features`: a tensor of shape (n_docs, hidden_size)."""
+        return self.block(self.dropout(relu(self.features(batch))))
+
+    def floats_per_document(self, length):
+        """Return the number of floats kept for the gradient of a document."""
+        return 3 * length + 6 * self.hidden_size
