@@ -27,8 +27,9 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, pad
 
 from skxmc.nn.devices import autocast, choose_device, choose_precision, to_device
+from skxmc.nn.document_vectors import DocumentVectors
 from skxmc.nn.encoders import TransformerEncoder, load_encoder
-from skxmc.nn.heads import DocumentVectors, LabelScores, cluster_head
+from skxmc.nn.heads import LabelScores, cluster_head
 from skxmc.nn.networks.lightxml import LightXMLNetwork
 from skxmc.nn.shortlist import LabelClusters
 from skxmc.nn.text import padded_columns, tokenize

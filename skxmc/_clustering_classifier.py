@@ -14,7 +14,8 @@ from ._validation import check_choice, check_label_texts, check_number
 from ._words import WORD
 from .base import BaseXMCClassifier
 from .cluster import BalancedKMeans
-from .nn.heads import SCALE, DocumentVectors, LabelScores, cluster_head, first_offset
+from .nn.document_vectors import SCALE, DocumentVectors
+from .nn.heads import LabelScores, cluster_head, first_offset
 from .nn.labels import label_centroids
 from .nn.prediction import encode
 from .nn.shortlist import LabelClusters

@@ -3,8 +3,8 @@
 import numbers
 
 from ._validation import check_number
+from .nn.bags import BagEncoder
 from .nn.encoders import (
-    BagEncoder,
     TransformerEncoder,
     check_tokenizer,
     cls_is_last,

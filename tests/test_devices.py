@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from skxmc.nn import devices
+from skxmc.nn.bags import FeatureVectors
 from skxmc.nn.devices import (
     autocast,
     check_memory,
@@ -15,7 +16,6 @@ from skxmc.nn.devices import (
     one_thread,
     to_device,
 )
-from skxmc.nn.encoders import FeatureVectors
 from skxmc.nn.heads import LabelScores
 
 

@@ -14,10 +14,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 from skxmc.nn import encoders
+from skxmc.nn.bags import BagEncoder, FeatureVectors
 from skxmc.nn.devices import autocast
 from skxmc.nn.encoders import (
-    BagEncoder,
-    FeatureVectors,
     TransformerEncoder,
     cls_is_last,
     load_encoder,

@@ -10,7 +10,8 @@ from conftest import encode_densely
 from torch.nn.functional import cosine_similarity, logsigmoid
 from toy_network import loss_of
 
-from skxmc.nn.encoders import BagEncoder, TransformerEncoder
+from skxmc.nn.bags import BagEncoder
+from skxmc.nn.encoders import TransformerEncoder
 from skxmc.nn.heads import LabelScores
 from skxmc.nn.losses import grank_loss, grank_loss_all
 from skxmc.nn.network import Progress

@@ -9,9 +9,11 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 from toy_network import ALL_DONE, loss_of
 
-from skxmc.nn.encoders import BagEncoder, TransformerEncoder
+from skxmc.nn.bags import BagEncoder
+from skxmc.nn.document_vectors import DocumentVectors
+from skxmc.nn.encoders import TransformerEncoder
 from skxmc.nn.examples import Examples
-from skxmc.nn.heads import DocumentVectors, LabelScores, cluster_head
+from skxmc.nn.heads import LabelScores, cluster_head
 from skxmc.nn.named_examples import NamedExamples
 from skxmc.nn.networks.gudn import (
     ExtractedVectors,

@@ -16,9 +16,11 @@ from torch.nn.functional import (
 from toy_network import loss_of
 from transformers import BertConfig, BertModel
 
-from skxmc.nn.encoders import BagEncoder, TransformerEncoder
+from skxmc.nn.bags import BagEncoder
+from skxmc.nn.document_vectors import DocumentVectors
+from skxmc.nn.encoders import TransformerEncoder
 from skxmc.nn.examples import Examples
-from skxmc.nn.heads import DocumentVectors, LabelScores, cluster_head
+from skxmc.nn.heads import LabelScores, cluster_head
 from skxmc.nn.network import Progress
 from skxmc.nn.networks.lightxml import LightXMLNetwork
 from skxmc.nn.prediction import rank

@@ -20,7 +20,8 @@ from toy_network import (
     run,
 )
 
-from skxmc.nn.encoders import BagEncoder, TransformerEncoder
+from skxmc.nn.bags import BagEncoder
+from skxmc.nn.encoders import TransformerEncoder
 from skxmc.nn.examples import Examples
 from skxmc.nn.heads import LabelScores
 from skxmc.nn.network import Progress

@@ -14,7 +14,7 @@ from toy_network import (
     weights_of,
 )
 
-from skxmc.nn.encoders import BagEncoder
+from skxmc.nn.bags import BagEncoder
 from skxmc.nn.heads import LabelScores
 from skxmc.nn.networks.grank import GRankNetwork
 from skxmc.nn.optimizer import _make_adamw

@@ -9,7 +9,7 @@ import torch
 from conftest import encode_densely
 from torch import nn
 
-from skxmc.nn.encoders import BagEncoder
+from skxmc.nn.bags import BagEncoder
 from skxmc.nn.examples import Examples
 from skxmc.nn.network import Network, Progress
 from skxmc.nn.text import Features

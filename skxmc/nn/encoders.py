@@ -1,5 +1,6 @@
-"""Encoders: modules that turn a batch of documents into one vector per document."""
+"""The pretrained transformer that encodes texts."""
 
+import contextlib
 import copy
 import importlib.resources
 import importlib.util
@@ -7,21 +8,10 @@ import os
 
 import torch
 from torch import nn
-from torch.nn.functional import pad
+from torch.nn.functional import normalize
 
 from .process import isolate_torch
-from .rowwise import TrainedByRow, weighted_bag
-from .state import (
-    absent_or,
-    choice,
-    flag,
-    layers,
-    linear_map,
-    number,
-    optional,
-    parameter,
-    part,
-)
+from .state import absent_or, choice, flag, number, optional
 from .text import tokenizing
 
 # Names of the small encoder. Its weights come from the package, or else from the hub.
@@ -151,7 +141,11 @@ class TransformerEncoder(nn.Module):
     """Transformer that encodes a document as two vectors.
 
     The first vector concatenates the first-token states of the last layers. The second
-    is the mean of the last layer's states over the tokens.
+    is the mean of the last layer's states over the tokens. If no layer is trained, both
+    vectors are the mean, scaled to length 1.
+
+    What the untrained layers compute for a document never changes, so that training can
+    keep it (see `skxmc.nn.reading`) and go on from there.
 
     Parameters
     ----------
@@ -166,6 +160,11 @@ class TransformerEncoder(nn.Module):
         Dropout rate inside the model. None keeps the model's own rates.
     with_pooler : bool, default=False
         Whether to keep the model's pretrained pooler, which GUDN trains.
+    n_trained : int or None, default=None
+        Number of top layers that are trained. None trains all layers and the
+        embeddings. With 0, `n_layers` must be 1.
+    unit : bool, default=False
+        Whether the mean is scaled to length 1.
 
     Attributes
     ----------
@@ -180,11 +179,22 @@ class TransformerEncoder(nn.Module):
     at_encoder_rate = True
 
     def __init__(
-        self, model, *, n_layers, cls_last=False, dropout=None, with_pooler=False
+        self,
+        model,
+        *,
+        n_layers,
+        cls_last=False,
+        dropout=None,
+        with_pooler=False,
+        n_trained=None,
+        unit=False,
     ):
         super().__init__()
         pooler = getattr(model, "pooler", None) if with_pooler else None
         self.model = _set_dropout(_remove_pooler(model), dropout)
+        self.n_trained = n_trained
+        self.unit = unit
+        self._freeze()
         self.dropout = dropout
         self.n_layers = n_layers
         self.cls_last = cls_last
@@ -197,13 +207,49 @@ class TransformerEncoder(nn.Module):
         """Number of token ids that have an embedding; ids count from 0."""
         return self.model.get_input_embeddings().num_embeddings
 
+    @property
+    def is_fixed(self):
+        """Whether no weight is trained: both vectors of a document are then equal."""
+        return self.n_trained == 0
+
+    @property
+    def keeps_states(self):
+        """Whether training can go on from kept states of an untrained layer."""
+        n_trained, n_layers = self.n_trained, self.model.config.num_hidden_layers
+        return n_trained is not None and 0 < n_trained < n_layers
+
+    def _freeze(self):
+        """Keep all but the top layers from being trained."""
+        if self.n_trained is None:
+            return
+        self.model.requires_grad_(False)
+        for layer in self._split_layers()[1]:
+            layer.requires_grad_(True)
+
+    def _split_layers(self):
+        """Return the untrained and the trained layers of the model, as two lists."""
+        if not self.n_trained:
+            return [], []
+        layers = find_layers(self.model)
+        n = len(layers) - self.n_trained
+        return list(layers[:n]), list(layers[n:])
+
+    def train(self, mode=True):
+        """Set the mode. Untrained layers stay in evaluation mode, without dropout."""
+        super().train(mode)
+        if mode and self.n_trained is not None:
+            self.model.eval()
+            for layer in self._split_layers()[1]:
+                layer.train()
+        return self
+
     def reset_unsaved(self):
         """Reset the attributes that only training needs (see `skxmc.nn.state`)."""
         self.pooler = None
 
     def to_state(self):
         """Return the arguments of the constructor (see `skxmc.nn.state`)."""
-        names = ("model", "n_layers", "cls_last", "dropout")
+        names = ("model", "n_layers", "cls_last", "dropout", "n_trained", "unit")
         return {name: getattr(self, name) for name in names}
 
     @classmethod
@@ -219,6 +265,9 @@ class TransformerEncoder(nn.Module):
             "n_layers": number(1, config.num_hidden_layers + 1, whole=True),
             "cls_last": flag,
             "dropout": optional(number(0, 1)),
+            # Folders of older versions lack these two.
+            "n_trained": absent_or(optional(number(0, config.num_hidden_layers))),
+            "unit": absent_or(flag),
             "hidden_size": choice(config.hidden_size),
             "width": choice(self.n_layers * config.hidden_size),
         }
@@ -229,7 +278,15 @@ class TransformerEncoder(nn.Module):
                 raise ValueError(f"{name}.{key} holds NaN or infinity.")
 
     def forward(self, batch):
-        """Encode a batch of `Tokens`.
+        """Encode a batch of `Tokens`, or go on from what has been kept of them.
+
+        Parameters
+        ----------
+        batch : dict of tensors
+            ``input_ids`` and ``attention_mask``. With ``states``, of shape (n_docs,
+            length, hidden_size), the untrained layers are not computed: these are the
+            states of the highest of them. With ``vectors``, of shape (n_docs,
+            hidden_size), nothing is computed.
 
         Returns
         -------
@@ -238,22 +295,71 @@ class TransformerEncoder(nn.Module):
         mean : tensor of shape (n_docs, hidden_size)
             Mean of the last layer's states over the tokens.
         """
+        if "vectors" in batch:
+            vectors = batch["vectors"].to(self._dtype)
+            return vectors, vectors
+        with self._start_from(batch.get("states")):
+            return self._pool(self._compute_states(batch), batch["attention_mask"])
+
+    def read(self, batch):
+        """Compute what training may keep of a batch of `Tokens`.
+
+        Returns
+        -------
+        mean : tensor of shape (n_docs, hidden_size)
+            As `forward` returns it.
+        states : tensor of shape (n_docs, length, hidden_size) or None
+            The states of the highest untrained layer, if training can go on from them.
+        """
+        states = self._compute_states(batch)
+        _, mean = self._pool(states, batch["attention_mask"])
+        if not self.keeps_states:
+            return mean, None
+        return mean, states[len(self._split_layers()[0])]
+
+    def _compute_states(self, batch):
+        """Return the states of all layers: tensors (n_docs, length, hidden_size)."""
         mask = batch["attention_mask"]  # (n_docs, length)
-        states = self.model(
+        return self.model(
             batch["input_ids"],
             attention_mask=mask[:, None, None].bool() if self._takes_4d else mask,
             output_hidden_states=True,
             **self._global_attention(mask),
-        ).hidden_states  # a tuple of (n_docs, length, hidden_size), one per layer
+        ).hidden_states
+
+    def _pool(self, states, mask):
+        """Turn the states of all layers into the two vectors of each document."""
+        weight = mask.to(states[-1].dtype)[:, :, None]
+        mean = (states[-1] * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
+        if self.unit or self.is_fixed:
+            mean = normalize(mean, dim=1)
+        if self.is_fixed:
+            return mean, mean
         if self.cls_last:
             last = mask.sum(dim=1).sub(1).clamp(min=0)  # (n_docs,)
             last = last[:, None, None].expand(-1, 1, self.hidden_size)
             first = [layer.gather(1, last)[:, 0] for layer in states[-self.n_layers :]]
         else:
             first = [layer[:, 0] for layer in states[-self.n_layers :]]
-        weight = mask.to(states[-1].dtype)[:, :, None]
-        mean = (states[-1] * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
         return torch.cat(first, dim=1), mean
+
+    @contextlib.contextmanager
+    def _start_from(self, states):
+        """Let the untrained layers return given states, without computing them."""
+        lower = [] if states is None else self._split_layers()[0]
+        try:
+            for layer in lower:
+                # The model calls its layers with the states first. All of them get and
+                # return these, so that nothing depends on the model's embeddings.
+                layer.forward = lambda *args, **options: states.to(self._dtype)
+            yield
+        finally:
+            for layer in lower:
+                del layer.forward
+
+    @property
+    def _dtype(self):
+        return self.model.get_input_embeddings().weight.dtype
 
     def _global_attention(self, mask):
         """Return the argument for global attention of a Longformer's first token."""
@@ -293,6 +399,7 @@ class TransformerEncoder(nn.Module):
         model.to(next(w for w in weights.values() if w.is_floating_point()))
         model.load_state_dict(weights)
         self.model = model.train(training)
+        self._freeze()
 
     def floats_per_document(self, length):
         """Return the number of floats kept for the gradient of a document.
@@ -334,6 +441,24 @@ class TransformerEncoder(nn.Module):
         return sum(storage.nbytes() for storage in kept.values()) // 4
 
 
+def find_layers(model):
+    """Return the list of a transformer's layers, lowest first.
+
+    Raises
+    ------
+    ValueError
+        If the model has no list of as many layers as its configuration says.
+    """
+    n_layers = model.config.num_hidden_layers
+    for module in model.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == n_layers:
+            return module
+    raise ValueError(
+        f"{type(model).__name__} has no list of {n_layers} layers, so that its top "
+        'layers cannot be trained alone: use trained_layers="all" or 0.'
+    )
+
+
 def _remove_pooler(model):
     if getattr(model, "pooler", None) is not None:
         model.pooler = None  # it would never get a gradient
@@ -349,112 +474,3 @@ def _set_dropout(model, dropout):
             if isinstance(getattr(module, name, None), float):
                 setattr(module, name, float(dropout))
     return model
-
-
-class FeatureVectors(TrainedByRow):
-    """Weighted sum of a document's feature vectors, which are trained row by row.
-
-    Parameters
-    ----------
-    vectors : tensor of shape (n_features, dim)
-        Initial vectors.
-    learns : bool, default=True
-        Whether the vectors are trained.
-
-    Attributes
-    ----------
-    table : Parameter of shape (n_features + 1, dim)
-        The vectors. The last row is padding.
-    """
-
-    def __init__(self, vectors, *, learns=True):
-        super().__init__()
-        self.row_wise = learns
-        self.table = nn.Parameter(pad(vectors, (0, 0, 0, 1)), requires_grad=False)
-
-    @property
-    def n_features(self):
-        """Number of features that have a vector."""
-        return len(self.table) - 1
-
-    @property
-    def dim(self):
-        """Width of the vectors."""
-        return self.table.shape[1]
-
-    def expected_state(self):
-        """Checks of attributes (see `skxmc.nn.state`)."""
-        return {
-            "table": parameter(None, None),
-            "row_wise": absent_or(flag),
-        }
-
-    def forward(self, batch):
-        """Sum the vectors of a batch of `Features`: a tensor of shape (n_docs, dim)."""
-        self.prepare_rows(batch["features"])
-        return weighted_bag(
-            batch["features"], batch["weights"], self.table, self.touched
-        )
-
-
-class BagEncoder(nn.Module):
-    """Encoder without a transformer: a weighted sum of feature vectors, and a block.
-
-    Parameters
-    ----------
-    n_features : int
-        Number of features.
-    hidden_size : int
-        Width of the feature vectors and of the output.
-    dropout : float, default=0.0
-        Dropout rate at the end of the residual block.
-
-    Attributes
-    ----------
-    width, hidden_size : int
-        Widths of the two vectors of a document, which are equal here.
-    """
-
-    at_encoder_rate = False
-
-    def __init__(self, n_features, hidden_size, *, dropout=0.0):
-        super().__init__()
-        self.hidden_size = self.width = hidden_size
-        vectors = torch.randn(n_features, hidden_size) * hidden_size**-0.5
-        self.features = FeatureVectors(vectors)
-        self.block = nn.Sequential(
-            nn.Linear(hidden_size, hidden_size), nn.ReLU(), nn.Dropout(dropout)
-        )
-
-    @property
-    def n_features(self):
-        """Number of features that have a vector."""
-        return self.features.n_features
-
-    def expected_state(self):
-        """Checks of attributes (see `skxmc.nn.state`)."""
-        dim = self.hidden_size
-        return {
-            "hidden_size": number(1, whole=True),
-            "width": choice(dim),
-            "features": part(FeatureVectors, dim=dim),
-            "block": layers(
-                nn.Sequential, linear_map(dim, dim), part(nn.ReLU), part(nn.Dropout)
-            ),
-        }
-
-    def forward(self, batch):
-        """Encode a batch of `Features`.
-
-        Returns
-        -------
-        tensor of shape (n_docs, width), twice
-            Both vectors of a document are the same here.
-        """
-        bag = self.features(batch)  # (n_docs, hidden_size)
-        states = bag + self.block(bag)
-        return states, states
-
-    def floats_per_document(self, length):
-        """Return the number of floats kept for the gradient of a document."""
-        return 3 * length + 4 * self.hidden_size

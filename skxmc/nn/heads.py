@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.functional import embedding_bag, linear, normalize, pad
+from torch.nn.functional import embedding_bag, linear, pad
 
 from .losses import at_least_float32
 from .rowwise import TrainedByRow, candidate_scores
@@ -12,112 +12,14 @@ from .state import (
     flag,
     floats,
     indices,
-    linear_map,
     nothing,
     number,
     optional,
     parameter,
-    part,
 )
 
-# Length of document vectors if the label vectors start as unit vectors. Scores then lie
-# between -20 and 20, which a softmax over tens of thousands of labels needs.
-SCALE = 20.0
 # Number of label vectors that are compared to estimate the cosine of unrelated labels.
 _N_COMPARED = 1000
-
-
-class DocumentVectors(nn.Module):
-    """The two vectors of a document: one scores clusters, the other scores labels.
-
-    The vector for clusters is the first-token states of the last layers. The vector for
-    labels is a projection of it. If label vectors are initialised from the untrained
-    encoder (see `start`), the vector for labels starts as the mean of the last layer's
-    states instead, mapped like the label vectors and scaled to the length `SCALE`. It
-    is then also appended to the vector for clusters.
-
-    Parameters
-    ----------
-    encoder : TransformerEncoder or BagEncoder
-        Encoder whose vectors are the input. Only its widths are used here.
-    dim : int or None
-        Width of the label vectors. None makes no vector for labels.
-    start : tensor of shape (dim, hidden_size) or None, default=None
-        Matrix that maps a vector of the encoder to an initial label vector.
-    dropout : float, default=0.5
-        Dropout rate on the first-token states.
-
-    Attributes
-    ----------
-    cluster_dim : int
-        Width of the vectors that score clusters.
-    lift : Linear or None
-        The map that starts as `start`.
-    """
-
-    def __init__(self, encoder, dim, *, start=None, dropout=0.5):
-        super().__init__()
-        self.dropout = nn.Dropout(dropout)
-        self.project = None if dim is None else nn.Linear(encoder.width, dim)
-        self.lift = None
-        self.cluster_dim = encoder.width
-        if start is not None:
-            self.lift = nn.Linear(*start.T.shape, bias=False)
-            self.lift.weight.data.copy_(start)
-            # At first, scores are those of the untrained encoder alone.
-            nn.init.zeros_(self.project.weight)
-            nn.init.zeros_(self.project.bias)
-            self.cluster_dim += dim
-
-    @property
-    def dim(self):
-        """Width of the vectors that score labels, or None without such vectors."""
-        return None if self.project is None else self.project.out_features
-
-    def fits_encoder(self, encoder):
-        """Return whether the vectors of that encoder have the right widths."""
-        width = self.cluster_dim - (0 if self.lift is None else self.dim)
-        hidden_size = (
-            encoder.hidden_size if self.lift is None else self.lift.in_features
-        )
-        return (width, hidden_size) == (encoder.width, encoder.hidden_size)
-
-    def expected_state(self):
-        """Checks of attributes (see `skxmc.nn.state`)."""
-        width, dim = self.cluster_dim, self.dim
-        if self.lift is not None:
-            width -= dim
-        return {
-            "cluster_dim": number(1, whole=True),
-            "dropout": part(nn.Dropout),
-            "project": nothing if dim is None else linear_map(width, dim),
-            "lift": optional(
-                part(nn.Linear, fits=lambda m: m.bias is None, out_features=dim)
-            ),
-        }
-
-    def forward(self, first, mean):
-        """Compute the two vectors of each document.
-
-        Parameters
-        ----------
-        first : tensor of shape (n_docs, width)
-        mean : tensor of shape (n_docs, hidden_size)
-            What the encoder returns.
-
-        Returns
-        -------
-        for_clusters : tensor of shape (n_docs, cluster_dim)
-        for_labels : tensor of shape (n_docs, dim), or None
-        """
-        first = self.dropout(first)
-        docs = None if self.project is None else self.project(first)
-        if self.lift is None:
-            return first, docs
-        docs = at_least_float32(docs + self.lift(mean))
-        # The vector of an empty text is almost zero: eps bounds its gradient.
-        docs = SCALE * normalize(docs, dim=1, eps=1e-3)
-        return torch.cat([first, docs], dim=1), docs
 
 
 def at_full_precision(head, vectors, *ids):

@@ -78,7 +78,16 @@ def encode(encoder, docs, *, batch_size, device, precision, verbose=0):
 
 
 def map_batches(
-    module, function, docs, rows, *, batch_size, device, precision, verbose=0
+    module,
+    function,
+    docs,
+    rows,
+    *,
+    batch_size,
+    device,
+    precision,
+    verbose=0,
+    title="encoding",
 ):
     """Apply a function to batches of documents, with a module in evaluation mode.
 
@@ -94,6 +103,8 @@ def map_batches(
         Rows of the documents.
     batch_size, device, precision, verbose
         As in `rank`.
+    title : str, default="encoding"
+        Title of the progress bar.
 
     Returns
     -------
@@ -113,11 +124,12 @@ def map_batches(
         for output, part in zip(outputs, parts, strict=True):
             output[torch.from_numpy(places)] = part.cpu()
 
+    bar = tqdm(batches, desc=title, unit="batch", disable=not verbose)
     was_training = module.training
     if was_training:  # eval() visits all modules, which takes milliseconds
         module.eval()
     with torch.inference_mode(), autocast(device, precision):
-        for places in tqdm(batches, desc="encoding", unit="batch", disable=not verbose):
+        for places in bar:
             with name_batch_size(batch_size):
                 parts = function(to_device(docs.batch(rows[places]), device))
             # The results of the batch before are fetched while the device computes.

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn.functional import linear, normalize, relu
 
-from .encoders import FeatureVectors
+from .bags import FeatureVectors
 from .state import floats, number, parameter, part
 
 

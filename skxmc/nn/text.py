@@ -69,7 +69,9 @@ class Tokens:
         dict of tensors
             ``input_ids`` and ``attention_mask``, int64 of shape (n_rows, longest).
         """
-        ids, mask = _pad_rows(self.ids, self.offsets, rows, self.pad_id)
+        places, mask = padded_places(self.offsets, rows)
+        ids = np.full(mask.shape, self.pad_id, np.int64)
+        ids[mask] = self.ids[places]
         return {
             "input_ids": torch.from_numpy(ids),
             "attention_mask": torch.from_numpy(mask.astype(np.int64)),
@@ -131,7 +133,7 @@ def padded_features(X, rows):
     weights : float32 tensor of the same shape
         Values, padded with 0.
     """
-    places, mask = _find_places(X.indptr, rows)
+    places, mask = padded_places(X.indptr, rows)
     features = np.full(mask.shape, X.shape[1], np.int64)
     features[mask] = X.indices[places]
     weights = np.zeros(mask.shape, np.float32)
@@ -365,20 +367,50 @@ def padded_columns(Y, rows):
         Columns, padded with n_labels. n_positives is the largest number of entries of
         a row, and at least 1.
     """
-    ids, _ = _pad_rows(Y.indices, Y.indptr, rows, Y.shape[1])
+    ids = pad_values(Y.indices, Y.indptr, rows, Y.shape[1], np.int64)
     return torch.from_numpy(ids)
 
 
-def _pad_rows(values, offsets, rows, padding):
-    """Return ragged rows as a padded int64 array, and the mask of its values."""
-    places, mask = _find_places(offsets, rows)
-    out = np.full(mask.shape, padding, np.int64)
+def pad_values(values, offsets, rows, padding, dtype=None):
+    """Return the values of ragged rows as a padded array.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_values, ...)
+        Values of all rows, end to end.
+    offsets : int ndarray of shape (n_all_rows + 1,)
+        Row i has the values ``values[offsets[i]:offsets[i + 1]]``.
+    rows : int ndarray of shape (n_rows,)
+    padding : number
+    dtype : dtype or None, default=None
+        Type of the result. None is that of the values.
+
+    Returns
+    -------
+    ndarray of shape (n_rows, longest, ...)
+    """
+    places, mask = padded_places(offsets, rows)
+    shape = mask.shape + values.shape[1:]
+    out = np.full(shape, padding, dtype or values.dtype)
     out[mask] = values[places]
-    return out, mask
+    return out
 
 
-def _find_places(offsets, rows):
-    """Return the places of the values of ragged rows, and their mask when padded."""
+def padded_places(offsets, rows):
+    """Return the places of the values of ragged rows, and their mask when padded.
+
+    Parameters
+    ----------
+    offsets : int ndarray of shape (n_all_rows + 1,)
+    rows : int ndarray of shape (n_rows,)
+
+    Returns
+    -------
+    places : int64 ndarray of shape (n_values,)
+        Places of the values of these rows, row after row.
+    mask : bool ndarray of shape (n_rows, longest)
+        Where the values stand in the padded array, which has at least one column.
+    """
     starts = offsets[rows].astype(np.int64)
     lengths = offsets[rows + 1] - starts
     columns = np.arange(max(lengths.max(initial=0), 1))

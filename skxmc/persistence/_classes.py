@@ -18,11 +18,11 @@ ESTIMATORS = {
 }
 # What classifiers consist of.
 PARTS = {
-    "BagEncoder": "skxmc.nn.encoders.BagEncoder",
-    "DocumentVectors": "skxmc.nn.heads.DocumentVectors",
+    "BagEncoder": "skxmc.nn.bags.BagEncoder",
+    "DocumentVectors": "skxmc.nn.document_vectors.DocumentVectors",
     "ExtractedVectors": "skxmc.nn.networks.gudn.ExtractedVectors",
     "Extractor": "skxmc.nn.networks.gudn.Extractor",
-    "FeatureVectors": "skxmc.nn.encoders.FeatureVectors",
+    "FeatureVectors": "skxmc.nn.bags.FeatureVectors",
     "GRankNetwork": "skxmc.nn.networks.grank.GRankNetwork",
     "GUDNNetwork": "skxmc.nn.networks.gudn.GUDNNetwork",
     "LabelClusters": "skxmc.nn.shortlist.LabelClusters",
@@ -41,6 +41,7 @@ PARTS = {
     "TReaderEncoder": "skxmc.nn.networks.treaderxml.TReaderEncoder",
     "TReaderXMLNetwork": "skxmc.nn.networks.treaderxml.TReaderXMLNetwork",
     "TransformerEncoder": "skxmc.nn.encoders.TransformerEncoder",
+    "WordReader": "skxmc.nn.bags.WordReader",
     # Layers of torch; their checks are in skxmc.nn.state.
     "Dropout": "torch.nn.Dropout",
     "Identity": "torch.nn.Identity",

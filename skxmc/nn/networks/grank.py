@@ -2,14 +2,10 @@
 
 from torch.nn.functional import logsigmoid
 
-from ..encoders import BagEncoder, TransformerEncoder
-from ..heads import (
-    DocumentVectors,
-    LabelScores,
-    LinearHead,
-    at_full_precision,
-    cluster_head,
-)
+from ..bags import BagEncoder, WordReader
+from ..document_vectors import DocumentVectors
+from ..encoders import TransformerEncoder
+from ..heads import LabelScores, LinearHead, at_full_precision, cluster_head
 from ..losses import grank_loss, grank_loss_all
 from ..network import Network
 from ..shortlist import LabelClusters
@@ -21,7 +17,7 @@ class GRankNetwork(Network):
 
     Parameters
     ----------
-    encoder : TransformerEncoder or BagEncoder
+    encoder : TransformerEncoder, BagEncoder or WordReader
         Encoder of the documents.
     ranker : LabelScores
         Head that scores labels.
@@ -95,7 +91,7 @@ class GRankNetwork(Network):
             out_features=self.clusters.n_clusters if clustered else n_labels,
         )
         return {
-            "encoder": part(TransformerEncoder, BagEncoder),
+            "encoder": part(TransformerEncoder, BagEncoder, WordReader),
             "ranker": part(LabelScores, row_wise=clustered, dim=self.doc_vectors.dim),
             "clusters": optional(part(LabelClusters, n_labels=n_labels)),
             "doc_vectors": part(
@@ -155,7 +151,7 @@ class GRankNetwork(Network):
 
         They have the shapes (n_docs, cluster_dim) and (n_docs, dim).
         """
-        return self.doc_vectors(*self.encoder(inputs))
+        return self.doc_vectors(*self.encoder(inputs), inputs)
 
     def rank_encoded(self, vectors, k):
         """Return the best labels of documents (see `Network.rank_encoded`).

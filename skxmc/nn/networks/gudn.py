@@ -3,8 +3,10 @@
 import torch
 from torch import nn
 
-from ..encoders import FeatureVectors, TransformerEncoder
-from ..heads import DocumentVectors, LinearHead
+from ..bags import FeatureVectors
+from ..document_vectors import DocumentVectors
+from ..encoders import TransformerEncoder
+from ..heads import LinearHead
 from ..losses import feature_loss
 from ..state import choice, flag, linear_map, number, part
 from .lightxml import LightXMLNetwork
@@ -52,7 +54,7 @@ class ExtractedVectors(nn.Module):
             "activation": choice("relu", "none", "softmax"),
         }
 
-    def forward(self, first, mean):
+    def forward(self, first, mean, batch=None):
         """Return the vectors that score clusters and labels, which are the same."""
         return self.classify(self.extract(first))
 
@@ -127,9 +129,9 @@ class SharedGuide(nn.Module):
             pooler = _Pooler(pooler or nn.Linear(hidden_size, hidden_size))
         self.pooler = pooler
 
-    def make_text_vectors(self, doc_vectors, first, mean):
+    def make_text_vectors(self, doc_vectors, first, mean, batch):
         """Return the vectors of texts for classification, and for the feature loss."""
-        return doc_vectors(first, mean), self._pool(first)
+        return doc_vectors(first, mean, batch), self._pool(first)
 
     def make_label_vectors(self, doc_vectors, first, mean):
         """Return the vectors of names for classification, and for the feature loss."""
@@ -173,7 +175,7 @@ class SeparateGuide(nn.Module):
         self.shape = nn.Linear(dim, dim)  # the "shape layer" of the paper
         self.recall = LinearHead(dim, n_outputs)
 
-    def make_text_vectors(self, doc_vectors, first, mean):
+    def make_text_vectors(self, doc_vectors, first, mean, batch):
         """Return the vectors of texts for classification, and for the feature loss."""
         features = doc_vectors.extract(first)  # E_t
         return doc_vectors.classify(features), self.shape(features)
@@ -284,9 +286,11 @@ class GUDNNetwork(LightXMLNetwork):
         # (n_docs, width) and (n_docs, hidden_size)
         texts = self.encoder(inputs)
         if self.guide is None or self.label_encoder is None and "names" not in targets:
-            vectors = self.doc_vectors(*texts)
+            vectors = self.doc_vectors(*texts, inputs)
             return self._classification_loss(self.recall, *vectors, positives)
-        vectors, text_features = self.guide.make_text_vectors(self.doc_vectors, *texts)
+        vectors, text_features = self.guide.make_text_vectors(
+            self.doc_vectors, *texts, inputs
+        )
         # Eq. 7, on all documents of the batch.
         loss = self._classification_loss(self.recall, *vectors, positives)
         if self.label_encoder is not None:

@@ -4,8 +4,10 @@ import torch
 from torch import nn
 from torch.nn.functional import logsigmoid
 
-from ..encoders import BagEncoder, TransformerEncoder
-from ..heads import DocumentVectors, LabelScores, LinearHead, at_full_precision
+from ..bags import BagEncoder, WordReader
+from ..document_vectors import DocumentVectors
+from ..encoders import TransformerEncoder
+from ..heads import LabelScores, LinearHead, at_full_precision
 from ..losses import at_least_float32, bce_loss, bce_loss_all
 from ..network import Network
 from ..shortlist import LabelClusters, log_odds
@@ -17,7 +19,7 @@ class LightXMLNetwork(Network):
 
     Parameters
     ----------
-    encoder : TransformerEncoder or BagEncoder
+    encoder : TransformerEncoder, BagEncoder or WordReader
         Encoder of the documents.
     doc_vectors : DocumentVectors
         Module that makes the two vectors of a document, for clusters and for labels.
@@ -102,7 +104,7 @@ class LightXMLNetwork(Network):
                 dim=self.doc_vectors.dim,
             )
         return {
-            "encoder": part(TransformerEncoder, BagEncoder),
+            "encoder": part(TransformerEncoder, BagEncoder, WordReader),
             "doc_vectors": part(
                 DocumentVectors, fits=lambda module: module.fits_encoder(self.encoder)
             ),
@@ -164,7 +166,7 @@ class LightXMLNetwork(Network):
 
         They have the shapes (n_docs, cluster_dim) and (n_docs, dim).
         """
-        return self.doc_vectors(*self.encoder(inputs))
+        return self.doc_vectors(*self.encoder(inputs), inputs)
 
     def rank_encoded(self, vectors, k):
         """Return the best labels of documents (see `Network.rank_encoded`).

@@ -4,8 +4,8 @@ import torch
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from ..encoders import FeatureVectors
-from ..heads import DocumentVectors
+from ..bags import FeatureVectors
+from ..document_vectors import DocumentVectors
 from ..losses import at_least_float32
 from ..state import (
     choice,
@@ -443,7 +443,7 @@ class SameVectors(nn.Module):
         """Checks of attributes (see `skxmc.nn.state`)."""
         return {"cluster_dim": number(1, whole=True)}
 
-    def forward(self, first, mean):
+    def forward(self, first, mean, batch=None):
         """Return the vectors for clusters and for labels."""
         return first, mean
 

@@ -1,0 +1,202 @@
+"""Reading once: what an encoder's untrained part computes for documents is kept."""
+
+import shutil
+import tempfile
+
+import numpy as np
+import torch
+
+from .prediction import map_batches
+from .text import pad_values, padded_places
+
+# Largest size in bytes of kept states in memory. Larger ones lie in a temporary file,
+# which takes a few percent longer to train on.
+_IN_MEMORY = 4 << 30
+# Share of the free disk space that states may take.
+_DISK_SHARE = 0.9
+
+
+class Documents:
+    """Documents as an encoder takes them: texts, features, or what is kept of either.
+
+    Parameters
+    ----------
+    *parts : Tokens or Features
+        The same documents in each of these forms, the most costly one first.
+    vectors : float16 tensor of shape (n_docs, hidden_size) or None, default=None
+        Vectors of the documents by an encoder, scaled to length 1. Batches hold them,
+        and the encoder computes nothing, unless there are states.
+    states : float16 ndarray of shape (n_tokens, hidden_size) or None, default=None
+        States of the tokens, end to end, from which the encoder goes on. The first part
+        must then be `Tokens`.
+    """
+
+    def __init__(self, *parts, vectors=None, states=None):
+        self.parts = parts
+        self.vectors = vectors
+        self.states = states
+
+    def __len__(self):
+        return len(self.vectors) if self.vectors is not None else len(self.parts[0])
+
+    @property
+    def lengths(self):
+        """Number of tokens or features of each document: ndarray of shape (n_docs,)."""
+        if not self.parts:
+            return np.zeros(len(self), np.int64)
+        return self.parts[0].lengths
+
+    def batch(self, rows):
+        """Make the batch of some documents.
+
+        Parameters
+        ----------
+        rows : int ndarray of shape (n_rows,)
+
+        Returns
+        -------
+        dict of tensors
+            What the batches of the parts hold. ``states``, float16 of shape (n_rows,
+            longest, hidden_size) and padded with 0, is added if states are kept, and
+            ``vectors``, float16 of shape (n_rows, hidden_size), if vectors alone are.
+        """
+        batch = {}
+        for part in self.parts:
+            batch |= part.batch(rows)
+        if self.states is not None:
+            states = pad_values(self.states, self.parts[0].offsets, rows, 0)
+            batch["states"] = torch.from_numpy(states)
+        elif self.vectors is not None:
+            batch["vectors"] = self.vectors[torch.from_numpy(rows)]
+        return batch
+
+
+class _NumberedDocuments:
+    """Documents whose batches also hold their rows."""
+
+    def __init__(self, docs):
+        self.docs = docs
+        self.lengths = docs.lengths
+
+    def batch(self, rows):
+        return self.docs.batch(rows) | {"rows": torch.from_numpy(rows)}
+
+
+def read_once(encoder, docs, others=(), **options):
+    """Compute and keep what the untrained part of an encoder makes of documents.
+
+    Parameters
+    ----------
+    encoder : TransformerEncoder or WordReader
+        Encoder on the device, not all of whose layers are trained.
+    docs : Tokens or Features
+        Documents as the encoder takes them.
+    others : tuple of Features, default=()
+        Other forms of the same documents that batches must hold.
+    **options
+        The arguments batch_size, device, precision and verbose of
+        `skxmc.nn.prediction.map_batches`.
+
+    Returns
+    -------
+    Documents
+        They hold the vectors, and the states of the highest untrained layer if
+        training goes on from these.
+
+    Raises
+    ------
+    OSError
+        If the states fit neither in memory nor on the disk.
+    ValueError
+        If the encoder does not compute the same from its kept states.
+    """
+    numbered, states = _NumberedDocuments(docs), None
+    if getattr(encoder, "keeps_states", False):
+        check_kept_states(encoder, docs, options["device"])
+        states = _make_table((int(docs.offsets[-1]), encoder.hidden_size))
+
+    def read(inputs):
+        rows = inputs.pop("rows").numpy(force=True)
+        if states is None:
+            return (encoder(inputs)[1].half(),)
+        vectors, lowest = encoder.read(inputs)
+        places, mask = padded_places(docs.offsets, rows)
+        real = torch.from_numpy(mask).to(lowest.device)
+        # The largest float16 stands in for larger states, which are rare outliers.
+        largest = torch.finfo(torch.float16).max
+        kept = lowest[:, : mask.shape[1]][real].clamp(-largest, largest)
+        states[places] = kept.half().numpy(force=True)
+        return (vectors.half(),)
+
+    (vectors,) = map_batches(
+        encoder, read, numbered, np.arange(len(docs)), title="reading", **options
+    )
+    if states is None:
+        return Documents(*others, vectors=vectors)
+    return Documents(docs, *others, vectors=vectors, states=states)
+
+
+@torch.no_grad()
+def check_kept_states(encoder, docs, device):
+    """Refuse an encoder that computes something else from its kept states.
+
+    Models differ in what they pass from layer to layer, so this is tried on a few
+    documents.
+
+    Parameters
+    ----------
+    encoder : TransformerEncoder
+    docs : Tokens
+    device : str
+
+    Raises
+    ------
+    ValueError
+        If the vectors from kept states are not those of the whole encoder.
+    """
+    rows = np.unique(np.linspace(0, len(docs) - 1, 4).astype(np.int64))
+    batch = {name: part.to(device) for name, part in docs.batch(rows).items()}
+    was_training = encoder.training
+    encoder.eval()
+    try:
+        expected = encoder(batch)
+        _, states = encoder.read(batch)
+        found = encoder(batch | {"states": states})
+        same = all(
+            torch.allclose(one, other, rtol=1e-3, atol=1e-4)
+            for one, other in zip(expected, found, strict=True)
+        )
+    except (RuntimeError, TypeError, IndexError):  # the model passes other things on
+        same = False
+    finally:
+        encoder.train(was_training)
+    if not same:
+        raise ValueError(
+            f"{type(encoder.model).__name__} does not pass plain states from layer to "
+            "layer, so that its top layers cannot be trained alone: use "
+            'trained_layers="all" or 0.'
+        )
+
+
+def _make_table(shape):
+    """Make a float16 array, which lies in a temporary file if it is large.
+
+    Raises
+    ------
+    OSError
+        If the disk has no room for it.
+    """
+    size = 2 * int(np.prod(shape))
+    if size <= _IN_MEMORY:
+        return np.empty(shape, np.float16)
+    folder = tempfile.gettempdir()
+    free = shutil.disk_usage(folder).free
+    if size > _DISK_SHARE * free:
+        raise OSError(
+            f"The states of the documents take {size / 2**30:.1f} GiB, and {folder} "
+            f"has {free / 2**30:.1f} GiB free. Set trained_layers=0, which keeps one "
+            'vector a document, or "all", which keeps nothing; lower max_length; or '
+            "set the environment variable TMPDIR to a folder on a larger disk."
+        )
+    with tempfile.TemporaryFile() as file:  # the file disappears with the array
+        return np.memmap(file, np.float16, "w+", shape=shape)
