@@ -18,6 +18,7 @@ from .nn.document_vectors import SCALE, DocumentVectors
 from .nn.heads import LabelScores, cluster_head, first_offset
 from .nn.labels import label_centroids
 from .nn.prediction import encode
+from .nn.reading import Documents
 from .nn.shortlist import LabelClusters
 from .nn.state import array
 
@@ -37,6 +38,7 @@ class ClusteringXMCClassifier(BaseXMCClassifier):
     ``_build``. It may override
 
     - ``_choose_label_init()``: the initial label vectors that "auto" stands for;
+    - ``_count_bag()``: the number of words of a bag beside the encoder, or None;
     - ``_get_label_texts()``: the label texts as the encoder reads them.
     """
 
@@ -176,6 +178,9 @@ class ClusteringXMCClassifier(BaseXMCClassifier):
             text_vectors[torch.tensor(is_blank)] = 0
         return doc_vectors, text_vectors
 
+    def _count_bag(self):
+        return None
+
     def _get_label_texts(self):
         return check_label_texts(self.label_texts, self.n_labels_)
 
@@ -204,6 +209,8 @@ class ClusteringXMCClassifier(BaseXMCClassifier):
         return vectors.index_put((is_zero,), normalize(random, dim=1))
 
     def _encode_docs(self, encoder, docs):
+        if isinstance(docs, Documents) and docs.vectors is not None:
+            return docs.vectors.float()
         device, precision = self._choose_device_and_precision()
         vectors = encode(
             encoder.to(device),
@@ -276,9 +283,12 @@ class RecallingXMCClassifier(ClusteringXMCClassifier):
             if doc_vectors is not None:
                 dim = doc_vectors.cluster_dim
             vectors = nn.init.xavier_uniform_(torch.empty(self.n_labels_, dim))
+        n_words = self._count_bag()
+        if dim is None and n_words is not None:
+            dim = self.label_dim or _PAPER_DIM
         if doc_vectors is None:
             doc_vectors = DocumentVectors(
-                encoder, dim, start=projection, dropout=self.dropout
+                encoder, dim, start=projection, dropout=self.dropout, n_words=n_words
             )
         return dict(
             doc_vectors=doc_vectors,

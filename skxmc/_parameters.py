@@ -17,6 +17,28 @@ encoder : str, path, or (model, tokenizer)
     installed. If X is a feature matrix, a bag-of-features encoder is trained instead;
     this parameter, `max_length`, `n_layers`, `encoder_dropout` and `learning_rate`
     are then not used.
+reading : {"texts", "words"}
+    What the pretrained encoder reads: each text as a whole ("texts"), or each word and
+    n-gram of the vocabulary alone, once ("words"). With "words", the vector of a
+    document is the mean of its words' vectors, weighted by TF-IDF. The encoder is then
+    not trained, and predictions do without it: any number of documents takes seconds.
+    `trained_layers`, `max_length` and `encoder_dropout` are not used.
+trained_layers : "all" or int
+    How much of the pretrained encoder is trained: all of its weights ("all"), this many
+    of its top layers, or nothing (0). What the untrained layers compute for a text is
+    computed once, before training, and kept: one vector a text with 0, otherwise the
+    states of all tokens in 16 bits, in memory up to 4 GiB and beyond that in a
+    temporary file. An epoch then takes seconds instead of minutes. Unless all weights
+    are trained, `n_layers` counts for at most one layer more than are trained.
+bag_of_words : bool
+    Whether the TF-IDF-weighted sum of the document's word vectors is added to what the
+    encoder makes of it. These vectors start at 0 and are trained at
+    `head_learning_rate`. They know the words that the encoder was not trained to tell
+    apart, such as names and numbers. Not used if X is a feature matrix.
+ngram_range : (int, int)
+    Shortest and longest sequence of words that counts as a word of `bag_of_words` and
+    of ``reading="words"``. The 200,000 most frequent ones that occur in at least two
+    documents are used.
 max_length : int or None
     Number of tokens kept per document; the rest of a longer text is ignored. Time
     and memory grow with it. None means 128, or the longest input that the encoder
@@ -185,7 +207,11 @@ history_ : list of dict
 n_iter_ : int
     Number of epochs run.
 tokenizer_ : PreTrainedTokenizerFast or None
-    Tokenizer of the encoder. None if X was a feature matrix.
+    Tokenizer of the encoder. None if X was a feature matrix, or if words were read
+    alone.
+vectorizer_ : TfidfVectorizer or None
+    Counts the words of texts. None if there is no bag of words and no words were read
+    alone.
 max_length_ : int
     Number of tokens kept per document. Defined only if X was texts.
 calibration_ : (float, float)

@@ -2,8 +2,12 @@
 
 import numbers
 
-from ._validation import check_number
-from .nn.bags import BagEncoder
+import numpy as np
+from sklearn import config_context
+
+from ._token_vectors import check_words, fit_words
+from ._validation import check_choice, check_number
+from .nn.bags import BagEncoder, WordReader
 from .nn.encoders import (
     TransformerEncoder,
     check_tokenizer,
@@ -11,22 +15,26 @@ from .nn.encoders import (
     load_encoder,
     position_limit,
 )
-from .nn.state import MISSING, nothing, number
+from .nn.reading import Documents, read_once, read_words
+from .nn.state import MISSING, absent_or, nothing, number, optional
 from .nn.text import Features, tokenize
 
 # Values of n_layers=None and max_length=None, unless the encoder allows fewer only.
 DEFAULT_N_LAYERS, _DEFAULT_MAX_LENGTH = 5, 128
 # Width of the document vectors of a feature matrix if label_dim is None.
 _DEFAULT_DIM = 256
+# Largest number of words and n-grams of the bag.
+_MAX_WORDS = 200_000
 
 
 class PretrainedEncoderMixin:
     """Encodes texts by a pretrained transformer, and matrices by a bag of features.
 
     It is for subclasses of `ClusteringXMCClassifier` that have the parameters
-    `encoder`, `max_length`, `n_layers`, `encoder_dropout`, `label_dim`, `dropout`,
-    `label_init` and `cluster_features` (see `GRankClassifier`). They call
-    ``_make_encoder(X)`` in ``_build``, and may override
+    `encoder`, `reading`, `trained_layers`, `bag_of_words`, `ngram_range`, `max_length`,
+    `n_layers`, `encoder_dropout`, `label_dim`, `dropout`, `label_init` and
+    `cluster_features` (see `GRankClassifier`). They call ``_make_encoder(X)`` in
+    ``_build``, and may override
 
     - ``_count_layers(n_states)``: how many of the encoder's layers are used;
     - ``_encoder_options(model)``: more arguments of `TransformerEncoder`.
@@ -45,6 +53,10 @@ class PretrainedEncoderMixin:
                 check_number(name, getattr(self, name), numbers.Integral, 1)
         if self.encoder_dropout is not None:
             check_number("encoder_dropout", self.encoder_dropout, numbers.Real, 0, 1)
+        check_choice("reading", self.reading, ("texts", "words"))
+        if self.trained_layers != "all":
+            check_number("trained_layers", self.trained_layers, numbers.Integral, 0)
+        check_flag("bag_of_words", self.bag_of_words)
 
     def _check_fit(self, X, y):
         X, Y = super()._check_fit(X, y)
@@ -57,10 +69,23 @@ class PretrainedEncoderMixin:
             )
         return X, Y
 
+    @property
+    def _uses_words(self):
+        """Whether the words of texts are counted."""
+        return self._texts and (self.bag_of_words or self.reading == "words")
+
+    def _count_bag(self):
+        """Return the number of words of the bag, or None without a bag of words."""
+        if not self._texts or not self.bag_of_words:
+            return None
+        return len(self.vectorizer_.vocabulary_)
+
     def _make_encoder(self, X):
         """Make the encoder, and turn X into the documents that it takes.
 
-        This sets ``tokenizer_`` and ``max_length_``, which ``_make_docs`` uses.
+        This sets ``tokenizer_``, ``max_length_`` and ``vectorizer_``, which
+        ``_make_docs`` uses. What the encoder's untrained layers compute is computed
+        here, once.
 
         Parameters
         ----------
@@ -68,25 +93,83 @@ class PretrainedEncoderMixin:
 
         Returns
         -------
-        encoder : TransformerEncoder or BagEncoder
-        docs : Tokens or Features
+        encoder : TransformerEncoder, BagEncoder or WordReader
+        docs : Tokens, Features or Documents
         """
+        self.tokenizer_ = self.vectorizer_ = None
         if not self._texts:
-            self.tokenizer_ = None
             dim = self.label_dim or _DEFAULT_DIM
             return BagEncoder(X.shape[1], dim, dropout=self.dropout), Features(X)
-        model, self.tokenizer_ = load_encoder(self.encoder)
+        words = ()
+        if self._uses_words:
+            self.vectorizer_, counts = fit_words(
+                X, min_df=None, ngram_range=self.ngram_range, max_features=_MAX_WORDS
+            )
+            words = (Features(counts),)
+        model, tokenizer = load_encoder(self.encoder)
+        if self.reading == "words":
+            encoder = WordReader(self._read_words(model, tokenizer))
+            return encoder, self._read_once(encoder, *words, others=words)
+        self.tokenizer_ = tokenizer
         limit = position_limit(model) or _DEFAULT_MAX_LENGTH
         self.max_length_ = self.max_length or min(_DEFAULT_MAX_LENGTH, limit)
         self._check_length("max_length", self.max_length_, model)
+        n_states = model.config.num_hidden_layers + 1
+        n_trained = self._count_trained(n_states - 1)
+        n_layers = self._count_layers(n_states)
+        if n_trained is not None:  # lower layers are not computed in training
+            n_layers = min(n_layers, n_trained + 1)
         encoder = TransformerEncoder(
             model,
-            n_layers=self._count_layers(model.config.num_hidden_layers + 1),
-            cls_last=cls_is_last(self.tokenizer_),
+            n_layers=n_layers,
+            cls_last=cls_is_last(tokenizer),
             dropout=self.encoder_dropout,
+            n_trained=n_trained,
+            unit=self.bag_of_words or n_trained is not None,
             **self._encoder_options(model),
         )
-        return encoder, self._make_docs(X)
+        tokens = tokenize(X, tokenizer, self.max_length_)
+        if encoder.is_fixed or encoder.keeps_states:
+            return encoder, self._read_once(encoder, tokens, others=words)
+        return encoder, Documents(tokens, *words) if words else tokens
+
+    def _count_trained(self, n_layers):
+        """Return the number of layers that are trained, or None for all weights."""
+        if self.trained_layers == "all":
+            return None
+        if self.trained_layers > n_layers:
+            raise ValueError(
+                f"trained_layers={self.trained_layers}, but the encoder has {n_layers} "
+                f'layers. Lower it, or use "all", which trains the embeddings too.'
+            )
+        return self.trained_layers
+
+    def _read_once(self, encoder, docs, others):
+        device, precision = self._choose_device_and_precision()
+        read = read_once(
+            encoder.to(device),
+            docs,
+            others,
+            batch_size=self.batch_size,
+            device=device,
+            precision=precision,
+            verbose=self.verbose,
+        )
+        encoder.cpu()  # training begins there, after memory has been checked
+        return read
+
+    def _read_words(self, model, tokenizer):
+        """Let the transformer read each word of ``vectorizer_`` alone."""
+        device, precision = self._choose_device_and_precision()
+        return read_words(
+            model,
+            tokenizer,
+            self.vectorizer_.get_feature_names_out(),
+            batch_size=self.batch_size,
+            device=device,
+            precision=precision,
+            verbose=self.verbose,
+        )
 
     def _encoder_options(self, model):
         """Return a dict of more arguments of `TransformerEncoder`."""
@@ -109,31 +192,60 @@ class PretrainedEncoderMixin:
         )
 
     def _make_docs(self, X):
-        if self.tokenizer_ is None:
+        if not self._texts:
             return Features(X)
-        # Models saved by older versions have no max_length_, but always a max_length.
-        max_length = self.max_length or self.max_length_
-        return tokenize(X, self.tokenizer_, max_length)
+        parts = []
+        if self.tokenizer_ is not None:
+            # Models saved by older versions have no max_length_, but a max_length.
+            max_length = self.max_length or self.max_length_
+            parts.append(tokenize(X, self.tokenizer_, max_length))
+        if getattr(self, "vectorizer_", None) is not None:
+            # For a single text, scikit-learn's checks take as long as the rest.
+            with config_context(assume_finite=True, skip_parameter_validation=True):
+                parts.append(Features(self.vectorizer_.transform(X)))
+        return parts[0] if len(parts) == 1 else Documents(*parts)
 
     def expected_state(self):
         """Return the checks of what `fit` sets (see `skxmc.nn.state`)."""
         expected = super().expected_state()
         expected["tokenizer_"] = self._check_tokenizer
+        expected["vectorizer_"] = self._check_vectorizer
         if getattr(self, "tokenizer_", None) is not None:
             expected["max_length_"] = self._check_max_length
         return expected
 
+    def _check_vectorizer(self, vectorizer, name):
+        absent_or(optional(check_words))(vectorizer, name)
+        network = self.network_
+        bag = getattr(getattr(network, "doc_vectors", None), "bag", None)
+        takers = [bag] if bag is not None else []
+        if isinstance(network.encoder, WordReader):
+            takers.append(network.encoder)
+        n_words = None
+        if vectorizer is not MISSING and vectorizer is not None:
+            n_words = len(vectorizer.vocabulary_)
+        wrong = [taker.n_features for taker in takers if taker.n_features != n_words]
+        if wrong or bool(takers) != (n_words is not None):
+            raise ValueError(
+                f"{name} has {n_words} words, and network_ takes {wrong or None}."
+            )
+
     def _check_tokenizer(self, tokenizer, name):
-        if not self._texts:
-            nothing(tokenizer, name)
-        has_tokenizer = getattr(self, "tokenizer_", None) is not None
         has_transformer = isinstance(self.network_.encoder, TransformerEncoder)
-        if not has_tokenizer == has_transformer == self._texts:
+        reads_words = isinstance(self.network_.encoder, WordReader)
+        if not has_transformer:
+            nothing(tokenizer, name)
+        if (
+            tokenizer is None
+            and has_transformer
+            or self._texts != (has_transformer or reads_words)
+        ):
             raise ValueError(
                 f"{name} does not suit network_: a model for texts has a transformer "
-                "and a tokenizer, and a model for feature matrices has neither."
+                "and a tokenizer, or reads words alone, and a model for feature "
+                "matrices does neither."
             )
-        if self._texts:
+        if has_transformer:
             check_tokenizer(tokenizer, self.network_.encoder.model)
 
     def _check_max_length(self, max_length, name):
@@ -170,3 +282,9 @@ def count_layers(name, n_layers, default, n_states):
             f"embeddings; lower it to {n_states}, or leave it out."
         )
     return n_layers
+
+
+def check_flag(name, value):
+    """Refuse a parameter that is neither True nor False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name} must be True or False, got {value!r}.")

@@ -44,6 +44,10 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
 
     %(encoder)s
         The paper uses "bert-base-uncased", "roberta-base" and "xlnet-base-cased".
+    %(reading)s
+    %(trained_layers)s
+    %(bag_of_words)s
+    %(ngram_range)s
     %(max_length)s
         The paper uses 128 to 512.
     %(n_layers)s
@@ -136,6 +140,7 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
     network_ : GRankNetwork
         The trained network.
     %(tokenizer_)s
+    %(vectorizer_)s
     %(max_length_)s
     calibration_ : (float, float)
         Slope and offset that turn the logarithm of the network's softmax into the
@@ -179,6 +184,10 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
         *,
         label_texts=None,
         label_init="auto",
+        reading="texts",
+        trained_layers="all",
+        bag_of_words=False,
+        ngram_range=(1, 2),
         max_length=None,
         n_layers=None,
         dropout=0.5,
@@ -220,6 +229,10 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
         self.encoder = encoder
         self.label_texts = label_texts
         self.label_init = label_init
+        self.reading = reading
+        self.trained_layers = trained_layers
+        self.bag_of_words = bag_of_words
+        self.ngram_range = ngram_range
         self.max_length = max_length
         self.n_layers = n_layers
         self.dropout = dropout
@@ -293,6 +306,7 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
             clusters=clusters,
             n_retrieved=n_retrieved,
             start=projection,
+            n_words=self._count_bag(),
             cluster_start=cluster_vectors,
             dropout=self.dropout,
             n_shortlist=min(self.n_shortlist, n_retrieved),

@@ -43,6 +43,10 @@ class GUDNClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
 
     %(encoder)s
         The paper uses "bert-base-uncased", and a Longformer for long texts.
+    %(reading)s
+    %(trained_layers)s
+    %(bag_of_words)s
+    %(ngram_range)s
     %(max_length)s
         The paper uses 512, or 4,096 with a Longformer.
     %(n_layers)s
@@ -162,6 +166,7 @@ class GUDNClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
     network_ : GUDNNetwork
         The trained network, without its label branch.
     %(tokenizer_)s
+    %(vectorizer_)s
     %(max_length_)s
     %(calibration_)s
 
@@ -210,6 +215,10 @@ class GUDNClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
         label_reinforcement="shuffle",
         label_length=None,
         label_init="auto",
+        reading="texts",
+        trained_layers="all",
+        bag_of_words=False,
+        ngram_range=(1, 2),
         max_length=None,
         n_layers=None,
         label_layers=None,
@@ -258,6 +267,10 @@ class GUDNClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
         self.label_reinforcement = label_reinforcement
         self.label_length = label_length
         self.label_init = label_init
+        self.reading = reading
+        self.trained_layers = trained_layers
+        self.bag_of_words = bag_of_words
+        self.ngram_range = ngram_range
         self.max_length = max_length
         self.n_layers = n_layers
         self.label_layers = label_layers
@@ -320,6 +333,11 @@ class GUDNClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
                 f"{self.label_init!r}: other initial label vectors come from the "
                 "encoder, and this variant scores vectors of another space."
             )
+        if self.variant == "paper" and self.bag_of_words:
+            raise ValueError(
+                'bag_of_words=True needs variant="code", got "paper": the paper\'s '
+                "features of a text have no place for a bag."
+            )
         n_layers, label_layers = self._get_layer_counts()
         if self.variant == "code" and label_layers != n_layers:
             raise ValueError(
@@ -332,6 +350,12 @@ class GUDNClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
         X, Y = super()._check_fit(X, y)
         if not self._has_label_branch():
             return X, Y
+        if self._uses_label_names and self.reading == "words":
+            raise ValueError(
+                'reading="words" leaves no transformer that could read label names: '
+                'set reading="texts", or label_branch="multi-hot", or feature_weight=0 '
+                "and link_weight=0."
+            )
         missing = None
         if not self._texts:
             missing = "X is a feature matrix, so label names cannot be read"
@@ -438,7 +462,7 @@ class GUDNClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
         heads = self._make_heads(encoder, label_vectors, doc_vectors)
         examples = Examples(docs, Y, rows)
         if self._has_label_branch():
-            pooler = encoder.pooler if self._texts else None
+            pooler = getattr(encoder, "pooler", None)
             guide = SharedGuide(hidden_size, pooler)
             if self.variant == "paper":
                 guide = SeparateGuide(

@@ -33,6 +33,10 @@ class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
 
     %(encoder)s
         The paper uses "bert-base-uncased", "roberta-base" and "xlnet-base-cased".
+    %(reading)s
+    %(trained_layers)s
+    %(bag_of_words)s
+    %(ngram_range)s
     %(max_length)s
         The paper uses 128 or 512.
     %(n_layers)s
@@ -126,6 +130,7 @@ class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
     network_ : LightXMLNetwork
         The trained network.
     %(tokenizer_)s
+    %(vectorizer_)s
     %(max_length_)s
     %(calibration_)s
 
@@ -161,6 +166,10 @@ class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
         *,
         label_texts=None,
         label_init="auto",
+        reading="texts",
+        trained_layers="all",
+        bag_of_words=False,
+        ngram_range=(1, 2),
         max_length=None,
         n_layers=None,
         dropout=0.5,
@@ -202,6 +211,10 @@ class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
         self.encoder = encoder
         self.label_texts = label_texts
         self.label_init = label_init
+        self.reading = reading
+        self.trained_layers = trained_layers
+        self.bag_of_words = bag_of_words
+        self.ngram_range = ngram_range
         self.max_length = max_length
         self.n_layers = n_layers
         self.dropout = dropout

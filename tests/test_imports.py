@@ -24,7 +24,8 @@ TIERS = [
     "nn.document_vectors nn.reading nn.sparse_encoder",
     "nn.networks.grank nn.networks.lightdxml nn.networks.lightxml",
     "nn.networks.gudn nn.networks.treaderxml",  # with LightXML's heads
-    "nn.named_examples nn.training _pretrained _token_vectors _hierarchy",
+    "nn.named_examples nn.training _token_vectors _hierarchy",
+    "_pretrained",
     "nn.label_cycle persistence",
     "base",
     "_clustering_classifier _taught_documents",

@@ -146,6 +146,8 @@ def check_memory(
     tables = [module.table for module in modules_trained_by_row(network)]
     for parameter in network.parameters():
         by_row = any(parameter is table for table in tables)
+        if not by_row and not parameter.requires_grad:
+            continue  # it is not trained
         value_bytes = parameter.element_size() if by_row else number_bytes
         size = value_bytes * parameter.numel()
         # AdamW's two moments, and a gradient. A table that is trained row by row never

@@ -51,8 +51,6 @@ class DocumentVectors(nn.Module):
         The vectors of the words.
     """
 
-    bag = None  # folders of older versions lack it
-
     def __init__(self, encoder, dim, *, start=None, dropout=0.5, n_words=None):
         super().__init__()
         self.dropout = nn.Dropout(dropout)
@@ -72,6 +70,9 @@ class DocumentVectors(nn.Module):
         self.bag = None
         if n_words is not None:
             self.bag = FeatureVectors(torch.zeros(n_words, dim))
+            # A rare word is then as far after n documents as a frequent one: a point of
+            # P@1 on a library's subjects.
+            self.bag.rests = True
             if start is None:
                 self.cluster_dim += dim
 
@@ -92,7 +93,10 @@ class DocumentVectors(nn.Module):
     @property
     def _n_appended(self):
         """How many columns of the vectors for clusters are the vectors for labels."""
-        return 0 if self.lift is None and self.bag is None else self.dim
+        return 0 if self.lift is None and self._get_bag() is None else self.dim
+
+    def _get_bag(self):
+        return getattr(self, "bag", None)  # folders of older versions lack it
 
     def expected_state(self):
         """Checks of attributes (see `skxmc.nn.state`)."""
@@ -131,10 +135,11 @@ class DocumentVectors(nn.Module):
         if self.lift is not None:
             lifted = self.lift(mean)
             docs = lifted if docs is None else docs + lifted
-        if self.bag is not None and batch is not None:
-            docs = docs + self.bag(batch)
+        bag = self._get_bag()
+        if bag is not None and batch is not None:
+            docs = docs + bag(batch)
         if self.lift is None:
-            both = first if self.bag is None else torch.cat([first, docs], dim=1)
+            both = first if bag is None else torch.cat([first, docs], dim=1)
             return both, docs
         docs = at_least_float32(docs)
         # The vector of an empty text is almost zero: eps bounds its gradient.

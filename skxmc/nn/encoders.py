@@ -347,15 +347,17 @@ class TransformerEncoder(nn.Module):
     def _start_from(self, states):
         """Let the untrained layers return given states, without computing them."""
         lower = [] if states is None else self._split_layers()[0]
+        # transformers may have wrapped the method of a layer already.
+        wrapped = [vars(layer).get("forward") for layer in lower]
         try:
             for layer in lower:
-                # The model calls its layers with the states first. All of them get and
-                # return these, so that nothing depends on the model's embeddings.
                 layer.forward = lambda *args, **options: states.to(self._dtype)
             yield
         finally:
-            for layer in lower:
+            for layer, method in zip(lower, wrapped, strict=True):
                 del layer.forward
+                if method is not None:
+                    layer.forward = method
 
     @property
     def _dtype(self):
@@ -407,8 +409,11 @@ class TransformerEncoder(nn.Module):
         Transformers differ by a factor of three, so this is measured: a document of
         `length` tokens is encoded, and the activations that autograd keeps are summed
         up. Beyond 1024 tokens, the number is extrapolated from 512 and 1024 tokens as a
-        linear plus a quadratic function of the length.
+        linear plus a quadratic function of the length. An encoder that is not trained
+        keeps its vectors alone.
         """
+        if self.is_fixed:
+            return 2 * self.hidden_size
         if length <= _LONGEST_MEASURED:
             return self._measure_activations(length)
         half = self._measure_activations(_LONGEST_MEASURED // 2)

@@ -6,12 +6,15 @@ import tempfile
 import numpy as np
 import torch
 
-from .prediction import map_batches
-from .text import pad_values, padded_places
+from .encoders import TransformerEncoder
+from .prediction import encode, map_batches
+from .text import pad_values, padded_places, tokenize
 
 # Largest size in bytes of kept states in memory. Larger ones lie in a temporary file,
 # which takes a few percent longer to train on.
 _IN_MEMORY = 4 << 30
+# Number of tokens of a word or n-gram that is read alone.
+_WORD_LENGTH = 32
 # Share of the free disk space that states may take.
 _DISK_SHARE = 0.9
 
@@ -134,6 +137,30 @@ def read_once(encoder, docs, others=(), **options):
     if states is None:
         return Documents(*others, vectors=vectors)
     return Documents(docs, *others, vectors=vectors, states=states)
+
+
+def read_words(model, tokenizer, words, **options):
+    """Let a transformer read each word alone.
+
+    Parameters
+    ----------
+    model : PreTrainedModel
+    tokenizer : PreTrainedTokenizerFast
+    words : sequence of str
+        Words or n-grams of words.
+    **options
+        The arguments batch_size, device, precision and verbose of
+        `skxmc.nn.prediction.encode`.
+
+    Returns
+    -------
+    float32 tensor of shape (n_words, hidden_size)
+        Means of the last layer's states over the tokens, scaled to length 1.
+    """
+    device = options["device"]
+    encoder = TransformerEncoder(model, n_layers=1, n_trained=0).to(device)
+    tokens = tokenize(list(words), tokenizer, _WORD_LENGTH)
+    return encode(encoder, tokens, **options)
 
 
 @torch.no_grad()

@@ -152,12 +152,16 @@ class TrainedByRow(nn.Module):
         them.
     optimizer : RowwiseAdamW or None
         Optimizer of the table during training.
+    rests : bool
+        Whether rows stay unchanged in steps that do not touch them (see
+        `RowwiseAdamW`), whatever the training loop says.
     """
 
     row_wise = True
+    rests = False
     optimizer = None
     # Attributes that copies, pickles and model folders leave out.
-    not_saved = ("optimizer",)
+    not_saved = ("optimizer", "rests")
 
     def __init__(self):
         super().__init__()
@@ -165,20 +169,23 @@ class TrainedByRow(nn.Module):
 
     def reset_unsaved(self):
         """Reset the attributes that only training needs (see `skxmc.nn.state`)."""
-        self.touched, self.optimizer = [], None
+        self.touched, self.optimizer, self.rests = [], None, False
 
-    def start_training(self, **options):
+    def start_training(self, *, rests=False, **options):
         """Make the optimizer of the table.
 
         Parameters
         ----------
+        rests : bool, default=False
+            Whether rows rest in the whole network.
         **options
-            Parameters of `RowwiseAdamW`.
+            Other parameters of `RowwiseAdamW`.
 
         Returns
         -------
         RowwiseAdamW
         """
+        options["rests"] = rests or self.rests
         self.optimizer = RowwiseAdamW(self.table, self.touched, **options)
         return self.optimizer
 

@@ -29,6 +29,8 @@ class GRankNetwork(Network):
     start : tensor of shape (identity_dim, hidden_size) or None, default=None
         Matrix that maps a vector of the encoder to an initial label vector. None if
         label vectors start at random.
+    n_words : int or None, default=None
+        Number of words of the bag beside the encoder. None makes no bag.
     cluster_start : tensor of shape (n_retrieved, identity_dim) or None, default=None
         Initial cluster vectors of the retriever; None starts at random.
     dropout : float, default=0.5
@@ -53,6 +55,7 @@ class GRankNetwork(Network):
         clusters,
         n_retrieved,
         start=None,
+        n_words=None,
         cluster_start=None,
         dropout=0.5,
         n_shortlist=32,
@@ -66,7 +69,7 @@ class GRankNetwork(Network):
         self.ranker = ranker
         self.clusters = clusters
         self.doc_vectors = DocumentVectors(
-            encoder, ranker.dim, start=start, dropout=dropout
+            encoder, ranker.dim, start=start, dropout=dropout, n_words=n_words
         )
         self.retriever = None
         if n_retrieved:
