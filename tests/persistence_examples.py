@@ -66,6 +66,14 @@ MODES = {
     "G-dual": (G, "texts", "dense", dict(small_label_mode="dual")),
     "G-random": (G, "texts", "csr_array", dict(label_init="random", label_texts=WORDS)),
     "G-fp64": (G, "texts", "csr_array", dict(precision="fp64")),
+    "G-bag": (G, "texts", "csr_array", dict(trained_layers=1, bag_of_words=True)),
+    "G-words": (
+        G,
+        "texts",
+        "csr_array",
+        FEW | dict(reading="words", bag_of_words=True, label_texts=WORDS),
+    ),
+    "L-once": (L, "texts", "csr_array", dict(trained_layers=0)),
     "G-strings": (G, "texts", "strings", {}),
     "G-features": (G, "features", "csr_array", {}),
     "G-bf16": (

@@ -36,6 +36,18 @@ CASES = {
         "GRankClassifier",
         TEXTS | CLUSTERED | dict(label_precision="bf16", accumulate=2),
     ),
+    "X-GRank, one layer and words": (
+        "GRankClassifier",
+        TEXTS | dict(trained_layers=1, bag_of_words=True),
+    ),
+    "X-GRank, words alone": (
+        "GRankClassifier",
+        TEXTS | CLUSTERED | dict(reading="words", bag_of_words=True),
+    ),
+    "LightXML, read once": (
+        "LightXMLClassifier",
+        TEXTS | dict(trained_layers=0, bag_of_words=True),
+    ),
     "LightXML": (
         "LightXMLClassifier",
         TEXTS | CLUSTERED | dict(dropout_until=0.5, negatives="uniform"),
