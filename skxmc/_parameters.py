@@ -33,8 +33,8 @@ trained_layers : "all" or int
 bag_of_words : bool
     Whether the TF-IDF-weighted sum of the document's word vectors is added to what the
     encoder makes of it. These vectors start at 0 and are trained at
-    `head_learning_rate`. They know the words that the encoder was not trained to tell
-    apart, such as names and numbers. Not used if X is a feature matrix.
+    `document_learning_rate`. They know the words that the encoder was not trained to
+    tell apart, such as names and numbers. Not used if X is a feature matrix.
 ngram_range : (int, int)
     Shortest and longest sequence of words that counts as a word of `bag_of_words` and
     of ``reading="words"``. The 200,000 most frequent ones that occur in at least two
@@ -119,6 +119,10 @@ learning_rate : float
     Peak learning rate of the pretrained encoder.
 head_learning_rate : float
     Peak learning rate of all weights that are not pretrained.
+document_learning_rate : float
+    Peak learning rate of the word vectors of `bag_of_words` and of the maps between the
+    encoder and the vectors of documents, if there is a bag of words or not all of the
+    encoder is trained. Otherwise `head_learning_rate` holds for these maps too.
 weight_decay : float
     Weight decay of AdamW. It does not apply to biases and normalization weights.
 warmup : float

@@ -57,6 +57,9 @@ class PretrainedEncoderMixin:
         if self.trained_layers != "all":
             check_number("trained_layers", self.trained_layers, numbers.Integral, 0)
         check_flag("bag_of_words", self.bag_of_words)
+        check_number(
+            "document_learning_rate", self.document_learning_rate, numbers.Real, 0
+        )
 
     def _check_fit(self, X, y):
         X, Y = super()._check_fit(X, y)
@@ -132,6 +135,12 @@ class PretrainedEncoderMixin:
         if encoder.is_fixed or encoder.keeps_states:
             return encoder, self._read_once(encoder, tokens, others=words)
         return encoder, Documents(tokens, *words) if words else tokens
+
+    def _training_options(self, examples):
+        options = super()._training_options(examples)
+        if self._uses_words or self._texts and self.trained_layers != "all":
+            options["document_learning_rate"] = self.document_learning_rate
+        return options
 
     def _count_trained(self, n_layers):
         """Return the number of layers that are trained, or None for all weights."""

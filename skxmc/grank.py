@@ -94,6 +94,7 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
     %(accumulate)s
     %(learning_rate)s
         The paper uses 1e-4 for all weights.
+    %(document_learning_rate)s
     %(head_learning_rate)s
     %(weight_decay)s
     %(warmup)s
@@ -206,6 +207,7 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
         batch_size=64,
         accumulate=1,
         learning_rate=2e-4,
+        document_learning_rate=1e-3,
         head_learning_rate=1e-3,
         weight_decay=0.01,
         warmup=0.1,
@@ -251,6 +253,7 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
         self.batch_size = batch_size
         self.accumulate = accumulate
         self.learning_rate = learning_rate
+        self.document_learning_rate = document_learning_rate
         self.head_learning_rate = head_learning_rate
         self.weight_decay = weight_decay
         self.warmup = warmup

@@ -124,6 +124,7 @@ class GUDNClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
     %(accumulate)s
     %(learning_rate)s
         The released code uses 5e-5 for all weights.
+    %(document_learning_rate)s
     %(head_learning_rate)s
     %(weight_decay)s
     %(warmup)s
@@ -235,6 +236,7 @@ class GUDNClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
         batch_size=32,
         accumulate=1,
         learning_rate=1e-4,
+        document_learning_rate=1e-3,
         head_learning_rate=1e-3,
         weight_decay=0.01,
         warmup=0.0,
@@ -287,6 +289,7 @@ class GUDNClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
         self.batch_size = batch_size
         self.accumulate = accumulate
         self.learning_rate = learning_rate
+        self.document_learning_rate = document_learning_rate
         self.head_learning_rate = head_learning_rate
         self.weight_decay = weight_decay
         self.warmup = warmup

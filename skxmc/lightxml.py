@@ -85,6 +85,7 @@ class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
     %(batch_size)s
     %(accumulate)s
     %(learning_rate)s
+    %(document_learning_rate)s
     %(head_learning_rate)s
         The paper uses 1e-4.
     %(weight_decay)s
@@ -188,6 +189,7 @@ class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
         batch_size=32,
         accumulate=1,
         learning_rate=1e-4,
+        document_learning_rate=1e-3,
         head_learning_rate=1e-3,
         weight_decay=0.01,
         warmup=0.0,
@@ -233,6 +235,7 @@ class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
         self.batch_size = batch_size
         self.accumulate = accumulate
         self.learning_rate = learning_rate
+        self.document_learning_rate = document_learning_rate
         self.head_learning_rate = head_learning_rate
         self.weight_decay = weight_decay
         self.warmup = warmup

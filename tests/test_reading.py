@@ -1,5 +1,7 @@
 """What untrained layers compute is computed once; words beside or instead of texts."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -291,7 +293,8 @@ def test_wrong_choices(options, tiny_encoder, colours):
 
 def test_words_are_read_alone(tiny_model, tiny_tokenizer):
     words = ["red", "red fox", "tree"]
-    found = read_words(tiny_model, tiny_tokenizer, words, **OPTIONS)
+    model = copy.deepcopy(tiny_model)  # it is used as it is
+    found = read_words(model, tiny_tokenizer, words, **OPTIONS)
     for word, vector in zip(words, found, strict=True):
         ids = torch.tensor([tiny_tokenizer(word)["input_ids"]])
         with torch.no_grad():
@@ -317,7 +320,7 @@ def test_words_instead_of_texts(system, leaf, tiny_encoder, colours, monkeypatch
     texts, Y, names = colours
     options = dict(reading="words", bag_of_words=True, max_epochs=8)
     model = make(system, tiny_encoder, max_leaf_size=leaf, **options)
-    model.set_params(label_texts=names, head_learning_rate=0.01).fit(texts, Y)
+    model.set_params(label_texts=names, document_learning_rate=0.01).fit(texts, Y)
     assert model.tokenizer_ is None and isinstance(model.network_.encoder, WordReader)
     monkeypatch.setattr(TransformerEncoder, "forward", None)  # none is left to read
     assert model.score(texts, Y) > 0.7
@@ -328,7 +331,7 @@ def test_words_instead_of_texts(system, leaf, tiny_encoder, colours, monkeypatch
 def test_the_bag_is_added_to_the_reading(tiny_encoder, colours):
     texts, Y, _ = colours
     model = make("GRankClassifier", tiny_encoder, trained_layers=0, bag_of_words=True)
-    model.set_params(head_learning_rate=0.01, validation_fraction=0).fit(texts, Y)
+    model.set_params(document_learning_rate=0.01, validation_fraction=0).fit(texts, Y)
     network, X = model.network_, model.vectorizer_.transform(texts)
     bag = network.doc_vectors.bag.table[:-1].detach()
     assert bag.norm(dim=1).min() > 0
@@ -344,7 +347,8 @@ def test_the_bag_is_added_to_the_reading(tiny_encoder, colours):
 
 def test_a_bag_starts_at_the_reading_alone(tiny_encoder, colours):
     texts, Y, _ = colours
-    options = dict(trained_layers=0, max_epochs=1, head_learning_rate=0.0)
+    options = dict(trained_layers=0, max_epochs=1, document_learning_rate=0.0)
+    options |= dict(head_learning_rate=0.0)
     plain, bag = (
         make("GRankClassifier", tiny_encoder, bag_of_words=use, **options).fit(texts, Y)
         for use in (False, True)

@@ -116,6 +116,13 @@ class Network(nn.Module):
         """
         return self.rank_encoded(self.encode(inputs), k)
 
+    def document_modules(self):
+        """Return the modules between the encoder and the vectors of documents.
+
+        They may be trained at a learning rate of their own.
+        """
+        return ()
+
     def uses_dropout(self, progress):
         """Return whether a batch is trained with dropout."""
         return True

@@ -16,8 +16,8 @@ class Optimizer:
     Parameters
     ----------
     network : Network
-    learning_rate, head_learning_rate, weight_decay, warmup, schedule, clip_norm
-    rows_rest
+    learning_rate, head_learning_rate, document_learning_rate, weight_decay, warmup
+    schedule, clip_norm, rows_rest
         As in `skxmc.nn.training.train`.
     n_steps : int
         Number of steps of the whole training.
@@ -38,6 +38,7 @@ class Optimizer:
         *,
         learning_rate,
         head_learning_rate,
+        document_learning_rate=None,
         weight_decay,
         n_steps,
         warmup,
@@ -46,14 +47,15 @@ class Optimizer:
         rows_rest,
         scaler,
     ):
-        encoder = (
-            network.encoder.parameters() if network.encoder.at_encoder_rate else ()
-        )
-        encoder = {id(parameter) for parameter in encoder}
+        rates = {}
+        if document_learning_rate is not None:
+            for module in network.document_modules():
+                rates |= {id(p): document_learning_rate for p in module.parameters()}
+        if network.encoder.at_encoder_rate:
+            rates |= {id(p): learning_rate for p in network.encoder.parameters()}
 
         def peak_rate(parameter):
-            at_encoder_rate = id(parameter) in encoder
-            return learning_rate if at_encoder_rate else head_learning_rate
+            return rates.get(id(parameter), head_learning_rate)
 
         self.adamw = _make_adamw(network, peak_rate, weight_decay)
         self.by_row = modules_trained_by_row(network)

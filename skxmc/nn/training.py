@@ -31,6 +31,7 @@ def train(
     batch_size,
     learning_rate,
     head_learning_rate,
+    document_learning_rate=None,
     weight_decay,
     warmup,
     schedule="linear",
@@ -71,6 +72,9 @@ def train(
     max_epochs, batch_size : int
     learning_rate, head_learning_rate : float
         Peak learning rates of the encoder and of everything else.
+    document_learning_rate : float or None, default=None
+        Peak learning rate of ``network.document_modules()``. None is that of everything
+        else.
     weight_decay : float
         AdamW's; biases and norms do not decay.
     warmup : float
@@ -113,6 +117,7 @@ def train(
         network,
         learning_rate=learning_rate,
         head_learning_rate=head_learning_rate,
+        document_learning_rate=document_learning_rate,
         weight_decay=weight_decay,
         n_steps=max_epochs * -(-n_batches // accumulate),
         warmup=warmup,

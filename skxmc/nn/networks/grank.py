@@ -156,6 +156,10 @@ class GRankNetwork(Network):
         """
         return self.doc_vectors(*self.encoder(inputs), inputs)
 
+    def document_modules(self):
+        """Return the modules between the encoder and the vectors of documents."""
+        return (self.doc_vectors,)
+
     def rank_encoded(self, vectors, k):
         """Return the best labels of documents (see `Network.rank_encoded`).
 
