@@ -151,6 +151,8 @@ class ClusteringXMCClassifier(BaseXMCClassifier):
         """
         if self.label_precision == "bf16":
             vectors = vectors.bfloat16()
+        if self._ranks_all_labels():
+            return LabelScores(vectors, *words, row_wise=True)
         # The labels of a cluster are candidates together, so their rows are neighbours.
         order = torch.from_numpy(np.argsort(self.label_groups_, kind="stable"))
         return LabelScores(vectors, *words, row_wise=True, order=order)

@@ -82,6 +82,12 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
 
     Training: objective, optimizer and held-out documents
 
+    n_negatives : int or None, default=None
+        Number of labels that a document is trained to rank below its own in a step, if
+        all labels are ranked: those with the best scores at that moment. The other
+        labels have next to no gradient, and a step without them takes a fraction of the
+        time. None trains on all labels, as in the paper. Used only if label vectors
+        start from the encoder's own (`label_init`).
     lambda_max : float, default=0.5
         Weight lambda of the ranking loss in the last epoch; the weight of the
         retrieval loss is 1 - lambda (Eq. 9). Used only if the retriever is trained.
@@ -96,6 +102,12 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
         The paper uses 1e-4 for all weights.
     %(document_learning_rate)s
     %(head_learning_rate)s
+    label_learning_rate : float or None, default=None
+        Peak learning rate of plain SGD, which trains the label vectors. Rare labels
+        then stay near the texts and documents that they start from. None trains label
+        vectors by AdamW at `head_learning_rate`, as in the paper. Used only if label
+        vectors start from the encoder's own, and if there are clusters or
+        `n_negatives`.
     %(weight_decay)s
     %(warmup)s
     %(schedule)s
@@ -200,6 +212,7 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
         n_shortlist=32,
         predict_shortlist=128,
         cluster_features="tfidf",
+        n_negatives=None,
         lambda_max=0.5,
         lambda_schedule="epoch",
         combine="ranker",
@@ -209,6 +222,7 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
         learning_rate=2e-4,
         document_learning_rate=1e-3,
         head_learning_rate=1e-3,
+        label_learning_rate=None,
         weight_decay=0.01,
         warmup=0.1,
         schedule="linear",
@@ -246,6 +260,7 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
         self.n_shortlist = n_shortlist
         self.predict_shortlist = predict_shortlist
         self.cluster_features = cluster_features
+        self.n_negatives = n_negatives
         self.lambda_max = lambda_max
         self.lambda_schedule = lambda_schedule
         self.combine = combine
@@ -255,6 +270,7 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
         self.learning_rate = learning_rate
         self.document_learning_rate = document_learning_rate
         self.head_learning_rate = head_learning_rate
+        self.label_learning_rate = label_learning_rate
         self.weight_decay = weight_decay
         self.warmup = warmup
         self.schedule = schedule
@@ -282,6 +298,15 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
         check_choice("small_label_mode", self.small_label_mode, ("rank_only", "dual"))
         check_choice("lambda_schedule", self.lambda_schedule, ("epoch", "step"))
         check_choice("combine", self.combine, ("ranker", "product", "sum"))
+        if self.n_negatives is not None:
+            check_number("n_negatives", self.n_negatives, numbers.Integral, 1)
+        if self.label_learning_rate is not None:
+            rate = self.label_learning_rate
+            check_number("label_learning_rate", rate, numbers.Real, 0)
+
+    def _training_options(self, examples):
+        options = super()._training_options(examples)
+        return options | {"label_learning_rate": self.label_learning_rate}
 
     def _build(self, X, Y, rows, rng):
         encoder, docs = self._make_encoder(X)
@@ -292,7 +317,7 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
         if all_labels and self.small_label_mode == "rank_only":
             n_retrieved = 0  # without outputs, there is no retriever
 
-        projection = cluster_vectors = None
+        projection = cluster_vectors = n_negatives = None
         if label_vectors is None:
             # Widths of Table II.
             parts = self._make_random_vectors(512 if all_labels else 128)
@@ -301,8 +326,14 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
             if n_retrieved:
                 cluster_vectors = mean_directions(vectors, self.label_groups_)
             parts = (vectors,)
-        make_ranker = LabelScores if all_labels else self._make_candidate_ranker
-        ranker = make_ranker(*parts)
+            n_negatives = self.n_negatives if all_labels else None
+        if all_labels and n_negatives is None:
+            ranker = LabelScores(*parts)
+        else:
+            ranker = self._make_candidate_ranker(*parts)
+            # Plain SGD needs label vectors that are near their aim already.
+            uses_sgd = self.label_learning_rate is not None
+            ranker.by_sgd = uses_sgd and label_vectors is not None
         network = GRankNetwork(
             encoder,
             ranker,
@@ -312,6 +343,7 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
             n_words=self._count_bag(),
             cluster_start=cluster_vectors,
             dropout=self.dropout,
+            n_negatives=n_negatives,
             n_shortlist=min(self.n_shortlist, n_retrieved),
             predict_shortlist=self.predict_shortlist,
             lambda_max=self.lambda_max,

@@ -2,9 +2,8 @@
 
 import torch
 
-from skxmc.nn import rowwise_adamw
 from skxmc.nn.rowwise import candidate_scores, weighted_bag
-from skxmc.nn.rowwise_adamw import RowwiseAdamW
+from skxmc.nn.rowwise_optimizer import RowwiseOptimizer
 
 N_ROWS, DIM = 13, 4
 PAD = N_ROWS - 1
@@ -17,18 +16,18 @@ BLOCKS = [3, 1000, None, "few"]
 def set_blocks(blocks, monkeypatch):
     """Let all optimizers divide their steps in one of the ways of `BLOCKS`."""
     if blocks == "few":
-        monkeypatch.setattr(rowwise_adamw, "_MAX_PLACES_PER_ENTRY", 0)
+        monkeypatch.setattr(RowwiseOptimizer, "max_places_per_entry", 0)
         return
     if blocks:
-        monkeypatch.setattr(rowwise_adamw, "_ROWS_AT_ONCE", blocks)
+        monkeypatch.setattr(RowwiseOptimizer, "rows_at_once", blocks)
         return
-    make = RowwiseAdamW.__init__
+    make = RowwiseOptimizer.__init__
 
     def make_for_gpu(self, *args, **options):
         make(self, *args, **options)
         self.in_one_block = True
 
-    monkeypatch.setattr(RowwiseAdamW, "__init__", make_for_gpu)
+    monkeypatch.setattr(RowwiseOptimizer, "__init__", make_for_gpu)
 
 
 def make_vectors(seed=0, dtype=torch.float64):

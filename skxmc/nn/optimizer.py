@@ -16,8 +16,8 @@ class Optimizer:
     Parameters
     ----------
     network : Network
-    learning_rate, head_learning_rate, document_learning_rate, weight_decay, warmup
-    schedule, clip_norm, rows_rest
+    learning_rate, head_learning_rate, document_learning_rate, label_learning_rate
+    weight_decay, warmup, schedule, clip_norm, rows_rest
         As in `skxmc.nn.training.train`.
     n_steps : int
         Number of steps of the whole training.
@@ -28,7 +28,7 @@ class Optimizer:
     ----------
     n_done : int
         Number of steps that have been made.
-    tables : list of RowwiseAdamW
+    tables : list of RowwiseOptimizer
         Optimizers of the tables that are trained row by row.
     """
 
@@ -39,6 +39,7 @@ class Optimizer:
         learning_rate,
         head_learning_rate,
         document_learning_rate=None,
+        label_learning_rate=None,
         weight_decay,
         n_steps,
         warmup,
@@ -63,7 +64,10 @@ class Optimizer:
             module.start_training(weight_decay=weight_decay, rests=rows_rest)
             for module in self.by_row
         ]
-        self.table_rates = [peak_rate(table.vectors) for table in self.tables]
+        self.table_rates = [
+            label_learning_rate if module.by_sgd else peak_rate(module.table)
+            for module in self.by_row
+        ]
         self.n_steps, self.n_done = n_steps, 0
         self.clip_norm = clip_norm
         self.scaler = scaler

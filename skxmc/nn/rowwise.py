@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn.functional import embedding_bag
 
 from .rowwise_adamw import RowwiseAdamW
+from .rowwise_sgd import RowwiseSGD
 
 # Most values of bfloat16 vectors that are converted to float32 at once: 64 MB.
 _VALUES_AT_ONCE = 1 << 24
@@ -150,18 +151,21 @@ class TrainedByRow(nn.Module):
     touched : list
         Factors of the table's gradient, as `candidate_scores` and `weighted_bag` append
         them.
-    optimizer : RowwiseAdamW or None
+    optimizer : RowwiseOptimizer or None
         Optimizer of the table during training.
+    by_sgd : bool
+        Whether plain SGD trains the table, instead of AdamW.
     rests : bool
         Whether rows stay unchanged in steps that do not touch them (see
         `RowwiseAdamW`), whatever the training loop says.
     """
 
     row_wise = True
+    by_sgd = False
     rests = False
     optimizer = None
     # Attributes that copies, pickles and model folders leave out.
-    not_saved = ("optimizer", "rests")
+    not_saved = ("optimizer", "by_sgd", "rests")
 
     def __init__(self):
         super().__init__()
@@ -169,7 +173,8 @@ class TrainedByRow(nn.Module):
 
     def reset_unsaved(self):
         """Reset the attributes that only training needs (see `skxmc.nn.state`)."""
-        self.touched, self.optimizer, self.rests = [], None, False
+        self.touched, self.optimizer = [], None
+        self.by_sgd = self.rests = False
 
     def start_training(self, *, rests=False, **options):
         """Make the optimizer of the table.
@@ -183,8 +188,11 @@ class TrainedByRow(nn.Module):
 
         Returns
         -------
-        RowwiseAdamW
+        RowwiseOptimizer
         """
+        if self.by_sgd:
+            self.optimizer = RowwiseSGD(self.table, self.touched)
+            return self.optimizer
         options["rests"] = rests or self.rests
         self.optimizer = RowwiseAdamW(self.table, self.touched, **options)
         return self.optimizer

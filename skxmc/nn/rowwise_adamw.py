@@ -3,11 +3,8 @@
 import torch
 from torch.nn.functional import pad
 
-# Number of rows updated at once on a CPU: 4 buffers of 2048 x 400 floats stay in cache.
-_ROWS_AT_ONCE = 2048
-# A matrix of rows and documents is used only if it has at most this many places for
-# each entry; otherwise entries are added up one by one.
-_MAX_PLACES_PER_ENTRY = 256
+from .rowwise_optimizer import RowwiseOptimizer
+
 # Rows of the table `RowwiseAdamW.past`, which has a column for each call of `step`:
 # the number of steps applied until then (a step that overflows in half precision is
 # not applied), and four numbers about a row that was last touched in that call. They
@@ -19,7 +16,7 @@ _PAST = _APPLIED, _KEPT, _TAIL, _DECAYED, _TAILS = range(5)
 _FORGOTTEN = 1000
 
 
-class RowwiseAdamW:
+class RowwiseAdamW(RowwiseOptimizer):
     """AdamW that computes only the rows that a step touches.
 
     Dense AdamW [1]_ moves every row in every step: a row without a gradient still moves
@@ -34,15 +31,8 @@ class RowwiseAdamW:
 
     Parameters
     ----------
-    vectors : Parameter of shape (n_rows, dim), float32, float64 or bfloat16
-        Table that is updated in place. It does not require a gradient. The last row is
-        padding, and its gradient must be 0. The moments have the same dtype. bfloat16
-        is rounded stochastically, because most moves are smaller than half of its
-        resolution and would be lost.
-    touched : list
-        List to which `candidate_scores` or `weighted_bag` append the factors of the
-        gradient. The gradients of all batches since the last step are added up. Except
-        for the padding, a document must not have a row twice.
+    vectors, touched
+        As in `RowwiseOptimizer`. The moments have the dtype of the vectors.
     betas : (float, float), default=(0.9, 0.999)
         Decay rates of the first and the second moment.
     eps : float, default=1e-8
@@ -59,6 +49,16 @@ class RowwiseAdamW:
     .. [1] Loshchilov, Hutter. Decoupled Weight Decay Regularization, ICLR 2019.
     """
 
+    state_names = (
+        "first",
+        "second",
+        "vector_clock",
+        "moment_clock",
+        "n_calls",
+        "past",
+        *RowwiseOptimizer.state_names,
+    )
+
     def __init__(
         self,
         vectors,
@@ -69,8 +69,7 @@ class RowwiseAdamW:
         weight_decay=0.01,
         rests=False,
     ):
-        self.vectors = vectors
-        self.touched = touched
+        super().__init__(vectors, touched)
         self.rests = rests
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
         self.first = torch.zeros_like(vectors)
@@ -83,22 +82,6 @@ class RowwiseAdamW:
         # One column for each call of `step`, and a first one for the initial state.
         self.past = clock.new_zeros(len(_PAST), 1, dtype=torch.float64)
         self.past[_KEPT] = 1
-        # On a GPU, all entries of a step form one block. Splitting them would need the
-        # number of distinct rows, and reading that would wait for the device.
-        self.in_one_block = vectors.is_cuda
-        self.n_snapshots, self.moved = 0, None
-        self.noise = None
-
-    def state_dict(self):
-        """Return the state between two steps, for checkpoints."""
-        names = "first second vector_clock moment_clock n_calls past n_snapshots moved"
-        return {name: getattr(self, name) for name in names.split()}
-
-    def load_state_dict(self, state):
-        """Restore a state that `state_dict` returned."""
-        for name, value in state.items():
-            is_tensor = isinstance(value, torch.Tensor)
-            setattr(self, name, value.to(self.vectors.device) if is_tensor else value)
 
     @torch.no_grad()
     def catch_up(self, rows=None):
@@ -152,7 +135,7 @@ class RowwiseAdamW:
         if rows is not None:
             is_stale &= torch.zeros_like(is_stale).index_fill_(0, rows.flatten(), True)
         rows = is_stale.nonzero()[:, 0]
-        return rows.split(_ROWS_AT_ONCE) if len(rows) else ()
+        return rows.split(self.rows_at_once) if len(rows) else ()
 
     @property
     def _move_ratio(self):
@@ -184,38 +167,10 @@ class RowwiseAdamW:
 
     def snapshot(self):
         """Include the current rows in the average."""
-        if self.moved is None:
-            dtype = torch.promote_types(self.vectors.dtype, torch.float32)
-            self.moved = torch.zeros_like(self.vectors, dtype=dtype)
+        super().snapshot()
         past = self.past[:, : self.n_calls + 1]
         past[_DECAYED] += 1 - past[_KEPT]
         past[_TAILS] += past[_TAIL]
-        self.n_snapshots += 1
-
-    @torch.no_grad()
-    def averages(self, n_snapshots):
-        """Return the mean of the snapshots, of the shape and dtype of `vectors`.
-
-        No snapshot is stored. Its rows are the current ones minus their moves since
-        then, so that it is enough to sum up each move times the number of snapshots
-        before it (`moved`).
-        """
-        self.catch_up()
-        means = torch.empty_like(self.vectors)
-        parts = (
-            table.split(_ROWS_AT_ONCE) for table in (means, self.vectors, self.moved)
-        )
-        for mean, vectors, moved in zip(*parts, strict=True):
-            mean.copy_(vectors - moved / n_snapshots)
-        return means
-
-    @torch.no_grad()
-    def squared_norm(self):
-        """Return the squared norm of the gradient, added up over batches."""
-        total = torch.zeros((), device=self.vectors.device)
-        for _, gradient in self._gradients():
-            total = total + gradient.square().sum()
-        return total
 
     @torch.no_grad()
     def step(self, rate, *, scale=None, applies=None):
@@ -271,89 +226,3 @@ class RowwiseAdamW:
             if self.n_snapshots:
                 self.moved.index_add_(0, rows, new - old, alpha=self.n_snapshots)
         self.forget()
-
-    def forget(self):
-        """Drop the gradient."""
-        self.touched.clear()
-        self.noise = None
-
-    def _gradients(self):
-        """Yield blocks of touched rows, each row once, with their gradients."""
-        if not self.touched:
-            return
-        docs, ids, owners, weights = self._factors()
-        is_new = ids.diff(prepend=ids.new_full((1,), -1)) != 0
-        places = is_new.cumsum(0) - 1
-        for rows, entries, start in self._blocks(ids, is_new, places):
-            at, owner = places[entries] - start, owners[entries]
-            weight = weights[entries]
-            if _MAX_PLACES_PER_ENTRY * len(at) < len(rows) * len(docs):
-                gradient = docs.new_zeros(len(rows), docs.shape[1])
-                yield rows, gradient.index_add_(0, at, docs[owner] * weight[:, None])
-                continue
-            factor = docs.new_zeros(len(rows), len(docs))
-            factor[at, owner] = weight
-            with torch.autocast(docs.device.type, enabled=False):
-                yield rows, factor @ docs
-
-    def _factors(self):
-        """Concatenate the factors of all batches, with entries sorted by row.
-
-        Returns
-        -------
-        docs : tensor of shape (n_docs, dim)
-            Document vectors or gradients: the factors that are multiplied by weights.
-        ids, owners, weights : tensors of shape (n_entries,)
-            Row of the table, row of `docs`, and weight of each entry.
-        """
-        docs = torch.cat([docs for _, docs, _ in self.touched])
-        docs = docs.to(torch.promote_types(docs.dtype, torch.float32))
-        ids, order = torch.cat([ids.flatten() for ids, _, _ in self.touched]).sort()
-        weights = torch.cat([weights.flatten() for _, _, weights in self.touched])
-        owners = torch.arange(len(docs), device=ids.device)
-        parts = owners.split([len(ids) for ids, _, _ in self.touched])
-        owners = torch.cat(
-            [
-                part[:, None].expand(ids.shape).flatten()
-                for part, (ids, _, _) in zip(parts, self.touched, strict=True)
-            ]
-        )
-        return docs, ids, owners[order], weights[order].to(docs.dtype)
-
-    def _blocks(self, ids, is_new, places):
-        """Yield the rows, the slice of entries and the first place of each block."""
-        if self.in_one_block:
-            rows = torch.full_like(ids, len(self.vectors) - 1)
-            yield rows.scatter_(0, places, ids), slice(None), 0
-            return
-        rows = ids[is_new].split(_ROWS_AT_ONCE)
-        ends = is_new.nonzero()[_ROWS_AT_ONCE::_ROWS_AT_ONCE, 0].tolist()
-        starts = [0, *ends]
-        for i, (start, end) in enumerate(zip(starts, [*ends, len(ids)], strict=True)):
-            yield rows[i], slice(start, end), i * _ROWS_AT_ONCE
-
-    def _get_rows(self, table, rows):
-        part = table.index_select(0, rows)
-        return part.to(torch.promote_types(part.dtype, torch.float32))
-
-    def _set_rows(self, table, rows, part):
-        """Write rows to a table, and return them with its rounding."""
-        if table.dtype == torch.bfloat16:
-            part = self._round_stochastically(part)
-        # `data` hides the change from autograd, which would otherwise refuse a backward
-        # pass. That is safe, since only rows change that no such pass needs.
-        table.data.index_copy_(0, rows, part.to(table.dtype))
-        return part
-
-    def _round_stochastically(self, part):
-        """Round float32 to bfloat16 up or down at random, exact in the mean."""
-        # The random bits are reused within a step: they need not be independent between
-        # rows, but only of the values.
-        n_noise = 0 if self.noise is None else len(self.noise)
-        if n_noise < len(part):
-            shape = max(len(part), _ROWS_AT_ONCE), part.shape[1]
-            self.noise = torch.randint(
-                1 << 16, shape, dtype=torch.int32, device=part.device
-            )
-        bits = part.view(torch.int32) + self.noise[: len(part)]
-        return bits.bitwise_and_(-(1 << 16)).view(torch.float32)

@@ -32,6 +32,7 @@ def train(
     learning_rate,
     head_learning_rate,
     document_learning_rate=None,
+    label_learning_rate=None,
     weight_decay,
     warmup,
     schedule="linear",
@@ -75,6 +76,9 @@ def train(
     document_learning_rate : float or None, default=None
         Peak learning rate of ``network.document_modules()``. None is that of everything
         else.
+    label_learning_rate : float or None, default=None
+        Peak learning rate of the tables that plain SGD trains (see `by_sgd` of
+        `skxmc.nn.rowwise.TrainedByRow`). It must be given if there are any.
     weight_decay : float
         AdamW's; biases and norms do not decay.
     warmup : float
@@ -118,6 +122,7 @@ def train(
         learning_rate=learning_rate,
         head_learning_rate=head_learning_rate,
         document_learning_rate=document_learning_rate,
+        label_learning_rate=label_learning_rate,
         weight_decay=weight_decay,
         n_steps=max_epochs * -(-n_batches // accumulate),
         warmup=warmup,

@@ -1,6 +1,7 @@
 """The network of X-GRank: a retriever of label clusters, and a ranker of labels."""
 
-from torch.nn.functional import logsigmoid
+import torch
+from torch.nn.functional import logsigmoid, pad
 
 from ..bags import BagEncoder, WordReader
 from ..document_vectors import DocumentVectors
@@ -9,7 +10,7 @@ from ..heads import LabelScores, LinearHead, at_full_precision, cluster_head
 from ..losses import grank_loss, grank_loss_all
 from ..network import Network
 from ..shortlist import LabelClusters
-from ..state import choice, number, optional, part
+from ..state import absent_or, choice, number, optional, part
 
 
 class GRankNetwork(Network):
@@ -35,6 +36,9 @@ class GRankNetwork(Network):
         Initial cluster vectors of the retriever; None starts at random.
     dropout : float, default=0.5
         Dropout rate on the first-token states.
+    n_negatives : int or None, default=None
+        Number of labels that a document is trained to rank below its own, if there are
+        no clusters: those that score best at that moment. None ranks all labels.
     n_shortlist, predict_shortlist : int
         Number of clusters whose labels are ranked for a document, in training and at
         prediction. `predict_shortlist` may be None, which is `n_shortlist`.
@@ -58,6 +62,7 @@ class GRankNetwork(Network):
         n_words=None,
         cluster_start=None,
         dropout=0.5,
+        n_negatives=None,
         n_shortlist=32,
         predict_shortlist=None,
         lambda_max=0.5,
@@ -74,6 +79,7 @@ class GRankNetwork(Network):
         self.retriever = None
         if n_retrieved:
             self.retriever = cluster_head(self.doc_vectors, n_retrieved, cluster_start)
+        self.n_negatives = n_negatives
         self.n_shortlist = n_shortlist
         self.predict_shortlist = predict_shortlist or n_shortlist
         self.lambda_max = lambda_max
@@ -95,18 +101,26 @@ class GRankNetwork(Network):
         )
         return {
             "encoder": part(TransformerEncoder, BagEncoder, WordReader),
-            "ranker": part(LabelScores, row_wise=clustered, dim=self.doc_vectors.dim),
+            "ranker": part(LabelScores, dim=self.doc_vectors.dim, fits=self._takes),
             "clusters": optional(part(LabelClusters, n_labels=n_labels)),
             "doc_vectors": part(
                 DocumentVectors, fits=lambda module: module.fits_encoder(self.encoder)
             ),
             "retriever": retriever if clustered else optional(retriever),
+            # Folders of older versions lack it.
+            "n_negatives": absent_or(optional(number(1, whole=True))),
             "n_shortlist": number(0, whole=True),
             "predict_shortlist": number(1, whole=True),
             "lambda_max": number(0, 1),
             "lambda_schedule": choice("epoch", "step"),
             "combine": choice("ranker", "product", "sum"),
         }
+
+    def _takes(self, ranker):
+        """Return whether a ranker can score what this network ranks in training."""
+        needs_rows = self.clusters is not None
+        negatives = getattr(self, "n_negatives", None)
+        return ranker.row_wise == (needs_rows or negatives is not None)
 
     def forward(self, inputs, targets, progress):
         """Return the weighted sum of the retrieval loss and the ranking loss.
@@ -118,12 +132,12 @@ class GRankNetwork(Network):
         positives = targets["positives"]  # (n_docs, n_positives)
         for_clusters, for_labels = self.encode(inputs)
         if self.retriever is None:
-            return self.ranker.loss(for_labels, positives, grank_loss_all)
+            return self._rank_negatives(for_labels, positives)
         if self.clusters is None:
             retrieval_loss = self.retriever.loss(
                 for_clusters, positives, grank_loss_all
             )
-            ranking_loss = self.ranker.loss(for_labels, positives, grank_loss_all)
+            ranking_loss = self._rank_negatives(for_labels, positives)
         else:
             cluster_scores = self.retriever(for_clusters)  # (n_docs, n_clusters)
             positive_clusters = self.clusters.targets(positives)
@@ -136,6 +150,31 @@ class GRankNetwork(Network):
             ranking_loss = grank_loss(scores, is_positive, ids < self.n_labels)
         weight = self.ranking_weight(progress)
         return (1 - weight) * retrieval_loss + weight * ranking_loss
+
+    def _rank_negatives(self, docs, positives):
+        """Return the loss of ranking positives above the other labels (Eq. 8).
+
+        With `n_negatives`, these are the labels with the best scores alone. They have
+        nearly all of the gradient: the softmax of all others is close to 0.
+        """
+        if self.n_negatives is None:
+            return self.ranker.loss(docs, positives, grank_loss_all)
+        ids = torch.cat([positives, self._find_negatives(docs, positives)], dim=1)
+        # (n_docs, n_positives + n_negatives). The positives come first.
+        is_real = ids < self.n_labels
+        is_positive = is_real.clone()
+        is_positive[:, positives.shape[1] :] = False
+        return grank_loss(self.ranker(docs, ids), is_positive, is_real)
+
+    @torch.no_grad()
+    def _find_negatives(self, docs, positives):
+        """Return the labels with the best scores that documents do not have."""
+        scores = self.ranker(docs)  # (n_docs, n_labels)
+        # Padded positives get a column of their own.
+        scores = pad(scores, (0, 1)).scatter_(1, positives, -torch.inf)
+        n_negatives = min(self.n_negatives, self.n_labels)
+        best = scores[:, :-1].topk(n_negatives, dim=1, sorted=False)
+        return best.indices.masked_fill(best.values == -torch.inf, self.n_labels)
 
     def ranking_weight(self, progress):
         """Return lambda, the weight of the ranking loss: lambda_max * e / E (Eq. 9).
@@ -196,7 +235,7 @@ class GRankNetwork(Network):
         """Return the number of floats kept for the gradient of a document."""
         n_scores = 0 if self.retriever is None else self.retriever.n_outputs
         n_ranked = self.n_candidates or self.n_labels
-        n_scores += n_ranked
+        n_scores += self.n_labels if self.clusters is None else n_ranked
         # For each word of a candidate, autograd keeps its score and its share (2
         # floats), and the places of both (two int64, the size of 4 floats).
         n_words = 6 * self.ranker.most_words(n_ranked) if self.n_candidates else 0
@@ -206,5 +245,5 @@ class GRankNetwork(Network):
     def n_candidates(self):
         """Number of candidates of a document whose vectors are trained row by row."""
         if self.clusters is None:
-            return 0
+            return self.n_negatives or 0
         return self.clusters.n_candidates(self.n_shortlist)
