@@ -380,3 +380,55 @@ def test_memory_grows_with_what_is_scored():
     assert many > few > BagEncoder(N_FEATURES, HIDDEN).floats_per_document(10)
     both = make_network(n_retrieved=N_LABELS).floats_per_document(10)
     assert both > make_network().floats_per_document(10)
+
+
+# --- the hardest negatives ----------------------------------------------------
+
+
+def hard_network(n_negatives, seed=0):
+    network = make_network(seed=seed)
+    torch.manual_seed(seed)
+    ranker = LabelScores(torch.randn(N_LABELS, DIM), row_wise=True).double()
+    network.ranker, network.n_negatives = ranker, n_negatives
+    return network
+
+
+@pytest.mark.parametrize("n_negatives", [1, 3, N_LABELS, 99])
+def test_loss_of_the_hardest_negatives(n_negatives):
+    network = hard_network(n_negatives)
+    batch, positives, Y = make_batch()
+    scores = scores_of(network, batch)[1].detach()
+    is_positive = torch.from_numpy(Y.toarray() > 0)
+    hidden = scores.masked_fill(is_positive, -torch.inf)
+    kept = is_positive.clone()
+    for i, row in enumerate(hidden):
+        best = row.sort(descending=True).indices[: min(n_negatives, N_LABELS)]
+        kept[i, best[row[best] > -torch.inf]] = True
+    expected = grank_loss(scores, is_positive, kept)
+    found = loss_of(network, batch, positives)
+    torch.testing.assert_close(found, expected)
+
+
+def test_all_negatives_are_the_paper_s_loss(gradient_by_row):
+    batch, positives, _ = make_batch()
+    hard = hard_network(N_LABELS)
+    network = make_network()
+    with torch.no_grad():
+        network.ranker.identity.copy_(hard.ranker.identity[:-1])
+    losses = [loss_of(one, batch, positives) for one in (network, hard)]
+    torch.testing.assert_close(*losses)
+    for loss in losses:
+        loss.backward()
+    table = network.ranker.identity
+    torch.testing.assert_close(gradient_by_row(hard.ranker)[:-1], table.grad)
+
+
+def test_negatives_are_no_positives():
+    network = hard_network(4)
+    batch, positives, Y = make_batch()
+    docs = network.encode(batch)[1]
+    found = network._find_negatives(docs, positives)
+    for i in range(N_DOCS):
+        ids = found[i][found[i] < N_LABELS].tolist()
+        assert len(set(ids)) == len(ids)
+        assert not set(ids) & set(Y[[i]].indices.tolist())
