@@ -14,6 +14,7 @@ from ._calibration import (
     probabilities_from_scores,
 )
 from ._callbacks import CallbackSupportMixin, Epochs, end_callbacks
+from ._efforts import EffortMixin
 from ._fingerprint import open_checkpoint
 from ._hold_out import check_held_out, hold_out, keep_rows, typical_depth
 from ._ranking_classifier import RankingClassifier
@@ -38,7 +39,9 @@ _CALIBRATION_DOCS = 2000
 _device_lock = brief_lock()
 
 
-class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
+class BaseXMCClassifier(
+    CallbackSupportMixin, EffortMixin, FolderMixin, RankingClassifier
+):
     """Base of the five systems: they share this ``fit`` and these predictions.
 
     This docstring is the contract between this class and a system; the contract between
@@ -71,6 +74,8 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
       `skxmc.nn.training.train` that depend on the system.
     - ``_finish_training(examples, Y, held_out)``, called after training and before the
       calibration: it completes the network.
+
+    `_efforts` lists the sets of parameters of ``with_effort`` (see `skxmc._efforts`).
 
     For model folders it may define ``expected_state()``, ``attribute_names`` (for both
     see `skxmc.nn.state`) and ``_count_features()``, the number of features that a

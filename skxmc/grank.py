@@ -11,6 +11,7 @@ from ._clustering_classifier import (
     project_vectors,
     random_vectors,
 )
+from ._efforts import GRANK
 from ._parameters import fill_docstring
 from ._pretrained import PretrainedEncoderMixin
 from ._validation import check_choice, check_label_texts, check_number
@@ -291,6 +292,7 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
         self.verbose = verbose
 
     _network_class = GRankNetwork
+    _efforts = GRANK
 
     def _check_parameters(self):
         super()._check_parameters()

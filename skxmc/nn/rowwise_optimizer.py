@@ -145,7 +145,7 @@ class RowwiseOptimizer:
             yield rows.scatter_(0, places, ids), slice(None), 0
             return
         rows = ids[is_new].split(self.rows_at_once)
-        ends = is_new.nonzero()[self.rows_at_once::self.rows_at_once, 0].tolist()
+        ends = is_new.nonzero()[self.rows_at_once :: self.rows_at_once, 0].tolist()
         starts = [0, *ends]
         for i, (start, end) in enumerate(zip(starts, [*ends, len(ids)], strict=True)):
             yield rows[i], slice(start, end), i * self.rows_at_once
