@@ -16,6 +16,7 @@ from ._calibration import (
 from ._callbacks import CallbackSupportMixin, Epochs, end_callbacks
 from ._fingerprint import open_checkpoint
 from ._hold_out import check_held_out, hold_out, keep_rows, typical_depth
+from ._neighbors import NeighborsMixin
 from ._ranking_classifier import RankingClassifier
 from ._validation.parameters import check_choice, check_training_parameters
 from .metrics import precision_at_k
@@ -38,7 +39,9 @@ _CALIBRATION_DOCS = 2000
 _device_lock = brief_lock()
 
 
-class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
+class BaseXMCClassifier(
+    CallbackSupportMixin, FolderMixin, NeighborsMixin, RankingClassifier
+):
     """Base of the five systems: they share this ``fit`` and these predictions.
 
     This docstring is the contract between this class and a system; the contract between
@@ -70,7 +73,7 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
     - ``_training_options(examples)``, called before training: it returns arguments of
       `skxmc.nn.training.train` that depend on the system.
     - ``_finish_training(examples, Y, held_out)``, called after training and before the
-      calibration: it completes the network.
+      calibration: it completes the network. Neighbours vote only after that.
 
     For model folders it may define ``expected_state()``, ``attribute_names`` (for both
     see `skxmc.nn.state`) and ``_count_features()``, the number of features that a
@@ -170,6 +173,7 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
                 precision=precision,
                 advice=self._memory_advice,
             )
+            self._check_neighbor_memory(network, rows)
             self.network_ = network.to(device)
             if precision == "fp64":
                 self.network_.double()
@@ -326,6 +330,7 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
         """Refuse parameters that are not as documented; a subclass checks its own."""
         check_choice("precision", self.precision, PRECISIONS)
         check_training_parameters(self)
+        self._check_neighbor_parameters()
 
     def _choose_device_and_precision(self):
         """Return the device and the precision that "auto" or the user chooses.
@@ -404,9 +409,10 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
             )
 
     def _finish(self, examples, Y, held_out, rng):
-        """Complete the trained network, and calibrate it."""
+        """Complete the trained network, have neighbours vote, and calibrate."""
         try:
             self._finish_training(examples, Y, held_out)
+            self._add_neighbors(examples, Y, held_out)
         except KeyboardInterrupt:  # the network can be used as it is now
             self._calibrate(examples, Y, held_out, rng)
             raise
@@ -428,7 +434,8 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
             docs = self._make_docs(X)
             return self._rank_docs(docs, k, np.arange(len(docs)))
 
-    def _rank_docs(self, docs, k, rows):
+    def _move_network(self):
+        """Move the network to the device; return the device and the precision."""
         device, precision = self._choose_device_and_precision()
         # While one thread moves the network, its first weight is on the new device
         # before the last one is. Others must not compute with it until all are there.
@@ -437,6 +444,10 @@ class BaseXMCClassifier(CallbackSupportMixin, FolderMixin, RankingClassifier):
             # An empty tensor turns "cuda" into the "cuda:0" that weights report.
             if current != torch.empty(0, device=device).device:
                 self.network_.to(device)
+        return device, precision
+
+    def _rank_docs(self, docs, k, rows):
+        device, precision = self._move_network()
         ids, scores = rank(
             self.network_,
             docs,

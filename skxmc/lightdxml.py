@@ -153,6 +153,8 @@ class LightDXMLClassifier(BaseXMCClassifier):
     shortlist_temperature : float, default=1.0
         Number by which the cosines are divided before the sigmoid. Lower values tell
         near labels apart more sharply.
+    %(neighbor_weight)s
+    %(n_voters)s
     %(label_names)s
     %(top_k)s
 
@@ -176,6 +178,7 @@ class LightDXMLClassifier(BaseXMCClassifier):
     %(label_counts_)s
     %(history_)s
     %(n_iter_)s
+    %(neighbor_weight_)s
     network_ : LightDXMLNetwork
         The trained network.
     vectorizer_ : TfidfVectorizer or None
@@ -247,6 +250,8 @@ class LightDXMLClassifier(BaseXMCClassifier):
         early_stopping=False,
         n_iter_no_change=2,
         tol=0.0,
+        neighbor_weight=0,
+        n_voters=10,
         label_names=None,
         top_k=50,
         device="auto",
@@ -291,6 +296,8 @@ class LightDXMLClassifier(BaseXMCClassifier):
         self.early_stopping = early_stopping
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
+        self.neighbor_weight = neighbor_weight
+        self.n_voters = n_voters
         self.label_names = label_names
         self.top_k = top_k
         self.device = device

@@ -160,6 +160,8 @@ class TReaderXMLClassifier(TaughtDocumentsMixin, RecallingXMCClassifier):
     Prediction: which labels are returned, and their names
 
     %(predict_shortlist)s
+    %(neighbor_weight)s
+    %(n_voters)s
     %(label_names)s
     %(top_k)s
 
@@ -184,6 +186,7 @@ class TReaderXMLClassifier(TaughtDocumentsMixin, RecallingXMCClassifier):
     %(label_groups_)s
     %(history_)s
     %(n_iter_)s
+    %(neighbor_weight_)s
     network_ : TReaderXMLNetwork
         The trained network.
     teacher_ : Teacher or None
@@ -268,6 +271,8 @@ class TReaderXMLClassifier(TaughtDocumentsMixin, RecallingXMCClassifier):
         early_stopping=False,
         n_iter_no_change=2,
         tol=0.0,
+        neighbor_weight=0,
+        n_voters=10,
         label_names=None,
         top_k=50,
         device="auto",
@@ -324,6 +329,8 @@ class TReaderXMLClassifier(TaughtDocumentsMixin, RecallingXMCClassifier):
         self.early_stopping = early_stopping
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
+        self.neighbor_weight = neighbor_weight
+        self.n_voters = n_voters
         self.label_names = label_names
         self.top_k = top_k
         self.device = device
