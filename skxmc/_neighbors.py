@@ -139,7 +139,7 @@ class NeighborsMixin:
         """Refuse, before training, a memory that would not fit."""
         if self.neighbor_weight == 0:
             return
-        n_numbers = np.count_nonzero(rows < self.n_docs_) * network.vector_dim
+        n_numbers = int(np.sum(rows < self.n_docs_)) * network.vector_dim
         check_free_memory(
             _BYTES * n_numbers,
             "The vectors of the training documents, which vote as neighbors,",
@@ -153,6 +153,8 @@ class NeighborsMixin:
         network = self.network_
         # Documents that a system adds to the user's are no rows of the user's X.
         rows = examples.rows[examples.rows < self.n_docs_]
+        if not len(rows):
+            return
         (vectors,) = self._map_docs(
             lambda vectors: (network.compared_vectors(vectors).float(),),
             examples.docs,
@@ -236,4 +238,5 @@ class NeighborsMixin:
             device=device,
             precision=precision,
             verbose=verbose,
+            title="neighbors",
         )
