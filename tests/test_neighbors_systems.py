@@ -31,6 +31,9 @@ SYSTEMS = {
     "LightXML": (L, {}),
     "LightXML, clustered": (L, FEW),
     "LightXML, random": (L, dict(label_init="random")),  # it has no vector for labels
+    "GRank, read once": (G, dict(trained_layers=0, bag_of_words=True)),
+    "GRank, words": (G, dict(reading="words")),
+    "GUDN, one layer": (U, FEW | dict(trained_layers=1)),
     "LightDXML": (D, {}),
     "TReaderXML": (T, {}),
     "TReaderXML, clustered": (T, FEW),
