@@ -7,7 +7,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from ._hold_out import typical_depth
-from ._validation import check_number
+from ._validation import check_label_texts, check_number
 from .metrics import precision_at_k
 from .nn.devices import check_free_memory
 from .nn.neighbors import DEPTH, NeighborVotes, add_votes
@@ -33,7 +33,8 @@ _BYTES = 12
 class NeighborsMixin:
     """What the systems share of neighbours that vote.
 
-    A subclass has the parameters `neighbor_weight` and `n_voters`.
+    A subclass has the parameters `neighbor_weight`, `n_voters`, `label_texts` and
+    `label_texts_vote`.
     """
 
     @property
@@ -50,8 +51,8 @@ class NeighborsMixin:
         X : sequence of str, or matrix of shape (n_docs, n_features)
             Documents of the kind seen in `fit`.
         n_neighbors : int or None, default=None
-            Number of neighbors. None means `n_voters`, or the number of training
-            documents if there are fewer.
+            Number of neighbors. None means `n_voters`, or the number of documents that
+            may vote if there are fewer.
         return_distance : bool, default=True
             Whether to return the distances.
 
@@ -62,7 +63,8 @@ class NeighborsMixin:
             documents. Returned only if `return_distance` is True.
         rows : int64 ndarray of shape (n_docs, n_neighbors)
             Rows of the training documents in the X seen in `fit`, nearest first.
-            Documents that were held out or have no label are not among them.
+            Documents that were held out or have no label are not among them. The text
+            of label j, if label texts vote, has the row ``n_docs_ + j``.
 
         Raises
         ------
@@ -116,32 +118,37 @@ class NeighborsMixin:
 
         Returns
         -------
-        list of (int, float)
-            Rows of the neighbours in the X seen in ``fit``, and their shares of the
-            vote. Empty if no neighbours vote.
+        list of (int or None, float)
+            Rows of the neighbours in the X seen in ``fit``, or None for the text of the
+            label, and their shares of the vote. Empty if no neighbours vote.
         """
         votes = self.network_.neighbors
         if votes is None:
             return []
         places, _, weights = self._find_neighbors(self._check_X(X))
         shares = votes.shares_of(label, places[0], weights[0])
-        rows, votes_for = votes.rows[places[0]], shares > 0
-        return list(
-            zip(rows[votes_for].tolist(), shares[votes_for].tolist(), strict=True)
-        )
+        votes_for = shares > 0
+        rows = votes.rows[places[0][votes_for]].tolist()
+        rows = [row if row < self.n_docs_ else None for row in rows]
+        return list(zip(rows, shares[votes_for].tolist(), strict=True))
 
     def _check_neighbor_parameters(self):
         check_number("n_voters", self.n_voters, numbers.Integral, 1)
         if self.neighbor_weight != "auto":
             check_number("neighbor_weight", self.neighbor_weight, numbers.Real, 0)
+        if not isinstance(self.label_texts_vote, (bool, np.bool_)):
+            raise ValueError(
+                f"label_texts_vote must be True or False, got "
+                f"{self.label_texts_vote!r}."
+            )
 
     def _check_neighbor_memory(self, network, rows):
         """Refuse, before training, a memory that would not fit."""
         if self.neighbor_weight == 0:
             return
-        n_numbers = int(np.sum(rows < self.n_docs_)) * network.vector_dim
+        n_voters = int(np.sum(rows < self.n_docs_)) + len(self._find_voting_texts()[0])
         check_free_memory(
-            _BYTES * n_numbers,
+            _BYTES * n_voters * network.vector_dim,
             "The vectors of the training documents, which vote as neighbors,",
             "Set neighbor_weight=0.",
         )
@@ -153,21 +160,29 @@ class NeighborsMixin:
         network = self.network_
         # Documents that a system adds to the user's are no rows of the user's X.
         rows = examples.rows[examples.rows < self.n_docs_]
-        if not len(rows):
+        labels, texts = self._find_voting_texts()
+        if not len(rows) + len(labels):
             return
-        (vectors,) = self._map_docs(
-            lambda vectors: (network.compared_vectors(vectors).float(),),
-            examples.docs,
-            rows,
-            verbose=self.verbose,
-        )
+        known = [(examples.docs, rows)] if len(rows) else []
+        if texts:
+            known.append((self._make_docs(texts), np.arange(len(texts))))
+        vectors = [
+            self._map_docs(
+                lambda vectors: (network.compared_vectors(vectors).float(),),
+                *docs,
+                verbose=self.verbose,
+            )[0]
+            for docs in known
+        ]
         device, _ = self._choose_device_and_precision()
-        labels = Y[rows]
+        Y_known = Y[rows]
+        # Each text has its label alone.
+        indptr = np.append(Y_known.indptr, Y_known.nnz + 1 + np.arange(len(labels)))
+        ids = np.append(Y_known.indices, labels)
+        rows = np.append(rows, self.n_docs_ + labels)
         votes = NeighborVotes(
-            vectors,
-            torch.from_numpy(labels.indptr.astype(np.int64)),
-            torch.from_numpy(labels.indices.astype(np.int64)),
-            torch.from_numpy(rows.astype(np.int64)),
+            torch.cat(vectors),
+            *(torch.from_numpy(a.astype(np.int64)) for a in (indptr, ids, rows)),
             n_labels=self.n_labels_,
             n_neighbors=int(self.n_voters),
             exact=device.startswith("cuda")
@@ -180,6 +195,17 @@ class NeighborsMixin:
         else:
             votes.weight = _DEFAULT_WEIGHT
         network.neighbors = votes if votes.weight else None
+
+    def _find_voting_texts(self):
+        """Return the labels whose texts vote, as an int ndarray, and these texts."""
+        votes = self._texts and self.label_texts_vote and self.label_texts is not None
+        texts = self._get_label_texts() if votes else []
+        labels = np.flatnonzero([bool(text.strip()) for text in texts])
+        return labels, [texts[label] for label in labels]
+
+    def _get_label_texts(self):
+        """Return the label texts as the system reads them."""
+        return check_label_texts(self.label_texts, self.n_labels_)
 
     def _select_weight(self, votes, docs, Y, held_out):
         """Select the weight with the best mean of P@1 and P@k on held-out documents.

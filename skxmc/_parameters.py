@@ -166,6 +166,11 @@ neighbor_weight : float or "auto"
 n_voters : int
     Number of nearest training documents that vote. Used only if `neighbor_weight` is
     not 0.
+label_texts_vote : bool
+    Whether the texts of the labels are kept and vote too, like a training document of
+    each label. This finds more rare labels, and labels without any document. The best
+    label of a document is then wrong a little more often. Used only if
+    `neighbor_weight` is not 0, if there are `label_texts`, and if X is texts.
 label_names : sequence or None
     Name of each label, in the order of the columns of `y`, for the output of
     `predict_topk` and `label_lists`. None means `label_texts` if given, and the

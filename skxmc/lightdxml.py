@@ -155,6 +155,7 @@ class LightDXMLClassifier(BaseXMCClassifier):
         near labels apart more sharply.
     %(neighbor_weight)s
     %(n_voters)s
+    %(label_texts_vote)s
     %(label_names)s
     %(top_k)s
 
@@ -252,6 +253,7 @@ class LightDXMLClassifier(BaseXMCClassifier):
         tol=0.0,
         neighbor_weight=0,
         n_voters=10,
+        label_texts_vote=True,
         label_names=None,
         top_k=50,
         device="auto",
@@ -298,6 +300,7 @@ class LightDXMLClassifier(BaseXMCClassifier):
         self.tol = tol
         self.neighbor_weight = neighbor_weight
         self.n_voters = n_voters
+        self.label_texts_vote = label_texts_vote
         self.label_names = label_names
         self.top_k = top_k
         self.device = device

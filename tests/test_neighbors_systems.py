@@ -74,7 +74,7 @@ def test_every_system(name, y, tiny_encoder, data, tmp_path):
     n_labels = model.n_labels_
     assert (model.neighbor_weight_, plain.neighbor_weight_) == (1.5, 0)
     votes = model.network_.neighbors
-    assert votes.index.n_vectors == len(votes.rows) < 60
+    assert votes.index.n_vectors == len(votes.rows) and (votes.rows < 60).sum() < 60
     assert votes.index.dim == model.network_.vector_dim
 
     ids, scores = model.predict_topk(texts, n_labels + 2)
@@ -119,7 +119,8 @@ def test_every_system(name, y, tiny_encoder, data, tmp_path):
 @every_system
 def test_neighbors_are_of_the_training_documents(name, tiny_encoder, data):
     texts, Y = data["texts"], data["csr"]
-    model = build(name, tiny_encoder, data["words"]).fit(texts, Y)
+    model = build(name, tiny_encoder, data["words"], label_texts_vote=False)
+    model.fit(texts, Y)
     rows = model.network_.neighbors.rows.numpy()
     distances, found = model.kneighbors([texts[i] for i in rows])
     assert found.shape == distances.shape == (len(rows), 3)
@@ -139,10 +140,33 @@ def test_neighbors_are_of_the_training_documents(name, tiny_encoder, data):
     assert_array_equal(kept.toarray(), Y[rows].toarray())
 
 
-def test_documents_that_a_system_adds_do_not_vote(data):
-    texts, Y, words = data["texts"], data["csr"], data["words"]
-    model = make(D, label_texts=words, **VOTING).fit(texts, Y)
-    assert int(model.network_.neighbors.rows.max()) < len(texts)
+@pytest.mark.parametrize("kind", [G, L, D, T, U])
+def test_label_texts_vote(kind, tiny_encoder, data):
+    texts, Y, words = data["texts"], data["csr"], [*data["words"][:-1], " "]
+    params = dict(label_texts=words, **VOTING)
+    model = make(kind, tiny_encoder, **params).fit(texts, Y)
+    votes = model.network_.neighbors
+    names = votes.rows[votes.rows >= 60]
+    assert_array_equal(names, 60 + np.arange(11))  # the last label has no text
+    assert_array_equal(votes.indptr[-12:].diff(), np.ones(11))
+    assert_array_equal(votes.ids[-11:], np.arange(11))
+    distances, rows = model.kneighbors(words[:-1])
+    assert_allclose(distances[:, 0], 0, atol=2e-3)
+    found = explain(model, "red", 0).neighbors
+    assert None in [row for row, _ in found]
+    params["label_texts_vote"] = False
+    alone = make(kind, tiny_encoder, **params).fit(texts, Y)
+    assert int(alone.network_.neighbors.rows.max()) < 60
+    assert None not in [row for row, _ in explain(alone, "red", 0).neighbors]
+
+
+def test_a_label_without_documents_gets_votes_by_its_text(data):
+    texts, words = data["texts"], data["words"]
+    Y = data["dense"].copy()
+    Y[:, 3] = 0
+    params = dict(label_texts=words, neighbor_weight=9.0, max_epochs=8)
+    model = make(D, **params).fit(texts, Y)
+    assert model.predict_topk([words[3]], 1)[0] == 3
 
 
 def test_documents_without_labels_do_not_vote(data):
@@ -241,6 +265,7 @@ def test_a_search_over_weights(data):
         dict(neighbor_weight=True),
         dict(n_voters=0),
         dict(n_voters=2.0),
+        dict(label_texts_vote=1),
     ],
 )
 def test_parameters(kind, params, data):
@@ -360,12 +385,10 @@ def test_explanations_through_pipelines_and_of_other_classifiers(data):
 def test_how_neighbors_are_shown():
     known = dict(text="fox", label="x", probability=0.5, spans=[(0, 3)])
     known["weights"] = np.array([1.0])
-    voters = [(7, 0.5), (3, 0.25), (12, 0.125), (1, 0.1)]
+    voters = [(7, 0.5), (None, 0.25), (12, 0.125), (1, 0.1)]
     plain = Explanation(**known)
-    assert (
-        repr(plain) == "x (0.500): fox +1.00" and "documents" not in plain._repr_html_()
-    )
-    shown = "training documents 7 (0.50), 3 (0.25), 12 (0.12) and 1 more"
+    assert repr(plain) == "x (0.500): fox +1.00" and "votes" not in plain._repr_html_()
+    shown = "votes of 7 (0.50), label text (0.25), 12 (0.12) and 1 more"
     both = Explanation(**known, neighbors=voters)
     assert repr(both) == f"x (0.500): fox +1.00; {shown}"
     assert f"<p>{shown}</p></div>" in both._repr_html_()

@@ -39,11 +39,11 @@ class Explanation:
     weights : float ndarray of shape (n_words,)
         By how much the logit (log-odds) of the label falls when the word is left out.
         Words with positive weights speak for the label.
-    neighbors : sequence of (int, float), default=()
+    neighbors : sequence of (int or None, float), default=()
         Training documents that have the label and vote for it, nearest first: their
-        rows in the X seen in ``fit``, and their shares of the vote. A share is between
-        0 and 1. Empty if the classifier was fitted with ``neighbor_weight=0``, for
-        other classifiers, and for ensembles.
+        rows in the X seen in ``fit``, or None for the text of the label, and their
+        shares of the vote. A share is between 0 and 1. Empty if the classifier was
+        fitted with ``neighbor_weight=0``, for other classifiers, and for ensembles.
 
     Attributes
     ----------
@@ -80,10 +80,13 @@ class Explanation:
         return f"{text}; {self._list_neighbors()}" if self.neighbors else text
 
     def _list_neighbors(self):
-        shown = [f"{row} ({share:.2f})" for row, share in self.neighbors[:_N_SHOWN]]
+        shown = [
+            f"{'label text' if row is None else row} ({share:.2f})"
+            for row, share in self.neighbors[:_N_SHOWN]
+        ]
         n_more = len(self.neighbors) - len(shown)
         more = f" and {n_more} more" if n_more else ""
-        return f"training documents {', '.join(shown)}{more}"
+        return f"votes of {', '.join(shown)}{more}"
 
     def _repr_html_(self):
         scale = np.abs(self.weights).max(initial=0) or 1.0
