@@ -183,9 +183,6 @@ class ClusteringXMCClassifier(BaseXMCClassifier):
     def _count_bag(self):
         return None
 
-    def _get_label_texts(self):
-        return check_label_texts(self.label_texts, self.n_labels_)
-
     def _choose_label_init(self):
         """Return `label_init`, or what "auto" stands for."""
         if self.label_init != "auto":

@@ -12,7 +12,10 @@ import scipy.sparse as sp
 from .nn.checkpoint import STATE_FORMAT, Checkpoint
 
 # Parameters that may change when a fit is resumed: training does not depend on them.
-_FREE_PARAMETERS = ("checkpoint_dir", "label_names", "resume", "top_k", "verbose")
+_FREE_PARAMETERS = (
+    *("checkpoint_dir", "label_names", "resume", "top_k", "verbose"),
+    *("neighbor_weight", "n_voters", "label_texts_vote"),
+)
 # Number of values that are hashed at a time: their copies take 8 MB.
 _CHUNK = 2**20
 

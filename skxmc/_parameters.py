@@ -156,6 +156,21 @@ n_iter_no_change : int
 tol : float
     Amount by which P@k must exceed the best value so far to count as an improvement.
     Used only with `early_stopping`.
+neighbor_weight : float or "auto"
+    Weight of the votes of neighbors: the training documents whose vectors are nearest
+    to that of a document. Each votes for its labels, and `neighbor_weight` times the
+    share of the votes for a label, between 0 and 1, is added to the score of the label.
+    "auto" selects the weight from 0, 0.5, 1, 2, 4 and 8 on the held-out documents, or
+    takes 1 if there are none. 0 keeps no training documents, which saves memory and
+    time.
+n_voters : int
+    Number of nearest training documents that vote. Used only if `neighbor_weight` is
+    not 0.
+label_texts_vote : bool
+    Whether the texts of the labels are kept and vote too, like a training document of
+    each label. This finds more rare labels, and labels without any document. The best
+    label of a document is then wrong a little more often. Used only if
+    `neighbor_weight` is not 0, if there are `label_texts`, and if X is texts.
 label_names : sequence or None
     Name of each label, in the order of the columns of `y`, for the output of
     `predict_topk` and `label_lists`. None means `label_texts` if given, and the
@@ -210,6 +225,9 @@ history_ : list of dict
     ("loss"), and P@k on the held-out documents ("score") if there are any.
 n_iter_ : int
     Number of epochs run.
+neighbor_weight_ : float
+    Weight of the votes of neighbors: what `neighbor_weight` says or "auto" selected.
+    It is 0 if no neighbors vote.
 tokenizer_ : PreTrainedTokenizerFast or None
     Tokenizer of the encoder. None if X was a feature matrix, or if words were read
     alone.

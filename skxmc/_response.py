@@ -43,14 +43,20 @@ def find_training_counts(estimator):
     return None
 
 
-def predict_topk(estimator, X, k):
-    """Call ``predict_topk`` of the classifier, on X as the steps before it return X."""
+def reach_classifier(estimator, X):
+    """Return the classifier, and X as the steps before it return X."""
     for layer in unwrap(estimator):
         if hasattr(layer, "predict_topk"):
             break
         if isinstance(layer, Pipeline) and len(layer) > 1:
             X = layer[:-1].transform(X)
-    return layer.predict_topk(X, k=k)
+    return layer, X
+
+
+def predict_topk(estimator, X, k):
+    """Call ``predict_topk`` of the classifier, on X as the steps before it return X."""
+    classifier, X = reach_classifier(estimator, X)
+    return classifier.predict_topk(X, k=k)
 
 
 def predict_ranking(estimator, X, n_labels, max_k):

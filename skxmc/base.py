@@ -17,6 +17,7 @@ from ._callbacks import CallbackSupportMixin, Epochs, end_callbacks
 from ._efforts import EffortMixin
 from ._fingerprint import open_checkpoint
 from ._hold_out import check_held_out, hold_out, keep_rows, typical_depth
+from ._neighbors import NeighborsMixin
 from ._ranking_classifier import RankingClassifier
 from ._validation.parameters import check_choice, check_training_parameters
 from .metrics import precision_at_k
@@ -40,7 +41,11 @@ _device_lock = brief_lock()
 
 
 class BaseXMCClassifier(
-    CallbackSupportMixin, EffortMixin, FolderMixin, RankingClassifier
+    CallbackSupportMixin,
+    EffortMixin,
+    FolderMixin,
+    NeighborsMixin,
+    RankingClassifier,
 ):
     """Base of the five systems: they share this ``fit`` and these predictions.
 
@@ -73,7 +78,7 @@ class BaseXMCClassifier(
     - ``_training_options(examples)``, called before training: it returns arguments of
       `skxmc.nn.training.train` that depend on the system.
     - ``_finish_training(examples, Y, held_out)``, called after training and before the
-      calibration: it completes the network.
+      calibration: it completes the network. Neighbours vote only after that.
 
     `_efforts` lists the sets of parameters of ``with_effort`` (see `skxmc._efforts`).
 
@@ -175,6 +180,7 @@ class BaseXMCClassifier(
                 precision=precision,
                 advice=self._memory_advice,
             )
+            self._check_neighbor_memory(network, rows)
             self.network_ = network.to(device)
             if precision == "fp64":
                 self.network_.double()
@@ -331,6 +337,7 @@ class BaseXMCClassifier(
         """Refuse parameters that are not as documented; a subclass checks its own."""
         check_choice("precision", self.precision, PRECISIONS)
         check_training_parameters(self)
+        self._check_neighbor_parameters()
 
     def _choose_device_and_precision(self):
         """Return the device and the precision that "auto" or the user chooses.
@@ -409,9 +416,10 @@ class BaseXMCClassifier(
             )
 
     def _finish(self, examples, Y, held_out, rng):
-        """Complete the trained network, and calibrate it."""
+        """Complete the trained network, have neighbours vote, and calibrate."""
         try:
             self._finish_training(examples, Y, held_out)
+            self._add_neighbors(examples, Y, held_out)
         except KeyboardInterrupt:  # the network can be used as it is now
             self._calibrate(examples, Y, held_out, rng)
             raise
@@ -433,7 +441,8 @@ class BaseXMCClassifier(
             docs = self._make_docs(X)
             return self._rank_docs(docs, k, np.arange(len(docs)))
 
-    def _rank_docs(self, docs, k, rows):
+    def _move_network(self):
+        """Move the network to the device; return the device and the precision."""
         device, precision = self._choose_device_and_precision()
         # While one thread moves the network, its first weight is on the new device
         # before the last one is. Others must not compute with it until all are there.
@@ -442,6 +451,10 @@ class BaseXMCClassifier(
             # An empty tensor turns "cuda" into the "cuda:0" that weights report.
             if current != torch.empty(0, device=device).device:
                 self.network_.to(device)
+        return device, precision
+
+    def _rank_docs(self, docs, k, rows):
+        device, precision = self._move_network()
         ids, scores = rank(
             self.network_,
             docs,

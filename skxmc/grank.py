@@ -127,6 +127,9 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
         Score that orders the labels at prediction: the ranker's score, the product of
         the sigmoids of both heads' scores, or the sum of both scores. Used only if the
         retriever is trained.
+    %(neighbor_weight)s
+    %(n_voters)s
+    %(label_texts_vote)s
     %(label_names)s
     %(top_k)s
 
@@ -151,6 +154,7 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
     %(label_groups_)s
     %(history_)s
     %(n_iter_)s
+    %(neighbor_weight_)s
     network_ : GRankNetwork
         The trained network.
     %(tokenizer_)s
@@ -234,6 +238,9 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
         early_stopping=False,
         n_iter_no_change=2,
         tol=0.0,
+        neighbor_weight=0,
+        n_voters=10,
+        label_texts_vote=True,
         label_names=None,
         top_k=50,
         device="auto",
@@ -282,6 +289,9 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
         self.early_stopping = early_stopping
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
+        self.neighbor_weight = neighbor_weight
+        self.n_voters = n_voters
+        self.label_texts_vote = label_texts_vote
         self.label_names = label_names
         self.top_k = top_k
         self.device = device

@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 
 from ._clustering_classifier import RecallingXMCClassifier
+from ._efforts import GUDN
 from ._parameters import fill_docstring
 from ._pretrained import DEFAULT_N_LAYERS, PretrainedEncoderMixin, count_layers
 from ._validation import check_choice, check_number
@@ -140,6 +141,9 @@ class GUDNClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
     Prediction: which labels are returned, and their names
 
     %(predict_shortlist)s
+    %(neighbor_weight)s
+    %(n_voters)s
+    %(label_texts_vote)s
     %(label_names)s
     %(top_k)s
 
@@ -164,6 +168,7 @@ class GUDNClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
     %(label_groups_)s
     %(history_)s
     %(n_iter_)s
+    %(neighbor_weight_)s
     network_ : GUDNNetwork
         The trained network, without its label branch.
     %(tokenizer_)s
@@ -248,6 +253,9 @@ class GUDNClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
         early_stopping=False,
         n_iter_no_change=2,
         tol=0.0,
+        neighbor_weight=0,
+        n_voters=10,
+        label_texts_vote=True,
         label_names=None,
         top_k=50,
         device="auto",
@@ -301,6 +309,9 @@ class GUDNClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
         self.early_stopping = early_stopping
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
+        self.neighbor_weight = neighbor_weight
+        self.n_voters = n_voters
+        self.label_texts_vote = label_texts_vote
         self.label_names = label_names
         self.top_k = top_k
         self.device = device
@@ -311,6 +322,7 @@ class GUDNClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
         self.verbose = verbose
 
     _network_class = GUDNNetwork
+    _efforts = GUDN
 
     def _check_parameters(self):
         super()._check_parameters()

@@ -9,6 +9,7 @@ import torch
 from sklearn import config_context
 
 from ._clustering_classifier import random_vectors
+from ._efforts import LIGHTDXML
 from ._hold_out import typical_depth
 from ._parameters import fill_docstring
 from ._token_vectors import bag_vectors, check_needs_texts, check_words, fit_words
@@ -153,6 +154,9 @@ class LightDXMLClassifier(BaseXMCClassifier):
     shortlist_temperature : float, default=1.0
         Number by which the cosines are divided before the sigmoid. Lower values tell
         near labels apart more sharply.
+    %(neighbor_weight)s
+    %(n_voters)s
+    %(label_texts_vote)s
     %(label_names)s
     %(top_k)s
 
@@ -176,6 +180,7 @@ class LightDXMLClassifier(BaseXMCClassifier):
     %(label_counts_)s
     %(history_)s
     %(n_iter_)s
+    %(neighbor_weight_)s
     network_ : LightDXMLNetwork
         The trained network.
     vectorizer_ : TfidfVectorizer or None
@@ -247,6 +252,9 @@ class LightDXMLClassifier(BaseXMCClassifier):
         early_stopping=False,
         n_iter_no_change=2,
         tol=0.0,
+        neighbor_weight=0,
+        n_voters=10,
+        label_texts_vote=True,
         label_names=None,
         top_k=50,
         device="auto",
@@ -291,6 +299,9 @@ class LightDXMLClassifier(BaseXMCClassifier):
         self.early_stopping = early_stopping
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
+        self.neighbor_weight = neighbor_weight
+        self.n_voters = n_voters
+        self.label_texts_vote = label_texts_vote
         self.label_names = label_names
         self.top_k = top_k
         self.device = device
@@ -306,6 +317,7 @@ class LightDXMLClassifier(BaseXMCClassifier):
     )
 
     _network_class = LightDXMLNetwork
+    _efforts = LIGHTDXML
 
     def expected_state(self):
         """Return the checks of what `fit` sets (see `skxmc.nn.state`)."""

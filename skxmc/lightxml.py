@@ -3,6 +3,7 @@
 import numbers
 
 from ._clustering_classifier import RecallingXMCClassifier
+from ._efforts import LIGHTXML
 from ._parameters import fill_docstring
 from ._pretrained import PretrainedEncoderMixin
 from ._validation import check_choice, check_number
@@ -104,6 +105,9 @@ class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
     Prediction: which labels are returned, and their names
 
     %(predict_shortlist)s
+    %(neighbor_weight)s
+    %(n_voters)s
+    %(label_texts_vote)s
     %(label_names)s
     %(top_k)s
 
@@ -128,6 +132,7 @@ class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
     %(label_groups_)s
     %(history_)s
     %(n_iter_)s
+    %(neighbor_weight_)s
     network_ : LightXMLNetwork
         The trained network.
     %(tokenizer_)s
@@ -201,6 +206,9 @@ class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
         early_stopping=False,
         n_iter_no_change=2,
         tol=0.0,
+        neighbor_weight=0,
+        n_voters=10,
+        label_texts_vote=True,
         label_names=None,
         top_k=50,
         device="auto",
@@ -247,6 +255,9 @@ class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
         self.early_stopping = early_stopping
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
+        self.neighbor_weight = neighbor_weight
+        self.n_voters = n_voters
+        self.label_texts_vote = label_texts_vote
         self.label_names = label_names
         self.top_k = top_k
         self.device = device
@@ -257,6 +268,7 @@ class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
         self.verbose = verbose
 
     _network_class = LightXMLNetwork
+    _efforts = LIGHTXML
 
     def _check_parameters(self):
         super()._check_parameters()

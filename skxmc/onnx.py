@@ -51,7 +51,7 @@ def export_onnx(model, path, *, k=10):
     ImportError
         If onnx or onnxscript is not installed.
     ValueError
-        If `k` is below 1 or above the number of labels.
+        If `k` is below 1 or above the number of labels, or if neighbors vote.
     """
     check_is_fitted(model)
     check_number("k", k, numbers.Integral, 1, model.n_labels_)
@@ -60,6 +60,11 @@ def export_onnx(model, path, *, k=10):
         raise TypeError(
             f"{type(model).__name__} cannot be exported. Give a GRankClassifier, "
             "LightXMLClassifier or GUDNClassifier that was fitted on texts."
+        )
+    if network.neighbors is not None:
+        raise ValueError(
+            f"This {type(model).__name__} holds training documents that vote as "
+            "neighbors, which an ONNX file cannot express. Fit with neighbor_weight=0."
         )
     try:
         import onnxscript  # noqa: F401

@@ -3,6 +3,7 @@
 import numbers
 
 from ._clustering_classifier import RecallingXMCClassifier
+from ._efforts import TREADERXML
 from ._parameters import fill_docstring
 from ._taught_documents import TaughtDocumentsMixin
 from ._token_vectors import check_needs_texts, check_words, is_lsa
@@ -160,6 +161,9 @@ class TReaderXMLClassifier(TaughtDocumentsMixin, RecallingXMCClassifier):
     Prediction: which labels are returned, and their names
 
     %(predict_shortlist)s
+    %(neighbor_weight)s
+    %(n_voters)s
+    %(label_texts_vote)s
     %(label_names)s
     %(top_k)s
 
@@ -184,6 +188,7 @@ class TReaderXMLClassifier(TaughtDocumentsMixin, RecallingXMCClassifier):
     %(label_groups_)s
     %(history_)s
     %(n_iter_)s
+    %(neighbor_weight_)s
     network_ : TReaderXMLNetwork
         The trained network.
     teacher_ : Teacher or None
@@ -268,6 +273,9 @@ class TReaderXMLClassifier(TaughtDocumentsMixin, RecallingXMCClassifier):
         early_stopping=False,
         n_iter_no_change=2,
         tol=0.0,
+        neighbor_weight=0,
+        n_voters=10,
+        label_texts_vote=True,
         label_names=None,
         top_k=50,
         device="auto",
@@ -324,6 +332,9 @@ class TReaderXMLClassifier(TaughtDocumentsMixin, RecallingXMCClassifier):
         self.early_stopping = early_stopping
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
+        self.neighbor_weight = neighbor_weight
+        self.n_voters = n_voters
+        self.label_texts_vote = label_texts_vote
         self.label_names = label_names
         self.top_k = top_k
         self.device = device
@@ -334,6 +345,7 @@ class TReaderXMLClassifier(TaughtDocumentsMixin, RecallingXMCClassifier):
         self.verbose = verbose
 
     _network_class = TReaderXMLNetwork
+    _efforts = TREADERXML
     attribute_names = {"neighbor_vectors": "_neighbor_vectors"}
 
     def expected_state(self):

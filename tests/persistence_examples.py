@@ -85,6 +85,7 @@ MODES = {
     "G-columns": (G, "frame", "dense", dict(cluster_features=np.eye(12)) | FEW),
     "L": (L, "texts", "csr_array", {}),
     "L-clustered": (L, "texts", "dense", FEW),
+    "L-neighbors": (L, "texts", "strings", FEW | dict(neighbor_weight=1)),
     "L-bf16": (L, "features", "csr_array", FEW | dict(label_precision="bf16")),
     "L-fp64": (L, "features", "dense", dict(precision="fp64", label_names=WORDS)),
     "L-strings": (L, "texts", "strings", {}),
@@ -101,6 +102,7 @@ MODES = {
     "D-features": (D, "features", "csr_array", dict(beta="auto", swa_start=0.0)),
     "D-fp64": (D, "features", "csr_array", dict(precision="fp64")),
     "D-strings": (D, "texts", "strings", {}),
+    "D-neighbors": (D, "texts", "csr_array", dict(neighbor_weight=2.0, n_voters=3)),
     "T": (T, "texts", "csr_array", dict(label_texts=WORDS)),
     "T-clustered": (T, "texts", "dense", FEW | dict(layer_norm=True)),
     "T-parents": (

@@ -21,7 +21,16 @@ SYSTEMS = [
     "LightXMLClassifier",
     "TReaderXMLClassifier",
 ]
-FREE = {"checkpoint_dir", "label_names", "resume", "top_k", "verbose"}
+FREE = {
+    "checkpoint_dir",
+    "label_names",
+    "resume",
+    "top_k",
+    "verbose",
+    "neighbor_weight",
+    "n_voters",
+    "label_texts_vote",
+}
 TEXTS = ["red fox", "", "old stone house", "ab", "c", "\ud800 alone"]
 Y = sp.csr_array([[1, 0, 1], [0, 1, 0], [0, 0, 0], [1, 1, 1], [0, 0, 1], [1, 0, 0]])
 

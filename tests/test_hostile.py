@@ -37,7 +37,7 @@ SCRIPT = Path(__file__).with_name("hostile.py")
 # Models of every system, each with what others do not hold; and damages of each.
 SHARDS = {
     "features": ["G-bf16", "L-bf16", "D-features", "T-alone", "U-features"],
-    "words": ["D-hnsw", "T", "T-sparse", "E-strings"],
+    "words": ["D-hnsw", "D-neighbors", "T", "T-sparse", "E-strings"],
     "transformers": ["G-clustered", "L-clustered", "U-paper", "E"],
     "format 2": [],
 }

@@ -21,13 +21,14 @@ TIERS = [
     "nn.checkpoint nn.devices nn.text nn.labels nn.losses nn.optimizer nn.search "
     "nn.shortlist metrics datasets",
     "cluster _callbacks _fingerprint _ranking_classifier",
-    "nn.bags nn.encoders nn.examples nn.heads nn.prediction nn.teacher nn.export",
+    "nn.bags nn.encoders nn.examples nn.heads nn.neighbors nn.prediction "
+    "nn.teacher nn.export",
     "nn.document_vectors nn.reading nn.sparse_encoder",
     "nn.networks.grank nn.networks.lightdxml nn.networks.lightxml",
     "nn.networks.gudn nn.networks.treaderxml",  # with LightXML's heads
     "nn.named_examples nn.training _token_vectors _hierarchy",
     "_pretrained",
-    "nn.label_cycle persistence",
+    "nn.label_cycle persistence _neighbors",
     "base",
     "_clustering_classifier _taught_documents",
     "grank gudn lightdxml lightxml treaderxml ensemble",

@@ -62,7 +62,7 @@ def test_each_paper_has_one_network_that_keeps_the_contract(module):
     (kind,) = kinds
     assert kind.__name__.endswith("Network")
     assert [k for k in classes_in(module) if k.__name__.endswith("Network")] == kinds
-    for name in ("forward", "rank", "floats_per_document"):
+    for name in ("forward", "encode", "rank_encoded", "floats_per_document"):
         assert getattr(kind, name) is not getattr(Network, name), name
         wanted = list(inspect.signature(getattr(Network, name)).parameters)
         assert list(inspect.signature(getattr(kind, name)).parameters) == wanted

@@ -112,7 +112,7 @@ def test_attributes_of_a_fitted_system_are_documented(cls):
     model = cls(
         label_dim=8, max_epochs=1, validation_fraction=0, random_state=0, **options
     ).fit(X, Y)
-    fitted = {name for name in vars(model) if re.match(r"[a-z]\w*_$", name)}
+    fitted = {name for name in dir(model) if re.match(r"[a-z]\w*_$", name)}
     documented = {name for name, _, _ in entries_of(cls, "Attributes")[0]}
     assert {name for name in fitted if getattr(model, name) is not None} <= documented
     assert documented - fitted <= {"feature_names_in_", "max_length_"}

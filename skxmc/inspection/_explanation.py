@@ -7,13 +7,15 @@ import re
 import numpy as np
 from scipy.special import logit
 
-from .._response import find_classifier, predict_topk
+from .._response import find_classifier, predict_topk, reach_classifier
 from .._validation import check_number
 from .._words import WORD, nfc
 from ._plotting import make_axes, shorten
 
 # Number of best labels among which the explained label must be.
 _DEPTH = 1000
+# Number of neighbours that an explanation shows.
+_N_SHOWN = 3
 # Colours of words that speak for the label and against it, as red, green and blue.
 _FOR, _AGAINST = (31, 119, 180), (214, 39, 40)
 
@@ -37,6 +39,11 @@ class Explanation:
     weights : float ndarray of shape (n_words,)
         By how much the logit (log-odds) of the label falls when the word is left out.
         Words with positive weights speak for the label.
+    neighbors : sequence of (int or None, float), default=()
+        Training documents that have the label and vote for it, nearest first: their
+        rows in the X seen in ``fit``, or None for the text of the label, and their
+        shares of the vote. A share is between 0 and 1. Empty if the classifier was
+        fitted with ``neighbor_weight=0``, for other classifiers, and for ensembles.
 
     Attributes
     ----------
@@ -57,18 +64,29 @@ class Explanation:
     colour (0.900): red +2.00, fox -0.50
     """
 
-    def __init__(self, *, text, label, probability, spans, weights):
+    def __init__(self, *, text, label, probability, spans, weights, neighbors=()):
         self.text = text
         self.label = label
         self.probability = probability
         self.spans = spans
         self.weights = weights
+        self.neighbors = list(neighbors)
         self.words = [text[start:end] for start, end in spans]
 
     def __repr__(self):
         best = np.argsort(-np.abs(self.weights), kind="stable")[:5]
         words = ", ".join(f"{self.words[i]} {self.weights[i]:+.2f}" for i in best)
-        return f"{self.label} ({self.probability:.3f}): {words}"
+        text = f"{self.label} ({self.probability:.3f}): {words}"
+        return f"{text}; {self._list_neighbors()}" if self.neighbors else text
+
+    def _list_neighbors(self):
+        shown = [
+            f"{'label text' if row is None else row} ({share:.2f})"
+            for row, share in self.neighbors[:_N_SHOWN]
+        ]
+        n_more = len(self.neighbors) - len(shown)
+        more = f" and {n_more} more" if n_more else ""
+        return f"votes of {', '.join(shown)}{more}"
 
     def _repr_html_(self):
         scale = np.abs(self.weights).max(initial=0) or 1.0
@@ -85,9 +103,10 @@ class Explanation:
             at = end
         parts.append(html.escape(self.text[at:]))
         label = html.escape(str(self.label))
+        neighbors = f"<p>{self._list_neighbors()}</p>" if self.neighbors else ""
         return (
             f"<div><p><b>{label}</b> ({self.probability:.3f})</p>"
-            f'<p style="white-space:pre-wrap">{"".join(parts)}</p></div>'
+            f'<p style="white-space:pre-wrap">{"".join(parts)}</p>{neighbors}</div>'
         )
 
     def plot(self, ax=None, *, n_words=10, **bar_options):
@@ -126,6 +145,9 @@ def explain(estimator, text, label, *, max_words=512):
     Labels are predicted for the text, and again without each of its words. The weight
     of a word is the difference that it makes to the logit (log-odds) of the label. If
     two words say the same, each has little weight, because the other one remains.
+
+    If the classifier was fitted with a `neighbor_weight`, the explanation also names
+    the training documents that have the label and voted for it.
 
     Parameters
     ----------
@@ -189,12 +211,16 @@ def explain(estimator, text, label, *, max_words=512):
         )
     probability = _probability_of(column, ids, probabilities)
     odds = logit(probability.clip(1e-12, 1 - 1e-12))
+    classifier, X = reach_classifier(estimator, [text])
+    # Classifiers of other kinds have no neighbours.
+    find_voters = getattr(classifier, "_find_voters", lambda X, label: [])
     return Explanation(
         text=text,
         label=name,
         probability=float(probability[0]),
         spans=spans,
         weights=odds[0] - odds[1:],
+        neighbors=find_voters(X, column),
     )
 
 

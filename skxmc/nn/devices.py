@@ -181,6 +181,29 @@ def check_memory(
     )
 
 
+def check_free_memory(n_bytes, what, advice):
+    """Raise an error if the memory of the CPU has no room for so many bytes.
+
+    Parameters
+    ----------
+    n_bytes : int
+    what : str
+        Subject of the message: what needs the memory.
+    advice : str
+        Last sentence of the message.
+
+    Raises
+    ------
+    MemoryError
+    """
+    free = _free_memory("cpu")
+    if free is not None and n_bytes > free:
+        raise MemoryError(
+            f"{what} need about {n_bytes / 2**30:.1f} GiB of memory, and "
+            f"{free / 2**30:.1f} GiB are free. {advice}"
+        )
+
+
 def _free_memory(device):
     """Return the free bytes of a device, or None if they cannot be determined."""
     if device.startswith("cuda"):

@@ -45,9 +45,14 @@ class Network(nn.Module):
         Whether each document has exactly one label (a 1-D y). The scores of `rank` must
         then be logarithms of probabilities. None, the default, if they are logarithms
         of probabilities in any case.
+    neighbors : NeighborVotes or None
+        Training documents that vote for their labels in `rank`. None, the default, if
+        there are none. ``expected_state()`` checks them by
+        `skxmc.nn.neighbors.expected_votes`, which asks for `vector_dim`.
     """
 
     single_label = None
+    neighbors = None
 
     def forward(self, inputs, targets, progress):
         """Return the loss of a batch.
@@ -76,8 +81,9 @@ class Network(nn.Module):
 
         Returns
         -------
-        tuple of tensors of shape (n_docs, some width)
-            What `rank_encoded` needs to know about the documents.
+        tuple of tensors of shape (n_docs, some width), or None
+            What `rank_encoded` needs to know about the documents. Neighbours are found
+            by the last one that is not None.
         """
         raise NotImplementedError
 
@@ -101,7 +107,7 @@ class Network(nn.Module):
         raise NotImplementedError
 
     def rank(self, inputs, k):
-        """Return the k best labels of each document of a batch.
+        """Return the k best labels of each document of a batch, votes included.
 
         Parameters
         ----------
@@ -114,7 +120,34 @@ class Network(nn.Module):
         ids, scores : tensors of shape (n_docs, k)
             As `rank_encoded` returns them.
         """
-        return self.rank_encoded(self.encode(inputs), k)
+        vectors = self.encode(inputs)
+        if self.neighbors is None:
+            return self.rank_encoded(vectors, k)
+        return self.neighbors.rerank(
+            *self.rank_encoded(vectors, max(k, self.neighbors.depth)),
+            self.compared_vectors(vectors),
+            k,
+            normalize=self.single_label is not False,
+        )
+
+    def compared_vectors(self, vectors):
+        """Return the vectors by which neighbours are found: the last that there are.
+
+        Parameters
+        ----------
+        vectors : tuple of tensors or None
+            What `encode` returns.
+
+        Returns
+        -------
+        tensor of shape (n_docs, vector_dim)
+        """
+        return next(part for part in reversed(vectors) if part is not None)
+
+    @property
+    def vector_dim(self):
+        """Width of the vectors by which neighbours are found."""
+        raise NotImplementedError
 
     def document_modules(self):
         """Return the modules between the encoder and the vectors of documents.

@@ -32,6 +32,7 @@ PARTS = {
     "LightXMLNetwork": "skxmc.nn.networks.lightxml.LightXMLNetwork",
     "LinearHead": "skxmc.nn.heads.LinearHead",
     "NearestVectors": "skxmc.nn.search.NearestVectors",
+    "NeighborVotes": "skxmc.nn.neighbors.NeighborVotes",
     "Reading": "skxmc.nn.networks.treaderxml.Reading",
     "SameVectors": "skxmc.nn.networks.treaderxml.SameVectors",
     "SelfAttention": "skxmc.nn.networks.treaderxml.SelfAttention",

@@ -8,6 +8,7 @@ from ..document_vectors import DocumentVectors
 from ..encoders import TransformerEncoder
 from ..heads import LabelScores, LinearHead, at_full_precision, cluster_head
 from ..losses import grank_loss, grank_loss_all
+from ..neighbors import expected_votes
 from ..network import Network
 from ..shortlist import LabelClusters
 from ..state import absent_or, choice, number, optional, part
@@ -91,6 +92,11 @@ class GRankNetwork(Network):
         """Number of labels that are ranked."""
         return self.ranker.n_labels
 
+    @property
+    def vector_dim(self):
+        """Width of the vectors by which neighbours are found."""
+        return self.doc_vectors.dim
+
     def expected_state(self):
         """Checks of attributes (see `skxmc.nn.state`)."""
         n_labels, clustered = self.n_labels, self.clusters is not None
@@ -114,6 +120,7 @@ class GRankNetwork(Network):
             "lambda_max": number(0, 1),
             "lambda_schedule": choice("epoch", "step"),
             "combine": choice("ranker", "product", "sum"),
+            "neighbors": expected_votes(self),
         }
 
     def _takes(self, ranker):

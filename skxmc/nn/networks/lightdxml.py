@@ -11,6 +11,7 @@ from torch.nn.functional import linear, logsigmoid, normalize, pad, relu
 from ..devices import one_thread
 from ..heads import LabelScores, LinearHead, at_full_precision, first_offset
 from ..losses import at_least_float32, bce_loss, bce_loss_all
+from ..neighbors import expected_votes
 from ..network import Network
 from ..search import NearestVectors
 from ..shortlist import best_labels, log_odds
@@ -196,7 +197,13 @@ class LightDXMLNetwork(Network):
             "single_label": flag,
             "index": optional(part(NearestVectors, n_vectors=n_indexed, dim=dim)),
             "index_turn": optional(number(0, whole=True)),
+            "neighbors": expected_votes(self),
         }
+
+    @property
+    def vector_dim(self):
+        """Width of the vectors by which neighbours are found."""
+        return self.encoder.hidden_size
 
     def _check_places(self, places, name):
         n, frequent = self.n_labels, self.frequent

@@ -9,6 +9,7 @@ from ..document_vectors import DocumentVectors
 from ..encoders import TransformerEncoder
 from ..heads import LabelScores, LinearHead, at_full_precision
 from ..losses import at_least_float32, bce_loss, bce_loss_all
+from ..neighbors import expected_votes
 from ..network import Network
 from ..shortlist import LabelClusters, log_odds
 from ..state import choice, flag, nothing, number, optional, parameter, part
@@ -92,6 +93,11 @@ class LightXMLNetwork(Network):
             return self.recall.n_outputs
         return self.clusters.n_labels
 
+    @property
+    def vector_dim(self):
+        """Width of the vectors by which neighbours are found."""
+        return self.doc_vectors.dim or self.doc_vectors.cluster_dim
+
     def expected_state(self):
         """Checks of attributes (see `skxmc.nn.state`)."""
         n_outputs, ranker = self.n_labels, nothing
@@ -123,6 +129,7 @@ class LightXMLNetwork(Network):
             "loss_reduction": choice("mean", "sum"),
             "dropout_until": number(0, 1),
             "single_label": flag,
+            "neighbors": expected_votes(self),
         }
 
     def uses_dropout(self, progress):

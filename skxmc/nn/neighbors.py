@@ -1,0 +1,302 @@
+"""Neighbours that vote: labels of the nearest training documents join the ranking."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch.nn.functional import pad
+
+from .losses import at_least_float32
+from .search import NearestVectors
+from .state import absent_or, indices, number, optional, part
+
+# Number of best labels of a document that votes are added to. Other labels that get
+# votes count with the score of the last of these.
+DEPTH = 100
+# Votes are a softmax of the cosines times this number.
+_SHARPNESS = 20.0
+# M and ef_construction of HNSW (see `NearestVectors`).
+_GRAPH = dict(n_links=16, build_width=100)
+
+
+class Votes(NamedTuple):
+    """Votes for the labels of documents, as a list without repetitions.
+
+    Parameters
+    ----------
+    docs, labels : int64 tensors of shape (n_votes,)
+        Number of the document within its batch, and column of the label. Votes are in
+        the order of documents, and those of a document in the order of labels.
+    shares : tensor of shape (n_votes,)
+        Sum of the weights of the document's neighbours that have the label. It is above
+        0 and, but for rounding, at most 1.
+    """
+
+    docs: torch.Tensor
+    labels: torch.Tensor
+    shares: torch.Tensor
+
+
+class NeighborVotes:
+    """Memory of training documents, the nearest of which vote for their labels.
+
+    The weights of a document's neighbours are the softmax of 20 times their cosines.
+    The vote for a label is the sum of the weights of the neighbours that have it.
+
+    Parameters
+    ----------
+    vectors : float tensor of shape (n_docs, dim)
+        Vectors of the training documents. They are kept as float16.
+    indptr : int64 tensor of shape (n_docs + 1,)
+        Document i has the labels ``ids[indptr[i]:indptr[i + 1]]``.
+    ids : int64 tensor of shape (n_entries,)
+        Label columns.
+    rows : int64 tensor of shape (n_docs,)
+        Row of each document in the data of the user, for explanations.
+    n_labels : int
+        Number of labels.
+    n_neighbors : int, default=10
+        Number of nearest documents that vote.
+    weight : float, default=1.0
+        Number by which votes are multiplied before they are added to scores.
+    exact : bool, default=True
+        Whether to compare with all documents. Otherwise an HNSW graph is used.
+    """
+
+    def __init__(
+        self,
+        vectors,
+        indptr,
+        ids,
+        rows,
+        *,
+        n_labels,
+        n_neighbors=10,
+        weight=1.0,
+        exact=True,
+    ):
+        self.index = NearestVectors(vectors.cpu(), exact=exact, half=True, **_GRAPH)
+        self.indptr, self.ids, self.rows = indptr, ids, rows
+        self.n_labels = n_labels
+        self.n_neighbors = n_neighbors
+        self.weight = weight
+        self.reset_unsaved()
+
+    @property
+    def depth(self):
+        """Number of labels per document that `rerank` needs to know."""
+        return DEPTH
+
+    def reset_unsaved(self):
+        """Forget the copy of the memory on another device (see `skxmc.nn.state`)."""
+        self._copy = None
+
+    def __getstate__(self):
+        return self.__dict__ | {"_copy": None}
+
+    def expected_state(self):
+        """Checks of attributes (see `skxmc.nn.state`)."""
+        n_docs = self.index.n_vectors
+        return {
+            "index": part(NearestVectors, half=True),
+            "indptr": self._check_indptr,
+            "ids": indices(len(self.ids), high=self.n_labels),
+            "rows": indices(n_docs, high=2**63 - 1),
+            "n_labels": number(1, whole=True),
+            "n_neighbors": number(1, whole=True),
+            "weight": number(0),
+        }
+
+    def _check_indptr(self, indptr, name):
+        indices(self.index.n_vectors + 1, high=len(self.ids) + 1)(indptr, name)
+        descends = (indptr.diff() < 0).any()
+        if descends or indptr[0] != 0 or indptr[-1] != len(self.ids):
+            raise ValueError(f"{name} does not divide the labels among the documents.")
+
+    def search(self, docs, n_neighbors=None):
+        """Find the neighbours of documents.
+
+        Parameters
+        ----------
+        docs : tensor of shape (n_docs, dim)
+            Vectors of the documents.
+        n_neighbors : int or None, default=None
+            Number of neighbours; None finds those that vote.
+
+        Returns
+        -------
+        places : int64 tensor of shape (n_docs, n_neighbors)
+            Places of the neighbours in the memory, nearest first. There are fewer if
+            the memory holds fewer documents.
+        cosines : tensor of the same shape
+        weights : tensor of the same shape
+            Weights of the neighbours, with sum 1. They are 0 for a document whose
+            vector is 0 or not finite, for such a document has no neighbours.
+        """
+        index, _, _ = self._on(docs.device)
+        docs = at_least_float32(docs)
+        is_finite = docs.isfinite().all(dim=1, keepdim=True)
+        docs = torch.where(is_finite, docs, 0)
+        with torch.autocast(docs.device.type, enabled=False):
+            places, cosines = index.search(docs, n_neighbors or self.n_neighbors)
+        weights = (_SHARPNESS * cosines).softmax(dim=1)
+        return places, cosines, weights * docs.any(dim=1, keepdim=True)
+
+    def count(self, places, weights):
+        """Count the votes of neighbours.
+
+        Parameters
+        ----------
+        places, weights : tensors of shape (n_docs, n_neighbors)
+            What `search` returns.
+
+        Returns
+        -------
+        Votes
+        """
+        _, indptr, ids = self._on(places.device)
+        n_neighbors, places, weights = places.shape[1], places.ravel(), weights.ravel()
+        starts, lengths = indptr[places], indptr[places + 1] - indptr[places]
+        # One entry for each label of each neighbour.
+        neighbors = torch.arange(len(places), device=places.device)
+        neighbors = neighbors.repeat_interleave(lengths)
+        begins = lengths.cumsum(0) - lengths
+        entries = torch.arange(len(neighbors), device=places.device)
+        labels = ids[entries + (starts - begins)[neighbors]]
+        keys = neighbors // n_neighbors * self.n_labels + labels
+        keys, owners = keys.unique(return_inverse=True)
+        shares = weights.new_zeros(len(keys)).index_add(0, owners, weights[neighbors])
+        counts = shares > 0
+        keys, shares = keys[counts], shares[counts]
+        return Votes(keys // self.n_labels, keys % self.n_labels, shares)
+
+    def rerank(self, ids, scores, docs, k, *, normalize):
+        """Add the votes of the neighbours of documents to a ranking of their labels.
+
+        Parameters
+        ----------
+        ids, scores, k, normalize
+            As in `add_votes`.
+        docs : tensor of shape (n_docs, dim)
+            Vectors of the documents.
+
+        Returns
+        -------
+        ids, scores : tensors of shape (n_docs, k)
+        """
+        places, _, weights = self.search(docs)
+        return add_votes(
+            ids,
+            scores,
+            self.count(places, weights),
+            self.weight,
+            k,
+            n_labels=self.n_labels,
+            normalize=normalize,
+        )
+
+    def shares_of(self, label, places, weights):
+        """Return the weights of the neighbours that have a label, and 0 for the others.
+
+        Parameters
+        ----------
+        label : int
+            Column of the label.
+        places, weights : tensors of shape (n_neighbors,)
+            Neighbours of one document, on the CPU.
+
+        Returns
+        -------
+        tensor of shape (n_neighbors,)
+        """
+        before = pad((self.ids == label).cumsum(0), (1, 0))[self.indptr]
+        return weights * (before.diff()[places] > 0)
+
+    def _on(self, device):
+        """Return the index, the row pointers and the labels on a device."""
+        if device.type == "cpu":
+            return self.index, self.indptr, self.ids
+        copy = self._copy  # another thread may replace the attribute meanwhile
+        if copy is None or copy[1].device != device:
+            copy = self.index.to(device), self.indptr.to(device), self.ids.to(device)
+            self._copy = copy
+        return copy
+
+
+def add_votes(ids, scores, votes, weight, k, *, n_labels, normalize):
+    """Add votes to the scores of labels: the new score is ``score + weight * vote``.
+
+    The scores of a document's 100 best labels are known. A voted label beyond these,
+    or outside of the document's shortlist, takes the lowest of their scores instead of
+    its own. The best labels thus do not depend on how many of them are asked for.
+
+    Parameters
+    ----------
+    ids : int64 tensor of shape (n_docs, n_ranked)
+        Label columns, best first, padded with n_labels.
+    scores : tensor of shape (n_docs, n_ranked)
+        Scores of these labels, padded with -inf.
+    votes : Votes
+    weight : float
+    k : int
+        Number of labels to return.
+    n_labels : int
+    normalize : bool
+        Whether scores are logarithms of probabilities. They are then normalised again,
+        such that the probabilities of a document's labels have a sum of at most 1.
+
+    Returns
+    -------
+    ids : int64 tensor of shape (n_docs, k), best first, padded with n_labels
+    scores : tensor of shape (n_docs, k), padded with -inf
+        Labels with equal scores stay in the order of the ranking.
+    """
+    n_docs = len(ids)
+    shares = (weight * votes.shares).to(scores.dtype)
+    # Whether and where each ranked label is among the votes. No ranked label has the
+    # key that is appended.
+    keys = votes.docs * (n_labels + 1) + votes.labels
+    keys = pad(keys, (0, 1), value=n_docs * (n_labels + 1))
+    starts = torch.arange(n_docs, device=ids.device)[:, None] * (n_labels + 1)
+    places = torch.searchsorted(keys, starts + ids)  # (n_docs, n_ranked)
+    is_voted = keys[places] == starts + ids
+    is_deep = is_voted & (torch.arange(ids.shape[1], device=ids.device) >= DEPTH)
+    is_voted &= ~is_deep
+    is_known = places.new_zeros(len(keys), dtype=torch.bool)
+    is_known[places[is_voted]] = True
+
+    best = scores[:, :DEPTH]
+    lowest = best.masked_fill(best == -math.inf, math.inf).amin(dim=1)
+    lowest = lowest.masked_fill(lowest == math.inf, 0)  # where nothing is ranked
+    others = ~is_known[:-1]
+    others = Votes(votes.docs[others], votes.labels[others], shares[others])
+    lengths = others.docs.bincount(minlength=n_docs)
+    columns = torch.arange(len(others.docs), device=ids.device)
+    columns = columns - (lengths.cumsum(0) - lengths)[others.docs]
+    shape = n_docs, int(lengths.max()) if n_docs else 0
+    added_ids = ids.new_full(shape, n_labels)
+    added_ids[others.docs, columns] = others.labels
+    added = scores.new_full(shape, -math.inf)
+    added[others.docs, columns] = lowest[others.docs] + others.shares
+
+    shares = pad(shares, (0, 1))[places].masked_fill(~is_voted, 0)
+    raised = (scores + shares).masked_fill(is_deep, -math.inf)
+    if normalize:
+        # Labels that are not known share what the best ones leave of the probability.
+        rest = torch.log1p(-best.exp().sum(dim=1, keepdim=True).clamp(max=1))
+        total = torch.cat([raised[:, :DEPTH], added, rest], dim=1)
+        total = total.logsumexp(dim=1, keepdim=True)
+        raised, added = raised - total, added - total
+    ids = torch.cat([ids.masked_fill(is_deep, n_labels), added_ids], dim=1)
+    scores = torch.cat([raised, added], dim=1)
+    scores, order = scores.sort(dim=1, descending=True, stable=True)
+    ids = ids.gather(1, order[:, :k])
+    missing = (0, k - ids.shape[1])
+    ids = pad(ids, missing, value=n_labels)
+    return ids, pad(scores[:, :k], missing, value=-math.inf)
+
+
+def expected_votes(network):
+    """Make the check of the attribute ``neighbors`` of a network."""
+    expected = {"n_labels": network.n_labels, "index.dim": network.vector_dim}
+    return absent_or(optional(part(NeighborVotes, **expected)))
