@@ -83,7 +83,7 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
 
     Training: objective, optimizer and held-out documents
 
-    n_negatives : int or None, default=None
+    n_negatives : int or None, default=64
         Number of labels that a document is trained to rank below its own in a step, if
         all labels are ranked: those with the best scores at that moment. The other
         labels have next to no gradient, and a step without them takes a fraction of the
@@ -103,7 +103,7 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
         The paper uses 1e-4 for all weights.
     %(document_learning_rate)s
     %(head_learning_rate)s
-    label_learning_rate : float or None, default=None
+    label_learning_rate : float or None, default=0.3
         Peak learning rate of plain SGD, which trains the label vectors. Rare labels
         then stay near the texts and documents that they start from. None trains label
         vectors by AdamW at `head_learning_rate`, as in the paper. Used only if label
@@ -203,8 +203,8 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
         label_texts=None,
         label_init="auto",
         reading="texts",
-        trained_layers="all",
-        bag_of_words=False,
+        trained_layers=0,
+        bag_of_words=True,
         ngram_range=(1, 2),
         max_length=None,
         n_layers=None,
@@ -217,7 +217,7 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
         n_shortlist=32,
         predict_shortlist=128,
         cluster_features="tfidf",
-        n_negatives=None,
+        n_negatives=64,
         lambda_max=0.5,
         lambda_schedule="epoch",
         combine="ranker",
@@ -227,7 +227,7 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
         learning_rate=2e-4,
         document_learning_rate=1e-3,
         head_learning_rate=1e-3,
-        label_learning_rate=None,
+        label_learning_rate=0.3,
         weight_decay=0.01,
         warmup=0.1,
         schedule="linear",
@@ -238,7 +238,7 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
         early_stopping=False,
         n_iter_no_change=2,
         tol=0.0,
-        neighbor_weight=0,
+        neighbor_weight="auto",
         n_voters=10,
         label_texts_vote=True,
         label_names=None,

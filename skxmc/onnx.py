@@ -58,8 +58,15 @@ def export_onnx(model, path, *, k=10):
     network = getattr(model, "network_", None)
     if not isinstance(getattr(network, "encoder", None), TransformerEncoder):
         raise TypeError(
-            f"{type(model).__name__} cannot be exported. Give a GRankClassifier, "
-            "LightXMLClassifier or GUDNClassifier that was fitted on texts."
+            f"This {type(model).__name__} cannot be exported. Give a GRankClassifier, "
+            "LightXMLClassifier or GUDNClassifier that was fitted on texts, and that "
+            'reads whole texts (reading="texts").'
+        )
+    bag = getattr(network.doc_vectors, "bag", None)
+    if bag is not None:
+        raise ValueError(
+            f"This {type(model).__name__} counts the words of texts, which an ONNX file "
+            "cannot express. Fit with bag_of_words=False."
         )
     if network.neighbors is not None:
         raise ValueError(

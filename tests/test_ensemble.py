@@ -28,6 +28,7 @@ from skxmc.metrics import precision_at_k, psp_at_1_scorer
 
 METHODS = ("predict", "predict_proba", "decision_function")
 SMALL = dict(
+    neighbor_weight=0,
     label_dim=8,
     dropout=0.0,
     max_epochs=4,

@@ -15,6 +15,8 @@ from skxmc import (
 from skxmc.onnx import export_onnx
 
 TEXTS = dict(
+    bag_of_words=False,
+    neighbor_weight=0,
     max_length=16,
     n_layers=2,
     max_epochs=1,
@@ -29,12 +31,13 @@ FEW = dict(max_leaf_size=3, n_shortlist=2, predict_shortlist=2)
     "system, options",
     [
         (GRankClassifier, {}),
+        (GRankClassifier, dict(trained_layers="all", n_negatives=None)),
         (GRankClassifier, FEW | dict(label_init="random")),
         (LightXMLClassifier, FEW),
         (LightXMLClassifier, dict(single=True)),
         (GUDNClassifier, FEW | dict(predict_shortlist=9)),
     ],
-    ids=["all labels", "few clusters", "LightXML", "one label", "GUDN"],
+    ids=["read once", "all labels", "few clusters", "LightXML", "one label", "GUDN"],
 )
 def test_onnx_predicts_the_same(system, options, tiny_encoder, colours, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
@@ -71,6 +74,17 @@ def test_what_cannot_be_exported(colours, tmp_path, monkeypatch):
         with pytest.raises(TypeError, match="fitted on texts"):
             export_onnx(wrong, tmp_path / "model.onnx", k=5)
     assert not list(tmp_path.iterdir())
+
+
+def test_words_and_neighbors_cannot_be_exported(tiny_encoder, colours, tmp_path):
+    texts, Y, _ = colours
+    for own in (dict(bag_of_words=True), dict(neighbor_weight=1)):
+        model = GRankClassifier(tiny_encoder, **TEXTS | own).fit(texts, Y)
+        with pytest.raises(ValueError, match=f"Fit with {next(iter(own))}="):
+            export_onnx(model, tmp_path / "model.onnx")
+    words = GRankClassifier(tiny_encoder, reading="words", **TEXTS).fit(texts, Y)
+    with pytest.raises(TypeError, match="reads whole texts"):
+        export_onnx(words, tmp_path / "model.onnx")
 
 
 def test_missing_packages_are_named(tiny_encoder, colours, tmp_path, monkeypatch):
