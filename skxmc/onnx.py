@@ -65,8 +65,8 @@ def export_onnx(model, path, *, k=10):
     bag = getattr(network.doc_vectors, "bag", None)
     if bag is not None:
         raise ValueError(
-            f"This {type(model).__name__} counts the words of texts, which an ONNX file "
-            "cannot express. Fit with bag_of_words=False."
+            f"This {type(model).__name__} counts the words of texts, which an ONNX "
+            "file cannot express. Fit with bag_of_words=False."
         )
     if network.neighbors is not None:
         raise ValueError(

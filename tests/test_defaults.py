@@ -68,7 +68,7 @@ def answers(model, X):
 @pytest.mark.parametrize("classifier", TRANSFORMERS)
 def test_layers_are_the_last_five_or_all(classifier, encoder, colours):
     texts, Y, names = colours
-    params = SHORT | dict(label_texts=names)
+    params = SHORT | dict(label_texts=names, trained_layers="all")
     model = classifier(encoder, **params).fit(texts, Y)
     n_layers = min(5, encoder[0].config.num_hidden_layers + 1)
     assert model.network_.encoder.n_layers == n_layers and model.n_layers is None
@@ -101,10 +101,11 @@ def test_a_search_over_layers(tiny_encoder, colours):
 def test_length_is_what_the_encoder_reads(classifier, tiny_encoder, colours, tmp_path):
     texts, Y, _ = colours
     texts = [f"{text} " * 30 for text in texts]  # 120 words, and 64 places
-    model = classifier(tiny_encoder, **SHORT).fit(texts, Y)
+    params = SHORT | dict(trained_layers="all")
+    model = classifier(tiny_encoder, **params).fit(texts, Y)
     assert model.max_length_ == 64 and model.max_length is None
     expected = answers(model, texts)
-    given = classifier(tiny_encoder, max_length=64, **SHORT).fit(texts, Y)
+    given = classifier(tiny_encoder, max_length=64, **params).fit(texts, Y)
     assert_same(answers(given, texts), expected)
     model.save_pretrained(tmp_path / "model")
     again = load(tmp_path / "model")
