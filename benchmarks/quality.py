@@ -40,6 +40,7 @@ def parse():
     )
     parser.add_argument("data", help="icd10cm, or a folder with a data set")
     parser.add_argument("--system", default="GRankClassifier")
+    parser.add_argument("--effort", help="set of parameters: low, medium, high, paper")
     parser.add_argument("--no-label-texts", action="store_true")
     parser.add_argument("--held-out", type=float, default=0.0)
     parser.add_argument("--name", help="name of the file in benchmarks/results")
@@ -62,7 +63,11 @@ def main():
         parameters = about | parameters
     parameters.setdefault("random_state", 0)
     parameters.setdefault("verbose", 1)
-    model = system(**parameters)
+    model = (
+        system.with_effort(options.effort, **parameters)
+        if options.effort
+        else system(**parameters)
+    )
 
     start, start_cpu = time.perf_counter(), time.process_time()
     model.fit(texts, Y)
@@ -85,6 +90,7 @@ def main():
         "data": Path(options.data).name,
         "split": split,
         "system": options.system,
+        "effort": options.effort,
         "label_texts": not options.no_label_texts,
         "parameters": parameters,
         "metrics": {name: round(100 * float(report[name]), 2) for name in kept},

@@ -30,16 +30,24 @@ COLUMNS = ("P@1", "P@3", "P@5", "nDCG@5", "PSP@1", "PSP@5", "R@10")
 _ICD = "--max-length 32 --max-epochs 6 --validation-fraction 0.02"
 _TIBKAT = "--max-length 64 --max-epochs 4 --validation-fraction 0.02"
 _BIOTOOLS = "--max-length 128 --max-epochs 5 --validation-fraction 0.02"
+# All layers are trained, and nothing stands beside the reading.
+_ALL_LAYERS = (
+    "--trained-layers all --bag-of-words False --n-negatives None "
+    "--label-learning-rate None --neighbor-weight 0"
+)
 _CLUSTERED = "--max-leaf-size 40 --predict-shortlist 9999"
 _LIGHTXML = "--batch-size 64 --learning-rate 2e-4 --schedule linear"
 _GUDN = "--batch-size 64 --learning-rate 2e-4"
 _WORDS = "--validation-fraction 0.02"
 ROWS = {
     "icd10cm": {
-        "GRankClassifier": ("", _ICD),
-        "GRankClassifier, clustered": (
+        "GRankClassifier, low effort": ("-low", "--effort low"),
+        "GRankClassifier": ("-medium", "--effort medium --max-length 32"),
+        "GRankClassifier, high effort": ("-high", "--effort high --max-length 32"),
+        "GRankClassifier, encoder alone": ("", f"{_ICD} {_ALL_LAYERS}"),
+        "GRankClassifier, encoder alone, clustered": (
             "-clustered",
-            f"{_ICD} {_CLUSTERED} --n-shortlist 64",
+            f"{_ICD} {_ALL_LAYERS} {_CLUSTERED} --n-shortlist 64",
         ),
         "LightXMLClassifier": (
             "-lightxml",
@@ -52,10 +60,14 @@ ROWS = {
         "TReaderXMLClassifier": ("-treaderxml", f"{_WORDS} --max-length 32"),
     },
     "tibkat-core-en": {
-        "GRankClassifier": ("", _TIBKAT),
-        "GRankClassifier, clustered": (
+        "GRankClassifier, low effort": ("-low", "--effort low"),
+        "GRankClassifier": ("-medium", "--effort medium --max-length 64"),
+        "GRankClassifier, high effort": ("-high", "--effort high --max-length 64"),
+        "GRankClassifier, encoder alone": ("", f"{_TIBKAT} {_ALL_LAYERS}"),
+        "GRankClassifier, encoder alone, clustered": (
             "-clustered",
-            f"{_TIBKAT} {_CLUSTERED} --n-shortlist 16 --head-learning-rate 2e-4",
+            f"{_TIBKAT} {_ALL_LAYERS} {_CLUSTERED} --n-shortlist 16 "
+            "--head-learning-rate 2e-4",
         ),
         "LightXMLClassifier": ("-lightxml", f"{_TIBKAT} {_LIGHTXML}"),
         "GUDNClassifier": (
@@ -65,7 +77,10 @@ ROWS = {
         "TReaderXMLClassifier": ("-treaderxml", f"{_WORDS} --max-length 100"),
     },
     "biotools-edam": {
-        "GRankClassifier": ("", _BIOTOOLS),
+        "GRankClassifier, low effort": ("-low", "--effort low"),
+        "GRankClassifier": ("-medium", "--effort medium --max-length 128"),
+        "GRankClassifier, high effort": ("-high", "--effort high --max-length 128"),
+        "GRankClassifier, encoder alone": ("", f"{_BIOTOOLS} {_ALL_LAYERS}"),
         "LightXMLClassifier": ("-lightxml", f"{_BIOTOOLS} {_LIGHTXML}"),
         "GUDNClassifier": (
             "-gudn",

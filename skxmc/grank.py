@@ -83,7 +83,7 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
 
     Training: objective, optimizer and held-out documents
 
-    n_negatives : int or None, default=64
+    n_negatives : int or None, default=128
         Number of labels that a document is trained to rank below its own in a step, if
         all labels are ranked: those with the best scores at that moment. The other
         labels have next to no gradient, and a step without them takes a fraction of the
@@ -217,11 +217,11 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
         n_shortlist=32,
         predict_shortlist=128,
         cluster_features="tfidf",
-        n_negatives=64,
+        n_negatives=128,
         lambda_max=0.5,
         lambda_schedule="epoch",
         combine="ranker",
-        max_epochs=5,
+        max_epochs=8,
         batch_size=64,
         accumulate=1,
         learning_rate=2e-4,

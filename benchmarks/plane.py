@@ -1,0 +1,89 @@
+"""Picture of quality against training time, from the results of `systems.py`.
+
+    python benchmarks/plane.py
+
+It writes docs/quality-and-time.png: P@5 on the test split over core-minutes of training
+for all rows of the docs' tables, one panel a data set. Nothing is trained. Hollow marks
+are rows that were measured on a processor with instructions for bf16.
+"""
+
+import json
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+from systems import PEERS, ROWS, _path
+
+PICTURE = Path(__file__).parents[1] / "docs" / "quality-and-time.png"
+METRICS = ("P@5", "PSP@5")
+TITLES = {
+    "icd10cm": "ICD-10-CM\n47,150 labels",
+    "tibkat-core-en": "a library's subjects\n11,621 labels",
+    "biotools-edam": "descriptions of software\n1,565 labels",
+}
+# Short names, since the points lie close to each other.
+SHORT = {
+    "GRankClassifier, low effort": "X-GRank, low",
+    "GRankClassifier": "X-GRank, medium",
+    "GRankClassifier, high effort": "X-GRank, high",
+    "GRankClassifier, encoder alone": "X-GRank, encoder alone",
+    "LightXMLClassifier": "LightXML",
+    "GUDNClassifier": "GUDN",
+    "TReaderXMLClassifier": "TReaderXML",
+    "LightDXMLClassifier": "LightDXML",
+    "PECOS XR-Linear": "PECOS",
+    "omikuji Parabel": "omikuji",
+    "napkinXC PLT": "napkinXC",
+}
+
+
+def points(name):
+    """Yield the title, metrics, core-minutes, whether bf16, and kind of each row."""
+    for row, (suffix, _) in ROWS[name].items():
+        path = _path(f"quality-{name}{suffix}")
+        if row in SHORT and path.exists():
+            result = json.loads(path.read_text())
+            has_bf16 = bool(result["machine"].get("bf16"))
+            kind = "C0" if row.startswith("GRank") else "C2"
+            yield row, result["metrics"], result["fit_core_minutes"], has_bf16, kind
+    result = json.loads(_path(f"peers-{name}").read_text())
+    for peer, title in PEERS.items():
+        one = result["results"].get(peer)
+        if title in SHORT and one is not None:
+            minutes = one["fit_s"] * result["threads"] / 60
+            kind = "C2" if title == "LightDXMLClassifier" else "C1"
+            yield title, one["metrics"], minutes, False, kind
+
+
+def main():
+    figure, axes = plt.subplots(
+        len(METRICS), len(ROWS), figsize=(13, 7.5), sharex=True, layout="constrained"
+    )
+    for column, name in enumerate(ROWS):
+        for axis, metric in zip(axes[:, column], METRICS, strict=True):
+            for row, metrics, minutes, has_bf16, colour in points(name):
+                axis.plot(
+                    minutes,
+                    metrics[metric],
+                    "o",
+                    color=colour,
+                    fillstyle="none" if has_bf16 else "full",
+                )
+                axis.annotate(
+                    SHORT[row],
+                    (minutes, metrics[metric]),
+                    (4, 3),
+                    textcoords="offset points",
+                    fontsize="x-small",
+                )
+            axis.set_xscale("log")
+            axis.margins(x=0.18, y=0.1)
+            axis.grid(alpha=0.3)
+            axis.set_ylabel(f"{metric} in %")
+        axes[0, column].set_title(TITLES[name])
+        axes[-1, column].set_xlabel("training in core-minutes")
+    figure.savefig(PICTURE, dpi=110)
+    print(f"written: {PICTURE}")
+
+
+if __name__ == "__main__":
+    main()
