@@ -70,8 +70,8 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
         Width of the label vectors, and of the documents' vectors if X is a feature
         matrix. None means the encoder's hidden size; with ``label_init="random"`` it
         means 512 if all labels are ranked and 128 with clusters (Table II). Training
-        takes 16 bytes per label and dimension, or less with clusters (see
-        `label_precision`): use 128 for a million labels.
+        takes 4 bytes per label and dimension, or up to 16 if AdamW trains the label
+        vectors (see `label_learning_rate`): use 128 for a million labels.
     %(label_precision)s
     %(max_leaf_size)s
     small_label_mode : {"rank_only", "dual"}, default="rank_only"
