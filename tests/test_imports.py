@@ -27,7 +27,7 @@ TIERS = [
     "nn.networks.grank nn.networks.lightdxml nn.networks.lightxml",
     "nn.networks.gudn nn.networks.treaderxml",  # with LightXML's heads
     "nn.named_examples nn.training _token_vectors _hierarchy",
-    "_pretrained",
+    "_pretrained _label_branch",
     "nn.label_cycle persistence _neighbors",
     "base",
     "_clustering_classifier _taught_documents",
