@@ -18,7 +18,7 @@ from .nn.document_vectors import SCALE, DocumentVectors
 from .nn.heads import LabelScores, cluster_head, first_offset
 from .nn.labels import label_centroids
 from .nn.prediction import encode
-from .nn.reading import Documents
+from .nn.reading import Documents, keep_vectors
 from .nn.shortlist import LabelClusters
 from .nn.state import array
 
@@ -174,7 +174,10 @@ class ClusteringXMCClassifier(BaseXMCClassifier):
             doc_vectors = self._encode_docs(encoder, docs)
         if sources & {"both", "texts", "labels"}:
             texts = self._get_label_texts()
-            text_vectors = self._encode_docs(encoder, self._make_docs(texts))
+            text_docs = self._make_docs(texts)
+            text_vectors = self._encode_docs(encoder, text_docs)
+            if getattr(encoder, "is_fixed", False):
+                docs.label_docs = keep_vectors(text_docs, text_vectors)
             # All blank texts have one vector, which says nothing about their labels.
             is_blank = [not text.strip() for text in texts]
             text_vectors[torch.tensor(is_blank)] = 0

@@ -164,7 +164,10 @@ class NeighborsMixin:
         if not len(rows) + len(labels):
             return
         known = [(examples.docs, rows)] if len(rows) else []
-        if texts:
+        label_docs = getattr(examples.docs, "label_docs", None)
+        if texts and label_docs is not None:
+            known.append((label_docs, labels))
+        elif texts:
             known.append((self._make_docs(texts), np.arange(len(texts))))
         vectors = [
             self._map_docs(

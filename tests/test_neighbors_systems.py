@@ -293,7 +293,8 @@ def test_more_voters_than_documents(data):
 
 
 def test_onnx_refuses(tiny_encoder, data, tmp_path):
-    model = build("GRank", tiny_encoder).fit(data["texts"], data["csr"])
+    model = build("GRank", tiny_encoder).set_params(bag_of_words=False)
+    model.fit(data["texts"], data["csr"])
     with pytest.raises(ValueError, match="vote as neighbors.*neighbor_weight=0"):
         export_onnx(model, tmp_path / "model.onnx")
 

@@ -249,6 +249,35 @@ def test_each_text_is_read_once(system, tiny_encoder, colours, monkeypatch):
     assert sum(read) == len(texts)
 
 
+def test_label_texts_are_read_once(tiny_encoder, colours, monkeypatch):
+    texts, Y, names = colours
+    names = [*names[:10], "", names[11]]
+    read = []
+    compute = TransformerEncoder._compute_states
+
+    def counting(self, batch):
+        read.append(len(batch["input_ids"]))
+        return compute(self, batch)
+
+    options = dict(trained_layers=0, bag_of_words=True, label_texts=names)
+    model = make("GRankClassifier", tiny_encoder, neighbor_weight=2, **options)
+    with monkeypatch.context() as patched:
+        patched.setattr(TransformerEncoder, "_compute_states", counting)
+        model.fit(texts, Y)
+    assert sum(read) == len(texts) + len(names)
+    # Their vectors in the memory are those of the texts.
+    votes = model.network_.neighbors
+    places = (votes.rows >= len(texts)).nonzero()[:, 0]
+    assert len(places) == 11
+    docs = model._make_docs([name for name in names if name])
+    with torch.no_grad():
+        expected = model.network_.encode(docs.batch(np.arange(11)))[-1]
+    found = votes.index.vectors[places]
+    torch.testing.assert_close(
+        found.float(), normalize(expected, dim=1), rtol=0, atol=5e-3
+    )
+
+
 @pytest.mark.parametrize("n_trained", [0, 1])
 def test_predictions_read_the_whole_text(n_trained, tiny_encoder, colours):
     texts, Y, _ = colours
@@ -348,7 +377,7 @@ def test_the_bag_is_added_to_the_reading(tiny_encoder, colours):
 def test_a_bag_starts_at_the_reading_alone(tiny_encoder, colours):
     texts, Y, _ = colours
     options = dict(trained_layers=0, max_epochs=1, document_learning_rate=0.0)
-    options |= dict(head_learning_rate=0.0)
+    options |= dict(head_learning_rate=0.0, label_learning_rate=None)
     plain, bag = (
         make("GRankClassifier", tiny_encoder, bag_of_words=use, **options).fit(texts, Y)
         for use in (False, True)

@@ -8,7 +8,7 @@ import torch
 
 from .encoders import TransformerEncoder
 from .prediction import encode, map_batches
-from .text import pad_values, padded_places, tokenize
+from .text import Tokens, pad_values, padded_places, tokenize
 
 # Largest size in bytes of kept states in memory. Larger ones lie in a temporary file,
 # which takes a few percent longer to train on.
@@ -32,7 +32,15 @@ class Documents:
     states : float16 ndarray of shape (n_tokens, hidden_size) or None, default=None
         States of the tokens, end to end, from which the encoder goes on. The first part
         must then be `Tokens`.
+
+    Attributes
+    ----------
+    label_docs : Documents or None
+        The texts of all labels, if these have been read by an encoder that is not
+        trained. They need not be read again.
     """
+
+    label_docs = None
 
     def __init__(self, *parts, vectors=None, states=None):
         self.parts = parts
@@ -72,6 +80,25 @@ class Documents:
         elif self.vectors is not None:
             batch["vectors"] = self.vectors[torch.from_numpy(rows)]
         return batch
+
+
+def keep_vectors(docs, vectors):
+    """Return documents with what an untrained encoder has made of them.
+
+    Parameters
+    ----------
+    docs : Tokens, Features or Documents
+    vectors : tensor of shape (n_docs, hidden_size)
+        What the encoder returns for them.
+
+    Returns
+    -------
+    Documents
+        They hold the vectors instead of the tokens.
+    """
+    parts = docs.parts if isinstance(docs, Documents) else (docs,)
+    parts = [part for part in parts if not isinstance(part, Tokens)]
+    return Documents(*parts, vectors=vectors.half())
 
 
 class _NumberedDocuments:
