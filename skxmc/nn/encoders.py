@@ -318,14 +318,21 @@ class TransformerEncoder(nn.Module):
         return mean, states[len(self._split_layers()[0])]
 
     def _compute_states(self, batch):
-        """Return the states of all layers: tensors (n_docs, length, hidden_size)."""
+        """Return the states of all layers, or of the last one if none is trained.
+
+        Returns
+        -------
+        tuple of tensors of shape (n_docs, length, hidden_size)
+        """
         mask = batch["attention_mask"]  # (n_docs, length)
-        return self.model(
+        output = self.model(
             batch["input_ids"],
             attention_mask=mask[:, None, None].bool() if self._takes_4d else mask,
-            output_hidden_states=True,
+            # To collect the states of all layers, transformers hooks into each of them.
+            output_hidden_states=not self.is_fixed,
             **self._global_attention(mask),
-        ).hidden_states
+        )
+        return (output.last_hidden_state,) if self.is_fixed else output.hidden_states
 
     def _pool(self, states, mask):
         """Turn the states of all layers into the two vectors of each document."""
