@@ -68,12 +68,14 @@ def main():
                     color=colour,
                     fillstyle="none" if has_bf16 else "full",
                 )
+                is_right, is_old = minutes > 25, row.endswith("encoder alone")
                 axis.annotate(
                     SHORT[row],
                     (minutes, metrics[metric]),
-                    (4, 3),
+                    (-4 if is_right else 4, -9 if is_old else 3),
                     textcoords="offset points",
                     fontsize="x-small",
+                    horizontalalignment="right" if is_right else "left",
                 )
             axis.set_xscale("log")
             axis.margins(x=0.18, y=0.1)

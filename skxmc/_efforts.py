@@ -20,7 +20,7 @@ _READ_ONCE = dict(
     neighbor_weight="auto",
 )
 GRANK = {
-    "low": _READ_ONCE | dict(reading="words"),
+    "low": _READ_ONCE | dict(reading="words", max_epochs=4),
     "medium": _READ_ONCE | dict(reading="texts"),
     "high": _READ_ONCE | dict(reading="texts", trained_layers="all", max_epochs=4),
     "paper": _PAPER_READING
