@@ -70,19 +70,32 @@ def make_fits(encoder, label_texts):
     """Name, class and parameters of every fit; "single" ones have a 1-D y."""
     reading = dict(encoder=encoder)
     told = reading | dict(label_texts=label_texts)
+    all_layers = dict(
+        trained_layers="all",
+        bag_of_words=False,
+        neighbor_weight=0,
+        n_negatives=None,
+        label_learning_rate=None,
+    )
+    grank_reading, grank_told = reading | all_layers, told | all_layers
     fits = {
         "GRank": {
-            "": told,
-            "clusters": told | CLUSTERS,
-            "words": told | CLUSTERS | dict(label_init="random"),
-            "dual": told | dict(small_label_mode="dual", combine="sum"),
-            "steps": reading | CLUSTERS | dict(lambda_schedule="step"),
-            "product": told | CLUSTERS | dict(combine="product", predict_shortlist=99),
-            "manners": told | MANNERS,
-            "manners clusters": told | CLUSTERS | MANNERS,
-            "bf16 labels": told | CLUSTERS | dict(label_precision="bf16"),
-            "bf16": told | CLUSTERS | dict(precision="bf16"),
-            "features": CLUSTERS | dict(label_init="random"),
+            "defaults": told,
+            "one layer": told | dict(trained_layers=1),
+            "words read": reading | CLUSTERS | dict(reading="words"),
+            "": grank_told,
+            "clusters": grank_told | CLUSTERS,
+            "words": grank_told | CLUSTERS | dict(label_init="random"),
+            "dual": grank_told | dict(small_label_mode="dual", combine="sum"),
+            "steps": grank_reading | CLUSTERS | dict(lambda_schedule="step"),
+            "product": grank_told
+            | CLUSTERS
+            | dict(combine="product", predict_shortlist=99),
+            "manners": grank_told | MANNERS,
+            "manners clusters": grank_told | CLUSTERS | MANNERS,
+            "bf16 labels": grank_told | CLUSTERS | dict(label_precision="bf16"),
+            "bf16": grank_told | CLUSTERS | dict(precision="bf16"),
+            "features": CLUSTERS | dict(label_init="random", neighbor_weight=0),
         },
         "LightXML": {
             "": told,

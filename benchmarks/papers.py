@@ -86,6 +86,11 @@ COMMON = {
         loss_reduction="mean",
     ),
     "grank": dict(
+        trained_layers="all",
+        bag_of_words=False,
+        neighbor_weight=0,
+        n_negatives=None,
+        label_learning_rate=None,
         label_init="random",
         n_layers=5,
         learning_rate=1e-4,

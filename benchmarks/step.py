@@ -72,6 +72,12 @@ def measure(n_labels, options, device, precision):
         batch_size=options.batch_size,
         max_epochs=1,
         validation_fraction=0,
+        # The step of the paper, on all labels if there are no clusters.
+        trained_layers="all",
+        bag_of_words=False,
+        neighbor_weight=0,
+        n_negatives=None,
+        label_learning_rate=None,
         cluster_features=np.random.default_rng(0).normal(size=(n_labels, 8)),
         random_state=0,
     )
