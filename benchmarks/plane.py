@@ -68,11 +68,11 @@ def main():
                     color=colour,
                     fillstyle="none" if has_bf16 else "full",
                 )
-                is_right, is_old = minutes > 25, row.endswith("encoder alone")
+                is_right, is_old = minutes > 60, row.endswith("encoder alone")
                 axis.annotate(
                     SHORT[row],
                     (minutes, metrics[metric]),
-                    (-4 if is_right else 4, -9 if is_old else 3),
+                    (-4 if is_right else 4, -13 if is_old else 3),
                     textcoords="offset points",
                     fontsize="x-small",
                     horizontalalignment="right" if is_right else "left",
