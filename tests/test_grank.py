@@ -653,6 +653,7 @@ def test_blank_label_texts_say_nothing(tiny_encoder, colours):
         max_length=8,
         max_epochs=1,
         head_learning_rate=0.0,
+        label_learning_rate=None,
         learning_rate=0.0,
         random_state=0,
     )

@@ -305,7 +305,7 @@ def test_return_names_is_named(named, counts):
 
 def test_padding_within_a_row(counts):
     # The best cluster alone is ranked: three labels of twelve.
-    few = dict(max_leaf_size=3, n_shortlist=1, predict_shortlist=1)
+    few = dict(max_leaf_size=3, n_shortlist=1, predict_shortlist=1, neighbor_weight=0)
     model = make("GRank", label_names=NAMES, **few).fit(*counts)
     ids, scores = model.predict_topk(counts[0], 8)
     found, _ = model.predict_topk(counts[0], 8, return_names=True)

@@ -82,7 +82,7 @@ def test_ablations_are_those_of_the_results(systems, system):
 
 
 def test_the_best_is_bold(systems, elsewhere):
-    write_quality(elsewhere, "quality-icd10cm", 50.04)
+    write_quality(elsewhere, "quality-icd10cm-medium", 50.04)
     write_quality(elsewhere, "quality-icd10cm-gudn", 49.96, bf16=True)
     header, first, second = systems.table("icd10cm")
     columns = [name.replace("\\", "") for name in header]
@@ -98,7 +98,7 @@ def test_only_what_is_missing_is_trained(systems, elsewhere):
     left = systems.commands("icd10cm")
     assert len(left) == len(every) - 1
     assert not any("quality-icd10cm-clustered" in command for command in left)
-    again = systems.commands("icd10cm", ["GRankClassifier, clustered"])
+    again = systems.commands("icd10cm", ["GRankClassifier, encoder alone, clustered"])
     assert again == every
 
 
@@ -110,6 +110,8 @@ def test_commands_are_of_parameters_that_there_are(systems, elsewhere, name):
         if not options:
             continue  # the peers
         system = getattr(skxmc, options.pop("--system"))
+        effort = options.pop("--effort", None)
+        assert effort is None or effort in system._efforts
         assert options.pop("--name").startswith(f"quality-{name}")
         names = {option[2:].replace("-", "_") for option in options}
         assert names <= system().get_params().keys()
