@@ -99,6 +99,7 @@ def main():
             name: round(100 * float(report_new[name]), 2)
             for name in ("P@1", "P@5", "PSP@1", "PSP@5")
         },
+        "neighbor_weight": model.neighbor_weight_,
         "held_out_P@5_by_epoch": [e.get("score") for e in model.history_],
         "fit_s": round(fitted - start, 1),
         "fit_core_minutes": round((fitted_cpu - start_cpu) / 60, 1),

@@ -213,17 +213,20 @@ class ClusteringXMCClassifier(BaseXMCClassifier):
     def _encode_docs(self, encoder, docs):
         if isinstance(docs, Documents) and docs.vectors is not None:
             return docs.vectors.float()
+        options = self._computing_options()
+        vectors = encode(encoder.to(options["device"]), docs, **options)
+        encoder.cpu()  # training begins there, after memory has been checked
+        return vectors
+
+    def _computing_options(self):
+        """Return the arguments of `skxmc.nn.prediction.encode` beside the documents."""
         device, precision = self._choose_device_and_precision()
-        vectors = encode(
-            encoder.to(device),
-            docs,
+        return dict(
             batch_size=self.batch_size,
             device=device,
             precision=precision,
             verbose=self.verbose,
         )
-        encoder.cpu()  # training begins there, after memory has been checked
-        return vectors
 
     def _cluster_labels(self, features, rng):
         leaf_size = 100 if self.max_leaf_size == "auto" else self.max_leaf_size

@@ -104,9 +104,10 @@ class EffortMixin:
         Parameters
         ----------
         effort : {"low", "medium", "high", "paper"}
-            How long training may take. Each step takes about ten times as long as the
-            one before, and ranks labels better. "paper" is the recipe of the paper. Not
-            every classifier has all four. An encoder is not part of the set.
+            How long training may take. On ICD-10-CM, with 59,456 phrases, "low" takes
+            4, "medium" 8 and "high" 27 core-minutes, and each ranks labels better than
+            the one before. "paper" is the recipe of the paper. GRankClassifier has all
+            four, and the other classifiers have "paper". No set changes `encoder`.
         **parameters
             Parameters that are set otherwise.
 

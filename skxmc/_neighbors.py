@@ -7,7 +7,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from ._hold_out import typical_depth
-from ._validation import check_label_texts, check_number
+from ._validation import check_flag, check_label_texts, check_number
 from .metrics import precision_at_k
 from .nn.devices import check_free_memory
 from .nn.neighbors import DEPTH, NeighborVotes, add_votes
@@ -136,11 +136,7 @@ class NeighborsMixin:
         check_number("n_voters", self.n_voters, numbers.Integral, 1)
         if self.neighbor_weight != "auto":
             check_number("neighbor_weight", self.neighbor_weight, numbers.Real, 0)
-        if not isinstance(self.label_texts_vote, (bool, np.bool_)):
-            raise ValueError(
-                f"label_texts_vote must be True or False, got "
-                f"{self.label_texts_vote!r}."
-            )
+        check_flag("label_texts_vote", self.label_texts_vote)
 
     def _check_neighbor_memory(self, network, rows):
         """Refuse, before training, a memory that would not fit."""

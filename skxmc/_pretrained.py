@@ -2,11 +2,8 @@
 
 import numbers
 
-import numpy as np
-from sklearn import config_context
-
-from ._token_vectors import check_words, fit_words
-from ._validation import check_choice, check_number
+from ._token_vectors import check_words, fit_words, transform_words
+from ._validation import check_choice, check_flag, check_number
 from .nn.bags import BagEncoder, WordReader
 from .nn.encoders import (
     TransformerEncoder,
@@ -154,31 +151,15 @@ class PretrainedEncoderMixin:
         return self.trained_layers
 
     def _read_once(self, encoder, docs, others):
-        device, precision = self._choose_device_and_precision()
-        read = read_once(
-            encoder.to(device),
-            docs,
-            others,
-            batch_size=self.batch_size,
-            device=device,
-            precision=precision,
-            verbose=self.verbose,
-        )
+        options = self._computing_options()
+        read = read_once(encoder.to(options["device"]), docs, others, **options)
         encoder.cpu()  # training begins there, after memory has been checked
         return read
 
     def _read_words(self, model, tokenizer):
         """Let the transformer read each word of ``vectorizer_`` alone."""
-        device, precision = self._choose_device_and_precision()
-        return read_words(
-            model,
-            tokenizer,
-            self.vectorizer_.get_feature_names_out(),
-            batch_size=self.batch_size,
-            device=device,
-            precision=precision,
-            verbose=self.verbose,
-        )
+        words = self.vectorizer_.get_feature_names_out()
+        return read_words(model, tokenizer, words, **self._computing_options())
 
     def _encoder_options(self, model):
         """Return a dict of more arguments of `TransformerEncoder`."""
@@ -209,9 +190,7 @@ class PretrainedEncoderMixin:
             max_length = self.max_length or self.max_length_
             parts.append(tokenize(X, self.tokenizer_, max_length))
         if getattr(self, "vectorizer_", None) is not None:
-            # For a single text, scikit-learn's checks take as long as the rest.
-            with config_context(assume_finite=True, skip_parameter_validation=True):
-                parts.append(Features(self.vectorizer_.transform(X)))
+            parts.append(Features(transform_words(self.vectorizer_, X)))
         return parts[0] if len(parts) == 1 else Documents(*parts)
 
     def expected_state(self):
@@ -233,10 +212,11 @@ class PretrainedEncoderMixin:
         n_words = None
         if vectorizer is not MISSING and vectorizer is not None:
             n_words = len(vectorizer.vocabulary_)
-        wrong = [taker.n_features for taker in takers if taker.n_features != n_words]
-        if wrong or bool(takers) != (n_words is not None):
+        sizes = {taker.n_features for taker in takers}
+        if sizes != ({n_words} - {None}):
             raise ValueError(
-                f"{name} has {n_words} words, and network_ takes {wrong or None}."
+                f"{name} does not suit network_: it counts {n_words or 'no'} words, "
+                f"and network_ has vectors for {sorted(sizes) or 'none'}."
             )
 
     def _check_tokenizer(self, tokenizer, name):
@@ -291,9 +271,3 @@ def count_layers(name, n_layers, default, n_states):
             f"embeddings; lower it to {n_states}, or leave it out."
         )
     return n_layers
-
-
-def check_flag(name, value):
-    """Refuse a parameter that is neither True nor False."""
-    if not isinstance(value, (bool, np.bool_)):
-        raise ValueError(f"{name} must be True or False, got {value!r}.")

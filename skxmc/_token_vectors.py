@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from sklearn import config_context
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.utils.extmath import randomized_svd
 from torch.nn.functional import normalize
@@ -74,6 +75,15 @@ def fit_words(texts, *, min_df, max_features, ngram_range=(1, 1)):
             stacklevel=6,
         )
     return unlimited
+
+
+def transform_words(vectorizer, texts):
+    """Return the matrix of texts by a vectorizer of `fit_words`.
+
+    For a single text, scikit-learn's checks take as long as the rest. They are skipped.
+    """
+    with config_context(assume_finite=True, skip_parameter_validation=True):
+        return vectorizer.transform(texts)
 
 
 def _fit_vectorizer(texts, **options):

@@ -6,13 +6,18 @@ import warnings
 import numpy as np
 import scipy.sparse as sp
 import torch
-from sklearn import config_context
 
 from ._clustering_classifier import random_vectors
 from ._efforts import LIGHTDXML
 from ._hold_out import typical_depth
 from ._parameters import fill_docstring
-from ._token_vectors import bag_vectors, check_needs_texts, check_words, fit_words
+from ._token_vectors import (
+    bag_vectors,
+    check_needs_texts,
+    check_words,
+    fit_words,
+    transform_words,
+)
 from ._validation import check_choice, check_label_texts, check_number
 from .base import BaseXMCClassifier, pad_with_minus_one
 from .metrics import precision_at_k
@@ -394,9 +399,7 @@ class LightDXMLClassifier(BaseXMCClassifier):
 
     def _make_docs(self, X):
         if self.vectorizer_ is not None:
-            # For a single text, scikit-learn's checks take as long as the rest.
-            with config_context(assume_finite=True, skip_parameter_validation=True):
-                X = self.vectorizer_.transform(X)
+            X = transform_words(self.vectorizer_, X)
         return Features(X)
 
     def _training_options(self, examples):

@@ -184,23 +184,15 @@ def test_a_small_disk_is_refused(tiny_encoder, colours, monkeypatch):
         model.fit(*colours[:2])
 
 
-def test_states_beyond_float16_are_cut(tiny_model, tokens):
+def test_states_beyond_float16_are_cut(tiny_model, tokens, monkeypatch):
     encoder = fresh(tiny_model, n_trained=1)
     with torch.no_grad():
         norm = encoder.model.encoder.layer[0].output.LayerNorm
         norm.weight[0] = 1e6
-        # The largest float16 and what it stands for lead to other vectors.
-        states = read_once_unchecked(encoder, tokens).states
+    # The largest float16 and what it stands for lead to other vectors.
+    monkeypatch.setattr(reading, "check_kept_states", lambda *args: None)
+    states = read_once(encoder, tokens, **OPTIONS).states
     assert np.isfinite(states).all() and abs(states).max() == np.finfo(np.float16).max
-
-
-def read_once_unchecked(encoder, tokens):
-    original = reading.check_kept_states
-    reading.check_kept_states = lambda *args: None
-    try:
-        return read_once(encoder, tokens, **OPTIONS)
-    finally:
-        reading.check_kept_states = original
 
 
 # Fits
@@ -208,10 +200,11 @@ def read_once_unchecked(encoder, tokens):
 
 @pytest.mark.parametrize("system", SYSTEMS)
 @pytest.mark.parametrize("n_trained", [0, 1, 2, "all"])
-def test_fit_changes_the_top_layers_alone(system, n_trained, tiny_model, colours):
+def test_fit_changes_the_top_layers_alone(
+    system, n_trained, tiny_model, tiny_tokenizer, colours
+):
     texts, Y, names = colours
-    tokenizer = make_tokenizer(tiny_model)
-    model = make(system, (tiny_model, tokenizer), trained_layers=n_trained)
+    model = make(system, (tiny_model, tiny_tokenizer), trained_layers=n_trained)
     model.set_params(label_texts=names).fit(texts, Y)
     before = tiny_model.state_dict()
     after = model.network_.encoder.model.state_dict()
@@ -221,16 +214,6 @@ def test_fit_changes_the_top_layers_alone(system, n_trained, tiny_model, colours
     assert layers == {str(i) for i in range(lowest, 2)}
     others = any("embeddings" in name for name in changed)
     assert others == (n_trained == "all")
-
-
-def make_tokenizer(model):
-    """The tokenizer of `conftest.tiny_tokenizer`, which a parametrized test needs."""
-    return make_tokenizer.found
-
-
-@pytest.fixture(autouse=True)
-def _find_tokenizer(tiny_tokenizer):
-    make_tokenizer.found = tiny_tokenizer
 
 
 @pytest.mark.parametrize("system", SYSTEMS)

@@ -8,11 +8,12 @@ from .labels import (
     class_ids,
     encode_labels,
 )
-from .parameters import check_choice, check_number
+from .parameters import check_choice, check_flag, check_number
 from .texts import check_one_text_column, check_texts, holds_texts, indexable
 
 __all__ = [
     "check_choice",
+    "check_flag",
     "check_label_names",
     "check_label_texts",
     "check_labels",

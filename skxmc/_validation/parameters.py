@@ -37,6 +37,12 @@ def check_choice(name, value, choices):
         raise ValueError(f"{name} must be one of {choices}, got {value!r}.")
 
 
+def check_flag(name, value):
+    """Refuse a parameter that is neither True nor False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name} must be True or False, got {value!r}.")
+
+
 def check_training_parameters(estimator):
     """Refuse parameters of training and prediction that are not as described."""
     whole, real = numbers.Integral, numbers.Real

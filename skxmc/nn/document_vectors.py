@@ -70,8 +70,8 @@ class DocumentVectors(nn.Module):
         self.bag = None
         if n_words is not None:
             self.bag = FeatureVectors(torch.zeros(n_words, dim))
-            # A rare word is then as far after n documents as a frequent one: a point of
-            # P@1 on a library's subjects.
+            # Otherwise a rare word would move by its momentum in steps that do not
+            # touch it.
             self.bag.rests = True
             if start is None:
                 self.cluster_dim += dim

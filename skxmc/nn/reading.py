@@ -6,12 +6,12 @@ import tempfile
 import numpy as np
 import torch
 
+from .devices import to_device
 from .encoders import TransformerEncoder
 from .prediction import encode, map_batches
 from .text import Tokens, pad_values, padded_places, tokenize
 
-# Largest size in bytes of kept states in memory. Larger ones lie in a temporary file,
-# which takes a few percent longer to train on.
+# Largest size in bytes of kept states in memory. Larger ones lie in a temporary file.
 _IN_MEMORY = 4 << 30
 # Number of tokens of a word or n-gram that is read alone.
 _WORD_LENGTH = 32
@@ -209,7 +209,7 @@ def check_kept_states(encoder, docs, device):
         If the vectors from kept states are not those of the whole encoder.
     """
     rows = np.unique(np.linspace(0, len(docs) - 1, 4).astype(np.int64))
-    batch = {name: part.to(device) for name, part in docs.batch(rows).items()}
+    batch = to_device(docs.batch(rows), device)
     was_training = encoder.training
     encoder.eval()
     try:
