@@ -1,6 +1,12 @@
 """Extreme multi-label text classification with a scikit-learn API."""
 
 import importlib
+import os
+
+# OpenMP reads this setting when torch is loaded. Threads that wait by spinning slow a
+# fit several times over if another job uses the same cores. What the user has set is
+# kept.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # The module that defines each public name. It is imported only when the name is first
 # used: the command line makes settings before torch is loaded, and `import skxmc` is

@@ -3,8 +3,11 @@
 import ast
 import importlib
 import inspect
+import os
 import pathlib
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -135,3 +138,17 @@ def test_every_module_of_nn_has_its_tier():
     known = [module_name(file) for file in FILES if file.startswith("nn/")]
     assert {*known} - {*TIER} == {"nn", "nn.networks"}
     assert TIER.keys() <= {module_name(file) for file in FILES}
+
+
+@pytest.mark.parametrize("given", [None, "ACTIVE"])
+def test_import_sets_how_threads_wait_before_torch_is_loaded(given):
+    script = (
+        "import sys, os, skxmc\n"
+        "print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+    )
+    env = {n: value for n, value in os.environ.items() if n != "OMP_WAIT_POLICY"}
+    env |= {"PYTHONPATH": os.pathsep.join(sys.path)}
+    env |= {} if given is None else {"OMP_WAIT_POLICY": given}
+    call = [sys.executable, "-c", script]
+    done = subprocess.run(call, env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [given or "PASSIVE", "False"]
