@@ -127,6 +127,18 @@ def test_states_of_the_classification_token(model_and_tokenizer, n_layers):
         assert (others - states[-1, cls]).norm(dim=1).min() > 0.1
 
 
+def test_untrained_encoder_returns_the_last_layer(model_and_tokenizer):
+    model, tokenizer = model_and_tokenizer
+    encoder = encoder_of(model, tokenizer, 1, n_trained=0)
+    for one in TEXTS:
+        states, _ = states_of(model, tokenizer, one)
+        expected = torch.nn.functional.normalize(states[-1].mean(0), dim=0)
+        with torch.no_grad():
+            vectors = encoder(tokenize([one], tokenizer, 32).batch(np.array([0])))
+        for vector in vectors:
+            torch.testing.assert_close(vector[0], expected, rtol=1e-4, atol=1e-5)
+
+
 def test_padding_does_not_change_a_document(model_and_tokenizer):
     encoder = encoder_of(*model_and_tokenizer)
     docs = tokenize([*TEXTS, " ".join(WORDS[:30])], model_and_tokenizer[1], 32)
