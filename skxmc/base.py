@@ -449,7 +449,8 @@ class BaseXMCClassifier(
         with _device_lock:
             current = next(self.network_.parameters()).device
             # An empty tensor turns "cuda" into the "cuda:0" that weights report.
-            if current != torch.empty(0, device=device).device:
+            same = str(current) == device
+            if not same and current != torch.empty(0, device=device).device:
                 self.network_.to(device)
         return device, precision
 

@@ -54,6 +54,14 @@ def test_vectors_in_order():
     assert vectors.grad is not None
 
 
+def test_vector_of_one_document_can_learn():
+    encoder, docs = Toy().encoder, make_data(1)[0]
+    options = dict(batch_size=5, device="cpu", precision="fp32")
+    vectors = nn.Parameter(encode(encoder, docs, **options))
+    vectors.square().sum().backward()
+    assert vectors.shape == (1, 4) and vectors.grad is not None
+
+
 def test_out_of_memory_in_prediction():
     network = Toy()
 

@@ -111,7 +111,9 @@ def map_batches(
     list of tensors, on the CPU
         One for each tensor of the tuple, with rows in the order of `rows`.
     """
-    batches = sorted_batches(np.arange(len(rows)), docs.lengths[rows], batch_size)
+    batches = [np.arange(len(rows))]
+    if len(rows) > 1:
+        batches = sorted_batches(batches[0], docs.lengths[rows], batch_size)
     outputs, pending = [], None
 
     def store(places, parts):
@@ -122,9 +124,13 @@ def map_batches(
                     shape = len(rows), *part.shape[1:]
                     outputs.append(torch.empty(shape, dtype=part.dtype))
         for output, part in zip(outputs, parts, strict=True):
-            output[torch.from_numpy(places)] = part.cpu()
+            if len(rows) == 1:
+                output.copy_(part)
+            else:
+                output[torch.from_numpy(places)] = part.cpu()
 
-    bar = tqdm(batches, desc=title, unit="batch", disable=not verbose)
+    # A bar takes time even if it is not shown, which a single text would notice.
+    bar = tqdm(batches, desc=title, unit="batch") if verbose else batches
     was_training = module.training
     if was_training:  # eval() visits all modules, which takes milliseconds
         module.eval()
