@@ -260,8 +260,9 @@ def add_votes(ids, scores, votes, weight, k, *, n_labels, normalize):
     starts = torch.arange(n_docs, device=ids.device)[:, None] * (n_labels + 1)
     places = torch.searchsorted(keys, starts + ids)  # (n_docs, n_ranked)
     is_voted = keys[places] == starts + ids
-    is_deep = is_voted & (torch.arange(ids.shape[1], device=ids.device) >= DEPTH)
-    is_voted &= ~is_deep
+    # Voted labels beyond the 100 best ones count as if they had not been ranked.
+    is_deep = is_voted[:, DEPTH:].clone()
+    is_voted[:, DEPTH:] = False
     is_known = places.new_zeros(len(keys), dtype=torch.bool)
     is_known[places[is_voted]] = True
 
@@ -280,14 +281,18 @@ def add_votes(ids, scores, votes, weight, k, *, n_labels, normalize):
     added[others.docs, columns] = lowest[others.docs] + others.shares
 
     shares = pad(shares, (0, 1))[places].masked_fill(~is_voted, 0)
-    raised = (scores + shares).masked_fill(is_deep, -math.inf)
+    raised = scores + shares
+    if is_deep.any():
+        raised[:, DEPTH:].masked_fill_(is_deep, -math.inf)
+        ids = ids.clone()
+        ids[:, DEPTH:].masked_fill_(is_deep, n_labels)
     if normalize:
         # Labels that are not known share what the best ones leave of the probability.
         rest = torch.log1p(-best.exp().sum(dim=1, keepdim=True).clamp(max=1))
         total = torch.cat([raised[:, :DEPTH], added, rest], dim=1)
         total = total.logsumexp(dim=1, keepdim=True)
         raised, added = raised - total, added - total
-    ids = torch.cat([ids.masked_fill(is_deep, n_labels), added_ids], dim=1)
+    ids = torch.cat([ids, added_ids], dim=1)
     scores = torch.cat([raised, added], dim=1)
     scores, order = scores.sort(dim=1, descending=True, stable=True)
     ids = ids.gather(1, order[:, :k])
