@@ -449,8 +449,10 @@ class BaseXMCClassifier(
         with _device_lock:
             current = next(self.network_.parameters()).device
             # An empty tensor turns "cuda" into the "cuda:0" that weights report.
-            same = str(current) == device
-            if not same and current != torch.empty(0, device=device).device:
+            if (
+                str(current) != device
+                and current != torch.empty(0, device=device).device
+            ):
                 self.network_.to(device)
         return device, precision
 

@@ -4,7 +4,6 @@ import ast
 import contextlib
 import json
 import math
-import os
 import sys
 import warnings
 from pathlib import Path
@@ -121,9 +120,6 @@ def main():
     error. The exit code is 0 for success, 1 for an error in data or a model, and 2 for
     wrong usage.
     """
-    # OpenMP reads this setting when torch is loaded, which the commands do. Threads
-    # that wait by spinning slow a fit several times over on a busy machine.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @main.command(
