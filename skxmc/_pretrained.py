@@ -5,13 +5,14 @@ import numbers
 from ._token_vectors import check_words, fit_words, transform_words
 from ._validation import check_choice, check_flag, check_number
 from .nn.bags import BagEncoder, WordReader
-from .nn.encoders import (
-    TransformerEncoder,
+from .nn.encoder_files import (
     check_tokenizer,
     cls_is_last,
     load_encoder,
     position_limit,
+    read_settings,
 )
+from .nn.encoders import TransformerEncoder
 from .nn.reading import Documents, read_once, read_words
 from .nn.state import MISSING, absent_or, nothing, number, optional
 from .nn.text import Features, tokenize
@@ -126,6 +127,7 @@ class PretrainedEncoderMixin:
             dropout=self.encoder_dropout,
             n_trained=n_trained,
             unit=self.bag_of_words or n_trained is not None,
+            pooling=read_settings(self.encoder).pooling,
             **self._encoder_options(model),
         )
         tokens = tokenize(X, tokenizer, self.max_length_)
@@ -159,7 +161,9 @@ class PretrainedEncoderMixin:
     def _read_words(self, model, tokenizer):
         """Let the transformer read each word of ``vectorizer_`` alone."""
         words = self.vectorizer_.get_feature_names_out()
-        return read_words(model, tokenizer, words, **self._computing_options())
+        pooling = read_settings(self.encoder).pooling
+        options = self._computing_options()
+        return read_words(model, tokenizer, words, pooling=pooling, **options)
 
     def _encoder_options(self, model):
         """Return a dict of more arguments of `TransformerEncoder`."""

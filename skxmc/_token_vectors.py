@@ -16,7 +16,7 @@ from sklearn.utils.extmath import randomized_svd
 from torch.nn.functional import normalize
 
 from ._words import WORD, nfc
-from .nn.encoders import load_encoder
+from .nn.encoder_files import load_encoder
 from .nn.state import array, refuse
 from .nn.text import tokenize
 

