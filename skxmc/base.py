@@ -284,8 +284,8 @@ class BaseXMCClassifier(
         Probabilities come from a logistic regression of the held-out documents' labels
         on the network's scores (Platt scaling). They are conditional on the document
         having any label. The network's scores are log-odds, or, for
-        `GRankClassifier`, logarithms of the softmax over the ranked labels of a
-        document. Without held-out documents, the regression is fitted on training
+        `GRankClassifier` with its default loss, logarithms of the softmax over the
+        ranked labels of a document. Without held-out documents, the regression is fitted on training
         documents, and probabilities are overconfident.
 
         Parameters
