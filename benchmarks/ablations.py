@@ -4,9 +4,10 @@
     python benchmarks/ablations.py treaderxml DIR --documents 8000 --max-length 100
 
 The rows for X-GRank are those of its Table IV, each also with the vectors of texts and
-documents that labels start from by default. The rows for GUDN are those of its Tables 6 and 7, and for TReaderXML those of its
-Table 3. The rows for LightXML compare two kinds of negatives. Those for LightDXML are
-with and without its cycle; the last one trains for about as long as the first.
+documents that labels start from by default. The rows for GUDN are those of its Tables 6
+and 7, and for TReaderXML those of its Table 3. The rows for LightXML are those of its
+Table 5, and one with clusters drawn at random. Those for LightDXML are with and without
+its cycle; the last one trains for about as long as the first.
 
 `--documents` trains on a random sample of the training split. `--held-out 0.15`
 evaluates on that share of the training split instead of the test split. Every parameter
@@ -48,6 +49,10 @@ ROWS = {
     },
     "lightxml": {
         "dynamic negatives": {},
+        "static negatives, own encoder": dict(
+            negatives="static", ranking_encoder="own"
+        ),
+        "static negatives, frozen encoder": dict(negatives="static"),
         "uniform negatives": dict(negatives="uniform"),
     },
     "lightdxml": {

@@ -92,8 +92,8 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
         Number of labels that a document is trained to rank below its own in a step, if
         all labels are ranked: those with the best scores at that moment. The other
         labels have next to no gradient, and a step without them takes a fraction of the
-        time. That holds for both kinds of `loss`. None trains on all labels, as in the paper. Used only if label vectors
-        start from the encoder's own (`label_init`).
+        time. That holds for both kinds of `loss`. None trains on all labels, as in the
+        paper. Used only if label vectors start from the encoder's own (`label_init`).
     lambda_max : float, default=0.5
         Weight lambda of the ranking loss in the last epoch; the weight of the
         retrieval loss is 1 - lambda (Eq. 9). Used only if the retriever is trained.
@@ -172,10 +172,10 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
 
     Notes
     -----
-    The GRank loss does not change if the same number is added to all scores of a document.
-    The network's scores therefore have no absolute meaning and cannot be compared
-    between documents. Predictions come from the softmax over the labels that were
-    ranked, calibrated on the held-out documents. With ``loss="bce"`` the network's
+    The GRank loss does not change if the same number is added to all scores of a
+    document. The network's scores therefore have no absolute meaning and cannot be
+    compared between documents. Predictions come from the softmax over the labels that
+    were ranked, calibrated on the held-out documents. With ``loss="bce"`` the network's
     scores are log-odds, and their sigmoids are probabilities without a calibration too.
 
     References

@@ -312,6 +312,16 @@ class GRankNetwork(Network):
             return scores.log_softmax(dim=1)
         return logsigmoid(scores).log_softmax(dim=1) if self.single_label else scores
 
+    @property
+    def has_shortlist(self):
+        """Whether labels are retrieved before they are ranked."""
+        return self.clusters is not None
+
+    def retrieve_encoded(self, vectors, n=None):
+        """Return the labels of the best clusters (see `Network.retrieve_encoded`)."""
+        scores = at_full_precision(self.retriever, vectors[0])
+        return self.clusters.retrieve(scores, self.predict_shortlist, n)
+
     def floats_per_document(self, length):
         """Return the number of floats kept for the gradient of a document."""
         n_scores = 0 if self.retriever is None else self.retriever.n_outputs
