@@ -3,9 +3,11 @@
     python benchmarks/ablations.py gudn icd10cm --chapters 1 2 --max-length 24
     python benchmarks/ablations.py treaderxml DIR --documents 8000 --max-length 100
 
-The rows for GUDN are those of its Tables 6 and 7, and for TReaderXML those of its
-Table 3. The rows for LightXML compare two kinds of negatives. Those for LightDXML are
-with and without its cycle; the last one trains for about as long as the first.
+The rows for X-GRank are those of its Table IV, each also with the vectors of texts and
+documents that labels start from by default. The rows for GUDN are those of its Tables 6
+and 7, and for TReaderXML those of its Table 3. The rows for LightXML are those of its
+Table 5, and one with clusters drawn at random. Those for LightDXML are with and without
+its cycle; the last one trains for about as long as the first.
 
 `--documents` trains on a random sample of the training split. `--held-out 0.15`
 evaluates on that share of the training split instead of the test split. Every parameter
@@ -23,6 +25,7 @@ from _common import RESULTS, parse_parameters, write_json
 from sklearn.model_selection import train_test_split
 
 from skxmc import (
+    GRankClassifier,
     GUDNClassifier,
     LightDXMLClassifier,
     LightXMLClassifier,
@@ -33,8 +36,23 @@ from skxmc.metrics import propensity, ranking_report
 
 METRICS = ("P@1", "P@3", "P@5", "nDCG@5", "PSP@1", "PSP@5")
 ROWS = {
+    # The paper's label features are the words of label texts.
+    "grank": {
+        "X-BCE, no label features": dict(
+            loss="bce", label_init="random", label_texts=None
+        ),
+        "X-GRank, no label features": dict(label_init="random", label_texts=None),
+        "X-BCE, label features": dict(loss="bce", label_init="random"),
+        "X-GRank, label features": dict(label_init="random"),
+        "BCE, vectors of texts and documents": dict(loss="bce"),
+        "GRank, vectors of texts and documents": {},
+    },
     "lightxml": {
         "dynamic negatives": {},
+        "static negatives, own encoder": dict(
+            negatives="static", ranking_encoder="own"
+        ),
+        "static negatives, frozen encoder": dict(negatives="static"),
         "uniform negatives": dict(negatives="uniform"),
     },
     "lightdxml": {
@@ -70,6 +88,7 @@ ROWS = {
     },
 }
 CLASSES = {
+    "grank": GRankClassifier,
     "lightdxml": LightDXMLClassifier,
     "lightxml": LightXMLClassifier,
     "gudn": GUDNClassifier,

@@ -39,7 +39,7 @@ class Epochs:
         self.estimator, self.data = estimator, {"X": X, "y": y}
         self.context = self.epoch = None
         if hasattr(estimator, "_init_callback_context"):
-            n_epochs = estimator.max_epochs
+            n_epochs = estimator._count_epochs()
             self.context = estimator._init_callback_context(max_subtasks=n_epochs)
             self.context.call_on_fit_task_begin(estimator=estimator, **self.data)
 

@@ -10,6 +10,7 @@ from sklearn.utils import check_array
 from torch import nn
 from torch.nn.functional import normalize
 
+from ._shortlist import ShortlistMixin
 from ._validation import check_choice, check_label_texts, check_number
 from ._words import WORD
 from .base import BaseXMCClassifier
@@ -29,7 +30,7 @@ _MAX_UNCLUSTERED = 50_000
 _PAPER_DIM = 400
 
 
-class ClusteringXMCClassifier(BaseXMCClassifier):
+class ClusteringXMCClassifier(ShortlistMixin, BaseXMCClassifier):
     """Base of the classifiers that cluster labels.
 
     A subclass has the parameters `label_texts`, `label_init`, `label_dim`,

@@ -77,6 +77,9 @@ class BaseXMCClassifier(
     - ``_memory_advice``, a str: it is shown if training would not fit in memory.
     - ``_training_options(examples)``, called before training: it returns arguments of
       `skxmc.nn.training.train` that depend on the system.
+    - ``_run_training(examples, **options)``: it trains the network, by default in one
+      call of `skxmc.nn.training.train`. With more than one, ``_count_epochs()`` says
+      how many epochs there are.
     - ``_finish_training(examples, Y, held_out)``, called after training and before the
       calibration: it completes the network. Neighbours vote only after that.
 
@@ -243,6 +246,14 @@ class BaseXMCClassifier(
         """Return arguments of `skxmc.nn.training.train`, "learning_rate" among them."""
         return {"learning_rate": self.learning_rate}
 
+    def _run_training(self, examples, **options):
+        """Train ``network_`` with these arguments of `skxmc.nn.training.train`."""
+        train(self.network_, examples, **options)
+
+    def _count_epochs(self):
+        """Return the largest number of epochs, for callbacks."""
+        return self.max_epochs
+
     def _finish_training(self, examples, Y, held_out):
         """Complete ``network_`` after training, even if training was interrupted.
 
@@ -283,8 +294,8 @@ class BaseXMCClassifier(
 
         Probabilities come from a logistic regression of the held-out documents' labels
         on the network's scores (Platt scaling). They are conditional on the document
-        having any label. The network's scores are log-odds, or, for
-        `GRankClassifier`, logarithms of the softmax over the ranked labels of a
+        having any label. The network's scores are log-odds, or, for `GRankClassifier`
+        with its default loss, logarithms of the softmax over the ranked labels of a
         document. Without held-out documents, the regression is fitted on training
         documents, and probabilities are overconfident.
 
@@ -383,8 +394,7 @@ class BaseXMCClassifier(
                 Y[held_out], pad_with_minus_one(ids, self.n_labels_), k
             )
 
-        train(
-            self.network_,
+        self._run_training(
             examples,
             rng=rng,
             history=self.history_,

@@ -16,8 +16,9 @@ from ._parameters import fill_docstring
 from ._pretrained import PretrainedEncoderMixin
 from ._validation import check_choice, check_label_texts, check_number
 from ._words import WORD
+from .nn.document_vectors import SCALE
 from .nn.examples import Examples
-from .nn.heads import LabelScores
+from .nn.heads import LabelScores, first_offset
 from .nn.networks.grank import GRankNetwork
 from .nn.shortlist import LabelClusters
 
@@ -83,12 +84,16 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
 
     Training: objective, optimizer and held-out documents
 
+    loss : {"grank", "bce"}, default="grank"
+        Loss of both heads: the GRank loss (Eq. 7, 8), or binary cross-entropy of each
+        output, summed over the outputs of a document. With "bce" this is X-BCE, with
+        which the paper compares its loss (Table IV).
     n_negatives : int or None, default=128
         Number of labels that a document is trained to rank below its own in a step, if
         all labels are ranked: those with the best scores at that moment. The other
         labels have next to no gradient, and a step without them takes a fraction of the
-        time. None trains on all labels, as in the paper. Used only if label vectors
-        start from the encoder's own (`label_init`).
+        time. That holds for both kinds of `loss`. None trains on all labels, as in the
+        paper. Used only if label vectors start from the encoder's own (`label_init`).
     lambda_max : float, default=0.5
         Weight lambda of the ranking loss in the last epoch; the weight of the
         retrieval loss is 1 - lambda (Eq. 9). Used only if the retriever is trained.
@@ -162,14 +167,16 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
     %(max_length_)s
     calibration_ : (float, float)
         Slope and offset that turn the logarithm of the network's softmax into the
-        log-odds of `predict_proba`.
+        log-odds of `predict_proba`. With ``loss="bce"`` they turn the network's
+        log-odds into these.
 
     Notes
     -----
-    The loss does not change if the same number is added to all scores of a document.
-    The network's scores therefore have no absolute meaning and cannot be compared
-    between documents. Predictions come from the softmax over the labels that were
-    ranked, calibrated on the held-out documents.
+    The GRank loss does not change if the same number is added to all scores of a
+    document. The network's scores therefore have no absolute meaning and cannot be
+    compared between documents. Predictions come from the softmax over the labels that
+    were ranked, calibrated on the held-out documents. With ``loss="bce"`` the network's
+    scores are log-odds, and their sigmoids are probabilities without a calibration too.
 
     References
     ----------
@@ -217,6 +224,7 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
         n_shortlist=32,
         predict_shortlist=128,
         cluster_features="tfidf",
+        loss="grank",
         n_negatives=128,
         lambda_max=0.5,
         lambda_schedule="epoch",
@@ -268,6 +276,7 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
         self.n_shortlist = n_shortlist
         self.predict_shortlist = predict_shortlist
         self.cluster_features = cluster_features
+        self.loss = loss
         self.n_negatives = n_negatives
         self.lambda_max = lambda_max
         self.lambda_schedule = lambda_schedule
@@ -310,6 +319,7 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
         check_choice("small_label_mode", self.small_label_mode, ("rank_only", "dual"))
         check_choice("lambda_schedule", self.lambda_schedule, ("epoch", "step"))
         check_choice("combine", self.combine, ("ranker", "product", "sum"))
+        check_choice("loss", self.loss, ("grank", "bce"))
         if self.n_negatives is not None:
             check_number("n_negatives", self.n_negatives, numbers.Integral, 1)
         if self.label_learning_rate is not None:
@@ -329,7 +339,7 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
         if all_labels and self.small_label_mode == "rank_only":
             n_retrieved = 0  # without outputs, there is no retriever
 
-        projection = cluster_vectors = n_negatives = None
+        projection = cluster_vectors = n_negatives = offset = None
         if label_vectors is None:
             # Widths of Table II.
             parts = self._make_random_vectors(512 if all_labels else 128)
@@ -338,6 +348,8 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
             if n_retrieved:
                 cluster_vectors = mean_directions(vectors, self.label_groups_)
             parts = (vectors,)
+            if self.loss == "bce":
+                offset = first_offset(vectors, SCALE)
             n_negatives = self.n_negatives if all_labels else None
         if all_labels and n_negatives is None:
             ranker = LabelScores(*parts)
@@ -361,6 +373,9 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
             lambda_max=self.lambda_max,
             lambda_schedule=self.lambda_schedule,
             combine=self.combine,
+            loss=self.loss,
+            offset=offset,
+            single_label=self._y_kind == "single" if self.loss == "bce" else None,
         )
         return network, Examples(docs, Y, rows)
 

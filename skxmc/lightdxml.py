@@ -11,6 +11,7 @@ from ._clustering_classifier import random_vectors
 from ._efforts import LIGHTDXML
 from ._hold_out import typical_depth
 from ._parameters import fill_docstring
+from ._shortlist import ShortlistMixin
 from ._token_vectors import (
     bag_vectors,
     check_needs_texts,
@@ -46,7 +47,7 @@ _STEP_SIZE = 0.04
 
 
 @fill_docstring
-class LightDXMLClassifier(BaseXMCClassifier):
+class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
     """LightDXML: shortlist labels by their vectors, then classify only these.
 
     The vector of a document is the sum of its words' vectors, weighted by TF-IDF,

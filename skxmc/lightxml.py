@@ -1,5 +1,6 @@
 """LightXML: the estimator; its network is in nn/networks/lightxml.py."""
 
+import copy
 import numbers
 
 from ._clustering_classifier import RecallingXMCClassifier
@@ -8,7 +9,8 @@ from ._parameters import fill_docstring
 from ._pretrained import PretrainedEncoderMixin
 from ._validation import check_choice, check_number
 from .nn.examples import Examples
-from .nn.networks.lightxml import LightXMLNetwork
+from .nn.networks.lightxml import LightXMLNetwork, RankingBranch
+from .nn.static_negatives import train_in_turn
 
 __all__ = ["LightXMLClassifier"]
 
@@ -63,14 +65,22 @@ class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
     %(label_precision)s
     %(max_leaf_size)s
         Without clusters, the recall head scores the labels, and `label_precision`,
-        `cluster_features`, `n_shortlist`, `predict_shortlist`, `negatives` and
-        `bottleneck_activation` have no effect.
+        `cluster_features`, `n_shortlist`, `predict_shortlist`, `negatives`,
+        `ranking_encoder` and `bottleneck_activation` have no effect.
     %(cluster_features)s
     %(n_shortlist)s
         The released code uses 75 for Amazon-670K and 32 for Wiki-500K.
-    negatives : {"dynamic", "uniform"}, default="dynamic"
+    negatives : {"dynamic", "uniform", "static"}, default="dynamic"
         Clusters that the negatives of a training step come from: those that the recall
-        head scores best at that moment, or as many clusters drawn at random.
+        head scores best at that moment ("dynamic"), or as many clusters drawn at random
+        ("uniform"). With "static", the recall head is trained first. The clusters of
+        each document are then found once, and the ranking head is trained with these
+        (Table 5).
+    ranking_encoder : {"frozen", "own"}, default="frozen"
+        What the ranking head reads documents with, if negatives are static: the encoder
+        that the recall head was trained with, which does not change any more ("frozen",
+        S of Table 5), or a copy of it, which is trained with the ranking head ("own",
+        BS of Table 5). A model with two encoders takes twice as long to predict.
     bottleneck_activation : {"none", "sigmoid"}, default="none"
         Activation of the document vector that scores labels. Eq. 4 has a sigmoid, the
         released code has none. "sigmoid" needs ``label_init="random"``.
@@ -82,7 +92,8 @@ class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
         the released code, or the sum over the outputs of a document, averaged over
         documents, as in Eq. 1 and 5.
     %(max_epochs)s
-        The paper uses 5 to 30.
+        The paper uses 5 to 30. If negatives are static, the recall head is trained for
+        as many epochs, and then the ranking head for as many.
     %(batch_size)s
     %(accumulate)s
     %(learning_rate)s
@@ -188,6 +199,7 @@ class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
         predict_shortlist=75,
         cluster_features="tfidf",
         negatives="dynamic",
+        ranking_encoder="frozen",
         bottleneck_activation="none",
         loss_reduction="mean",
         max_epochs=10,
@@ -237,6 +249,7 @@ class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
         self.predict_shortlist = predict_shortlist
         self.cluster_features = cluster_features
         self.negatives = negatives
+        self.ranking_encoder = ranking_encoder
         self.bottleneck_activation = bottleneck_activation
         self.loss_reduction = loss_reduction
         self.max_epochs = max_epochs
@@ -273,7 +286,9 @@ class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
     def _check_parameters(self):
         super()._check_parameters()
         check_number("dropout_until", self.dropout_until, numbers.Real, 0, 1)
-        check_choice("negatives", self.negatives, ("dynamic", "uniform"))
+        kinds = ("dynamic", "uniform", "static")
+        check_choice("negatives", self.negatives, kinds)
+        check_choice("ranking_encoder", self.ranking_encoder, ("frozen", "own"))
         activations = ("none", "sigmoid")
         check_choice("bottleneck_activation", self.bottleneck_activation, activations)
 
@@ -288,14 +303,40 @@ class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
                 f"{self.label_init!r}: other initial label vectors come from the "
                 "encoder, and the sigmoid's document vectors are not in their space."
             )
+        if self._has_phases() and self.ranking_encoder == "own" and self._texts:
+            if self.trained_layers == 0 or self.reading == "words":
+                raise ValueError(
+                    'ranking_encoder="own" needs an encoder that is trained, and it is '
+                    f"not with trained_layers={self.trained_layers!r} and reading="
+                    f'{self.reading!r}: use ranking_encoder="frozen".'
+                )
         return X, Y
+
+    def _has_phases(self):
+        """Return whether the recall head is trained before the ranking head."""
+        return self.negatives == "static" and not self._ranks_all_labels()
+
+    def _count_epochs(self):
+        # Callbacks ask before the labels have been counted.
+        return self.max_epochs * (2 if self.negatives == "static" else 1)
+
+    def _run_training(self, examples, **options):
+        if self._has_phases():
+            train_in_turn(self.network_, examples, **options)
+        else:
+            super()._run_training(examples, **options)
 
     def _build(self, X, Y, rows, rng):
         encoder, docs = self._make_encoder(X)
         label_vectors = self._prepare_labels(encoder, docs, X, Y, rng)
+        heads, ranking = self._make_heads(encoder, label_vectors), None
+        if self._has_phases():
+            own = copy.deepcopy(encoder) if self.ranking_encoder == "own" else None
+            ranking = RankingBranch(own, copy.deepcopy(heads["doc_vectors"]))
         network = LightXMLNetwork(
             encoder,
-            **self._make_heads(encoder, label_vectors),
+            **heads,
+            ranking=ranking,
             negatives=self.negatives,
             bottleneck_activation=self.bottleneck_activation,
             dropout_until=self.dropout_until,

@@ -31,7 +31,7 @@ TIERS = [
     "nn.networks.gudn nn.networks.treaderxml",  # with LightXML's heads
     "nn.named_examples nn.training _token_vectors _hierarchy",
     "_pretrained _label_branch",
-    "nn.label_cycle persistence _neighbors",
+    "nn.label_cycle nn.static_negatives persistence _neighbors _shortlist",
     "base",
     "_clustering_classifier _taught_documents",
     "grank gudn lightdxml lightxml treaderxml ensemble",

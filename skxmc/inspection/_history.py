@@ -95,9 +95,11 @@ class HistoryDisplay:
         self.ax_.set_ylabel("loss, nats")
         use_whole_ticks(self.ax_.xaxis, epochs)
         self.score_ax_ = None
-        if "score" in self.history[0]:
+        scored = [epoch for epoch in self.history if "score" in epoch]
+        if scored:
             self.score_ax_ = self.ax_.twinx()
-            scores = [epoch["score"] for epoch in self.history]
+            scores = [epoch["score"] for epoch in scored]
+            epochs = [epoch["epoch"] for epoch in scored]
             own = {"color": "C1", "label": "held-out precision"}
             lines += self.score_ax_.plot(epochs, scores, **options | own | line_options)
             self.score_ax_.set_ylabel("held-out precision")

@@ -130,6 +130,28 @@ class Network(nn.Module):
             normalize=self.single_label is not False,
         )
 
+    @property
+    def has_shortlist(self):
+        """Whether labels are retrieved before they are ranked."""
+        return False
+
+    def retrieve_encoded(self, vectors, n=None):
+        """Return the labels that are retrieved for each document before any is ranked.
+
+        Parameters
+        ----------
+        vectors : tuple of tensors
+            What `encode` returns.
+        n : int or None, default=None
+            Number of labels. None retrieves those that `rank_encoded` ranks.
+
+        Returns
+        -------
+        int64 tensor of shape (n_docs, n_retrieved)
+            Label columns, best first, padded with n_labels.
+        """
+        raise NotImplementedError
+
     def compared_vectors(self, vectors):
         """Return the vectors by which neighbours are found: the last that there are.
 

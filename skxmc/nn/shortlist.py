@@ -104,6 +104,36 @@ class LabelClusters(nn.Module):
         scores = best.values.repeat_interleave(self.members.shape[1], dim=1)
         return self.members[best.indices].flatten(1), scores
 
+    def retrieve(self, cluster_scores, k, n=None):
+        """Return labels in the order of their clusters' scores.
+
+        Labels of one cluster are in the order of their columns.
+
+        Parameters
+        ----------
+        cluster_scores : tensor of shape (n_docs, n_clusters)
+        k : int
+            Number of clusters per document whose labels are returned, if `n` is None.
+        n : int or None, default=None
+            Number of labels per document, from as many clusters as are needed.
+
+        Returns
+        -------
+        int64 tensor of shape (n_docs, n)
+            Label columns, padded at the end with n_labels. Without `n`, there are as
+            many columns as k clusters may have labels.
+        """
+        if n is not None:
+            smallest = int(self.groups[:-1].bincount().min())
+            k = -(-n // smallest)
+        k = min(k, self.n_clusters)
+        width = min(self.n_candidates(k), self.n_labels) if n is None else n
+        ids, _ = self.top(cluster_scores, k)
+        # The padding of each cluster moves behind all labels, which keep their order.
+        order = (ids == self.n_labels).byte().argsort(dim=1, stable=True)
+        ids = ids.gather(1, order)[:, :width]
+        return pad(ids, (0, width - ids.shape[1]), value=self.n_labels)
+
     def n_candidates(self, k):
         """Return the largest number of labels that k clusters can hold."""
         return k * self.members.shape[1]
@@ -135,7 +165,24 @@ class LabelClusters(nn.Module):
             the mask.
         is_positive : bool tensor of the same shape
         """
-        clusters = cluster_scores.topk(k, dim=1).indices
+        return self.candidates_of(cluster_scores.topk(k, dim=1).indices, positives)
+
+    def candidates_of(self, clusters, positives):
+        """Return the labels to rank in training, of clusters that have been chosen.
+
+        Parameters
+        ----------
+        clusters : int64 tensor of shape (n_docs, k)
+            Clusters of each document, each once.
+        positives : int64 tensor of shape (n_docs, n_positives)
+            Label columns padded with n_labels.
+
+        Returns
+        -------
+        ids, is_positive
+            As `candidates` returns them.
+        """
+        k = clusters.shape[1]
         ids = self.members[clusters].flatten(1)  # (n_docs, k * largest cluster)
 
         # The rank of each positive's cluster among the k best; -1 if it is not there.

@@ -66,7 +66,8 @@ def train(
         Generator that draws the order of the documents.
     history : list
         A dict is appended to it for each epoch: epoch, loss (in nats, mean over the
-        batches) and, with `evaluate`, score.
+        batches) and, with `evaluate`, score. Epochs of earlier trainings that it holds
+        count.
     evaluate : callable or None, default=None
         ``evaluate(network) -> float`` on the held-out documents; higher is better. The
         weights of the best epoch are kept, also when training is interrupted.
@@ -174,7 +175,8 @@ def train(
                     run.end_step(i)
             # Scores use all rows of the tables, not only those of the last steps.
             optimizer.catch_up()
-            history.append({"epoch": epoch, "loss": run.total.item() / n_batches})
+            loss = run.total.item() / n_batches
+            history.append({"epoch": len(history) + 1, "loss": loss})
             if evaluate is not None:
                 with average.in_place():
                     score = history[-1]["score"] = evaluate(network)

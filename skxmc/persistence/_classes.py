@@ -33,6 +33,7 @@ PARTS = {
     "LinearHead": "skxmc.nn.heads.LinearHead",
     "NearestVectors": "skxmc.nn.search.NearestVectors",
     "NeighborVotes": "skxmc.nn.neighbors.NeighborVotes",
+    "RankingBranch": "skxmc.nn.networks.lightxml.RankingBranch",
     "Reading": "skxmc.nn.networks.treaderxml.Reading",
     "SameVectors": "skxmc.nn.networks.treaderxml.SameVectors",
     "SelfAttention": "skxmc.nn.networks.treaderxml.SelfAttention",

@@ -1,17 +1,45 @@
 """The network of X-GRank: a retriever of label clusters, and a ranker of labels."""
 
+from functools import partial
+
 import torch
+from torch import nn
 from torch.nn.functional import logsigmoid, pad
 
 from ..bags import BagEncoder, WordReader
 from ..document_vectors import DocumentVectors
 from ..encoders import TransformerEncoder
 from ..heads import LabelScores, LinearHead, at_full_precision, cluster_head
-from ..losses import grank_loss, grank_loss_all
+from ..losses import (
+    at_least_float32,
+    bce_loss,
+    bce_loss_all,
+    grank_loss,
+    grank_loss_all,
+)
 from ..neighbors import expected_votes
 from ..network import Network
-from ..shortlist import LabelClusters
-from ..state import absent_or, choice, number, optional, part
+from ..shortlist import LabelClusters, log_odds
+from ..state import (
+    absent_or,
+    choice,
+    flag,
+    nothing,
+    number,
+    optional,
+    parameter,
+    part,
+)
+
+# Of each choice of `loss`: the loss of candidates, and that of all outputs. Both are
+# sums over the outputs of a document, as Eq. 7 and 8 are.
+_LOSSES = {
+    "grank": (grank_loss, grank_loss_all),
+    "bce": (
+        partial(bce_loss, reduction="sum"),
+        partial(bce_loss_all, reduction="sum"),
+    ),
+}
 
 
 class GRankNetwork(Network):
@@ -50,7 +78,19 @@ class GRankNetwork(Network):
     combine : {"ranker", "product", "sum"}, default="ranker"
         Scores that order the labels at prediction: those of the ranker, or the product
         of its sigmoids with the retriever's, or the sum of both scores.
+    loss : {"grank", "bce"}, default="grank"
+        Loss of both heads: GRank, or binary cross-entropy (X-BCE of Table IV).
+    offset : float or None, default=None
+        Initial value of a number that is added to the ranker's scores and trained. It
+        is also the retriever's first bias. None adds none. The GRank loss does not
+        depend on it.
+    single_label : bool or None, default=None
+        Whether each document has exactly one label. It must be given with
+        ``loss="bce"``, whose scores are log-odds unless there is one label a document.
     """
+
+    # Folders of older versions lack it.
+    loss = "grank"
 
     def __init__(
         self,
@@ -69,6 +109,9 @@ class GRankNetwork(Network):
         lambda_max=0.5,
         lambda_schedule="epoch",
         combine="ranker",
+        loss="grank",
+        offset=None,
+        single_label=None,
     ):
         super().__init__()
         self.encoder = encoder
@@ -79,13 +122,20 @@ class GRankNetwork(Network):
         )
         self.retriever = None
         if n_retrieved:
-            self.retriever = cluster_head(self.doc_vectors, n_retrieved, cluster_start)
+            self.retriever = cluster_head(
+                self.doc_vectors, n_retrieved, cluster_start, offset=offset
+            )
         self.n_negatives = n_negatives
         self.n_shortlist = n_shortlist
         self.predict_shortlist = predict_shortlist or n_shortlist
         self.lambda_max = lambda_max
         self.lambda_schedule = lambda_schedule
         self.combine = combine
+        self.loss = loss
+        # Label vectors from the encoder give every label a large score at first. The
+        # binary cross-entropy would start far too high without an offset.
+        self.offset = None if offset is None else nn.Parameter(torch.tensor(offset))
+        self.single_label = single_label
 
     @property
     def n_labels(self):
@@ -120,6 +170,10 @@ class GRankNetwork(Network):
             "lambda_max": number(0, 1),
             "lambda_schedule": choice("epoch", "step"),
             "combine": choice("ranker", "product", "sum"),
+            # Folders of older versions lack these three.
+            "loss": absent_or(choice("grank", "bce")),
+            "offset": absent_or(optional(parameter())),
+            "single_label": flag if self.loss == "bce" else absent_or(nothing),
             "neighbors": expected_votes(self),
         }
 
@@ -140,21 +194,20 @@ class GRankNetwork(Network):
         for_clusters, for_labels = self.encode(inputs)
         if self.retriever is None:
             return self._rank_negatives(for_labels, positives)
+        loss, loss_of_all = _LOSSES[self.loss]
         if self.clusters is None:
-            retrieval_loss = self.retriever.loss(
-                for_clusters, positives, grank_loss_all
-            )
+            retrieval_loss = self.retriever.loss(for_clusters, positives, loss_of_all)
             ranking_loss = self._rank_negatives(for_labels, positives)
         else:
             cluster_scores = self.retriever(for_clusters)  # (n_docs, n_clusters)
             positive_clusters = self.clusters.targets(positives)
-            retrieval_loss = grank_loss_all(cluster_scores, positive_clusters)
+            retrieval_loss = loss_of_all(cluster_scores, positive_clusters)
             # Both are (n_docs, n_candidates).
             ids, is_positive = self.clusters.candidates(
                 cluster_scores, positives, self.n_shortlist
             )
-            scores = self.ranker(for_labels, ids)
-            ranking_loss = grank_loss(scores, is_positive, ids < self.n_labels)
+            scores = self._add_offset(self.ranker(for_labels, ids))
+            ranking_loss = loss(scores, is_positive, ids < self.n_labels)
         weight = self.ranking_weight(progress)
         return (1 - weight) * retrieval_loss + weight * ranking_loss
 
@@ -162,16 +215,22 @@ class GRankNetwork(Network):
         """Return the loss of ranking positives above the other labels (Eq. 8).
 
         With `n_negatives`, these are the labels with the best scores alone. They have
-        nearly all of the gradient: the softmax of all others is close to 0.
+        nearly all of the gradient: the softmax of all others, or with
+        ``loss="bce"`` their sigmoid, is close to 0.
         """
+        loss, loss_of_all = _LOSSES[self.loss]
         if self.n_negatives is None:
-            return self.ranker.loss(docs, positives, grank_loss_all)
+            return self.ranker.loss(
+                docs,
+                positives,
+                lambda scores, ids: loss_of_all(self._add_offset(scores), ids),
+            )
         ids = torch.cat([positives, self._find_negatives(docs, positives)], dim=1)
         # (n_docs, n_positives + n_negatives). The positives come first.
         is_real = ids < self.n_labels
         is_positive = is_real.clone()
         is_positive[:, positives.shape[1] :] = False
-        return grank_loss(self.ranker(docs, ids), is_positive, is_real)
+        return loss(self._add_offset(self.ranker(docs, ids)), is_positive, is_real)
 
     @torch.no_grad()
     def _find_negatives(self, docs, positives):
@@ -210,7 +269,9 @@ class GRankNetwork(Network):
         """Return the best labels of documents (see `Network.rank_encoded`).
 
         Scores are logarithms of the softmax over the labels that were ranked, because
-        the loss does not change if all scores of a document are shifted.
+        the GRank loss does not change if all scores of a document are shifted. With
+        ``loss="bce"`` they are log-odds, or with `single_label` logarithms of
+        probabilities, normalised to sum 1 over the labels that were ranked.
         """
         for_clusters, for_labels = vectors
         ids = None
@@ -224,8 +285,9 @@ class GRankNetwork(Network):
                 )
 
         def adjust(scores):  # (n_docs, n_candidates) or (n_docs, n_labels)
+            scores = self._add_offset(scores)
             if self.combine == "ranker" or self.retriever is None:
-                return scores.log_softmax(dim=1)
+                return self._normalize(scores)
             if self.clusters is None:
                 label_scores = at_full_precision(self.retriever, for_clusters)
             elif ids is None:  # the shortlist would hold all labels
@@ -234,9 +296,31 @@ class GRankNetwork(Network):
                 label_scores = retrieved
             if self.combine == "product":  # a product of sigmoids, as logarithms
                 scores, label_scores = logsigmoid(scores), logsigmoid(label_scores)
-            return (scores + label_scores).log_softmax(dim=1)
+                if self.loss == "bce":  # of a probability
+                    return self._normalize(log_odds(scores + label_scores))
+            return self._normalize(scores + label_scores)
 
         return self.ranker.top(for_labels, k, ids=ids, adjust=adjust)
+
+    def _add_offset(self, scores):
+        offset = getattr(self, "offset", None)  # folders of older versions lack it
+        return scores if offset is None else at_least_float32(scores) + offset
+
+    def _normalize(self, scores):
+        """Turn scores of the labels that were ranked into those of the ranking."""
+        if self.loss == "grank":
+            return scores.log_softmax(dim=1)
+        return logsigmoid(scores).log_softmax(dim=1) if self.single_label else scores
+
+    @property
+    def has_shortlist(self):
+        """Whether labels are retrieved before they are ranked."""
+        return self.clusters is not None
+
+    def retrieve_encoded(self, vectors, n=None):
+        """Return the labels of the best clusters (see `Network.retrieve_encoded`)."""
+        scores = at_full_precision(self.retriever, vectors[0])
+        return self.clusters.retrieve(scores, self.predict_shortlist, n)
 
     def floats_per_document(self, length):
         """Return the number of floats kept for the gradient of a document."""

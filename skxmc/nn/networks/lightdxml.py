@@ -270,6 +270,31 @@ class LightDXMLNetwork(Network):
             scores = log_odds(scores)
         return best_labels(scores, k, self.n_labels, ids)
 
+    @property
+    def has_shortlist(self):
+        """Whether labels are retrieved before they are ranked."""
+        return True
+
+    def retrieve_encoded(self, vectors, n=None):
+        """Return the labels with the nearest vectors (see `Network.retrieve_encoded`).
+
+        The frequent labels are among those that are ranked, wherever their vectors are.
+        """
+        return at_full_precision(self._retrieve_nearest, *vectors, n)
+
+    def _retrieve_nearest(self, docs, n):
+        n_frequent, n_indexed = len(self.frequent), len(self.indexed)
+        ids = self.frequent.expand(len(docs), -1)  # (n_docs, n_frequent)
+        cosines = normalize(docs, dim=1) @ self.label_vectors[:n_frequent].T
+        if n_indexed:
+            found, found_cosines = self.search_index().search(
+                docs, self.predict_shortlist if n is None else n
+            )
+            ids = torch.cat([ids, self.indexed[found]], dim=1)
+            cosines = torch.cat([cosines, found_cosines], dim=1)
+        n = ids.shape[1] if n is None else n
+        return best_labels(cosines, n, self.n_labels, ids)[0]
+
     def classify(self, docs):
         """Classify documents for the frequent and the shortlisted labels.
 

@@ -12,7 +12,68 @@ from ..losses import at_least_float32, bce_loss, bce_loss_all
 from ..neighbors import expected_votes
 from ..network import Network
 from ..shortlist import LabelClusters, log_odds
-from ..state import choice, flag, nothing, number, optional, parameter, part
+from ..state import (
+    absent_or,
+    choice,
+    flag,
+    nothing,
+    number,
+    optional,
+    parameter,
+    part,
+)
+
+
+class RankingBranch(nn.Module):
+    """What reads documents for the ranker alone, if negatives are static.
+
+    Parameters
+    ----------
+    encoder : TransformerEncoder, BagEncoder, WordReader or None
+        Encoder of the ranker. None takes what the encoder of the recall returns.
+    doc_vectors : DocumentVectors
+        Module that makes the vectors that score labels.
+    """
+
+    def __init__(self, encoder, doc_vectors):
+        super().__init__()
+        self.encoder = encoder
+        self.doc_vectors = doc_vectors
+
+    def expected_state(self):
+        """Checks of attributes (see `skxmc.nn.state`)."""
+        return {
+            "encoder": optional(part(TransformerEncoder, BagEncoder, WordReader)),
+            "doc_vectors": part(DocumentVectors),
+        }
+
+    def forward(self, inputs, read):
+        """Return the vectors of documents that score labels.
+
+        Parameters
+        ----------
+        inputs : dict of tensors
+            A batch of documents.
+        read : tuple of tensors or None
+            What the encoder of the recall returns. It may be None if there is an
+            encoder here.
+        """
+        if self.encoder is not None:
+            read = self.encoder(inputs)
+        return self.doc_vectors(*read, inputs)[1]
+
+    def copy_from(self, network):
+        """Take the weights of the encoder and the vectors of the recall."""
+        self.doc_vectors.load_state_dict(network.doc_vectors.state_dict())
+        if self.encoder is not None:
+            self.encoder.load_state_dict(network.encoder.state_dict())
+
+    def fits(self, network):
+        """Return whether this has the widths that a network needs."""
+        same = _shapes(self.doc_vectors) == _shapes(network.doc_vectors)
+        if self.encoder is None:
+            return same
+        return same and _shapes(self.encoder) == _shapes(network.encoder)
 
 
 class LightXMLNetwork(Network):
@@ -34,9 +95,10 @@ class LightXMLNetwork(Network):
     n_shortlist, predict_shortlist : int
         Number of clusters whose labels are ranked for a document, in training and at
         prediction. `predict_shortlist` may be None, which is `n_shortlist`.
-    negatives : {"dynamic", "uniform"}
-        Clusters that are ranked in training: those with the best scores, or clusters
-        drawn at random.
+    negatives : {"dynamic", "uniform", "static"}
+        Clusters that are ranked in training: those with the best scores, clusters
+        drawn at random, or those with the best scores at the end of a first phase that
+        trains the recall alone (see `skxmc.nn.static_negatives`).
     bottleneck_activation : {"none", "sigmoid"}
         Activation of the vectors that score labels (Eq. 4).
     loss_reduction : {"mean", "sum"}
@@ -49,6 +111,9 @@ class LightXMLNetwork(Network):
     single_label : bool
         Whether each document has exactly one label. Scores are then those of a
         probability distribution over the labels.
+    ranking : RankingBranch or None
+        What reads documents for the ranker, with static negatives. None if recall and
+        ranker share a document's vectors.
     """
 
     def __init__(
@@ -67,6 +132,7 @@ class LightXMLNetwork(Network):
         dropout_until=1.0,
         offset=None,
         single_label=False,
+        ranking=None,
     ):
         super().__init__()
         self.encoder = encoder
@@ -85,6 +151,7 @@ class LightXMLNetwork(Network):
         self.loss_reduction = loss_reduction
         self.dropout_until = dropout_until
         self.single_label = single_label
+        self.ranking = ranking
 
     @property
     def n_labels(self):
@@ -124,11 +191,15 @@ class LightXMLNetwork(Network):
             "offset": optional(parameter()),
             "n_shortlist": number(1, whole=True),
             "predict_shortlist": number(1, whole=True),
-            "negatives": choice("dynamic", "uniform"),
+            "negatives": choice("dynamic", "uniform", "static"),
             "bottleneck_activation": choice("none", "sigmoid"),
             "loss_reduction": choice("mean", "sum"),
             "dropout_until": number(0, 1),
             "single_label": flag,
+            # Folders of older versions lack it.
+            "ranking": absent_or(
+                optional(part(RankingBranch, fits=lambda branch: branch.fits(self)))
+            ),
             "neighbors": expected_votes(self),
         }
 
@@ -148,15 +219,30 @@ class LightXMLNetwork(Network):
         if self.clusters is None:
             return recall.loss(for_clusters, positives, self._loss_of_all)
         cluster_scores = recall(for_clusters)  # (n_docs, n_clusters)
-        positive_clusters = self.clusters.targets(positives)
-        recall_loss = self._loss_of_all(cluster_scores, positive_clusters)
-        ids, is_positive = self.clusters.candidates(
+        recall_loss = self.recall_loss(cluster_scores, positives)
+        candidates = self.clusters.candidates(
             self._get_selection_scores(cluster_scores), positives, self.n_shortlist
-        )  # (n_docs, n_candidates)
+        )
+        return recall_loss + self.ranking_loss(for_labels, *candidates)
+
+    def recall_loss(self, cluster_scores, positives):
+        """Return the loss of the clusters' scores: Eq. 1."""
+        return self._loss_of_all(cluster_scores, self.clusters.targets(positives))
+
+    def ranking_loss(self, for_labels, ids, is_positive):
+        """Return the loss of the candidates' scores: Eq. 5.
+
+        Parameters
+        ----------
+        for_labels : tensor of shape (n_docs, dim)
+            Vectors of the documents that score labels.
+        ids : int64 tensor of shape (n_docs, n_candidates)
+            Label columns padded with n_labels.
+        is_positive : bool tensor of the same shape
+        """
         scores = self._add_offset(self.ranker(self._activate(for_labels), ids))
         mask = ids < self.n_labels
-        reduction = self.loss_reduction
-        return recall_loss + bce_loss(scores, is_positive, mask, reduction=reduction)
+        return bce_loss(scores, is_positive, mask, reduction=self.loss_reduction)
 
     def _get_selection_scores(self, cluster_scores):
         """Return the scores that choose the clusters of a training step."""
@@ -173,7 +259,12 @@ class LightXMLNetwork(Network):
 
         They have the shapes (n_docs, cluster_dim) and (n_docs, dim).
         """
-        return self.doc_vectors(*self.encoder(inputs), inputs)
+        read = self.encoder(inputs)
+        for_clusters, for_labels = self.doc_vectors(*read, inputs)
+        ranking = getattr(self, "ranking", None)  # folders of older versions lack it
+        if ranking is not None:
+            for_labels = ranking(inputs, read)
+        return for_clusters, for_labels
 
     def document_modules(self):
         """Return the modules between the encoder and the vectors of documents."""
@@ -208,6 +299,16 @@ class LightXMLNetwork(Network):
         ids, scores = self.ranker.top(docs, k, ids=ids, adjust=adjust)
         return ids, scores if self.single_label else log_odds(scores)
 
+    @property
+    def has_shortlist(self):
+        """Whether labels are retrieved before they are ranked."""
+        return self.clusters is not None
+
+    def retrieve_encoded(self, vectors, n=None):
+        """Return the labels of the best clusters (see `Network.retrieve_encoded`)."""
+        scores = at_full_precision(self.recall, vectors[0])
+        return self.clusters.retrieve(scores, self.predict_shortlist, n)
+
     def floats_per_document(self, length):
         """Return the number of floats kept for the gradient of a document."""
         n_scores = self.recall.n_outputs + self.n_candidates
@@ -231,3 +332,8 @@ class LightXMLNetwork(Network):
 def _normalize_probabilities(scores):
     """Return logarithms of the labels' probabilities, normalised to sum 1."""
     return logsigmoid(scores).log_softmax(dim=1)
+
+
+def _shapes(module):
+    """Return the shapes of a module's weights by name."""
+    return {name: weight.shape for name, weight in module.state_dict().items()}
