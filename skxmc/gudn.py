@@ -75,10 +75,12 @@ class GUDNClassifier(LabelBranchMixin, PretrainedEncoderMixin, RecallingXMCClass
     label_reinforcement : {"shuffle", "repeat"} or None, default="shuffle"
         How the names of a document's labels fill the input of the label branch:
         repeated in a new order each time ("shuffle", the paper's disordered fill),
-        repeated in the same order ("repeat"), or each name once (None).
+        repeated in the same order ("repeat"), or each name once (None). Unless all of
+        the encoder is trained, names are read once, like texts (see `trained_layers`):
+        "shuffle" then draws one order for each document.
     label_length : int or None, default=None
-        Number of tokens in the input of the label branch. None means as many as are
-        kept per document.
+        Maximum number of tokens in the input of the label branch. None means as many as
+        are kept per document, but at most 512, as in the paper.
     label_layers : int or None, default=None
         Number of last layers whose first-token states the label branch concatenates.
         None means `n_layers`; with ``variant="paper"`` two more, if the encoder has
@@ -417,7 +419,7 @@ class GUDNClassifier(LabelBranchMixin, PretrainedEncoderMixin, RecallingXMCClass
                     dropout=self.dropout,
                 )
             if self._uses_label_names:
-                examples = self._make_named_examples(docs, Y, rows, rng)
+                examples = self._make_named_examples(encoder, docs, Y, rows, rng)
             else:
                 label_encoder = MultiHotEncoder(self.n_labels_, encoder)
         network = GUDNNetwork(
@@ -428,7 +430,7 @@ class GUDNClassifier(LabelBranchMixin, PretrainedEncoderMixin, RecallingXMCClass
             link_weight=self.link_weight,
             feature_reduction=self.feature_reduction,
             stop_gradient_labels=self.stop_gradient_labels,
-            label_length=self._get_label_length() if self._uses_label_names else 0,
+            label_length=examples.longest if self._uses_label_names else 0,
             **heads,
         )
         return network, examples
