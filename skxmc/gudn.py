@@ -70,8 +70,8 @@ class GUDNClassifier(LabelBranchMixin, PretrainedEncoderMixin, RecallingXMCClass
         classifier for the link loss, and a hidden layer in the classifier of texts
         (Eq. 6). "paper" needs ``label_init="random"``, which "auto" then means.
     classifier_activation : {"relu", "none", "softmax"}, default="relu"
-        Activation of the hidden layer of ``variant="paper"``. Eq. 6 has a softmax,
-        which leaves little gradient.
+        Activation of the hidden layer of ``variant="paper"``. "softmax" follows Eq. 6
+        to the letter, but leaves next to no gradient.
     label_reinforcement : {"shuffle", "repeat"} or None, default="shuffle"
         How the names of a document's labels fill the input of the label branch:
         repeated in a new order each time ("shuffle", the paper's disordered fill),
@@ -102,7 +102,10 @@ class GUDNClassifier(LabelBranchMixin, PretrainedEncoderMixin, RecallingXMCClass
 
     feature_weight : float, default=1.0
         Weight of the feature loss (Eq. 3), which is added to the classification loss
-        (Eq. 7, 8). If both this and `link_weight` are 0, there is no label branch.
+        (Eq. 7, 8). Eq. 3 is a mean over documents, and Eq. 4 and 7 are sums; here all
+        three are means. With 1 / `batch_size` and both reductions "sum", the losses have
+        the proportions of the equations. If both this and `link_weight` are 0, there is
+        no label branch.
     link_weight : float, default=1.0
         Weight of the link loss (Eq. 4), which is added to the classification loss
         (Eq. 7, 8). If both this and `feature_weight` are 0, there is no label branch.

@@ -206,6 +206,22 @@ def test_loss_is_the_sum_of_three(variant, groups, columns, reduction, case):
         torch.testing.assert_close(network(*batch, ALL_DONE), expected)
 
 
+def test_losses_in_the_proportions_of_the_equations(case):
+    # Eq. 4 and 7 are sums over the documents, and Eq. 3 is half a mean.
+    n = len(ROWS)
+    options = dict(feature_weight=1 / n, feature_reduction="sum", loss_reduction="sum")
+    network, (inputs, targets) = case("paper", columns=True, **options)
+    with torch.no_grad():
+        found = total(network(inputs, targets, ALL_DONE))
+        texts = network.encoder(inputs)
+        labels = network.label_encoder(targets["positives"])
+        classed, _, featured, linked = parts_by_hand(
+            network, "paper", texts, labels, ROWS
+        )
+    letter = HOT.numel() * classed + featured + HOT.numel() * linked
+    torch.testing.assert_close(n * found, letter)
+
+
 def total(losses):
     """The loss whose parts a network returns."""
     return sum(losses.values())
