@@ -173,7 +173,10 @@ def describe(model, X):
         output.data if hasattr(output, "indptr") else output for output in outputs
     ]
     return {
-        "history": model.history_,
+        "history": [
+            {key: epoch[key] for key in ("epoch", "loss", "score") if key in epoch}
+            for epoch in model.history_
+        ],
         "calibration": getattr(model, "calibration_", None),
         "best": ids[:3, :3].tolist(),
         "topk": digest(ids, scores),

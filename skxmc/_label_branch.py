@@ -7,6 +7,10 @@ import numpy as np
 from .nn.named_examples import NamedExamples, special_tokens
 from .nn.text import tokenize
 
+# Largest number of tokens of names if label_length is None: the paper's, which fills
+# them up to 512 for a Longformer that reads 4,096 tokens of a text too.
+_MAX_LABEL_LENGTH = 512
+
 
 class LabelBranchMixin:
     """What GUDN's label branch reads: names of a document's labels, or their columns.
@@ -83,9 +87,9 @@ class LabelBranchMixin:
         return self.feature_weight > 0 or self.link_weight > 0
 
     def _get_label_length(self):
-        return self.label_length or self.max_length_
+        return self.label_length or min(self.max_length_, _MAX_LABEL_LENGTH)
 
-    def _make_named_examples(self, docs, Y, rows, rng):
+    def _make_named_examples(self, encoder, docs, Y, rows, rng):
         # Names follow each other in one text. With a blank before them, tokenizers that
         # tell the beginning of a text apart (RoBERTa) see them as they see other words.
         names = [f" {name.strip()}".rstrip() for name in self._get_label_texts()]
@@ -97,7 +101,7 @@ class LabelBranchMixin:
                 f"which is {names[0].strip()!r}. Give names in the tokenizer's "
                 'language, or set label_branch="multi-hot".'
             )
-        return NamedExamples(
+        examples = NamedExamples(
             docs,
             Y,
             rows,
@@ -107,3 +111,6 @@ class LabelBranchMixin:
             reinforcement=self.label_reinforcement,
             rng=np.random.default_rng(rng.integers(2**31)),
         )
+        if encoder.is_fixed or encoder.keeps_states:
+            examples.read_once(lambda names: self._read_once(encoder, names, ()))
+        return examples

@@ -224,7 +224,9 @@ label_groups_ : int ndarray of shape (n_labels,)
     Cluster of each label.
 history_ : list of dict
     One entry per epoch: its number ("epoch"), the mean training loss in nats
-    ("loss"), and P@k on the held-out documents ("score") if there are any.
+    ("loss"), for GUDN also its parts ("classification_loss", "feature_loss" and
+    "link_loss", which sum to it), and P@k on the held-out documents ("score") if
+    there are any.
 n_iter_ : int
     Number of epochs run.
 neighbor_weight_ : float

@@ -70,15 +70,17 @@ class GUDNClassifier(LabelBranchMixin, PretrainedEncoderMixin, RecallingXMCClass
         classifier for the link loss, and a hidden layer in the classifier of texts
         (Eq. 6). "paper" needs ``label_init="random"``, which "auto" then means.
     classifier_activation : {"relu", "none", "softmax"}, default="relu"
-        Activation of the hidden layer of ``variant="paper"``. Eq. 6 has a softmax,
-        which leaves little gradient.
+        Activation of the hidden layer of ``variant="paper"``. "softmax" follows Eq. 6
+        to the letter, but leaves next to no gradient.
     label_reinforcement : {"shuffle", "repeat"} or None, default="shuffle"
         How the names of a document's labels fill the input of the label branch:
         repeated in a new order each time ("shuffle", the paper's disordered fill),
-        repeated in the same order ("repeat"), or each name once (None).
+        repeated in the same order ("repeat"), or each name once (None). Unless all of
+        the encoder is trained, names are read once, like texts (see `trained_layers`):
+        "shuffle" then draws one order for each document.
     label_length : int or None, default=None
-        Number of tokens in the input of the label branch. None means as many as are
-        kept per document.
+        Maximum number of tokens in the input of the label branch. None means as many as
+        are kept per document, but at most 512, as in the paper.
     label_layers : int or None, default=None
         Number of last layers whose first-token states the label branch concatenates.
         None means `n_layers`; with ``variant="paper"`` two more, if the encoder has
@@ -100,7 +102,10 @@ class GUDNClassifier(LabelBranchMixin, PretrainedEncoderMixin, RecallingXMCClass
 
     feature_weight : float, default=1.0
         Weight of the feature loss (Eq. 3), which is added to the classification loss
-        (Eq. 7, 8). If both this and `link_weight` are 0, there is no label branch.
+        (Eq. 7, 8). Eq. 3 is a mean over documents, and Eq. 4 and 7 are sums; here all
+        three are means. With 1 / `batch_size` and both reductions "sum", the losses have
+        the proportions of the equations. If both this and `link_weight` are 0, there is
+        no label branch.
     link_weight : float, default=1.0
         Weight of the link loss (Eq. 4), which is added to the classification loss
         (Eq. 7, 8). If both this and `feature_weight` are 0, there is no label branch.
@@ -417,7 +422,7 @@ class GUDNClassifier(LabelBranchMixin, PretrainedEncoderMixin, RecallingXMCClass
                     dropout=self.dropout,
                 )
             if self._uses_label_names:
-                examples = self._make_named_examples(docs, Y, rows, rng)
+                examples = self._make_named_examples(encoder, docs, Y, rows, rng)
             else:
                 label_encoder = MultiHotEncoder(self.n_labels_, encoder)
         network = GUDNNetwork(
@@ -428,7 +433,7 @@ class GUDNClassifier(LabelBranchMixin, PretrainedEncoderMixin, RecallingXMCClass
             link_weight=self.link_weight,
             feature_reduction=self.feature_reduction,
             stop_gradient_labels=self.stop_gradient_labels,
-            label_length=self._get_label_length() if self._uses_label_names else 0,
+            label_length=examples.longest if self._uses_label_names else 0,
             **heads,
         )
         return network, examples

@@ -15,8 +15,9 @@ from sklearn.pipeline import make_pipeline
 from tokenizers import normalizers
 
 import skxmc
-from skxmc import GUDNClassifier, LightXMLClassifier
+from skxmc import GUDNClassifier, LightXMLClassifier, _label_branch
 from skxmc._testing import assert_fit_refused, assert_same, raise_at_step
+from skxmc.nn import reading
 from skxmc.nn.encoders import TransformerEncoder
 from skxmc.nn.named_examples import NamedExamples
 from skxmc.nn.networks.gudn import GUDNNetwork, SharedGuide
@@ -314,6 +315,93 @@ def test_underscores_are_read_as_blanks(label_init, fit, colours):
         for blank in "_ "
     )
     assert_same(bits(joined, texts), bits(apart, texts))
+
+
+# Names are short, and untrained layers read them once
+
+
+def label_lengths(fit, monkeypatch, **params):
+    """Numbers of tokens that the label branch may read, and that memory is for."""
+    found, make = [], NamedExamples.__init__
+    check = skxmc.base.check_memory
+
+    def made(self, *args, **options):
+        found.append(options["length"])
+        make(self, *args, **options)
+
+    def checked(network, *args, **options):
+        found.append(network.label_length)
+        check(network, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(NamedExamples, "__init__", made)
+        patch.setattr(skxmc.base, "check_memory", checked)
+        fit(**params | dict(max_epochs=1))
+    return found
+
+
+def test_names_stay_short_beside_long_texts(fit, monkeypatch):
+    assert label_lengths(fit, monkeypatch, max_length=40) == [40, 40]
+    assert label_lengths(fit, monkeypatch, max_length=40, label_length=9) == [9, 9]
+    # Four names of one token each, and two special tokens.
+    once = label_lengths(fit, monkeypatch, max_length=40, label_reinforcement=None)
+    assert once == [40, 6]
+    monkeypatch.setattr(_label_branch, "_MAX_LABEL_LENGTH", 12)
+    assert label_lengths(fit, monkeypatch, max_length=40) == [12, 12]
+    assert label_lengths(fit, monkeypatch, max_length=10) == [10, 10]
+    assert label_lengths(fit, monkeypatch, label_length=20) == [20, 20]
+
+
+@pytest.mark.parametrize("n_trained", [0, 1])
+@pytest.mark.parametrize("params", [{}, dict(variant="paper"), CLUSTERS])
+def test_untrained_layers_read_names_once(n_trained, params, fit, monkeypatch):
+    seen, forward = [], TransformerEncoder.forward
+
+    def observed(self, batch):
+        seen.append({"vectors", "states"} & batch.keys())
+        return forward(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TransformerEncoder, "forward", observed)
+        patch.setattr(reading, "check_kept_states", lambda *args: None)
+        patch.setattr(skxmc.GUDNClassifier, "_calibrate", lambda *args: None)
+        params = params | dict(trained_layers=n_trained, label_init="random")
+        model = fit(**params)
+    kept = {"states"} if n_trained else {"vectors"}
+    # Texts and names in each of 12 steps.
+    assert seen[-24:] == [kept] * 24
+    assert not any(kept == each for each in seen[:-24])
+    assert {*model.history_[0]} >= {"feature_loss", "link_loss"}
+
+
+@pytest.mark.parametrize("n_trained", [0, 1])
+@pytest.mark.parametrize("fill", ["repeat", None])
+def test_names_that_are_read_once_guide_alike(n_trained, fill, fit, monkeypatch):
+    params = dict(trained_layers=n_trained, label_reinforcement=fill)
+    kept = fit(**params)
+    monkeypatch.setattr(NamedExamples, "read_once", lambda *args: None)
+    whole = fit(**params)
+    for one, two in zip(kept.history_, whole.history_, strict=True):
+        for name in one:
+            # States are kept in float16, which has three decimal digits.
+            assert one[name] == pytest.approx(two[name], rel=2e-3, abs=1e-6), name
+
+
+def test_history_tells_the_parts_of_the_loss(fit):
+    parts = {"classification_loss", "feature_loss", "link_loss"}
+    for params, missing in [
+        ({}, set()),
+        (COLUMNS, set()),
+        (PAPER, set()),
+        (dict(link_weight=0), {"link_loss"}),
+        (dict(feature_weight=0), {"feature_loss"}),
+        (NO_GUIDE, parts),
+    ]:
+        for epoch in fit(**params).history_:
+            assert epoch.keys() == {"epoch", "loss"} | (parts - missing)
+            if missing != parts:
+                total = sum(epoch[name] for name in parts - missing)
+                assert epoch["loss"] == pytest.approx(total)
 
 
 # The label branch is gone after training

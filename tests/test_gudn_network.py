@@ -198,8 +198,33 @@ def test_loss_is_the_sum_of_three(variant, groups, columns, reduction, case):
     assert min(part.item() for part in (classed, featured, linked)) > 1e-3
     for weights in [(1.0, 1.0), (0.7, 2.5), (0, 3), (0.5, 0), (0, 0)]:
         network.feature_weight, network.link_weight = weights
-        expected = classed + weights[0] * featured + weights[1] * linked
+        expected = dict(classification=classed)
+        if weights[0]:
+            expected["feature"] = weights[0] * featured
+        if weights[1]:
+            expected["link"] = weights[1] * linked
         torch.testing.assert_close(network(*batch, ALL_DONE), expected)
+
+
+def test_losses_in_the_proportions_of_the_equations(case):
+    # Eq. 4 and 7 are sums over the documents, and Eq. 3 is half a mean.
+    n = len(ROWS)
+    options = dict(feature_weight=1 / n, feature_reduction="sum", loss_reduction="sum")
+    network, (inputs, targets) = case("paper", columns=True, **options)
+    with torch.no_grad():
+        found = total(network(inputs, targets, ALL_DONE))
+        texts = network.encoder(inputs)
+        labels = network.label_encoder(targets["positives"])
+        classed, _, featured, linked = parts_by_hand(
+            network, "paper", texts, labels, ROWS
+        )
+    letter = HOT.numel() * classed + featured + HOT.numel() * linked
+    torch.testing.assert_close(n * found, letter)
+
+
+def total(losses):
+    """The loss whose parts a network returns."""
+    return sum(losses.values())
 
 
 def gradients(network, batch, names):
@@ -208,7 +233,7 @@ def gradients(network, batch, names):
         if getattr(module, "row_wise", False):
             module.touched.clear()
     network.zero_grad()
-    network(*batch, ALL_DONE).backward()
+    total(network(*batch, ALL_DONE)).backward()
     return {
         name: torch.zeros_like(p) if p.grad is None else p.grad
         for name, p in network.named_parameters()
@@ -230,9 +255,9 @@ def test_stopped_gradient_leaves_labels_to_the_link(
 ):
     network, batch = case(variant, columns=columns, link_weight=link_weight)
     moved = gradients(network, batch, names)
-    value = network(*batch, ALL_DONE)
+    value = total(network(*batch, ALL_DONE))
     network.stop_gradient_labels = True
-    assert torch.equal(network(*batch, ALL_DONE), value)
+    assert torch.equal(total(network(*batch, ALL_DONE)), value)
     stopped = gradients(network, batch, names)
     texts = gradients(network, batch, "encoder.model.embeddings.word")
     network.feature_weight = 0
@@ -265,10 +290,12 @@ def test_without_names_there_is_the_classification_alone(variant, groups, case):
     inputs, targets = batch
     assert inputs.keys() == {"input_ids", "attention_mask"}
     assert torch.equal(targets["positives"], POSITIVES)
-    loss = loss_of(network, inputs, POSITIVES)
+    losses = loss_of(network, inputs, POSITIVES)
+    assert losses.keys() == {"classification"}
+    loss = total(losses)
     plain = LightXMLNetwork.forward(network, inputs, {"positives": POSITIVES}, ALL_DONE)
     torch.testing.assert_close(loss, plain)
-    assert network(*batch, ALL_DONE) > loss
+    assert total(network(*batch, ALL_DONE)) > loss
     ranked = network.rank(inputs, 3)
     network.guide = None
     assert torch.equal(network(*batch, ALL_DONE), loss)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import processors
 
+from skxmc.nn import named_examples
 from skxmc.nn.named_examples import NamedExamples, special_tokens
 from skxmc.nn.text import Features, Tokens, padded_columns
 
@@ -83,6 +84,13 @@ def test_sequences_against_a_slow_reference(label_set, room, special, fill):
     batch = names_of(names, rows)
     labels = [[j for j in np.flatnonzero(Y[[i]].toarray()) if lengths[j]] for i in rows]
     named = [i for i, own in enumerate(labels) if own]
+    if fill is None:
+        names.rows = rows
+        totals = [sum(lengths[j] for j in np.flatnonzero(row)) for row in Y.toarray()]
+        most = len(before) + max(totals) + len(after)
+        assert names.longest == min(length, most)
+    else:
+        assert names.longest == length
     if not named:
         assert batch == {}
         return
@@ -98,6 +106,36 @@ def test_sequences_against_a_slow_reference(label_set, room, special, fill):
             continue
         expected = sum((distinct_names(lengths)[j] for j in labels[i]), [])
         assert body == (expected * (room if fill == "repeat" else 1))[:room]
+
+
+@settings(deadline=None, max_examples=50)
+@given(label_sets(), st.integers(1, 14), st.sampled_from(["shuffle", "repeat", None]))
+def test_sequences_that_are_read_once(label_set, room, fill):
+    lengths, Y, rows = label_set
+    names = make_names(lengths, Y, room + 2, fill)
+    names.rows = rows
+    expected = names_of(make_names(lengths, Y, room + 2, fill), rows)
+    read = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(named_examples, "_CHUNK", 2)
+        names.read_once(lambda tokens: read.append(tokens) or tokens)
+    assert len(read) == bool(expected)
+    whole, again = names_of(names, rows), names_of(names, rows)
+    assert whole.keys() == expected.keys()
+    for i in range(len(rows)):  # each document keeps its sequence
+        alone = names_of(names, rows[i : i + 1])
+        if whole and i in whole["named"]:
+            place = whole["named"].tolist().index(i)
+            assert sequences(alone) == sequences(whole)[place : place + 1]
+        else:
+            assert alone == {}
+    if expected:
+        assert sequences(whole) == sequences(again)
+        assert torch.equal(whole["named"], expected["named"])
+        if fill != "shuffle":
+            assert sequences(whole) == sequences(expected)
+        for one, two in zip(sequences(whole), sequences(expected), strict=True):
+            assert len(one) == len(two)
 
 
 def test_shuffle_is_another_each_time_and_follows_its_seed():

@@ -18,6 +18,7 @@ from toy_network import (
     make_data,
     make_examples,
     run,
+    weights_of,
 )
 
 from skxmc.nn.bags import BagEncoder
@@ -28,7 +29,7 @@ from skxmc.nn.network import Progress
 from skxmc.nn.networks.grank import GRankNetwork
 from skxmc.nn.prediction import rank
 from skxmc.nn.text import Features, shuffled_batches, tokenize
-from skxmc.nn.training import train
+from skxmc.nn.training import check_history, train
 
 
 def test_training_learns():
@@ -269,3 +270,24 @@ def test_no_warnings():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         run(Toy(), clip_norm=1.0, swa_start=0.5, accumulate=2, evaluate=lambda n: 0.0)
+
+
+def test_history_tells_the_parts_of_the_loss():
+    class Split(Toy):
+        def forward(self, *args):
+            loss = super().forward(*args)
+            parts = {"plain": 0.25 * loss, "rare": 0.75 * loss}
+            return parts if args[2].batch < 3 else {"plain": loss}
+
+    one, two = Split(), Toy()
+    history = run(one, max_epochs=2)
+    plain = run(two, max_epochs=2)
+    assert_same(weights_of(one), weights_of(two), rtol=1e-5, atol=1e-6)
+    for i, (entry, expected) in enumerate(zip(history, plain, strict=True)):
+        assert entry.keys() == {"epoch", "loss", "plain_loss", "rare_loss"}
+        assert entry["loss"] == pytest.approx(expected["loss"])
+        losses = one.losses[3 * i : 3 * i + 3]
+        # A batch without a part counts as 0 there.
+        assert entry["rare_loss"] == pytest.approx(0.25 * sum(losses[:2]))
+        assert entry["plain_loss"] + entry["rare_loss"] == pytest.approx(entry["loss"])
+    check_history(history, "history_")

@@ -10,7 +10,7 @@ from .locks import is_at, lock_abandoned, try_lock
 
 # Version of the states that `Run` and its parts save. It is increased when an older
 # state would load without an error but be misunderstood.
-STATE_FORMAT = 3
+STATE_FORMAT = 4
 # Seconds between two checkpoints within an epoch; each epoch also ends with one.
 _SECONDS_BETWEEN_WRITES = 600.0
 _UNFINISHED = ".part"
@@ -122,18 +122,28 @@ class Run:
         Number of batches of this epoch that are done.
     batches : list of int ndarray, or None
         All batches of this epoch; None if the epoch has not begun.
-    total : tensor of shape () or None
-        Sum of the losses of the batches that are done.
+    totals : dict of tensors of shape ()
+        Sums over the batches that are done, of the loss and of each of its parts.
     """
 
     def __init__(self, network, rng, history, parts, checkpoint=None):
         self.network, self.rng = network, rng
         self.history, self.parts = history, parts
         self.checkpoint = checkpoint
-        self.epoch, self.n_done, self.batches, self.total = 1, 0, None, None
+        self.epoch, self.n_done, self.batches, self.totals = 1, 0, None, {}
         state = None if checkpoint is None else checkpoint.read()
         if state is not None:
             self._restore(state)
+
+    def add(self, losses):
+        """Add the losses of a batch to the totals, without waiting for the device.
+
+        A batch need not have all parts of the loss. A part that it lacks counts as 0.
+        """
+        for name, loss in losses.items():
+            if name not in self.totals:
+                self.totals[name] = torch.zeros((), device=loss.device)
+            self.totals[name] += loss.detach()
 
     def end_epoch(self, *, stop_at=None):
         """Count the epoch as done, and save the state.
@@ -163,7 +173,7 @@ class Run:
             "epoch": self.epoch,
             "n_done": self.n_done,
             "batches": batches,
-            "total": self.total,
+            "totals": self.totals,
             "history": self.history,
             "rng": self.rng.bit_generator.state,
             "torch": torch.get_rng_state(),
@@ -177,7 +187,7 @@ class Run:
         if state["batches"] is not None:
             self.batches = [batch.numpy() for batch in state["batches"]]
         device = next(self.network.parameters()).device
-        self.total = None if state["total"] is None else state["total"].to(device)
+        self.totals = {name: x.to(device) for name, x in state["totals"].items()}
         self.history[:] = state["history"]
         self.rng.bit_generator.state = state["rng"]
         torch.set_rng_state(state["torch"])

@@ -4,7 +4,10 @@ import numpy as np
 import torch
 
 from .examples import Examples
-from .text import tokenizing
+from .text import Tokens, tokenizing
+
+# Number of documents whose sequences are made at once before they are read.
+_CHUNK = 10_000
 
 
 class NamedExamples(Examples):
@@ -28,7 +31,14 @@ class NamedExamples(Examples):
         of the labels. None uses every name once.
     rng : numpy Generator
         Generator that shuffles the names.
+
+    Attributes
+    ----------
+    kept : Documents or None
+        What an encoder has made of the sequences, if they have been read once.
     """
+
+    kept = None
 
     def __init__(self, docs, Y, rows, names, *, length, special, reinforcement, rng):
         super().__init__(docs, Y, rows)
@@ -46,7 +56,51 @@ class NamedExamples(Examples):
         of `Tokens`. Both are missing if no document has such a label.
         """
         inputs, targets = super().batch(rows)
-        return inputs, targets | self._make_sequences(rows)
+        if self.kept is None:
+            named, sequences = self._make_sequences(rows)
+            places = np.arange(len(named))
+        else:
+            places, sequences = self._places[rows], self.kept
+            named = np.flatnonzero(places >= 0)
+            places = places[named]
+        if len(named):
+            targets["named"] = torch.from_numpy(named)
+            targets["names"] = sequences.batch(places)
+        return inputs, targets
+
+    @property
+    def longest(self):
+        """Number of tokens of the longest sequence, including special tokens."""
+        if self.reinforcement is not None:
+            return self.length
+        docs = np.repeat(np.arange(self.Y.shape[0]), np.diff(self.Y.indptr))
+        totals = np.bincount(docs, weights=self.names.lengths[self.Y.indices])
+        n_special = sum(map(len, self.special))
+        return min(self.length, int(totals.max(initial=0)) + n_special)
+
+    def read_once(self, read):
+        """Make one sequence for each document, and keep what an encoder makes of it.
+
+        With "shuffle", the order of a document's names is then drawn once.
+
+        Parameters
+        ----------
+        read : callable
+            Function of the sequences, `Tokens`, that returns `Documents` (see
+            `skxmc.nn.reading.read_once`).
+        """
+        self._places = np.full(self.Y.shape[0], -1)
+        ids, lengths, n_made = [], [], 0
+        for start in range(0, len(self.rows), _CHUNK):
+            rows = self.rows[start : start + _CHUNK]
+            named, sequences = self._make_sequences(rows)
+            self._places[rows[named]] = n_made + np.arange(len(named))
+            n_made += len(named)
+            ids.append(sequences.ids)
+            lengths.append(sequences.lengths)
+        if n_made:
+            offsets = np.concatenate([[0], *lengths]).cumsum()
+            self.kept = read(Tokens(np.concatenate(ids), offsets, self.names.pad_id))
 
     def state_dict(self):
         """Return the state of the generator that shuffles the names."""
@@ -57,14 +111,21 @@ class NamedExamples(Examples):
         self.rng.bit_generator.state = state
 
     def _make_sequences(self, rows):
+        """Make the sequences of names of some documents.
+
+        Returns
+        -------
+        named : int ndarray
+            Places in `rows` of the documents that have a label with a name.
+        sequences : Tokens
+            Their sequences.
+        """
         part = self.Y[rows]
         # Parallel arrays with an entry for each name in a sequence: its document, its
         # label, and its first place and its length in tokens.
         docs = np.repeat(np.arange(len(rows)), np.diff(part.indptr))
         lengths = self.names.lengths[part.indices]
         named, docs = np.unique(docs[lengths > 0], return_inverse=True)
-        if not len(named):
-            return {}
         labels = part.indices[lengths > 0]
         before, after = self.special
         room = self.length - len(before) - len(after)
@@ -77,28 +138,20 @@ class NamedExamples(Examples):
         ends = np.zeros(len(named), np.int64)
         np.maximum.at(ends, docs, starts + lengths)
 
+        offsets = np.append(0, ends + len(before) + len(after)).cumsum()
+
         # From here on, there is an entry for each token: its place within its name,
-        # where its id is stored, and its column in the batch.
+        # where its id is stored, and its column in its sequence.
         steps = np.arange(lengths.sum()) - np.repeat(
             lengths.cumsum() - lengths, lengths
         )
         source = np.repeat(self.names.offsets[labels], lengths) + steps
         columns = np.repeat(starts, lengths) + steps + len(before)
-        ids = np.full(
-            (len(named), ends.max() + self.length - room), self.names.pad_id, np.int64
-        )
-        ids[np.repeat(docs, lengths), columns] = self.names.ids[source]
-        ids[:, : len(before)] = before
-        last = ends[:, None] + len(before) + np.arange(len(after))
-        ids[np.arange(len(named))[:, None], last] = after
-        mask = np.arange(ids.shape[1]) < (ends + len(before) + len(after))[:, None]
-        return {
-            "named": torch.from_numpy(named),
-            "names": {
-                "input_ids": torch.from_numpy(ids),
-                "attention_mask": torch.from_numpy(mask.astype(np.int64)),
-            },
-        }
+        ids = np.empty(offsets[-1], self.names.ids.dtype)
+        ids[offsets[np.repeat(docs, lengths)] + columns] = self.names.ids[source]
+        ids[offsets[:-1, None] + np.arange(len(before))] = before
+        ids[offsets[1:, None] - len(after) + np.arange(len(after))] = after
+        return named, Tokens(ids, offsets, self.names.pad_id)
 
     def _repeat_names(self, docs, labels, room):
         """Repeat and order the labels of each document as in its sequence.

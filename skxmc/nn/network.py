@@ -66,8 +66,9 @@ class Network(nn.Module):
 
         Returns
         -------
-        tensor of shape ()
-            Mean over the documents, in nats.
+        tensor of shape (), or dict of such tensors
+            Mean over the documents, in nats. A dict holds the parts of the loss by
+            name: their sum is the loss, and `history_` tells each of them.
         """
         raise NotImplementedError
 

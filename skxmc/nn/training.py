@@ -18,6 +18,8 @@ from .weights import AverageWeights, BestWeights
 
 # Batches between two updates of the shown loss, each of which waits for the device.
 _STEPS_BETWEEN_LOSSES = 20
+# End of the names of the parts of the loss in a history.
+_PART = "_loss"
 
 
 def train(
@@ -66,8 +68,9 @@ def train(
         Generator that draws the order of the documents.
     history : list
         A dict is appended to it for each epoch: epoch, loss (in nats, mean over the
-        batches) and, with `evaluate`, score. Epochs of earlier trainings that it holds
-        count.
+        batches), the parts of the loss if the network returns parts (see
+        `skxmc.nn.network.Network.forward`), such as link_loss for the part "link", and,
+        with `evaluate`, score. Epochs of earlier trainings that it holds count.
     evaluate : callable or None, default=None
         ``evaluate(network) -> float`` on the held-out documents; higher is better. The
         weights of the best epoch are kept, also when training is interrupted.
@@ -151,7 +154,7 @@ def train(
                     epochs.begin()
             if run.batches is None:  # otherwise an interrupted epoch resumes
                 examples.begin_epoch(epoch)
-                run.total = torch.zeros((), device=device)
+                run.totals = {}
                 run.batches = shuffled_batches(
                     examples.rows, examples.lengths, batch_size, rng
                 )
@@ -164,19 +167,21 @@ def train(
                 n_added = min(accumulate, n_batches - first)
                 with name_batch_size(batch_size):
                     with autocast(device, precision):
-                        loss = network(inputs, targets, progress)
-                    stepped = optimizer.step(loss / n_added, last=i == first + n_added)
-                run.total += loss.detach()
+                        losses = _name_losses(network(inputs, targets, progress))
+                    loss = losses["loss"] / n_added
+                    stepped = optimizer.step(loss, last=i == first + n_added)
+                run.add(losses)
                 bar.update()
                 if verbose and i % _STEPS_BETWEEN_LOSSES == 0:
-                    bar.set_postfix(epoch=epoch, loss=f"{run.total.item() / i:.3f}")
+                    mean = run.totals["loss"].item() / i
+                    bar.set_postfix(epoch=epoch, loss=f"{mean:.3f}")
                 if stepped:
                     average.update(last=i == n_batches)
                     run.end_step(i)
             # Scores use all rows of the tables, not only those of the last steps.
             optimizer.catch_up()
-            loss = run.total.item() / n_batches
-            history.append({"epoch": len(history) + 1, "loss": loss})
+            means = {name: x.item() / n_batches for name, x in run.totals.items()}
+            history.append({"epoch": len(history) + 1, **means})
             if evaluate is not None:
                 with average.in_place():
                     score = history[-1]["score"] = evaluate(network)
@@ -199,6 +204,25 @@ def train(
         network.eval()
 
 
+def _name_losses(found):
+    """Return the loss of a batch and its parts by their names in the history.
+
+    Parameters
+    ----------
+    found : tensor of shape () or dict of such tensors
+        What a network returns.
+
+    Returns
+    -------
+    dict of tensors
+        "loss", and for each part "NAME_loss".
+    """
+    if not isinstance(found, dict):
+        return {"loss": found}
+    parts = {f"{name}{_PART}": part for name, part in found.items()}
+    return {"loss": sum(parts.values()), **parts}
+
+
 def _set_mode(network, training):
     """Set the mode of a network if it differs: visiting all modules takes a while."""
     if network.training != training:
@@ -218,8 +242,11 @@ def check_history(history, name):
     for i, epoch in enumerate(history):
         if not isinstance(epoch, dict) or not {"epoch", "loss"} <= set(epoch):
             refuse(f"{name}[{i}]", "a dict of an epoch and its loss", epoch)
-        if set(epoch) - {"epoch", "loss", "score"}:
-            raise ValueError(f"{name}[{i}] holds more than epoch, loss and score.")
+        others = set(epoch) - {"epoch", "loss", "score"}
+        if not all(isinstance(key, str) and key.endswith(_PART) for key in others):
+            raise ValueError(
+                f"{name}[{i}] holds more than epoch, loss, its parts and score."
+            )
         number(1, whole=True)(epoch["epoch"], f"{name}[{i}]['epoch']")
         for key in set(epoch) - {"epoch"}:
             number(finite=False)(epoch[key], f"{name}[{i}][{key!r}]")

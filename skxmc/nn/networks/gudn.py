@@ -281,18 +281,27 @@ class GUDNNetwork(LightXMLNetwork):
         self.label_length = 0
 
     def forward(self, inputs, targets, progress):
-        """Return the classification, feature and link loss, weighted (Eq. 8)."""
+        """Return the classification, feature and link loss, weighted (Eq. 8).
+
+        They are a dict, unless there is no guide. A batch none of whose documents has a
+        label with a name has the classification loss alone.
+        """
         positives = targets["positives"]  # (n_docs, n_positives)
         # (n_docs, width) and (n_docs, hidden_size)
         texts = self.encoder(inputs)
         if self.guide is None or self.label_encoder is None and "names" not in targets:
             vectors = self.doc_vectors(*texts, inputs)
-            return self._classification_loss(self.recall, *vectors, positives)
+            loss = self._classification_loss(self.recall, *vectors, positives)
+            return loss if self.guide is None else {"classification": loss}
         vectors, text_features = self.guide.make_text_vectors(
             self.doc_vectors, *texts, inputs
         )
         # Eq. 7, on all documents of the batch.
-        loss = self._classification_loss(self.recall, *vectors, positives)
+        losses = {
+            "classification": self._classification_loss(
+                self.recall, *vectors, positives
+            )
+        }
         if self.label_encoder is not None:
             labels = self.label_encoder(positives)
         else:  # the guide leaves out documents none of whose labels has a name
@@ -305,14 +314,14 @@ class GUDNNetwork(LightXMLNetwork):
         if self.feature_weight:  # Eq. 3
             if self.stop_gradient_labels:
                 label_features = label_features.detach()
-            loss = loss + self.feature_weight * feature_loss(
+            losses["feature"] = self.feature_weight * feature_loss(
                 text_features, label_features, reduction=self.feature_reduction
             )
         if self._has_link_loss:  # Eq. 4
             recall = self.guide.recall or self.recall
             link_loss = self._classification_loss(recall, *vectors, positives)
-            loss = loss + self.link_weight * link_loss
-        return loss
+            losses["link"] = self.link_weight * link_loss
+        return losses
 
     def drop_guide(self):
         """Drop the modules that only training needs: the guide and its encoders."""
