@@ -103,7 +103,7 @@ EXPERIMENTS = {
             "P@k, PSP@k, seconds of training, size, ms of prediction",
             _OF_LIGHTDXML,
             ("", "--released-code"),
-            missing="fastText vectors for three of the data sets (--token-vectors FILE)",
+            missing="fastText vectors for three data sets (--token-vectors FILE)",
         ),
         Experiment(
             "Table IV",

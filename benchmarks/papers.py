@@ -387,6 +387,16 @@ def compare_costs(options, found):
     return rows
 
 
+def name_of_results(options, parameters):
+    """A name that tells runs with other options or parameters apart."""
+    flags = ("ensemble", "no_label_texts", "released_code")
+    words = ["papers", options.system, options.dataset, options.row]
+    words += [flag.replace("_", "-") for flag in flags if getattr(options, flag)]
+    for name, value in parameters.items():
+        words += [name.replace("_", "-"), Path(str(value)).name]
+    return "-".join(filter(None, words))[:200]
+
+
 def main(argv=None):
     """Run the command. Return the path of the results."""
     options, parameters = parse(argv)
@@ -448,9 +458,7 @@ def main(argv=None):
         "propensity": PROPENSITY.get(dataset, dict(a=0.55, b=1.5)),
         "runs": runs,
     }
-    words = ["papers", system, dataset, options.row]
-    words += ["ensemble"] * options.ensemble
-    return write_json(options.name or "-".join(filter(None, words)), result)
+    return write_json(options.name or name_of_results(options, parameters), result)
 
 
 if __name__ == "__main__":
