@@ -3,8 +3,6 @@
 The second copy is in papers_tables.py for the results; the short tables stand here.
 """
 
-import itertools
-
 import papers_tables as tables
 import pytest
 
@@ -114,7 +112,8 @@ def test_every_result(published):
     for dataset, gains in read(tables.GAINS).items():
         sums = [p + gain for p, gain in zip(bert[dataset].values(), gains, strict=True)]
         expected["gudn", dataset, "multi-hot"] = {
-            name: pytest.approx(value) for name, value in zip(bert[dataset], sums)
+            name: pytest.approx(value)
+            for name, value in zip(bert[dataset], sums, strict=True)
         }
 
     found = {
@@ -149,7 +148,8 @@ def test_every_statistic_of_lightdxml(published):
 
 
 def test_counts_are_exact_and_means_are_not(published):
-    for of_system, dataset in itertools.product(published.STATISTICS.values(), [0]):
+    # `differing` allows for the last digit of floats alone.
+    for of_system in published.STATISTICS.values():
         for figures in of_system.values():
             for name, value in figures.items():
                 assert isinstance(value, float) == (name == "labels a document")
@@ -173,7 +173,12 @@ def test_every_cost(published):
         }
     expected["treaderxml"] = {}
     assert published.COSTS == expected
-    assert published.MACHINES.keys() == {s for s, costs in expected.items() if costs}
+    assert published.MACHINES == {
+        "lightxml": "one Tesla V100",
+        "grank": "one Tesla V100, with 128 tokens",
+        "lightdxml": "20 cores of a Xeon E5-2640 v4, and two RTX 2080 Ti",
+        "gudn": "four RTX 3090",
+    }
 
 
 def test_the_papers_agree_on_the_cost_of_lightxml(published):
