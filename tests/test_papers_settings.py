@@ -24,6 +24,13 @@ CLASSES = {
     "gudn": GUDNClassifier,
     "treaderxml": TReaderXMLClassifier,
 }
+PAPERS = {
+    "lightxml": "LightXML",
+    "grank": "X-GRank",
+    "lightdxml": "LightDXML",
+    "gudn": "GUDN",
+    "treaderxml": "TReaderXML",
+}
 WITHOUT_ENCODER = ("lightdxml", "treaderxml")
 WITHOUT_CODE = ("grank", "treaderxml")
 ENCODERS = ("bert-base-uncased", "roberta-base", "xlnet-base-cased")
@@ -292,7 +299,12 @@ def test_every_data_set(recipes):
             assert list(recipes.RELEASED_CODE[system]) == list(rows)
     assert recipes.RELEASED_CODE.keys() == CLASSES.keys() - set(WITHOUT_CODE)
     assert recipes.CLASSES == CLASSES
-    assert tuple(recipes.ENCODERS.values()) == ENCODERS
+    assert recipes.WITHOUT_ENCODER == WITHOUT_ENCODER
+    assert recipes.WITH_ENSEMBLES == ("lightxml", "grank")
+    assert recipes.PAPERS == PAPERS
+    assert recipes.ENCODERS == dict(
+        zip(("bert", "roberta", "xlnet"), ENCODERS, strict=True)
+    )
     clustered = {(s, d) for s, d in EACH if recipes.is_clustered(s, d)}
     assert clustered == {
         (s, d) for s, d in EACH if OF[s][d].get("max_leaf_size") == 100
