@@ -110,8 +110,8 @@ COMMON = {
         label_init="random",
         n_layers=8,
         label_layers=10,
-        # Eq. 6 has a softmax. Its outputs sum to one, which leaves next to no gradient,
-        # and the model does not learn. --classifier-activation softmax puts it back.
+        # Eq. 6 has a softmax, whose outputs sum to one: next to no gradient is left.
+        # --classifier-activation softmax puts it back.
         classifier_activation="relu",
         feature_reduction="sum",  # Eq. 3
         loss_reduction="sum",  # Eq. 4, 7
