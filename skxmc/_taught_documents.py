@@ -112,9 +112,16 @@ class TaughtDocumentsMixin:
             layer_norm=self.layer_norm,
             positional=self.positional,
             pooling=self.pooling,
+            pools_teacher=self._pools_teacher(),
             trains_vectors=self.train_vectors,
         )
         return encoder, self._make_untaught_docs(X)
+
+    def _pools_teacher(self):
+        """Return whether the positions of the teacher's sequence are pooled."""
+        if self.pool_teacher == "auto":
+            return self.mask == "upper"
+        return bool(self.pool_teacher)
 
     def _make_word_vectors(self, X):
         """Make the initial word vectors, a tensor of shape (n_words, word_dim).

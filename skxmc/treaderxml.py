@@ -2,6 +2,8 @@
 
 import numbers
 
+import numpy as np
+
 from ._clustering_classifier import RecallingXMCClassifier
 from ._efforts import TREADERXML
 from ._parameters import fill_docstring
@@ -70,6 +72,12 @@ class TReaderXMLClassifier(TaughtDocumentsMixin, RecallingXMCClassifier):
         How the joined sequence becomes one vector, which the paper does not say: the
         mean or the maximum over positions, or the first position. "first" is not
         possible with ``mask="causal"``.
+    pool_teacher : bool or "auto", default="auto"
+        Whether the positions of the teacher's sequence are pooled together with those
+        of the text. If False, the teacher changes a document's vector only through
+        what the words of the text attend to; the paper leaves this open. "auto" means
+        True with ``mask="upper"``, where no word of the text sees the teacher, and
+        False otherwise. A text without known words has only the teacher's positions.
     layer_norm : bool, default=False
         Whether layer normalization follows each attention layer. The paper has none.
     dropout : float, default=0.1
@@ -247,6 +255,7 @@ class TReaderXMLClassifier(TaughtDocumentsMixin, RecallingXMCClassifier):
         n_heads=4,
         positional="none",
         pooling="mean",
+        pool_teacher="auto",
         layer_norm=False,
         output_activation="none",
         label_init="documents",
@@ -306,6 +315,7 @@ class TReaderXMLClassifier(TaughtDocumentsMixin, RecallingXMCClassifier):
         self.n_heads = n_heads
         self.positional = positional
         self.pooling = pooling
+        self.pool_teacher = pool_teacher
         self.layer_norm = layer_norm
         self.output_activation = output_activation
         self.label_init = label_init
@@ -396,6 +406,14 @@ class TReaderXMLClassifier(TaughtDocumentsMixin, RecallingXMCClassifier):
                 'pooling="first" keeps the first position, and with mask="causal" that '
                 'position sees no other word of the text: use pooling="mean" or "max", '
                 'or mask="upper" or None.'
+            )
+        if not isinstance(self.pool_teacher, (bool, np.bool_)):
+            check_choice("pool_teacher", self.pool_teacher, ("auto", True, False))
+        if not self.pool_teacher and self.mask == "upper" and self.use_teacher:
+            raise ValueError(
+                'pool_teacher=False pools the text alone, and with mask="upper" no '
+                "word of the text sees the teacher: leave pool_teacher out, or set "
+                "use_teacher=False."
             )
         if isinstance(self.cluster_features, str):
             check_choice("cluster_features", self.cluster_features, ("tfidf",))

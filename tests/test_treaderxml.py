@@ -128,12 +128,29 @@ def test_the_bottleneck_starts_standardized(more, fit, seen):
 
 
 @pytest.mark.parametrize(
+    "params, all_places",
+    [
+        ({}, False),
+        (dict(mask=None), False),
+        (dict(mask="upper"), True),
+        (dict(pool_teacher=True), True),
+        (dict(pool_teacher=np.False_), False),
+        (dict(pool_teacher=False, mask="upper", use_teacher=False), False),
+    ],
+    ids=str,
+)
+def test_the_teacher_is_pooled_where_the_text_does_not_see_it(params, all_places, fit):
+    assert fit(**params).network_.encoder.pools_teacher is all_places
+
+
+@pytest.mark.parametrize(
     "changed",
     [
         *[dict(reading=name) for name in READINGS if name != "masked-full"],
         *[dict(mask=mask) for mask in (None, "upper")],
         dict(pooling="max"),
         dict(pooling="first", mask="upper"),
+        dict(pool_teacher=True),
         dict(residual=False),
         dict(n_heads=8),
         dict(positional="sinusoidal"),
@@ -232,6 +249,8 @@ def test_estimate_of_activations(length, more, fit, colours):
         (dict(label_init="texts"), "label_init must be one of .*'texts'"),
         (CLUSTERS | dict(output_activation="softmax"), 'softmax" needs the scores'),
         (dict(pooling="first"), 'pooling="first" keeps .* no other word'),
+        (dict(pool_teacher="text"), "pool_teacher must be one of .*'auto'.*'text'"),
+        (dict(pool_teacher=False, mask="upper"), "no word of the text sees the"),
         (
             dict(strict_algorithm1=True, label_parents=None),
             "strict_algorithm1=True drops labels .* all of them",

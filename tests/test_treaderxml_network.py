@@ -39,6 +39,7 @@ def make_encoder(*, label_length=LENGTH, trains_vectors=True, **options):
     torch.manual_seed(0)
     paper = dict(reading="masked-full", mask="causal", residual=True, dropout=0.0)
     ours = dict(layer_norm=False, positional="none", pooling="mean")
+    ours |= dict(pools_teacher=False)
     encoder = TReaderEncoder(
         torch.randn(N_WORDS, DIM),
         label_length=label_length,
@@ -191,6 +192,8 @@ def encode_alone(encoder, docs, row):
         states = torch.cat([read(encoder.read_teacher, taught), states])
     if len(states):
         states = read(encoder.interact, states)
+        if len(text) and not encoder.pools_teacher:
+            states = states[-len(text) :]
         pooled = dict(mean=states.mean(dim=0), max=states.amax(dim=0), first=states[0])
         pooled = pooled[encoder.pooling]
     else:
@@ -203,6 +206,7 @@ def encode_alone(encoder, docs, row):
     "options",
     [
         *[dict(pooling=p, mask=m) for p in POOLINGS for m in MASKS],
+        *[dict(pooling=p, mask=m, pools_teacher=True) for p in POOLINGS for m in MASKS],
         *[dict(reading=reading) for reading in READINGS],
         WITH_WAVES,
         *[dict(WITH_WAVES, label_length=0, pooling=p) for p in POOLINGS],
@@ -245,8 +249,12 @@ def test_what_goes_into_the_bottleneck_is_standardized():
 @pytest.mark.parametrize("pooling", POOLINGS)
 @pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("label_length", [0, LENGTH])
-def test_documents_without_words_are_finite(label_length, mask, pooling, precision):
+@pytest.mark.parametrize("pools_teacher", [False, True])
+def test_documents_without_words_are_finite(
+    pools_teacher, label_length, mask, pooling, precision
+):
     options = dict(label_length=label_length, mask=mask, pooling=pooling)
+    options["pools_teacher"] = pools_teacher
     encoder, docs = make_encoder(**options).float().train(), make_docs()
     for rows in map(np.array, ([2], [4], [0, 2, 3, 4])):
         encoder.zero_grad()
@@ -267,6 +275,18 @@ def test_a_document_that_nobody_teaches_teaches_the_token_for_it(rows):
     assert bool(encoder.untaught_vector.grad.any()) == any(
         row in NOTHING for row in rows
     )
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("pools_teacher", [False, True])
+@pytest.mark.parametrize("mask", MASKS)
+def test_words_of_a_text_see_the_teacher_unless_it_comes_later(mask, pools_teacher):
+    encoder, docs = make_encoder(mask=mask, pools_teacher=pools_teacher), make_docs()
+    rows = np.array([0, 3])
+    before = encoder(docs.batch(rows))[0]
+    docs.nodes = docs.nodes[[3, 1, 2, 0, 4, 5]]
+    same = torch.allclose(encoder(docs.batch(rows))[0], before)
+    assert same == (mask == "upper" and not pools_teacher)
 
 
 @pytest.mark.parametrize("positional", ["none", "sinusoidal"])
@@ -290,7 +310,14 @@ def test_sinusoidal_positions(dim):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, dict(label_length=0), dict(positional="sinusoidal", pooling="max")]
+    "options",
+    [
+        {},
+        dict(pools_teacher=True),
+        dict(label_length=0),
+        dict(positional="sinusoidal", pooling="max"),
+    ],
+    ids=str,
 )
 def test_gradients(options, gradient_by_row):
     encoder, docs = make_encoder(**options).train(), make_docs()

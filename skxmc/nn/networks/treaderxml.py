@@ -8,6 +8,7 @@ from ..bags import FeatureVectors
 from ..document_vectors import DocumentVectors
 from ..losses import at_least_float32
 from ..state import (
+    absent_or,
     choice,
     flag,
     floats,
@@ -225,7 +226,10 @@ class TReaderEncoder(nn.Module):
     positional : {"none", "sinusoidal"}
         Positional encoding that is added to word vectors.
     pooling : {"mean", "max", "first"}
-        How the states of all positions become one vector.
+        How the states of the pooled positions become one vector.
+    pools_teacher : bool
+        Whether the positions of the teacher's sequence are pooled beside those of the
+        text. If not, they are pooled only for a text without words.
     trains_vectors : bool
         Whether the word vectors are trained.
 
@@ -254,6 +258,7 @@ class TReaderEncoder(nn.Module):
         layer_norm,
         positional,
         pooling,
+        pools_teacher,
         trains_vectors,
     ):
         super().__init__()
@@ -273,6 +278,7 @@ class TReaderEncoder(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.positional = positional
         self.pooling = pooling
+        self.pools_teacher = pools_teacher
         self.bottleneck = nn.Linear(dim, hidden_size)
         nn.init.orthogonal_(self.bottleneck.weight)
         nn.init.zeros_(self.bottleneck.bias)
@@ -299,6 +305,7 @@ class TReaderEncoder(nn.Module):
             "dropout": part(nn.Dropout),
             "positional": choice("none", "sinusoidal"),
             "pooling": choice("mean", "max", "first"),
+            "pools_teacher": absent_or(flag),
             "bottleneck": linear_map(dim, self.hidden_size),
             "hidden_size": number(1, whole=True),
             "width": choice(self.hidden_size),
@@ -343,12 +350,16 @@ class TReaderEncoder(nn.Module):
         states = self._embed(ids.reshape(-1, 1), weights.reshape(-1, 1))
         # (n_docs, length, dim)
         states = self.read_text(self._add_positions(states.view(*ids.shape, -1)), real)
-        if self.read_teacher is not None:
-            taught, known = self._encode_teacher(batch)
-            # (n_docs, label_length + length, dim)
-            states, real = torch.cat([taught, states], 1), torch.cat([known, real], 1)
-        states = self.interact(states, real)  # Eq. 16
-        return self._pool(states, real)
+        if self.read_teacher is None:
+            return self._pool(self.interact(states, real), real)
+        taught, known = self._encode_teacher(batch)
+        # (n_docs, label_length + length, dim)
+        states, joined = torch.cat([taught, states], 1), torch.cat([known, real], 1)
+        states = self.interact(states, joined)  # Eq. 16
+        if not getattr(self, "pools_teacher", True):  # older folders lack it
+            # All that is known of a text without words is what the teacher knows.
+            known = known & ~real.any(dim=1, keepdim=True)
+        return self._pool(states, torch.cat([known, real], dim=1))
 
     def _encode_teacher(self, batch):
         """Encode the teacher's sequences.
@@ -386,15 +397,18 @@ class TReaderEncoder(nn.Module):
             states = states + SIZE * _waves(states)
         return self.dropout(states)
 
-    def _pool(self, states, real):
+    def _pool(self, states, pooled):
+        """Pool the states of those positions for which `pooled` is True."""
+        if self.pooling == "mean":
+            total = (at_least_float32(states) * pooled[:, :, None]).sum(dim=1)
+            return total / pooled.sum(dim=1, keepdim=True).clamp(min=1)
         if self.pooling == "first":
-            return torch.where(real[:, :1], states[:, 0], 0)
-        if self.pooling == "max":
+            rows = torch.arange(len(states), device=states.device)
+            best = states[rows, pooled.byte().argmax(dim=1)]
+        else:
             lowest = torch.finfo(states.dtype).min
-            best = states.masked_fill(~real[:, :, None], lowest).amax(dim=1)
-            return torch.where(real.any(dim=1, keepdim=True), best, 0)
-        total = (at_least_float32(states) * real[:, :, None]).sum(dim=1)
-        return total / real.sum(dim=1, keepdim=True).clamp(min=1)
+            best = states.masked_fill(~pooled[:, :, None], lowest).amax(dim=1)
+        return torch.where(pooled.any(dim=1, keepdim=True), best, 0)
 
     def floats_per_document(self, length):
         """Return the number of floats kept for the gradient of a document."""
