@@ -357,6 +357,24 @@ def test_the_bag_is_added_to_the_reading(tiny_encoder, colours):
     torch.testing.assert_close(found, vectors, rtol=1e-4, atol=1e-4)
 
 
+def test_the_bag_counts_words_beyond_max_length(tiny_encoder, colours):
+    # Columns beside the text are appended to it as words.
+    rng = np.random.default_rng(1)
+    shops = np.tile(np.arange(4), 15)
+    texts = [
+        " ".join(rng.permutation(text.split())) + f" shop_{shop}"
+        for text, shop in zip(colours[0], shops, strict=True)
+    ]
+    Y = sp.csr_array(np.eye(4)[shops])
+    scores = {}
+    for bag in (False, True):
+        options = dict(trained_layers=0, bag_of_words=bag, max_epochs=20, max_length=4)
+        model = make("GRankClassifier", tiny_encoder, **options)
+        model.set_params(document_learning_rate=0.1, ngram_range=(1, 1))
+        scores[bag] = model.fit(texts[:40], Y[:40]).score(texts[40:], Y[40:])
+    assert scores[True] > 0.9 and scores[False] < 0.7
+
+
 def test_a_bag_starts_at_the_reading_alone(tiny_encoder, colours):
     texts, Y, _ = colours
     options = dict(trained_layers=0, max_epochs=1, document_learning_rate=0.0)
