@@ -372,7 +372,8 @@ def test_the_bag_counts_words_beyond_max_length(tiny_encoder, colours):
         model = make("GRankClassifier", tiny_encoder, **options)
         model.set_params(document_learning_rate=0.1, ngram_range=(1, 1))
         scores[bag] = model.fit(texts[:40], Y[:40]).score(texts[40:], Y[40:])
-    assert scores[True] > 0.9 and scores[False] < 0.7
+    assert scores[True] > 0.8
+    assert scores[False] < 0.6
 
 
 def test_a_bag_starts_at_the_reading_alone(tiny_encoder, colours):
