@@ -222,6 +222,24 @@ def test_an_encoder_that_is_not_trained_is_not_copied(params, tiny_encoder, colo
     fit_texts(tiny_encoder, colours, SHORT, **FROZEN | params).predict(colours[0])
 
 
+def test_memory_of_both_encoders_is_estimated(tiny_encoder, colours, monkeypatch):
+    sizes = []
+
+    def record(network, *args, **options):
+        sizes.append(sum(p.numel() for p in network.parameters()))
+        raise MemoryError("recorded")
+
+    monkeypatch.setattr("skxmc.base.check_memory", record)
+    for params in (FROZEN, OWN):
+        with pytest.raises(MemoryError, match="recorded"):
+            fit_texts(tiny_encoder, colours, SHORT, **params)
+    frozen, own = sizes
+    monkeypatch.undo()
+    model = fit_texts(tiny_encoder, colours, SHORT, **CLUSTERS)
+    encoder = model.network_.encoder.parameters()
+    assert own - frozen == sum(p.numel() for p in encoder)
+
+
 # --- interrupted --------------------------------------------------------------
 
 
