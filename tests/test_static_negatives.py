@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_array_equal
+from test_callbacks import Watch
 from test_checkpoint import Killed, steps
 from test_lightxml import CLUSTERS, N_TRAIN, QUICK, SHORT, fit_features, fit_texts
 from test_lightxml import features as features  # a fixture
@@ -11,6 +12,7 @@ from test_lightxml_network import GROUPS, N_DOCS, make_batch, make_network
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 import skxmc
+from skxmc import LightXMLClassifier
 from skxmc.inspection import HistoryDisplay
 from skxmc.nn import checkpoint, static_negatives
 from skxmc.nn.network import Progress
@@ -173,6 +175,19 @@ def test_history_holds_both_phases(features, colours):
     assert display.ax_.lines[0].get_xdata().tolist() == [1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("stop_after, n_epochs", [(None, 4), (1, 3), (3, 3)])
+def test_callbacks_see_both_phases(stop_after, n_epochs, features, colours):
+    pytest.importorskip("sklearn.callback")
+    watch = Watch(stop_after)
+    model = LightXMLClassifier(**SHORT | FROZEN | dict(label_dim=16))
+    model.seen = features[:5]
+    model.set_callbacks(watch).fit(features, colours[1])
+    # A callback that stops training ends the phase.
+    assert len(model.history_) == n_epochs
+    ends = [told for told in watch.told if told.startswith("end epoch")]
+    assert ends == [f"end epoch {i}" for i in range(n_epochs)]
+
+
 def test_patience_is_that_of_the_ranker(features, colours):
     options = dict(
         validation_fraction=0.2, early_stopping=True, n_iter_no_change=1, tol=1.0
@@ -281,7 +296,7 @@ def test_interrupted_training_can_predict(params, n_steps, tiny_encoder, colours
             return step(self, *args)
 
         patch.setattr(torch.optim.AdamW, "step", interrupted)
-        model = skxmc.LightXMLClassifier(tiny_encoder, **QUICK | params)
+        model = LightXMLClassifier(tiny_encoder, **QUICK | params)
         model.set_params(max_epochs=2)
         with pytest.raises(KeyboardInterrupt):
             model.fit(colours[0][:N_TRAIN], colours[1][:N_TRAIN])
