@@ -16,8 +16,9 @@ class ShortlistMixin:
     def shortlist(self, X, k=None):
         """Return the labels that are retrieved for each document, before any is ranked.
 
-        Only these labels can be predicted. To know how many of the right labels are
-        among them, pass the result to :func:`skxmc.metrics.recall_at_k`.
+        Only these labels can be predicted, and those that neighbors vote for (see
+        `neighbor_weight`). To know how many of the right labels are among them, pass
+        the result to :func:`skxmc.metrics.recall_at_k`.
 
         Parameters
         ----------

@@ -77,12 +77,12 @@ class BaseXMCClassifier(
     - ``_memory_advice``, a str: it is shown if training would not fit in memory.
     - ``_training_options(examples)``, called before training: it returns arguments of
       `skxmc.nn.training.train` that depend on the system.
-    - ``_run_training(examples, **options)``: it trains the network, by default in one
-      call of `skxmc.nn.training.train`. With more than one, ``_count_epochs()`` says
-      how many epochs there are.
+    - ``_run_training(examples, **options)``: it trains the network, for at most
+      ``_count_epochs()`` epochs.
     - ``_finish_training(examples, Y, held_out)``, called after training and before the
       calibration: it completes the network. Neighbours vote only after that.
 
+    ``_has_log_odds()`` says whether the network's scores are those of probabilities.
     `_efforts` lists the sets of parameters of ``with_effort`` (see `skxmc._efforts`).
 
     For model folders it may define ``expected_state()``, ``attribute_names`` (for both
@@ -253,6 +253,10 @@ class BaseXMCClassifier(
     def _count_epochs(self):
         """Return the largest number of epochs, for callbacks."""
         return self.max_epochs
+
+    def _has_log_odds(self):
+        """Return whether the network's scores are log-odds of probabilities."""
+        return True
 
     def _finish_training(self, examples, Y, held_out):
         """Complete ``network_`` after training, even if training was interrupted.

@@ -11,7 +11,11 @@ from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
-from ._calibration import clip_probabilities
+from ._calibration import (
+    UNCALIBRATED,
+    clip_probabilities,
+    probabilities_from_scores,
+)
 from ._mean_ranking import mean_ranking
 from ._parameters import fill_docstring
 from ._ranking_classifier import RankingClassifier
@@ -46,11 +50,14 @@ class EnsembleClassifier(
         Weights of the members, at least 0, with one for each dropped member too. A
         member of weight 0 is fitted, but not used at prediction. None gives all members
         the same weight. May be changed after `fit`.
-    scale : {"probability", "rank"}, default="probability"
+    scale : {"probability", "raw", "rank"}, default="probability"
         What is averaged. "probability" averages the probabilities of the members, so
-        that a confident member counts more. "rank" averages the reciprocals of the
-        ranks, 1, 1/2, 1/3 and so on, whatever the probabilities; use it for members
-        that are not calibrated alike. May be changed after `fit`.
+        that a confident member counts more. "raw" averages the probabilities that their
+        networks compute, without the calibration on held-out documents, as LightXML's
+        released code does [1]_. All members must then be classifiers of this package,
+        and a `GRankClassifier` must have ``loss="bce"``. "rank" averages the
+        reciprocals of the ranks, 1, 1/2, 1/3 and so on, whatever the probabilities; use
+        it for members that are not calibrated alike. May be changed after `fit`.
     depth : int, default=100
         Number of best labels per document that each member contributes. If more labels
         are asked for, each member contributes as many; for a dense or 1-D `y` that is
@@ -203,7 +210,8 @@ class EnsembleClassifier(
         TypeError
             If a member has no ``fit`` or no ``predict_topk``.
         ValueError
-            If `X`, `y` or a parameter is not as described.
+            If `X`, `y` or a parameter is not as described, or if ``scale="raw"`` and a
+            member's network computes no probabilities.
         """
         before = vars(self).copy()
         for name in [name for name in before if name.endswith("_")]:
@@ -219,8 +227,8 @@ class EnsembleClassifier(
     def decision_function(self, X):
         """Score labels.
 
-        With ``scale="probability"`` scores are the logits of `predict_proba`, with
-        ``scale="rank"`` its values. For a 1-D `y` they are its logarithms.
+        Scores are the logits of `predict_proba`, or with ``scale="rank"`` its values.
+        For a 1-D `y` they are its logarithms.
 
         Parameters
         ----------
@@ -244,7 +252,8 @@ class EnsembleClassifier(
 
         With ``scale="rank"`` the score of a label is the weighted mean of the
         reciprocals of its ranks. It is between 0 and 1, and nearly 1 if all members
-        rank the label first, but it is not a probability.
+        rank the label first, but it is not a probability. With ``scale="raw"`` the
+        probabilities are not calibrated.
 
         Parameters
         ----------
@@ -278,7 +287,7 @@ class EnsembleClassifier(
             if `y` was sparse. For a 1-D `y`, the most probable class.
         """
         check_is_fitted(self)
-        if self.scale == "probability" or self._y_kind == "single":
+        if self.scale != "rank" or self._y_kind == "single":
             return super().predict(X)
         X = self._check_X(X)
         ids, share = self._mean_ranking(X, self._output_width(X), "votes")
@@ -337,7 +346,10 @@ class EnsembleClassifier(
         for name, member in pairs:
             _check_member(name, member)
         self._check_weights([member for _, member in pairs])
-        check_choice("scale", self.scale, ("probability", "rank"))
+        check_choice("scale", self.scale, ("probability", "raw", "rank"))
+        if self.scale == "raw":
+            for name, member in pairs:
+                _check_has_log_odds(name, member)
         check_number("depth", self.depth, numbers.Integral, 1)
         check_number("top_k", self.top_k, numbers.Integral, 1)
 
@@ -368,7 +380,11 @@ class EnsembleClassifier(
         rankings = []
         for (name, member), weight in zip(members.items(), weights, strict=True):
             if weight:
-                ids, scores = member.predict_topk(X, k=depth)
+                if scale == "raw":
+                    _check_has_log_odds(name, member)
+                    ids, scores = _predict_uncalibrated(member, X, depth)
+                else:
+                    ids, scores = member.predict_topk(X, k=depth)
                 _check_ranking(name, ids, scores, depth, self.n_labels_)
                 rankings.append((ids, _rescale(scores, scale)))
         return mean_ranking(
@@ -427,6 +443,28 @@ def _check_member(name, member):
         "Pipeline has no predict_topk: make the ensemble the last step of a Pipeline "
         "instead."
     )
+
+
+def _check_has_log_odds(name, member):
+    """Raise ValueError if a member's network computes no probabilities."""
+    if _is_dropped(member):
+        return
+    if hasattr(member, "_has_log_odds") and member._has_log_odds():
+        return
+    raise ValueError(
+        f'scale="raw" averages the probabilities of networks, and the estimator '
+        f"{name!r} has none: it is of class {type(member).__name__}. Members must be "
+        'classifiers of this package, GRankClassifier with loss="bce". Otherwise, use '
+        'scale="probability".'
+    )
+
+
+def _predict_uncalibrated(member, X, k):
+    """Predict as ``member.predict_topk(X, k)`` does, but without the calibration."""
+    ids, scores = member._rank(X, k)
+    is_single = member._y_kind == "single"
+    scores = probabilities_from_scores(scores, UNCALIBRATED, single_label=is_single)
+    return ids, np.where(ids < 0, 0, scores)
 
 
 def _check_ranking(name, ids, scores, depth, n_labels):

@@ -326,6 +326,9 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
             rate = self.label_learning_rate
             check_number("label_learning_rate", rate, numbers.Real, 0)
 
+    def _has_log_odds(self):
+        return self.loss == "bce"
+
     def _training_options(self, examples):
         options = super()._training_options(examples)
         return options | {"label_learning_rate": self.label_learning_rate}

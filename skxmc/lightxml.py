@@ -142,6 +142,8 @@ class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
     %(label_counts_)s
     %(label_groups_)s
     %(history_)s
+        If negatives are static, the epochs of the recall head come first, without a
+        score.
     %(n_iter_)s
     %(neighbor_weight_)s
     network_ : LightXMLNetwork

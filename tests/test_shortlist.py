@@ -94,6 +94,21 @@ def test_score_of_each_labels_cluster(case):
     assert found.tolist() == scores.numpy()[:, groups].tolist()
 
 
+@settings(max_examples=100, deadline=None)
+@given(cases(), st.one_of(st.none(), st.integers(1, 40)))
+def test_retrieve(case, n):
+    groups, _, scores, k = case
+    clusters, n_labels = LabelClusters(groups), len(groups)
+    found = clusters.retrieve(scores, k, n)
+    n_clusters = k if n is None else clusters.n_clusters
+    width = min(clusters.n_candidates(k), n_labels) if n is None else n
+    assert found.shape == (len(scores), width)
+    for row, own in zip(found.tolist(), scores, strict=True):
+        best = own.argsort(descending=True)[:n_clusters].tolist()
+        expected = sum([np.flatnonzero(groups == c).tolist() for c in best], [])[:width]
+        assert row == expected + [n_labels] * (width - len(expected))
+
+
 # --- candidates -------------------------------------------------------------
 
 
