@@ -34,10 +34,13 @@ from skxmc import (
     LightXMLClassifier,
     TReaderXMLClassifier,
 )
+from skxmc._efforts import LIGHTXML
 from skxmc.datasets import load_icd10cm, load_xmc_repository
 from skxmc.metrics import propensity, ranking_report
 
 METRICS = ("P@1", "P@3", "P@5", "nDCG@5", "PSP@1", "PSP@5")
+# Medium effort of LightXML.
+_READ_ONCE = LIGHTXML["medium"]
 # Eq. 2 to 8 of GUDN, on texts and names that are read once, so that 20 epochs are fast.
 _PAPER = dict(
     variant="paper",
@@ -85,6 +88,11 @@ ROWS = {
             label_init="random", feature_weight=0, link_weight=0
         ),
         "random start, both guides": dict(label_init="random"),
+        "read once, no guide": _READ_ONCE | dict(feature_weight=0, link_weight=0),
+        "read once, link guide": _READ_ONCE | dict(feature_weight=0),
+        "read once, both guides": _READ_ONCE,
+        "read once, link guide of weight 0.1": _READ_ONCE
+        | dict(feature_weight=0, link_weight=0.1),
         "paper's parts, relu": _PAPER,
         "paper's parts, softmax": _PAPER | dict(classifier_activation="softmax"),
         "64 tokens": dict(max_length=64),
