@@ -118,10 +118,11 @@ class EffortMixin:
         Parameters
         ----------
         effort : {"low", "medium", "high", "paper"}
-            How long training may take. On ICD-10-CM, with 59,456 phrases, "low" takes
-            4, "medium" 8 and "high" 27 core-minutes, and each ranks labels better than
-            the one before. "paper" is the recipe of the paper. GRankClassifier has all
-            four, and the other classifiers have "paper". No set changes `encoder`.
+            How long training may take. On ICD-10-CM, with 59,456 phrases, "low" of
+            GRankClassifier takes 4, "medium" 8 and "high" 27 core-minutes, and each
+            ranks labels better than the one before. "paper" is the recipe of the paper.
+            GRankClassifier has all four, LightXMLClassifier "medium" and "paper", and
+            the other classifiers "paper". No set changes `encoder`.
         **parameters
             Parameters that are set otherwise.
 
