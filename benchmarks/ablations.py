@@ -5,9 +5,9 @@
 
 The rows for X-GRank are those of its Table IV, each also with the vectors of texts and
 documents that labels start from by default. The rows for GUDN are those of its Tables 6
-and 7 and of Fig. 5, then the activation of Eq. 6, and the lengths of Table 8, of which
-the last two need an encoder that reads as many tokens. Their losses by epoch are those
-of Fig. 6. For TReaderXML, the rows are those of its Table 3. The rows for LightXML are
+and 7 and of Fig. 5, then guides for an encoder that is not trained, and the activation
+of Eq. 6. Their losses by epoch are those of Fig. 6. gudn-lengths has lengths of texts,
+as Table 8. For TReaderXML, the rows are those of its Table 3. The rows for LightXML are
 those of its Table 5, and one with clusters drawn at random. Those for LightDXML are
 with and without its cycle; the last one trains for about as long as the first.
 
@@ -34,10 +34,13 @@ from skxmc import (
     LightXMLClassifier,
     TReaderXMLClassifier,
 )
+from skxmc._efforts import LIGHTXML
 from skxmc.datasets import load_icd10cm, load_xmc_repository
 from skxmc.metrics import propensity, ranking_report
 
 METRICS = ("P@1", "P@3", "P@5", "nDCG@5", "PSP@1", "PSP@5")
+# Medium effort of LightXML.
+_READ_ONCE = LIGHTXML["medium"]
 # Eq. 2 to 8 of GUDN, on texts and names that are read once, so that 20 epochs are fast.
 _PAPER = dict(
     variant="paper",
@@ -85,14 +88,16 @@ ROWS = {
             label_init="random", feature_weight=0, link_weight=0
         ),
         "random start, both guides": dict(label_init="random"),
+        "read once, no guide": _READ_ONCE | dict(feature_weight=0, link_weight=0),
+        "read once, link guide": _READ_ONCE | dict(feature_weight=0),
+        "read once, both guides": _READ_ONCE,
+        "read once, link guide of weight 0.1": _READ_ONCE
+        | dict(feature_weight=0, link_weight=0.1),
         "paper's parts, relu": _PAPER,
         "paper's parts, softmax": _PAPER | dict(classifier_activation="softmax"),
-        "64 tokens": dict(max_length=64),
-        "128 tokens": dict(max_length=128),
-        "256 tokens": dict(max_length=256),
-        "512 tokens": dict(max_length=512),
-        "1024 tokens": dict(max_length=1024),
-        "2048 tokens": dict(max_length=2048),
+    },
+    "gudn-lengths": {
+        f"{length} tokens": dict(max_length=length) for length in (64, 128, 256, 512)
     },
     # "No reading" is the "-" in the paper's Reading column: no attention in the
     # branches.
@@ -114,6 +119,7 @@ CLASSES = {
     "lightdxml": LightDXMLClassifier,
     "lightxml": LightXMLClassifier,
     "gudn": GUDNClassifier,
+    "gudn-lengths": GUDNClassifier,
     "treaderxml": TReaderXMLClassifier,
 }
 

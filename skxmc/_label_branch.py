@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 
+from ._token_vectors import transform_words
 from .nn.named_examples import NamedExamples, special_tokens
 from .nn.text import tokenize
 
@@ -17,7 +18,7 @@ class LabelBranchMixin:
 
     It is for a subclass of `BaseXMCClassifier` with the parameters `label_texts`,
     `label_branch`, `variant`, `feature_weight`, `link_weight`, `label_reinforcement`,
-    `label_length` and `reading` (see `GUDNClassifier`).
+    `label_length`, `bag_of_words` and `reading` (see `GUDNClassifier`).
     """
 
     def _check_fit(self, X, y):
@@ -83,6 +84,12 @@ class LabelBranchMixin:
         # The first name settles it, so that millions of texts are not converted here.
         return any(str(text).replace("_", " ").strip() for text in self.label_texts)
 
+    def _count_words(self, names):
+        """Return the TF-IDF rows of the names, or None without a bag of words."""
+        if not self.bag_of_words:
+            return None
+        return transform_words(self.vectorizer_, names)
+
     def _has_label_branch(self):
         return self.feature_weight > 0 or self.link_weight > 0
 
@@ -110,6 +117,7 @@ class LabelBranchMixin:
             special=special_tokens(self.tokenizer_),
             reinforcement=self.label_reinforcement,
             rng=np.random.default_rng(rng.integers(2**31)),
+            words=self._count_words(names),
         )
         if encoder.is_fixed or encoder.keeps_states:
             examples.read_once(lambda names: self._read_once(encoder, names, ()))

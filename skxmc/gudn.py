@@ -43,6 +43,7 @@ class GUDNClassifier(LabelBranchMixin, PretrainedEncoderMixin, RecallingXMCClass
     %(reading)s
     %(trained_layers)s
     %(bag_of_words)s
+        The bag of label names holds the words of each of them once.
     %(ngram_range)s
     %(max_length)s
         The paper uses 512, or 4,096 with a Longformer.
@@ -103,9 +104,9 @@ class GUDNClassifier(LabelBranchMixin, PretrainedEncoderMixin, RecallingXMCClass
     feature_weight : float, default=1.0
         Weight of the feature loss (Eq. 3), which is added to the classification loss
         (Eq. 7, 8). Eq. 3 is a mean over documents, and Eq. 4 and 7 are sums; here all
-        three are means. With 1 / `batch_size` and both reductions "sum", the losses have
-        the proportions of the equations. If both this and `link_weight` are 0, there is
-        no label branch.
+        three are means. With 1 / `batch_size` and both reductions "sum", the losses
+        have the proportions of the equations. If both this and `link_weight` are 0,
+        there is no label branch.
     link_weight : float, default=1.0
         Weight of the link loss (Eq. 4), which is added to the classification loss
         (Eq. 7, 8). If both this and `feature_weight` are 0, there is no label branch.

@@ -387,6 +387,23 @@ def test_names_that_are_read_once_guide_alike(n_trained, fill, fit, monkeypatch)
             assert one[name] == pytest.approx(two[name], rel=2e-3, abs=1e-6), name
 
 
+@pytest.mark.parametrize("n_trained", [0, "all"])
+def test_names_have_a_bag_of_words_too(n_trained, fit, monkeypatch):
+    seen, make = [], SharedGuide.make_label_vectors
+
+    def observed(self, doc_vectors, first, mean, batch):
+        vectors, compared = make(self, doc_vectors, first, mean, batch)
+        seen.append(doc_vectors.bag(batch).norm(dim=1).max().item())
+        return vectors, compared
+
+    monkeypatch.setattr(SharedGuide, "make_label_vectors", observed)
+    params = dict(trained_layers=n_trained, bag_of_words=True, max_epochs=1)
+    model = fit(**params, document_learning_rate=0.1)
+    assert seen[0] == 0 < seen[1] < seen[-1]  # word vectors start at 0
+    silent = fit(**params, document_learning_rate=0.1, link_weight=0)
+    assert model.history_ != silent.history_
+
+
 def test_history_tells_the_parts_of_the_loss(fit):
     parts = {"classification_loss", "feature_loss", "link_loss"}
     for params, missing in [

@@ -153,6 +153,8 @@ def refused(folder, match, **options):
         ("n_features_in_", 13, "n_features"),
         ("y_dtype", {"dtype": "|V1000000000"}, "y_dtype"),
         ("history_", [{"dict": {"epoch": 1, "loss": "x"}}], "history_"),
+        ("history_", [{"dict": {"epoch": 1, "loss": 1.0, "y": 1.0}}], "more than"),
+        ("history_", [{"dict": {"epoch": 1, "loss": 1.0, "y_loss": "x"}}], "y_loss"),
         ("tokenizer_", 5, "must be None, and is 5"),
         ("max_length_", 8, "max_length_"),
         ("network_", None, "network_|NoneType"),

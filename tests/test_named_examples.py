@@ -138,6 +138,28 @@ def test_sequences_that_are_read_once(label_set, room, fill):
             assert len(one) == len(two)
 
 
+@pytest.mark.parametrize("once", [False, True])
+def test_words_of_the_names(once):
+    Y = sp.csr_array(np.array([[1, 1, 0, 0], [0, 0, 0, 1], [0, 1, 1, 0]], "f4"))
+    rng = np.random.default_rng(0)
+    words = rng.random((4, 9)) * (rng.random((4, 9)) < 0.4)
+    words[[0, 2], [0, 8]] = 0.5
+    words = sp.csr_array(words.astype("f4"))
+    examples = make_names([1, 2, 1, 0], Y, 10, "repeat")
+    examples.words = words
+    if once:
+        examples.read_once(lambda tokens: tokens)
+    batch = names_of(examples, np.array([2, 1, 0]))
+    assert batch["named"].tolist() == [0, 2]  # the second has no name
+    expected = (Y @ words).toarray()[[2, 0]]
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    names = batch["names"]
+    found = torch.zeros(2, 10).scatter_add_(1, names["features"], names["weights"])
+    torch.testing.assert_close(found[:, :9], torch.from_numpy(expected))
+    assert names["weights"].dtype == torch.float32
+    assert names["input_ids"].shape == (2, 10)
+
+
 def test_shuffle_is_another_each_time_and_follows_its_seed():
     Y = sp.csr_array(np.ones((2, 5), "f4"))
 

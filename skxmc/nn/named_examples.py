@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from .examples import Examples
-from .text import Tokens, tokenizing
+from .text import Features, Tokens, tokenizing
 
 # Number of documents whose sequences are made at once before they are read.
 _CHUNK = 10_000
@@ -31,6 +31,8 @@ class NamedExamples(Examples):
         of the labels. None uses every name once.
     rng : numpy Generator
         Generator that shuffles the names.
+    words : csr matrix of shape (n_labels, n_words) or None, default=None
+        TF-IDF of the words of each label's name, for a bag of words beside the encoder.
 
     Attributes
     ----------
@@ -40,20 +42,34 @@ class NamedExamples(Examples):
 
     kept = None
 
-    def __init__(self, docs, Y, rows, names, *, length, special, reinforcement, rng):
+    def __init__(
+        self,
+        docs,
+        Y,
+        rows,
+        names,
+        *,
+        length,
+        special,
+        reinforcement,
+        rng,
+        words=None,
+    ):
         super().__init__(docs, Y, rows)
         self.names = names
         self.length = length
         self.special = special
         self.reinforcement = reinforcement
         self.rng = rng
+        self.words = words
 
     def batch(self, rows):
         """Make the batch of some documents.
 
         The targets also hold ``named``, the rows in this batch of the documents that
         have a label with a name, and ``names``, their sequences in the form of a batch
-        of `Tokens`. Both are missing if no document has such a label.
+        of `Tokens`, with the words of these names as those of `Features` if there are
+        words. Both are missing if no document has such a label.
         """
         inputs, targets = super().batch(rows)
         if self.kept is None:
@@ -66,7 +82,20 @@ class NamedExamples(Examples):
         if len(named):
             targets["named"] = torch.from_numpy(named)
             targets["names"] = sequences.batch(places)
+            if self.words is not None:
+                targets["names"] |= self._count_words(rows[named])
         return inputs, targets
+
+    def _count_words(self, rows):
+        """Make a batch of `Features` of the words of all names of each document.
+
+        They are the sums of the names' TF-IDF rows, of length 1 as those of texts.
+        """
+        sums = (self.Y[rows] @ self.words).tocsr()
+        docs = np.repeat(np.arange(len(rows)), np.diff(sums.indptr))
+        sizes = np.sqrt(np.bincount(docs, weights=np.square(sums.data)))
+        sums.data = (sums.data / sizes[docs]).astype(np.float32)
+        return Features(sums).batch(np.arange(len(rows)))
 
     @property
     def longest(self):

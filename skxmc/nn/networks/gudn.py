@@ -133,9 +133,9 @@ class SharedGuide(nn.Module):
         """Return the vectors of texts for classification, and for the feature loss."""
         return doc_vectors(first, mean, batch), self._pool(first)
 
-    def make_label_vectors(self, doc_vectors, first, mean):
+    def make_label_vectors(self, doc_vectors, first, mean, batch):
         """Return the vectors of names for classification, and for the feature loss."""
-        return doc_vectors(first, mean), self._pool(first)
+        return doc_vectors(first, mean, batch), self._pool(first)
 
     def _pool(self, first):
         # A pooler takes the first token of (n_docs, n_tokens, hidden_size). The last
@@ -180,7 +180,7 @@ class SeparateGuide(nn.Module):
         features = doc_vectors.extract(first)  # E_t
         return doc_vectors.classify(features), self.shape(features)
 
-    def make_label_vectors(self, doc_vectors, first, mean):
+    def make_label_vectors(self, doc_vectors, first, mean, batch):
         """Return the vectors of names for classification, and for the feature loss."""
         features = self.extract(first)  # E_l
         return (features, features), features
@@ -302,14 +302,15 @@ class GUDNNetwork(LightXMLNetwork):
                 self.recall, *vectors, positives
             )
         }
+        names = None
         if self.label_encoder is not None:
             labels = self.label_encoder(positives)
         else:  # the guide leaves out documents none of whose labels has a name
-            rows = targets["named"]  # (n_named,)
-            labels = self.encoder(targets["names"])
+            rows, names = targets["named"], targets["names"]  # (n_named,)
+            labels = self.encoder(names)
             text_features, positives = text_features[rows], positives[rows]
         vectors, label_features = self.guide.make_label_vectors(
-            self.doc_vectors, *labels
+            self.doc_vectors, *labels, names
         )
         if self.feature_weight:  # Eq. 3
             if self.stop_gradient_labels:
