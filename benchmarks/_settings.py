@@ -390,9 +390,11 @@ RELEASED_CODE = {
 
 # Rows of the papers' tables that change the settings above, for --row.
 ROWS = {
-    # Table 5 and Fig. 2.
+    # Table 5 (S, whose ranking head reads the encoder of the recall head, and BS, whose
+    # ranking head has an encoder of its own) and Fig. 2.
     "lightxml": {
-        "static": dict(negatives="static"),
+        "static": dict(negatives="static", ranking_encoder="frozen"),
+        "static-two-encoders": dict(negatives="static", ranking_encoder="own"),
         "one-layer": dict(n_layers=1),
     },
     # Table IV: X-BCE, which gets no label texts.

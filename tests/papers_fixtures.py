@@ -9,7 +9,7 @@ import torch
 from transformers import BertModel
 
 BENCHMARKS = pathlib.Path(__file__).parents[1] / "benchmarks"
-MODULES = ("papers", "_common", "_experiments", "_published", "_settings")
+MODULES = "papers _common _comparison _experiments _published _settings".split()
 
 
 @pytest.fixture

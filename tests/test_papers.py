@@ -1,10 +1,17 @@
 """benchmarks/papers.py: its command, on a small folder."""
 
+import numpy as np
 import pytest
 
-from skxmc import LightDXMLClassifier, LightXMLClassifier, TReaderXMLClassifier
+from skxmc import (
+    GRankClassifier,
+    LightDXMLClassifier,
+    LightXMLClassifier,
+    TReaderXMLClassifier,
+)
 from skxmc.datasets import load_xmc_repository
 from skxmc.metrics import ndcg_at_k, precision_at_k
+from skxmc.nn.networks.grank import GRankNetwork
 
 pytest_plugins = ["papers_fixtures"]
 
@@ -17,7 +24,7 @@ CYCLE = "--max-epochs 1 --label-epochs 1 --label-dim 8 --verbose 0"
 
 def row(printed, name):
     """Cells of a row of the table."""
-    (line,) = (line for line in printed.splitlines() if line.startswith(name + " "))
+    line = next(line for line in printed.splitlines() if line.startswith(name + " "))
     return line.removeprefix(name).split()
 
 
@@ -306,13 +313,13 @@ def test_wrong_folders_of_lightdxml(papers, features):
     ["bert", "feature-guide", "link-guide", "multi-hot"]
     + ["names-once", "names-repeated", "longformer-4096"],
 )
-def test_rows_of_gudn(run, papers, tiny_encoder, name):
+def test_rows_of_gudn(run, papers, published, tiny_encoder, name):
     printed, result = run("gudn", "Eurlex-4K", [tiny_encoder], f"{GUDN} --row {name}")
     assert result["row"] == name
     (settings,) = only_run(result)["settings"].values()
     given = {"encoder": tiny_encoder, "max_length": 16}
     assert settings | papers.ROWS["gudn"][name] | given == settings
-    figures = papers.RESULTS["gudn"]["Eurlex-4K"].get(name)
+    figures = published.RESULTS["gudn"]["Eurlex-4K"].get(name)
     if figures is None:
         assert f"no figures of {name} on Eurlex-4K" in printed
         assert list(result["rows"]) == [f"measured, {name}"]
@@ -323,12 +330,12 @@ def test_rows_of_gudn(run, papers, tiny_encoder, name):
 
 
 @pytest.mark.parametrize("name", [f"config-{i}" for i in range(6)])
-def test_rows_of_treaderxml(run, papers, name):
+def test_rows_of_treaderxml(run, papers, published, name):
     words = f"{READER} --validation-fraction 0 --row {name}"
     printed, result = run("treaderxml", "AmazonCat-13K", None, words)
     (settings,) = only_run(result)["settings"].values()
     assert settings | papers.ROWS["treaderxml"][name] == settings
-    figures = papers.RESULTS["treaderxml"]["AmazonCat-13K"][name].values()
+    figures = published.RESULTS["treaderxml"]["AmazonCat-13K"][name].values()
     cells = ["-" if x is None else f"{x:.2f}" for x in figures]
     assert row(printed, f"paper, {name}") == cells
     assert result["rows"]["difference"]["PSP@1"] is None
@@ -383,6 +390,28 @@ def test_costs_beside_the_papers(run, tiny_encoder):
     costs = result["costs"]["measured"]
     assert list(costs) == ["training h", "prediction ms", "size GB"]
     assert costs["prediction ms"] == pytest.approx(measured["predict_ms_a_document"])
+
+
+def test_recall_of_retrieved_labels(run, monkeypatch, tiny_encoder):
+    def shortlist(self, X, k):
+        assert k == 512
+        return np.array([[0, 1, 2, -1]] * len(X))
+
+    monkeypatch.setattr(GRankClassifier, "shortlist", shortlist, raising=False)
+    monkeypatch.setattr(GRankNetwork, "has_shortlist", True, raising=False)
+    printed, result = run("grank", "Wiki-500K", [tiny_encoder], CLUSTERED)
+    recall = only_run(result)["measured"]["recall"]
+    assert list(recall) == ["R@64", "R@128", "R@256", "R@512"]
+    assert 0 < recall["R@512"] < 100
+    assert "Recall of the labels that are retrieved" in printed
+    assert result["recall"]["paper"]["R@512"] == 92.18
+    assert row(printed, "paper") == ["-", "-", "-", "92.18"]
+
+
+def test_no_recall_where_all_labels_are_ranked(run, tiny_encoder):
+    printed, result = run("grank", "Eurlex-4K", [tiny_encoder], SMALL)
+    assert only_run(result)["measured"]["recall"] == {} and result["recall"] is None
+    assert "retrieved" not in printed
 
 
 def test_size_is_that_of_the_folder(papers, tmp_path, colours):

@@ -381,7 +381,11 @@ def test_averaging_starts_after_whole_epochs(recipes):
 LONGFORMER = "allenai/longformer-base-4096"
 # What each row of an ablation changes.
 ROWS = {
-    "lightxml": {"static": {"negatives": "static"}, "one-layer": {"n_layers": 1}},
+    "lightxml": {
+        "static": {"negatives": "static", "ranking_encoder": "frozen"},
+        "static-two-encoders": {"negatives": "static", "ranking_encoder": "own"},
+        "one-layer": {"n_layers": 1},
+    },
     "grank": {"bce": {"loss": "bce"}},
     "lightdxml": {},
     "gudn": {
