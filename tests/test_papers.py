@@ -2,16 +2,15 @@
 
 import numpy as np
 import pytest
+from sklearn.utils import Bunch
 
 from skxmc import (
-    GRankClassifier,
     LightDXMLClassifier,
     LightXMLClassifier,
     TReaderXMLClassifier,
 )
 from skxmc.datasets import load_xmc_repository
 from skxmc.metrics import ndcg_at_k, precision_at_k
-from skxmc.nn.networks.grank import GRankNetwork
 
 pytest_plugins = ["papers_fixtures"]
 
@@ -341,6 +340,35 @@ def test_rows_of_treaderxml(run, papers, published, name):
     assert result["rows"]["difference"]["PSP@1"] is None
 
 
+@pytest.mark.parametrize(
+    "name, figures",
+    [("static", "43.36 38.55 34.96"), ("static-two-encoders", "46.27 41.40 37.69")],
+)
+def test_static_negatives(run, tiny_encoder, name, figures):
+    printed, result = run(
+        "lightxml", "Amazon-670K", [tiny_encoder], f"{CLUSTERED} --row {name}"
+    )
+    assert row(printed, f"paper, {name}")[:3] == figures.split()
+    (settings,) = only_run(result)["settings"].values()
+    assert settings["negatives"] == "static"
+    assert [len(epochs) for epochs in only_run(result)["epochs"].values()] == [2]
+
+
+def test_bce(run, tiny_encoder):
+    printed, result = run("grank", "Eurlex-4K", [tiny_encoder], SMALL + " --row bce")
+    assert row(printed, "paper, bce")[:3] == "84.27 71.81 59.59".split()
+    assert "No label texts (the paper's X-BCE has none)" in printed
+    assert not result["label_texts"]
+    (settings,) = only_run(result)["settings"].values()
+    assert settings["loss"] == "bce"
+
+
+def test_feature_losses_of_gudn(run, tiny_encoder):
+    _, result = run("gudn", "Eurlex-4K", [tiny_encoder], f"{GUDN} --row multi-hot")
+    (epochs,) = only_run(result)["epochs"].values()
+    assert all(epoch["feature_loss"] > 0 for epoch in epochs)
+
+
 def test_one_layer(run, tiny_encoder):
     words = f"{CLUSTERED.replace('--n-layers 2', '')} --row one-layer"
     printed, result = run("lightxml", "Amazon-670K", [tiny_encoder], words)
@@ -392,20 +420,29 @@ def test_costs_beside_the_papers(run, tiny_encoder):
     assert costs["prediction ms"] == pytest.approx(measured["predict_ms_a_document"])
 
 
-def test_recall_of_retrieved_labels(run, monkeypatch, tiny_encoder):
-    def shortlist(self, X, k):
-        assert k == 512
-        return np.array([[0, 1, 2, -1]] * len(X))
-
-    monkeypatch.setattr(GRankClassifier, "shortlist", shortlist, raising=False)
-    monkeypatch.setattr(GRankNetwork, "has_shortlist", True, raising=False)
+def test_recall_of_retrieved_labels(run, tiny_encoder, colours):
     printed, result = run("grank", "Wiki-500K", [tiny_encoder], CLUSTERED)
     recall = only_run(result)["measured"]["recall"]
     assert list(recall) == ["R@64", "R@128", "R@256", "R@512"]
-    assert 0 < recall["R@512"] < 100
+    assert recall["R@512"] == 100  # there are twelve labels
     assert "Recall of the labels that are retrieved" in printed
-    assert result["recall"]["paper"]["R@512"] == 92.18
     assert row(printed, "paper") == ["-", "-", "-", "92.18"]
+    assert row(printed, "measured") == ["100.00"] * 4
+    assert result["recall"]["paper"]["R@512"] == 92.18
+
+
+def test_recall_of_few_retrieved_labels(papers, colours, tiny_encoder, monkeypatch):
+    monkeypatch.setattr(papers, "RETRIEVED", (2, 6))
+    texts, Y, _ = colours
+    model = LightXMLClassifier(
+        tiny_encoder, max_epochs=1, max_length=16, max_leaf_size=3, random_state=0
+    ).fit(texts[:45], Y[:45])
+    found = papers.retrieval(model, Bunch(docs_test=texts[45:], Y_test=Y[45:]))
+    ids, dense = model.shortlist(texts[45:], 6), Y[45:].toarray()
+    for k in (2, 6):
+        hits = np.take_along_axis(dense, ids[:, :k], 1).sum(1)
+        assert found[f"R@{k}"] == round(100 * np.mean(hits / dense.sum(1)), 2)
+    assert 0 < found["R@2"] < found["R@6"] < 100
 
 
 def test_no_recall_where_all_labels_are_ranked(run, tiny_encoder):
