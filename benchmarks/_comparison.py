@@ -1,6 +1,6 @@
 """What was measured, beside what the papers report."""
 
-from _published import COSTS, MACHINES, METRICS, RECALL, RESULTS
+from _published import COSTS, MACHINES, METRICS, MODULES, RECALL, RESULTS
 
 
 def costs(measured, n_docs, n_epochs):
@@ -107,5 +107,17 @@ def compare_recall(options, found):
     rows = {"paper": {name: paper.get(name) for name in found}} if paper else {}
     rows |= {"measured": found}
     print("\nRecall of the labels that are retrieved, before any is ranked")
+    print(table(list(found), rows))
+    return rows
+
+
+def compare_modules(options, found):
+    """Print the seconds of LightDXML's modules; return the rows, or None."""
+    if options.system != "lightdxml":
+        return None
+    paper = MODULES.get(options.dataset)
+    rows = {"paper": paper} if paper else {}
+    rows |= {"measured": found}
+    print("\nSeconds of the modules")
     print(table(list(found), rows))
     return rows

@@ -29,8 +29,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from _common import parse_parameters, write_json
-from _comparison import compare, compare_costs, compare_recall, costs, mean
+from _comparison import (
+    compare,
+    compare_costs,
+    compare_modules,
+    compare_recall,
+    costs,
+    mean,
+)
 from _experiments import describe
+from _modules import timed_modules
 from _published import (
     COUNTS_COLUMNS,
     METRICS,
@@ -262,7 +270,8 @@ def build(system, models, given):
 def measure(model, data, dataset):
     """Fit and evaluate. Return metrics in %, times and sizes."""
     start, start_cpu = time.perf_counter(), time.process_time()
-    model.fit(data.docs_train, data.Y_train)
+    with timed_modules() as seconds:
+        model.fit(data.docs_train, data.Y_train)
     fitted, fitted_cpu = time.perf_counter(), time.process_time()
     ids, _ = model.predict_topk(data.docs_test, 5)
     predicted = time.perf_counter()
@@ -274,6 +283,7 @@ def measure(model, data, dataset):
         "metrics": {name: round(100 * float(report[name]), 2) for name in METRICS},
         "recall": retrieval(model, data),
         "fit_s": round(fitted - start, 3),
+        "modules": {name: round(value, 2) for name, value in seconds.items()},
         "fit_core_minutes": round((fitted_cpu - start_cpu) / 60, 1),
         "predict_ms_a_document": round(1e3 * (predicted - fitted) / n_test, 3),
         "model_MiB": folder_size(model),
@@ -355,6 +365,9 @@ def main(argv=None):
     rows = compare(options, texts, metrics)
     recall_rows = compare_recall(options, mean([r["measured"]["recall"] for r in runs]))
     cost_rows = compare_costs(options, mean([r["measured"]["costs"] for r in runs]))
+    module_rows = compare_modules(
+        options, mean([r["measured"]["modules"] for r in runs])
+    )
     if warned:  # printed again, since training can take hours
         print(warned)
     result = {
@@ -366,6 +379,7 @@ def main(argv=None):
         "rows": rows,
         "recall": recall_rows,
         "costs": cost_rows,
+        "modules": module_rows,
         "statistics": {
             "published": published,
             "found": found,

@@ -1,11 +1,14 @@
 """benchmarks/papers.py: rows of ablations, means of runs, retrieved labels, costs."""
 
+import time
+
 import numpy as np
 import pytest
 from papers_examples import CLUSTERED, CYCLE, GUDN, READER, SMALL, only_run, row
 from sklearn.utils import Bunch
 
 from skxmc import LightDXMLClassifier, LightXMLClassifier
+from skxmc.nn.label_cycle import ShortlistedExamples
 
 pytest_plugins = ["papers_fixtures"]
 
@@ -152,6 +155,36 @@ def test_no_recall_where_all_labels_are_ranked(run, tiny_encoder):
     printed, result = run("grank", "Eurlex-4K", [tiny_encoder], SMALL)
     assert only_run(result)["measured"]["recall"] == {} and result["recall"] is None
     assert "retrieved" not in printed
+
+
+def test_modules_of_lightdxml(run):
+    printed, result = run("lightdxml", "EURLex-4K", None, CYCLE)
+    line = next(x for x in printed.splitlines() if x.startswith("Seconds of the mod"))
+    below = printed[printed.index(line) :]
+    assert row(below, "paper") == "21.60 7.70 45.00".split()
+    measured = only_run(result)["measured"]
+    assert list(measured["modules"]) == ["M1", "M2", "M3, M4"]
+    assert min(measured["modules"].values()) >= 0
+    # Each of the four numbers is rounded.
+    assert sum(measured["modules"].values()) <= measured["fit_s"] + 0.02
+    assert result["modules"]["measured"] == measured["modules"]
+
+
+def test_modules_are_timed_while_a_fit_runs(papers, monkeypatch):
+    cycle = ShortlistedExamples
+    monkeypatch.setattr(cycle, "renew_label_vectors", lambda self, s: time.sleep(s))
+    monkeypatch.setattr(cycle, "_renew_shortlists", lambda self, s: time.sleep(s))
+    before = vars(cycle)["_renew_shortlists"]
+    examples = object.__new__(cycle)
+    with papers.timed_modules() as seconds:
+        examples.renew_label_vectors(0.02)
+        examples.renew_label_vectors(0.02)
+        examples._renew_shortlists(0.01)
+    assert seconds["M1"] >= 0.04 and seconds["M2"] >= 0.01 and seconds["M3, M4"] >= 0
+    assert vars(cycle)["_renew_shortlists"] is before
+    found = dict(seconds)
+    examples.renew_label_vectors(0.01)
+    assert seconds == found
 
 
 def test_size_is_that_of_the_folder(papers, tmp_path, colours):
