@@ -1,7 +1,7 @@
 """benchmarks/papers.py: its command, on a small folder."""
 
 import pytest
-from papers_examples import CLUSTERED, CYCLE, READER, SMALL, only_run, row
+from papers_examples import CLUSTERED, CYCLE, GUDN, READER, SMALL, only_run, row
 
 from skxmc import LightDXMLClassifier, LightXMLClassifier, TReaderXMLClassifier
 from skxmc.datasets import load_xmc_repository
@@ -207,6 +207,40 @@ def test_treaderxml_with_parents(run, folder, monkeypatch):
     # The 13th label, which no document has, is left out.
     expected = [[1, 0]] * 6 + [[1, 1]] + [[0, 0]] * 5
     assert parents.toarray().tolist() == expected
+
+
+def test_released_code_of_lightxml(run, three_encoders):
+    _, roberta, _ = three_encoders
+    words = SMALL.replace("--batch-size 8 ", "") + " --released-code"
+    _, result = run("lightxml", "Wiki10-31K", [roberta], words)
+    assert result["released_code"]
+    (settings,) = only_run(result)["settings"].values()
+    assert (settings["batch_size"], settings["accumulate"]) == (8, 2)
+    assert settings["swa_start"] == 10 / 35
+
+
+@pytest.mark.parametrize(
+    "system, dataset, words, message",
+    [
+        ("grank", "Eurlex-4K", SMALL, "identity embeddings only"),
+        ("gudn", "Eurlex-4K", GUDN, "the guide uses label columns"),
+        ("treaderxml", "EURLex", READER, "labels are described by top terms"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*label columns")
+def test_without_label_texts(run, tiny_encoder, system, dataset, words, message):
+    encoder = None if system == "treaderxml" else [tiny_encoder]
+    words += " --no-label-texts"
+    printed, result = run(system, dataset, encoder, words)
+    assert f"No label texts (--no-label-texts): {message}" in printed
+    assert not result["label_texts"]
+
+
+def test_seed_and_name(run, tmp_path):
+    words = CYCLE + " --random-state 7 --name of-mine"
+    _, result = run("lightdxml", "EURLex-4K", None, words)
+    assert only_run(result)["settings"]["model"]["random_state"] == 7
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["of-mine.json"]
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,13 @@ def test_bce(run, tiny_encoder):
     assert settings["loss"] == "bce"
 
 
+def test_bce_with_label_texts(run, tiny_encoder):
+    words = SMALL + " --row bce-label-texts"
+    printed, result = run("grank", "Eurlex-4K", [tiny_encoder], words)
+    assert result["label_texts"]
+    assert "no figures of bce-label-texts on Eurlex-4K" in printed
+
+
 def test_feature_losses_of_gudn(run, tiny_encoder):
     _, result = run("gudn", "Eurlex-4K", [tiny_encoder], f"{GUDN} --row multi-hot")
     (epochs,) = only_run(result)["epochs"].values()

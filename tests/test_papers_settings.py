@@ -386,7 +386,7 @@ ROWS = {
         "static-two-encoders": {"negatives": "static", "ranking_encoder": "own"},
         "one-layer": {"n_layers": 1},
     },
-    "grank": {"bce": {"loss": "bce"}},
+    "grank": {"bce": {"loss": "bce"}, "bce-label-texts": {"loss": "bce"}},
     "lightdxml": {},
     "gudn": {
         "bert": {"feature_weight": 0, "link_weight": 0},
