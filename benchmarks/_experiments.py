@@ -21,7 +21,7 @@ class Experiment(NamedTuple):
     rows : tuple of str
         Values of --row, each of which is one more command.
     offline : str
-        Arguments of ablations.py that train the same rows on data that come with the
+        A script and its arguments that measure the same on data that come with the
         package, or nothing.
     missing : str
         What cannot be run, or nothing.
@@ -57,7 +57,7 @@ EXPERIMENTS = {
             "dynamic and static negatives",
             _LARGE,
             rows=("static", "static-two-encoders"),
-            offline="lightxml icd10cm --chapters 1 2",
+            offline="ablations.py lightxml icd10cm --chapters 1 2",
         ),
         Experiment(
             "Table 6",
@@ -87,7 +87,7 @@ EXPERIMENTS = {
             _OF_ABLATION,
             ("", "--no-label-texts"),
             rows=("bce", "bce-label-texts"),
-            offline="grank icd10cm --chapters 1 2",
+            offline="ablations.py grank icd10cm --chapters 1 2",
         ),
         Experiment("Table V", "PSP@k of ensembles", _SMALL + _LARGE, ("--ensemble",)),
         Experiment(
@@ -143,14 +143,14 @@ EXPERIMENTS = {
             "each guide alone, and none",
             _OF_GUDN,
             rows=("bert", "feature-guide", "link-guide"),
-            offline="gudn icd10cm --chapters 1 2",
+            offline="ablations.py gudn icd10cm --chapters 1 2",
         ),
         Experiment(
             "Table 7",
             "multi-hot vectors of labels instead of names",
             _OF_GUDN,
             rows=("bert", "multi-hot"),
-            offline="gudn icd10cm --chapters 1 2",
+            offline="ablations.py gudn icd10cm --chapters 1 2",
             note="Its column of raw labels contradicts Table 6 on two data sets.",
         ),
         Experiment(
@@ -165,7 +165,7 @@ EXPERIMENTS = {
             "names in a new order, in the same order, and once",
             _OF_GUDN,
             rows=("names-repeated", "names-once"),
-            offline="gudn icd10cm --chapters 1 2",
+            offline="ablations.py gudn icd10cm --chapters 1 2",
             note=_PLOT,
         ),
         Experiment(
@@ -173,7 +173,7 @@ EXPERIMENTS = {
             "feature loss by epoch, with names and with multi-hot vectors",
             _OF_GUDN,
             rows=("multi-hot",),
-            offline="gudn icd10cm --chapters 1 2",
+            offline="ablations.py gudn icd10cm --chapters 1 2",
             note=_PLOT + " The results file has the feature loss of each epoch.",
         ),
     ),
@@ -189,7 +189,7 @@ EXPERIMENTS = {
             "without parts of the network",
             ("AmazonCat-13K",),
             rows=tuple(f"config-{i}" for i in range(6)),
-            offline="treaderxml icd10cm --chapters 1 2",
+            offline="ablations.py treaderxml icd10cm --chapters 1 2",
         ),
         Experiment("Table 4", "PSP@k", ("AmazonCat-13K",)),
     ),
@@ -229,8 +229,7 @@ def describe():
             if experiment.datasets:
                 lines.append(f"    DATASET: {', '.join(experiment.datasets)}")
             if experiment.offline:
-                script = "python benchmarks/ablations.py"
-                lines.append(f"    other data: {script} {experiment.offline}")
+                lines.append(f"    other data: python benchmarks/{experiment.offline}")
             lines += [f"    missing: {text}" for text in missing(system, experiment)]
             if experiment.note:
                 lines.append(f"    note: {experiment.note}")

@@ -69,7 +69,7 @@ def _row(p, ndcg=(None, None), psp=(None, None, None)):
 
 def _rows(rows):
     """Return P@k by data set and row, from that by row and data set."""
-    datasets = {dataset for table in rows.values() for dataset in table}
+    datasets = dict.fromkeys(dataset for table in rows.values() for dataset in table)
     return {
         dataset: {row: _row(t[dataset]) for row, t in rows.items() if dataset in t}
         for dataset in datasets
@@ -77,7 +77,7 @@ def _rows(rows):
 
 
 def _merge(*tables):
-    datasets = {dataset: None for table in tables for dataset in table}
+    datasets = dict.fromkeys(dataset for table in tables for dataset in table)
     return {
         dataset: {row: r for t in tables for row, r in t.get(dataset, {}).items()}
         for dataset in datasets
