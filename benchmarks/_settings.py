@@ -390,13 +390,16 @@ RELEASED_CODE = {
 
 # Rows of the papers' tables that change the settings above, for --row.
 ROWS = {
-    # Table 5 and Fig. 2.
+    # Table 5 (S, whose ranking head reads the encoder of the recall head, and BS, whose
+    # ranking head has an encoder of its own) and Fig. 2.
     "lightxml": {
-        "static": dict(negatives="static"),
+        "static": dict(negatives="static", ranking_encoder="frozen"),
+        "static-two-encoders": dict(negatives="static", ranking_encoder="own"),
         "one-layer": dict(n_layers=1),
     },
-    # Table IV: X-BCE, which gets no label texts.
-    "grank": {"bce": dict(loss="bce")},
+    # Table IV: X-BCE, which gets no label texts there. The paper has no figures of it
+    # with label texts.
+    "grank": {"bce": dict(loss="bce"), "bce-label-texts": dict(loss="bce")},
     "lightdxml": {},
     # Table 6 ("bert", and each guide alone), Table 7, Fig. 5 (the paper's row is
     # "shuffle", and "repeat" is its other one), and Table 8.

@@ -29,14 +29,20 @@ from pathlib import Path
 import numpy as np
 import torch
 from _common import parse_parameters, write_json
+from _comparison import (
+    compare,
+    compare_costs,
+    compare_modules,
+    compare_recall,
+    costs,
+    mean,
+)
 from _experiments import describe
+from _modules import timed_modules
 from _published import (
-    COSTS,
     COUNTS_COLUMNS,
-    MACHINES,
     METRICS,
     PROPENSITY,
-    RESULTS,
     STATISTICS,
     WITHOUT_LABEL_TEXTS,
     statistics,
@@ -58,7 +64,10 @@ from sklearn.preprocessing import normalize
 
 from skxmc import EnsembleClassifier
 from skxmc.datasets import load_xmc_repository
-from skxmc.metrics import propensity, ranking_report
+from skxmc.metrics import propensity, ranking_report, recall_at_k
+
+# Numbers of retrieved labels whose recall is measured (Fig. 3 of X-GRank).
+RETRIEVED = (64, 128, 256, 512)
 
 
 class _List(argparse.Action):
@@ -261,7 +270,8 @@ def build(system, models, given):
 def measure(model, data, dataset):
     """Fit and evaluate. Return metrics in %, times and sizes."""
     start, start_cpu = time.perf_counter(), time.process_time()
-    model.fit(data.docs_train, data.Y_train)
+    with timed_modules() as seconds:
+        model.fit(data.docs_train, data.Y_train)
     fitted, fitted_cpu = time.perf_counter(), time.process_time()
     ids, _ = model.predict_topk(data.docs_test, 5)
     predicted = time.perf_counter()
@@ -271,13 +281,25 @@ def measure(model, data, dataset):
     n_test = data.Y_test.shape[0]
     return {
         "metrics": {name: round(100 * float(report[name]), 2) for name in METRICS},
+        "recall": retrieval(model, data),
         "fit_s": round(fitted - start, 3),
+        "modules": {name: round(value, 2) for name, value in seconds.items()},
         "fit_core_minutes": round((fitted_cpu - start_cpu) / 60, 1),
         "predict_ms_a_document": round(1e3 * (predicted - fitted) / n_test, 3),
         "model_MiB": folder_size(model),
         "peak_MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "peak_GPU_MB": torch.cuda.max_memory_allocated() >> 20 if gpu else None,
     }
+
+
+def retrieval(model, data):
+    """Recall of the retrieved labels in %. Empty if a model ranks all labels."""
+    if not getattr(getattr(model, "network_", None), "has_shortlist", False):
+        return {}
+    ids = model.shortlist(data.docs_test, RETRIEVED[-1])
+    recalls = recall_at_k(data.Y_test, ids, k=RETRIEVED)
+    pairs = zip(RETRIEVED, recalls, strict=True)
+    return {f"R@{k}": round(100 * float(recall), 2) for k, recall in pairs}
 
 
 def folder_size(model):
@@ -289,102 +311,6 @@ def folder_size(model):
             return round(sum(f.stat().st_size for f in files if f.is_file()) / 2**20, 3)
     except OSError:  # the results of hours of training are worth more than this number
         return None
-
-
-def costs(measured, n_docs, n_epochs):
-    """What was measured in all units of the papers; a GB is 2**30 bytes."""
-    seconds, size = measured["fit_s"], measured["model_MiB"]
-    found = {
-        "training s": seconds,
-        "training h": seconds / 3600,
-        "training min an epoch": seconds / 60 / n_epochs,
-        "training ms a document": 1e3 * seconds / (n_docs * n_epochs),
-        "prediction ms": measured["predict_ms_a_document"],
-        "size MB": size,
-        "size GB": None if size is None else size / 1024,
-    }
-    return {k: None if v is None else float(f"{v:.4g}") for k, v in found.items()}
-
-
-def mean(rows):
-    """The mean of several rows, value by value; None where a row has None."""
-    return {
-        name: None
-        if any(row[name] is None for row in rows)
-        else round(sum(row[name] for row in rows) / len(rows), 4)
-        for name in rows[0]
-    }
-
-
-def table(columns, rows):
-    """Rows as text. None is shown as a dash."""
-    width = max(map(len, rows)) + 2
-    widths = [max(8, len(name) + 2) for name in columns]
-
-    def line(title, cells):
-        cells = [f"{cell:>{w}}" for cell, w in zip(cells, widths, strict=True)]
-        return f"{title:<{width}}" + "".join(cells)
-
-    lines = [line("", columns)]
-    for title, row in rows.items():
-        sign = "+" if title == "difference" else ""
-        cells = [row[column] for column in columns]
-        lines.append(
-            line(title, ["-" if c is None else f"{c:{sign}.2f}" for c in cells])
-        )
-    return "\n".join(lines)
-
-
-def published_row(system, dataset, kind):
-    """Kind and results of the paper's row, or of its ensemble for a single model.
-
-    The results are None if the paper has none.
-    """
-    rows = RESULTS[system][dataset]
-    if kind not in rows and kind in ("single model", "no-label-texts"):
-        kind = "ensemble"
-    return kind, rows.get(kind)
-
-
-def beside(paper, measured):
-    """Measured minus published; None where one of them is missing."""
-    return {
-        name: None
-        if value is None or measured[name] is None
-        else round(measured[name] - value, 2)
-        for name, value in paper.items()
-    }
-
-
-def compare(options, texts, metrics):
-    """Print the paper's row and the measured one; return them."""
-    kind = options.row or ("ensemble" if options.ensemble else "single model")
-    wanted = kind
-    if options.system == "grank" and texts is None and kind == "single model":
-        wanted = "no-label-texts"
-    row, paper = published_row(options.system, options.dataset, wanted)
-    runs = "" if options.runs == 1 else f", mean of {options.runs} runs"
-    rows = {f"measured, {wanted}{runs}": metrics}
-    if paper is not None:
-        rows = {f"paper, {row}": paper, **rows, "difference": beside(paper, metrics)}
-    print(table(METRICS, rows))
-    if paper is None:
-        print(f"The paper has no figures of {wanted} on {options.dataset}.")
-    elif row != wanted:
-        print(f'The paper has no row "{wanted}" here: its ensemble is shown.')
-    return rows
-
-
-def compare_costs(options, found):
-    """Print the paper's costs and the measured ones; return them, or None."""
-    paper = COSTS[options.system].get(options.dataset)
-    if paper is None or options.ensemble:
-        return None
-    rows = {"paper": paper, "measured": {name: found[name] for name in paper}}
-    machine = MACHINES[options.system]
-    print(f"\nCosts of a single model (the paper's: {machine})")
-    print(table(list(paper), rows))
-    return rows
 
 
 def name_of_results(options, parameters):
@@ -437,7 +363,11 @@ def main(argv=None):
     print(f"\n{PAPERS[system]} on {dataset}: test split, {n_tests}")
     metrics = mean([run["measured"]["metrics"] for run in runs])
     rows = compare(options, texts, metrics)
-    cost_rows = compare_costs(options, mean([run["measured"]["costs"] for run in runs]))
+    recall_rows = compare_recall(options, mean([r["measured"]["recall"] for r in runs]))
+    cost_rows = compare_costs(options, mean([r["measured"]["costs"] for r in runs]))
+    module_rows = compare_modules(
+        options, mean([r["measured"]["modules"] for r in runs])
+    )
     if warned:  # printed again, since training can take hours
         print(warned)
     result = {
@@ -447,7 +377,9 @@ def main(argv=None):
         "data": Path(options.data).name,
         "split": "test",
         "rows": rows,
+        "recall": recall_rows,
         "costs": cost_rows,
+        "modules": module_rows,
         "statistics": {
             "published": published,
             "found": found,

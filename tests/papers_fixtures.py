@@ -9,7 +9,15 @@ import torch
 from transformers import BertModel
 
 BENCHMARKS = pathlib.Path(__file__).parents[1] / "benchmarks"
-MODULES = ("papers", "_common", "_experiments", "_published", "_settings")
+MODULES = [
+    "papers",
+    "_common",
+    "_comparison",
+    "_experiments",
+    "_modules",
+    "_published",
+    "_settings",
+]
 
 
 @pytest.fixture

@@ -1,30 +1,13 @@
 """benchmarks/papers.py: its command, on a small folder."""
 
 import pytest
+from papers_examples import CLUSTERED, CYCLE, GUDN, READER, SMALL, only_run, row
 
 from skxmc import LightDXMLClassifier, LightXMLClassifier, TReaderXMLClassifier
 from skxmc.datasets import load_xmc_repository
 from skxmc.metrics import ndcg_at_k, precision_at_k
 
 pytest_plugins = ["papers_fixtures"]
-
-SMALL = "--max-epochs 1 --n-layers 2 --max-length 16 --batch-size 8 --verbose 0"
-CLUSTERED = SMALL + " --max-leaf-size 3 --n-shortlist 2 --label-dim 8"
-CLUSTERED += " --validation-fraction 0"  # 4,000 documents are none of 45
-GUDN = SMALL + " --label-length 16 --label-layers 3"
-CYCLE = "--max-epochs 1 --label-epochs 1 --label-dim 8 --verbose 0"
-
-
-def row(printed, name):
-    """Cells of a row of the table."""
-    (line,) = (line for line in printed.splitlines() if line.startswith(name + " "))
-    return line.removeprefix(name).split()
-
-
-def only_run(result):
-    """The only run of a results file."""
-    (run,) = result["runs"]
-    return run
 
 
 def test_statistics_differ_beyond_the_last_digit(papers):
@@ -196,9 +179,6 @@ def test_gudn(run, tiny_encoder, released):
     assert settings["variant"] == ("code" if released else "paper")
 
 
-READER = "--max-epochs 1 --word-dim 8 --min-df 1 --verbose 0"
-
-
 def test_treaderxml_without_parents(run):
     printed, result = run("treaderxml", "EURLex", None, READER)
     assert row(printed, "paper, single model") == (
@@ -227,6 +207,40 @@ def test_treaderxml_with_parents(run, folder, monkeypatch):
     # The 13th label, which no document has, is left out.
     expected = [[1, 0]] * 6 + [[1, 1]] + [[0, 0]] * 5
     assert parents.toarray().tolist() == expected
+
+
+def test_released_code_of_lightxml(run, three_encoders):
+    _, roberta, _ = three_encoders
+    words = SMALL.replace("--batch-size 8 ", "") + " --released-code"
+    _, result = run("lightxml", "Wiki10-31K", [roberta], words)
+    assert result["released_code"]
+    (settings,) = only_run(result)["settings"].values()
+    assert (settings["batch_size"], settings["accumulate"]) == (8, 2)
+    assert settings["swa_start"] == 10 / 35
+
+
+@pytest.mark.parametrize(
+    "system, dataset, words, message",
+    [
+        ("grank", "Eurlex-4K", SMALL, "identity embeddings only"),
+        ("gudn", "Eurlex-4K", GUDN, "the guide uses label columns"),
+        ("treaderxml", "EURLex", READER, "labels are described by top terms"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*label columns")
+def test_without_label_texts(run, tiny_encoder, system, dataset, words, message):
+    encoder = None if system == "treaderxml" else [tiny_encoder]
+    words += " --no-label-texts"
+    printed, result = run(system, dataset, encoder, words)
+    assert f"No label texts (--no-label-texts): {message}" in printed
+    assert not result["label_texts"]
+
+
+def test_seed_and_name(run, tmp_path):
+    words = CYCLE + " --random-state 7 --name of-mine"
+    _, result = run("lightdxml", "EURLex-4K", None, words)
+    assert only_run(result)["settings"]["model"]["random_state"] == 7
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["of-mine.json"]
 
 
 @pytest.mark.parametrize(
@@ -296,132 +310,3 @@ def test_wrong_folders_of_lightdxml(papers, features):
     words = ["--system", "lightdxml", "--dataset", "EURLex-4K", "--data"]
     with pytest.raises(SystemExit, match="no test split"):
         papers.main([*words, str(features)])
-
-
-# ------------------------------------------------------- Rows, runs and costs
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["bert", "feature-guide", "link-guide", "multi-hot"]
-    + ["names-once", "names-repeated", "longformer-4096"],
-)
-def test_rows_of_gudn(run, papers, tiny_encoder, name):
-    printed, result = run("gudn", "Eurlex-4K", [tiny_encoder], f"{GUDN} --row {name}")
-    assert result["row"] == name
-    (settings,) = only_run(result)["settings"].values()
-    given = {"encoder": tiny_encoder, "max_length": 16}
-    assert settings | papers.ROWS["gudn"][name] | given == settings
-    figures = papers.RESULTS["gudn"]["Eurlex-4K"].get(name)
-    if figures is None:
-        assert f"no figures of {name} on Eurlex-4K" in printed
-        assert list(result["rows"]) == [f"measured, {name}"]
-    else:
-        cells = row(printed, f"paper, {name}")
-        assert cells == [f"{figures[k]:.2f}" for k in ("P@1", "P@3", "P@5")] + ["-"] * 5
-    assert len(row(printed, f"measured, {name}")) == 8
-
-
-@pytest.mark.parametrize("name", [f"config-{i}" for i in range(6)])
-def test_rows_of_treaderxml(run, papers, name):
-    words = f"{READER} --validation-fraction 0 --row {name}"
-    printed, result = run("treaderxml", "AmazonCat-13K", None, words)
-    (settings,) = only_run(result)["settings"].values()
-    assert settings | papers.ROWS["treaderxml"][name] == settings
-    figures = papers.RESULTS["treaderxml"]["AmazonCat-13K"][name].values()
-    cells = ["-" if x is None else f"{x:.2f}" for x in figures]
-    assert row(printed, f"paper, {name}") == cells
-    assert result["rows"]["difference"]["PSP@1"] is None
-
-
-def test_one_layer(run, tiny_encoder):
-    words = f"{CLUSTERED.replace('--n-layers 2', '')} --row one-layer"
-    printed, result = run("lightxml", "Amazon-670K", [tiny_encoder], words)
-    (settings,) = only_run(result)["settings"].values()
-    assert settings["n_layers"] == 1
-    assert "The paper has no figures of one-layer on Amazon-670K" in printed
-
-
-def test_rows_that_the_classifier_lacks_are_refused(papers, monkeypatch, capsys):
-    monkeypatch.setitem(papers.ROWS["grank"], "new", dict(unknown=1))
-    monkeypatch.setitem(papers.ROWS["lightxml"], "new", dict(negatives="none such"))
-    for system, reason in (("grank", "'unknown'"), ("lightxml", "'none such'")):
-        with pytest.raises(SystemExit):
-            words = f"--system {system} --dataset Wiki-500K --data nowhere --row new"
-            papers.main(words.split())
-        assert reason in capsys.readouterr().err
-
-
-def test_mean_of_runs(run, tiny_encoder, colours):
-    words = GUDN + " --runs 2"
-    printed, result = run("gudn", "Eurlex-4K", [tiny_encoder], words)
-    first, second = result["runs"]
-    seeds = [next(iter(r["settings"].values()))["random_state"] for r in result["runs"]]
-    assert seeds == [0, 1]
-    shown = result["rows"]["measured, single model, mean of 2 runs"]
-    for name, value in shown.items():
-        both = first["measured"]["metrics"][name], second["measured"]["metrics"][name]
-        assert value == pytest.approx(sum(both) / 2, abs=1e-4)
-    cells = row(printed, "measured, single model, mean of 2 runs")
-    assert cells == [f"{value:.2f}" for value in shown.values()]
-
-
-def test_runs_of_clusterings_share_no_seed(run, tiny_encoder):
-    words = CLUSTERED + " --ensemble --runs 2"
-    _, result = run("lightxml", "Amazon-670K", [tiny_encoder], words)
-    seeds = [s["random_state"] for r in result["runs"] for s in r["settings"].values()]
-    assert seeds == [0, 1, 2, 3, 4, 5]
-    assert result["costs"] is None  # the papers' are those of single models
-
-
-def test_costs_beside_the_papers(run, tiny_encoder):
-    printed, result = run("lightxml", "Amazon-670K", [tiny_encoder], CLUSTERED)
-    assert "the paper's: one Tesla V100" in printed
-    assert row(printed, "paper") == "28.75 4.09 1.53".split()
-    measured = only_run(result)["measured"]
-    assert measured["model_MiB"] > 0
-    costs = result["costs"]["measured"]
-    assert list(costs) == ["training h", "prediction ms", "size GB"]
-    assert costs["prediction ms"] == pytest.approx(measured["predict_ms_a_document"])
-
-
-def test_size_is_that_of_the_folder(papers, tmp_path, colours):
-    texts, Y, _ = colours
-    model = LightDXMLClassifier(max_epochs=1, label_dim=8).fit(texts, Y)
-    model.save_pretrained(tmp_path / "saved")
-    files = [file for file in (tmp_path / "saved").rglob("*") if file.is_file()]
-    size = sum(file.stat().st_size for file in files) / 2**20
-    assert papers.folder_size(model) == pytest.approx(size, abs=0.001)
-
-
-def test_results_are_kept_when_the_disk_is_full(papers):
-    class Full:
-        def save_pretrained(self, folder):
-            raise OSError("No space left on device")
-
-    assert papers.folder_size(Full()) is None
-
-
-def test_units_of_costs(papers):
-    measured = {"fit_s": 7200.0, "predict_ms_a_document": 0.5, "model_MiB": 1536.0}
-    assert papers.costs(measured, n_docs=1000, n_epochs=4) == {
-        "training s": 7200,
-        "training h": 2,
-        "training min an epoch": 30,
-        "training ms a document": 1800,
-        "prediction ms": 0.5,
-        "size MB": 1536,
-        "size GB": 1.5,
-    }
-    unknown = papers.costs(measured | {"model_MiB": None}, 1000, 4)
-    assert unknown["size MB"] is unknown["size GB"] is None
-
-
-def test_names_of_results_tell_runs_apart(run, tiny_encoder, tmp_path):
-    run("gudn", "Eurlex-4K", [tiny_encoder], GUDN + " --row bert")
-    run("lightdxml", "EURLex-4K", None, CYCLE + " --beta 0.25 --released-code")
-    names = [path.name for path in (tmp_path / "results").iterdir()]
-    (of_row,) = (name for name in names if "gudn" in name)
-    assert of_row.startswith("papers-gudn-Eurlex-4K-bert-")
-    (of_beta,) = (name for name in names if "lightdxml" in name)
-    assert "released-code" in of_beta and "beta-0.25" in of_beta

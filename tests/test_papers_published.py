@@ -190,6 +190,22 @@ def test_the_papers_agree_on_the_cost_of_lightxml(published):
         assert 3.6e6 * hours / n_docs / epochs == pytest.approx(ms, abs=0.05)
 
 
+def test_every_time_of_a_module(published):
+    expected = """
+        EURLex-4K 21.6 7.7 45.0
+        Wiki10-31K 84.1 10.5 72.0
+        WikiSeeAlsoTitles-350K 303.0 136.0 963.0
+    """
+    assert published.MODULES == {
+        dataset: dict(zip(("M1", "M2", "M3, M4"), values, strict=True))
+        for dataset, values in read(expected).items()
+    }
+    # They add up to about the seconds of Table II.
+    for dataset, modules in published.MODULES.items():
+        total = published.COSTS["lightdxml"][dataset]["training s"]
+        assert sum(modules.values()) == pytest.approx(total, rel=0.02)
+
+
 def test_recall(published):
     assert published.RECALL == {"grank": {"Wiki-500K": {"R@512": 92.18}}}
 

@@ -381,8 +381,12 @@ def test_averaging_starts_after_whole_epochs(recipes):
 LONGFORMER = "allenai/longformer-base-4096"
 # What each row of an ablation changes.
 ROWS = {
-    "lightxml": {"static": {"negatives": "static"}, "one-layer": {"n_layers": 1}},
-    "grank": {"bce": {"loss": "bce"}},
+    "lightxml": {
+        "static": {"negatives": "static", "ranking_encoder": "frozen"},
+        "static-two-encoders": {"negatives": "static", "ranking_encoder": "own"},
+        "one-layer": {"n_layers": 1},
+    },
+    "grank": {"bce": {"loss": "bce"}, "bce-label-texts": {"loss": "bce"}},
     "lightdxml": {},
     "gudn": {
         "bert": {"feature_weight": 0, "link_weight": 0},
