@@ -124,6 +124,19 @@ def test_the_bottleneck_starts_standardized(more, fit, seen):
     assert paper.scale == 1 and not paper.center.any()
 
 
+@pytest.mark.parametrize("more", [{}, CLUSTERS], ids=str)
+def test_random_label_vectors_start_at_the_labels_frequencies(more, colours):
+    texts, Y = colours[0], colours[1].tolil()
+    Y[:, 3], Y[50:] = 0, 0  # a label without documents, and documents without labels
+    still = dict(max_epochs=1, learning_rate=0, head_learning_rate=0)
+    model = TReaderXMLClassifier(**QUICK | still | more, label_init="random")
+    model.fit(texts, Y.tocsr())
+    groups = np.eye(model.label_groups_.max() + 1)[model.label_groups_]
+    frequencies = ((Y[:50].toarray() @ groups > 0).sum(axis=0) + 0.5) / 51
+    biases = model.network_.recall.bias.detach().sigmoid()
+    np.testing.assert_allclose(biases, frequencies, rtol=1e-5)
+
+
 # Every parameter does something, or is refused
 
 
