@@ -30,10 +30,10 @@ class TReaderXMLClassifier(TaughtDocumentsMixin, RecallingXMCClassifier):
     reads both together, and a bottleneck scores the labels. There is no pretrained
     transformer.
 
-    One thing goes beyond the paper: label vectors may start from the untrained
-    network's vectors of the labels' documents (``label_init``). For this, attention
-    starts so that it passes on its input, and the input of the bottleneck is
-    standardized.
+    The paper does not say how its network starts. Here, attention starts so that it
+    passes on its input, and the input of the bottleneck is standardized. One thing goes
+    beyond the paper: label vectors start from the untrained network's vectors of the
+    labels' documents (``label_init``).
 
     Parameters
     ----------
@@ -125,10 +125,9 @@ class TReaderXMLClassifier(TaughtDocumentsMixin, RecallingXMCClassifier):
         by the top terms of the documents below it.
     label_init : {"documents", "random"}, default="documents"
         Initial vectors that score labels. "documents" starts them at the mean of the
-        untrained network's vectors of the labels' documents; the input of the
-        bottleneck is then standardized, and documents are vectors of length 20.
-        "random" is the paper's start: no standardization, and random vectors. Biases
-        then start at the log-odds of the labels' frequencies.
+        untrained network's vectors of the labels' documents; documents are then vectors
+        of length 20. "random" is the paper's start, and biases then start at the
+        log-odds of the labels' frequencies.
     label_dim : int or None, default=None
         Width of the bottleneck. None means `word_dim`.
     output_activation : {"none", "softmax"}, default="none"
@@ -451,8 +450,7 @@ class TReaderXMLClassifier(TaughtDocumentsMixin, RecallingXMCClassifier):
         self.teacher_ = None
         if self.use_teacher:
             docs = self._make_teacher(docs, X, Y, parents, parent_texts, rng)
-        if self.label_init == "documents":
-            self._standardize_encoder(encoder, docs, rng)
+        self._standardize_encoder(encoder, docs, rng)
         label_vectors = self._prepare_labels(encoder, docs, X, Y, rng)
         doc_vectors = None
         if label_vectors is None:  # the bottleneck's vectors score labels, as in Eq. 18
