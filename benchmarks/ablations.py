@@ -110,6 +110,7 @@ ROWS = {
         "full + residual, masked": dict(reading="full-masked"),
         "masked, full": dict(residual=False),
         "masked + residual, full": {},
+        "the same, all positions pooled": dict(pool_teacher=True),
         "the same, labels without parents": dict(label_parents=None, parent_texts=None),
         "the same, random label vectors": dict(label_init="random"),
     },

@@ -3,6 +3,7 @@
 import numbers
 
 import numpy as np
+import torch
 
 from ._clustering_classifier import RecallingXMCClassifier
 from ._efforts import TREADERXML
@@ -13,7 +14,7 @@ from ._validation import check_choice, check_number
 from .nn.examples import Examples
 from .nn.networks.treaderxml import READINGS, SameVectors, TReaderXMLNetwork
 from .nn.state import array, nothing, part
-from .nn.teacher import Teacher
+from .nn.teacher import Teacher, make_binary, one_hot
 
 __all__ = ["TReaderXMLClassifier"]
 
@@ -29,10 +30,10 @@ class TReaderXMLClassifier(TaughtDocumentsMixin, RecallingXMCClassifier):
     reads both together, and a bottleneck scores the labels. There is no pretrained
     transformer.
 
-    One thing goes beyond the paper: label vectors may start from the untrained
-    network's vectors of the labels' documents (``label_init``). For this, attention
-    starts so that it passes on its input, and the input of the bottleneck is
-    standardized.
+    The paper does not say how its network starts. Here, attention starts so that it
+    passes on its input, and the input of the bottleneck is standardized. One thing goes
+    beyond the paper: label vectors start from the untrained network's vectors of the
+    labels' documents (``label_init``).
 
     Parameters
     ----------
@@ -124,9 +125,9 @@ class TReaderXMLClassifier(TaughtDocumentsMixin, RecallingXMCClassifier):
         by the top terms of the documents below it.
     label_init : {"documents", "random"}, default="documents"
         Initial vectors that score labels. "documents" starts them at the mean of the
-        untrained network's vectors of the labels' documents; the input of the
-        bottleneck is then standardized, and documents are vectors of length 20.
-        "random" is the paper's start.
+        untrained network's vectors of the labels' documents; documents are then vectors
+        of length 20. "random" is the paper's start, and biases then start at the
+        log-odds of the labels' frequencies.
     label_dim : int or None, default=None
         Width of the bottleneck. None means `word_dim`.
     output_activation : {"none", "softmax"}, default="none"
@@ -449,15 +450,36 @@ class TReaderXMLClassifier(TaughtDocumentsMixin, RecallingXMCClassifier):
         self.teacher_ = None
         if self.use_teacher:
             docs = self._make_teacher(docs, X, Y, parents, parent_texts, rng)
-        if self.label_init == "documents":
-            self._standardize_encoder(encoder, docs, rng)
+        self._standardize_encoder(encoder, docs, rng)
         label_vectors = self._prepare_labels(encoder, docs, X, Y, rng)
         doc_vectors = None
         if label_vectors is None:  # the bottleneck's vectors score labels, as in Eq. 18
             doc_vectors = SameVectors(encoder.hidden_size)
+        heads = self._make_heads(encoder, label_vectors, doc_vectors)
+        if label_vectors is None:
+            _start_at_frequencies(heads["recall"], Y, self.label_groups_)
         network = TReaderXMLNetwork(
-            encoder,
-            output_activation=self.output_activation,
-            **self._make_heads(encoder, label_vectors, doc_vectors),
+            encoder, output_activation=self.output_activation, **heads
         )
         return network, Examples(docs, Y, rows)
+
+
+def _start_at_frequencies(head, Y, groups):
+    """Set the biases of a head to the log-odds of what it scores.
+
+    From biases of 0, a network spends most of its training on learning that almost all
+    labels are rare: a step of Adam moves each weight by no more than the learning rate.
+
+    Parameters
+    ----------
+    head : LinearHead
+        Head that scores clusters of labels, or labels if each is its own cluster.
+    Y : csr matrix of shape (n_docs, n_labels)
+        Labels of the training documents. Documents without labels do not count.
+    groups : int ndarray of shape (n_labels,)
+        Cluster of each label.
+    """
+    found = make_binary(Y @ one_hot(groups, head.n_outputs))
+    counts = np.asarray(found.sum(axis=0)).ravel() + 0.5
+    others = np.diff(Y.indptr).astype(bool).sum() + 1 - counts
+    head.bias.data.copy_(torch.from_numpy(np.log(counts / others)))
