@@ -93,12 +93,24 @@ def _describe_encoder(model, tokenizer):
     Equal models and tokenizers may differ in what they hold beside that.
     """
     weights = {n: w.numpy(force=True) for n, w in model.state_dict().items()}
+    return weights, describe_tokenizer(tokenizer)
+
+
+def describe_tokenizer(tokenizer):
+    """Return the rules of a tokenizer, as JSON can hold them."""
     if not getattr(tokenizer, "is_fast", False):
-        return weights, tokenizer.get_vocab()
+        return tokenizer.get_vocab()
     rules = json.loads(tokenizer.backend_tokenizer.to_str())
     for name in ("truncation", "padding"):  # which every call sets anew
         rules.pop(name, None)
-    return weights, rules
+    return rules
+
+
+def hash_tokenizer(tokenizer):
+    """Return a hash of what the tokens of a text depend on."""
+    side = getattr(tokenizer, "truncation_side", "right")
+    rules = json.dumps([describe_tokenizer(tokenizer), side], sort_keys=True)
+    return hashlib.sha256(rules.encode()).hexdigest()
 
 
 def _add_to_hash(digest, X):

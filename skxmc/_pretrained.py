@@ -111,9 +111,7 @@ class PretrainedEncoderMixin:
             encoder = WordReader(self._read_words(model, tokenizer))
             return encoder, self._read_once(encoder, *words, others=words)
         self.tokenizer_ = tokenizer
-        limit = position_limit(model) or _DEFAULT_MAX_LENGTH
-        self.max_length_ = self.max_length or min(_DEFAULT_MAX_LENGTH, limit)
-        self._check_length("max_length", self.max_length_, model)
+        self.max_length_ = choose_max_length(self.max_length, model, self.encoder)
         n_states = model.config.num_hidden_layers + 1
         n_trained = self._count_trained(n_states - 1)
         n_layers = self._count_layers(n_states)
@@ -171,15 +169,7 @@ class PretrainedEncoderMixin:
 
     def _check_length(self, name, length, model):
         """Refuse a number of tokens that the transformer has no positions for."""
-        limit = position_limit(model)
-        if limit is None or length <= limit:
-            return
-        is_loaded = isinstance(self.encoder, tuple)
-        encoder = type(model).__name__ if is_loaded else repr(self.encoder)
-        raise ValueError(
-            f"{name}={length} exceeds the {limit} tokens that encoder={encoder} can "
-            f"read; lower it to {limit}."
-        )
+        check_length(name, length, model, self.encoder)
 
     def _make_docs(self, X):
         if not self._texts:
@@ -271,3 +261,24 @@ def count_layers(name, n_layers, default, n_states):
             f"embeddings; lower it to {n_states}, or leave it out."
         )
     return n_layers
+
+
+def choose_max_length(max_length, model, encoder):
+    """Return `max_length`, or its default for a transformer, after checking it."""
+    limit = position_limit(model) or _DEFAULT_MAX_LENGTH
+    max_length = max_length or min(_DEFAULT_MAX_LENGTH, limit)
+    check_length("max_length", max_length, model, encoder)
+    return max_length
+
+
+def check_length(name, length, model, encoder):
+    """Refuse a number of tokens that a transformer has no positions for."""
+    limit = position_limit(model)
+    if limit is None or length <= limit:
+        return
+    is_loaded = isinstance(encoder, tuple)
+    encoder = type(model).__name__ if is_loaded else repr(encoder)
+    raise ValueError(
+        f"{name}={length} exceeds the {limit} tokens that encoder={encoder} can "
+        f"read; lower it to {limit}."
+    )

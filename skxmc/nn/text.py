@@ -172,7 +172,7 @@ def tokenize(texts, tokenizer, max_length, *, special=True):
             f"max_length={max_length} has no room for the {n_special} special tokens "
             f"that the tokenizer adds to each text. Use at least {n_special + 1}."
         )
-    dtype = np.uint16 if len(tokenizer) <= 2**16 else np.int32
+    dtype = token_dtype(tokenizer)
     n_chars = max_length * _CHARS_PER_TOKEN + _MORE_CHARS
     from_end = getattr(tokenizer, "truncation_side", "right") == "left"
     # Only a prefix of a long text is tokenized, since only its first tokens are kept.
@@ -193,8 +193,17 @@ def tokenize(texts, tokenizer, max_length, *, special=True):
         lengths.append(np.fromiter(map(len, rows), np.int64, len(rows)))
         parts.append(np.concatenate([np.asarray(row, dtype) for row in rows]))
     offsets = np.concatenate([[0], *lengths]).cumsum()
-    pad_id = tokenizer.pad_token_id
-    return Tokens(np.concatenate(parts), offsets, 0 if pad_id is None else pad_id)
+    return Tokens(np.concatenate(parts), offsets, padding_id(tokenizer))
+
+
+def token_dtype(tokenizer):
+    """Return the type in which a tokenizer's ids are stored."""
+    return np.uint16 if len(tokenizer) <= 2**16 else np.int32
+
+
+def padding_id(tokenizer):
+    """Return the id that pads a tokenizer's texts in a batch."""
+    return 0 if tokenizer.pad_token_id is None else tokenizer.pad_token_id
 
 
 def _tokenize_chunks(texts, tokenizer, n_chars, from_end):
