@@ -9,6 +9,7 @@ import joblib
 import numpy as np
 import scipy.sparse as sp
 
+from ._stored_texts import StoredTexts
 from .nn.checkpoint import STATE_FORMAT, Checkpoint
 
 # Parameters that may change when a fit is resumed: training does not depend on them.
@@ -116,8 +117,14 @@ def hash_tokenizer(tokenizer):
 def _add_to_hash(digest, X):
     """Add texts or a CSR matrix to a hash.
 
-    Matrices of equal values have equal hashes, whatever their class and dtypes.
+    Texts of a store are known by the store's own hash. Matrices of equal values have
+    equal hashes, whatever their class and dtypes.
     """
+    if isinstance(X, StoredTexts):
+        digest.update(f"{X.fingerprint} {len(X)}".encode())
+        for start in range(0, 0 if X.holds_all else len(X), _CHUNK):
+            digest.update(X[start : start + _CHUNK].rows.tobytes())
+        return
     if not sp.issparse(X):
         digest.update(str(len(X)).encode())
         for text in X:

@@ -78,6 +78,12 @@ class StoredTexts(Sequence):
         return np.asarray(self._rows, np.int64)
 
     @property
+    def fingerprint(self):
+        """Hash of all documents of the store, of its tokenizer and `max_length`."""
+        parts = ("documents_hash", "tokenizer", "max_length")
+        return " ".join(str(self.description[part]) for part in parts)
+
+    @property
     def has_texts(self):
         """Whether the store keeps its texts beside their tokens."""
         return self._bytes is not None

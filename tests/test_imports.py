@@ -20,7 +20,7 @@ TIERS = [
     "nn.rowwise _calibration",
     "nn.checkpoint nn.devices nn.text nn.labels nn.losses nn.optimizer nn.search "
     "nn.shortlist metrics datasets",
-    "cluster _callbacks _fingerprint _ranking_classifier",
+    "cluster _callbacks _fingerprint _hold_out _ranking_classifier _stored_words",
     "nn.bags nn.encoders nn.examples nn.heads nn.neighbors nn.prediction "
     "nn.teacher nn.export",
     "nn.document_vectors nn.reading nn.sparse_encoder",

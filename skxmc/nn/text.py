@@ -10,6 +10,7 @@ from itertools import chain, islice
 import numpy as np
 import torch
 
+from .maps import is_mapped
 from .process import brief_lock
 
 # Number of characters that the tokenizer gets at once, so that its Python lists stay
@@ -53,6 +54,11 @@ class Tokens:
         return len(self.offsets) - 1
 
     @property
+    def on_disk(self):
+        """Whether the tokens lie in a file, and not in memory."""
+        return is_mapped(self.ids)
+
+    @property
     def lengths(self):
         """Number of tokens of each document: int64 ndarray of shape (n_docs,)."""
         return np.diff(self.offsets)
@@ -78,6 +84,29 @@ class Tokens:
         }
 
 
+class ChosenTokens(Tokens):
+    """Some documents of a larger table of tokens, which is not copied.
+
+    Parameters
+    ----------
+    tokens : Tokens
+        The whole table.
+    rows : int64 ndarray of shape (n_docs,)
+        Rows of the documents in it.
+    """
+
+    def __init__(self, tokens, rows):
+        lengths = tokens.offsets[rows + 1] - tokens.offsets[rows]
+        offsets = np.zeros(len(rows) + 1, np.int64)
+        lengths.cumsum(out=offsets[1:])
+        super().__init__(tokens.ids, offsets, tokens.pad_id)
+        self._tokens, self._rows = tokens, rows
+
+    def batch(self, rows):
+        """Make the batch of some documents, as `Tokens` does."""
+        return self._tokens.batch(self._rows[rows])
+
+
 class Features:
     """Feature rows of documents.
 
@@ -95,6 +124,11 @@ class Features:
 
     def __len__(self):
         return self.X.shape[0]
+
+    @property
+    def on_disk(self):
+        """Whether the features lie in a file, and not in memory."""
+        return is_mapped(self.X.data)
 
     @property
     def lengths(self):
