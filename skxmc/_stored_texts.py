@@ -13,7 +13,7 @@ TOKENS, TEXTS = "tokens", "texts"
 # What a description says before the store is finished.
 _KEYS = {
     *("dtype", "encoder", "keep_texts", "known_labels", "labels", "max_length"),
-    *("separator", "sources", "text", "tokenizer", "unknown"),
+    *("quoted", "separator", "sources", "text", "tokenizer", "unknown"),
 }
 # Number of values that are looked at together when a whole file is read.
 CHUNK = 2**20

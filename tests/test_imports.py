@@ -31,7 +31,8 @@ TIERS = [
     "nn.label_cycle persistence _neighbors",
     "base",
     "_clustering_classifier _taught_documents",
-    "grank gudn lightdxml lightxml treaderxml ensemble",
+    "grank gudn lightdxml lightxml treaderxml ensemble store",
+    "_cli_data",
 ]
 TIER = {name: i for i, names in enumerate(TIERS) for name in names.split()}
 

@@ -352,6 +352,17 @@ def test_a_store_of_another_tokenizer(
     build_store(files, copied, (tiny_model, tiny_tokenizer), 16)
 
 
+def test_a_build_without_a_finished_file_leaves_nothing(tmp_path, tiny_encoder):
+    options = (
+        write_shards(tmp_path / "shards", ROWS, 1),
+        tmp_path / "store",
+        tiny_encoder,
+    )
+    with pytest.raises(ValueError, match="has no column 'tags'"):
+        build_store(*options, 16, labels="tags")
+    assert len(build_store(*options, 8).X) == 5
+
+
 def test_a_folder_of_other_files_is_left_alone(tmp_path, tiny_encoder, colour_rows):
     files = write_shards(tmp_path / "shards", colour_rows)
     with pytest.raises(ValueError, match="files that are no store"):

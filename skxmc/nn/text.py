@@ -4,13 +4,13 @@ import json
 import re
 import sys
 import unicodedata
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain, islice
 
 import numpy as np
 import torch
 
-from .maps import is_mapped
+from .maps import is_mapped, temporary_array
 from .process import brief_lock
 
 # Number of characters that the tokenizer gets at once, so that its Python lists stay
@@ -28,6 +28,8 @@ _COUNTED_FROM_START = ("FixedLength", "UnicodeScripts")
 # Number of batches whose documents are sorted by length together: enough to leave
 # little padding, few enough to keep batches random.
 _BUCKET = 64
+# Number of rows whose numbers are held in memory: the order of more lies in a file.
+_ROWS = 2**20
 # Lock that is held while a tokenizer is called. A call sets the tokenizer's truncation,
 # and fails if another thread is using the same tokenizer.
 tokenizing = brief_lock()
@@ -58,10 +60,19 @@ class Tokens:
         """Whether the tokens lie in a file, and not in memory."""
         return is_mapped(self.ids)
 
-    @property
+    @cached_property
     def lengths(self):
-        """Number of tokens of each document: int64 ndarray of shape (n_docs,)."""
-        return np.diff(self.offsets)
+        """Number of tokens of each document: int ndarray of shape (n_docs,)."""
+        if not self.on_disk:
+            return np.diff(self.offsets)
+        what = "The lengths of the documents"
+        lengths = temporary_array(
+            (len(self),), np.int32, what, "Free room on the disk."
+        )
+        for start in range(0, len(self), _ROWS):
+            part = np.diff(self.offsets[start : start + _ROWS + 1])
+            lengths[start : start + _ROWS] = part
+        return np.asarray(lengths)
 
     def batch(self, rows):
         """Make the batch of some documents, padded to the longest of them.
@@ -376,14 +387,26 @@ def shuffled_batches(rows, lengths, batch_size, rng):
         Batches that hold each of `rows` once. One batch may be smaller than
         `batch_size`.
     """
-    rows = rng.permutation(rows)
+    rows = _shuffle(rows, rng)
     pool = batch_size * _BUCKET
     batches = []
     for start in range(0, len(rows), pool):
         part = rows[start : start + pool]
-        part = part[np.argsort(lengths[part], kind="stable")]
+        part[:] = part[np.argsort(lengths[part], kind="stable")]
         batches += [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
     return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def _shuffle(rows, rng):
+    """Return rows in random order, in a temporary file if they are many."""
+    if len(rows) <= _ROWS:
+        return rng.permutation(rows)
+    what = "The row numbers of the documents"
+    order = temporary_array(rows.shape, rows.dtype, what, "Free room on the disk.")
+    order = np.asarray(order)
+    order[:] = rows
+    rng.shuffle(order)  # as rng.permutation does with a copy
+    return order
 
 
 def sorted_batches(rows, lengths, batch_size):

@@ -32,6 +32,7 @@ def build_store(
     text="text",
     labels="labels",
     separator="|",
+    quoted=True,
     known_labels=None,
     unknown="error",
     keep_texts=True,
@@ -69,6 +70,8 @@ def build_store(
         `separator` between the labels. A document may have none. None reads no labels.
     separator : str, default="|"
         Text between two labels of a cell.
+    quoted : bool, default=True
+        Whether double quotes enclose cells of CSV and TSV files.
     known_labels : sequence of str or None, default=None
         Names of the label columns, in their order, such as the `label_names_` of a
         fitted classifier. None means all names in the files, sorted.
@@ -130,6 +133,7 @@ def build_store(
         "text": text,
         "labels": labels,
         "separator": separator,
+        "quoted": quoted,
         "known_labels": None if known_labels is None else hash_json(known_labels),
         "unknown": unknown,
         "keep_texts": keep_texts,
@@ -195,6 +199,8 @@ def _resume(folder, plan, files):
             )
         return []
     found = read_description(path)
+    if not found["sources"]:  # nothing is lost if it begins anew
+        return []
     # The same tokenizer may have been loaded from another place.
     differing = [key for key in plan if key != "encoder" and plan[key] != found[key]]
     if differing:

@@ -100,7 +100,9 @@ class Builder:
         before = {name: rows.n_values for name, rows in self.rows.items()}
         texts, lists, cells, n_chars, n_before = [], [], [], 0, 0
         columns = plan["text"], plan["labels"], plan["separator"]
-        documents = read_documents(path, *columns, batch_size=_ROWS)
+        documents = read_documents(
+            path, *columns, quoted=plan["quoted"], batch_size=_ROWS
+        )
         for document, names, split_cells in _name_damaged_file(path, documents):
             texts.append(document)
             lists.append(names)

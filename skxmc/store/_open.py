@@ -84,6 +84,11 @@ def open_store(folder, *, verify=False):
     )
 
 
+def is_store(folder):
+    """Return whether a folder holds a store that is finished."""
+    return (Path(folder) / DESCRIPTION).exists()
+
+
 def _open_labels(folder, description):
     """Return the label matrix on its maps, and the names of its columns."""
     if description["labels"] is None:
