@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.functional import normalize
 
 from ._shortlist import ShortlistMixin
+from ._stored_words import fit_vectorizer
 from ._validation import check_choice, check_label_texts, check_number
 from ._words import WORD
 from .base import BaseXMCClassifier
@@ -213,8 +214,9 @@ class ClusteringXMCClassifier(ShortlistMixin, BaseXMCClassifier):
 
     def _encode_docs(self, encoder, docs):
         if isinstance(docs, Documents) and docs.vectors is not None:
-            return docs.vectors.float()
+            return docs.vectors
         options = self._computing_options()
+        options["on_disk"] = getattr(docs, "on_disk", False)
         vectors = encode(encoder.to(options["device"]), docs, **options)
         encoder.cpu()  # training begins there, after memory has been checked
         return vectors
@@ -314,7 +316,7 @@ class RecallingXMCClassifier(ClusteringXMCClassifier):
 def count_words(vectorizer, texts):
     """Fit a vectorizer and return its matrix, with one empty column without words."""
     try:
-        return vectorizer.fit_transform(texts)
+        return fit_vectorizer(vectorizer, texts)
     except ValueError:  # scikit-learn refuses texts without any word
         return sp.csr_matrix((len(texts), 1), dtype=np.float32)
 

@@ -9,6 +9,7 @@ import joblib
 import numpy as np
 import scipy.sparse as sp
 
+from ._stored_texts import StoredTexts
 from .nn.checkpoint import STATE_FORMAT, Checkpoint
 
 # Parameters that may change when a fit is resumed: training does not depend on them.
@@ -93,19 +94,37 @@ def _describe_encoder(model, tokenizer):
     Equal models and tokenizers may differ in what they hold beside that.
     """
     weights = {n: w.numpy(force=True) for n, w in model.state_dict().items()}
+    return weights, describe_tokenizer(tokenizer)
+
+
+def describe_tokenizer(tokenizer):
+    """Return the rules of a tokenizer, as JSON can hold them."""
     if not getattr(tokenizer, "is_fast", False):
-        return weights, tokenizer.get_vocab()
+        return tokenizer.get_vocab()
     rules = json.loads(tokenizer.backend_tokenizer.to_str())
     for name in ("truncation", "padding"):  # which every call sets anew
         rules.pop(name, None)
-    return weights, rules
+    return rules
+
+
+def hash_tokenizer(tokenizer):
+    """Return a hash of what the tokens of a text depend on."""
+    side = getattr(tokenizer, "truncation_side", "right")
+    rules = json.dumps([describe_tokenizer(tokenizer), side], sort_keys=True)
+    return hashlib.sha256(rules.encode()).hexdigest()
 
 
 def _add_to_hash(digest, X):
     """Add texts or a CSR matrix to a hash.
 
-    Matrices of equal values have equal hashes, whatever their class and dtypes.
+    Texts of a store are known by the store's own hash. Matrices of equal values have
+    equal hashes, whatever their class and dtypes.
     """
+    if isinstance(X, StoredTexts):
+        digest.update(f"{X.fingerprint} {len(X)}".encode())
+        for start in range(0, 0 if X.holds_all else len(X), _CHUNK):
+            digest.update(X[start : start + _CHUNK].rows.tobytes())
+        return
     if not sp.issparse(X):
         digest.update(str(len(X)).encode())
         for text in X:

@@ -4,6 +4,11 @@ import warnings
 
 import numpy as np
 
+from .nn.maps import is_mapped, temporary_array
+
+# Number of documents whose labels are looked at together.
+_DOCS = 2**18
+
 
 def hold_out(Y, fraction, rng):
     """Choose documents to hold out, such that every label keeps a training document.
@@ -25,14 +30,15 @@ def hold_out(Y, fraction, rng):
         Rows of the held-out documents, ascending.
     """
     rows = rng.permutation(np.flatnonzero(np.diff(Y.indptr)))
-    # Position of each document in the random order, once per entry of Y.
+    # Position of each document in the random order.
     position = np.zeros(Y.shape[0], np.int64)
     position[rows] = np.arange(len(rows))
-    position = np.repeat(position, np.diff(Y.indptr))
     last = np.zeros(Y.shape[1], np.int64)
-    np.maximum.at(last, Y.indices, position)
+    for ids, positions in _split_entries(Y, position):
+        np.maximum.at(last, ids, positions)
     must_stay = np.zeros(len(rows), bool)
-    must_stay[position[position == last[Y.indices]]] = True
+    for ids, positions in _split_entries(Y, position):
+        must_stay[positions[positions == last[ids]]] = True
     return np.sort(rows[~must_stay][: round(fraction * len(rows))])
 
 
@@ -71,9 +77,38 @@ def keep_rows(Y, rows):
     lengths = np.diff(Y.indptr)
     if not lengths[~is_kept].any():
         return Y
-    entries = np.repeat(is_kept, lengths)
-    indptr = np.append(0, np.cumsum(lengths * is_kept)).astype(Y.indptr.dtype)
-    return type(Y)((Y.data[entries], Y.indices[entries], indptr), Y.shape)
+    indptr = np.zeros(len(Y.indptr), Y.indptr.dtype)
+    (lengths * is_kept).cumsum(out=indptr[1:])
+    data, indices = (_make_like(a, indptr[-1]) for a in (Y.data, Y.indices))
+    start = 0
+    for first in range(0, Y.shape[0], _DOCS):
+        last = min(first + _DOCS, Y.shape[0])
+        kept = np.repeat(is_kept[first:last], lengths[first:last])
+        part, stop = slice(Y.indptr[first], Y.indptr[last]), indptr[last]
+        data[start:stop], indices[start:stop] = (
+            Y.data[part][kept],
+            Y.indices[part][kept],
+        )
+        start = stop
+    kept = type(Y)((data, indices, indptr), Y.shape)
+    kept.has_canonical_format = Y.has_canonical_format
+    return kept
+
+
+def _split_entries(Y, values):
+    """Yield label columns and the documents' values, once an entry, part by part."""
+    for first in range(0, Y.shape[0], _DOCS):
+        indptr = Y.indptr[first : first + _DOCS + 1]
+        part = values[first : first + _DOCS]
+        yield Y.indices[indptr[0] : indptr[-1]], np.repeat(part, np.diff(indptr))
+
+
+def _make_like(array, length):
+    """Make an array of another length, in a file if the array lies in one."""
+    if not is_mapped(array):
+        return np.empty(length, array.dtype)
+    what = "The labels of the training documents"
+    return temporary_array((length,), array.dtype, what, "Free room on the disk.")
 
 
 def typical_depth(Y):

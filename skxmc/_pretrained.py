@@ -2,7 +2,10 @@
 
 import numbers
 
-from ._token_vectors import check_words, fit_words, transform_words
+from ._fingerprint import hash_tokenizer
+from ._stored_texts import StoredTexts
+from ._stored_words import transform_words
+from ._token_vectors import check_words, fit_words
 from ._validation import check_choice, check_flag, check_number
 from .nn.bags import BagEncoder, WordReader
 from .nn.encoder_files import (
@@ -15,7 +18,7 @@ from .nn.encoder_files import (
 from .nn.encoders import TransformerEncoder
 from .nn.reading import Documents, read_once, read_words
 from .nn.state import MISSING, absent_or, nothing, number, optional
-from .nn.text import Features, tokenize
+from .nn.text import ChosenTokens, Features, Tokens, padding_id, tokenize
 
 # Values of n_layers=None and max_length=None, unless the encoder allows fewer only.
 DEFAULT_N_LAYERS, _DEFAULT_MAX_LENGTH = 5, 128
@@ -38,6 +41,7 @@ class PretrainedEncoderMixin:
     - ``_encoder_options(model)``: more arguments of `TransformerEncoder`.
     """
 
+    _reads_stores = True
     _memory_advice = (
         "Lower batch_size or max_length (the step), label_dim or n_layers (the "
         "weights), or rank fewer labels a step: max_leaf_size=100, and a smaller "
@@ -68,6 +72,11 @@ class PretrainedEncoderMixin:
                 f"{self.cluster_features!r} needs a transformer, and X is a feature "
                 'matrix: use label_init="random" and cluster_features="tfidf".'
             )
+        clusters_words = (
+            str(self.cluster_features) == "tfidf" and not self._ranks_all_labels()
+        )
+        if isinstance(X, StoredTexts) and (self._uses_words or clusters_words):
+            X.check_texts()
         return X, Y
 
     @property
@@ -102,19 +111,19 @@ class PretrainedEncoderMixin:
             dim = self.label_dim or _DEFAULT_DIM
             return BagEncoder(X.shape[1], dim, dropout=self.dropout), Features(X)
         words = ()
+        model, tokenizer = load_encoder(self.encoder)
+        if self.reading != "words":
+            self.tokenizer_ = tokenizer
+            self.max_length_ = choose_max_length(self.max_length, model, self.encoder)
+            self._check_store(X)
         if self._uses_words:
             self.vectorizer_, counts = fit_words(
                 X, min_df=None, ngram_range=self.ngram_range, max_features=_MAX_WORDS
             )
             words = (Features(counts),)
-        model, tokenizer = load_encoder(self.encoder)
         if self.reading == "words":
             encoder = WordReader(self._read_words(model, tokenizer))
             return encoder, self._read_once(encoder, *words, others=words)
-        self.tokenizer_ = tokenizer
-        limit = position_limit(model) or _DEFAULT_MAX_LENGTH
-        self.max_length_ = self.max_length or min(_DEFAULT_MAX_LENGTH, limit)
-        self._check_length("max_length", self.max_length_, model)
         n_states = model.config.num_hidden_layers + 1
         n_trained = self._count_trained(n_states - 1)
         n_layers = self._count_layers(n_states)
@@ -130,7 +139,7 @@ class PretrainedEncoderMixin:
             pooling=read_settings(self.encoder).pooling,
             **self._encoder_options(model),
         )
-        tokens = tokenize(X, tokenizer, self.max_length_)
+        tokens = self._tokenize(X)
         if encoder.is_fixed or encoder.keeps_states:
             return encoder, self._read_once(encoder, tokens, others=words)
         return encoder, Documents(tokens, *words) if words else tokens
@@ -175,27 +184,50 @@ class PretrainedEncoderMixin:
 
     def _check_length(self, name, length, model):
         """Refuse a number of tokens that the transformer has no positions for."""
-        limit = position_limit(model)
-        if limit is None or length <= limit:
-            return
-        is_loaded = isinstance(self.encoder, tuple)
-        encoder = type(model).__name__ if is_loaded else repr(self.encoder)
-        raise ValueError(
-            f"{name}={length} exceeds the {limit} tokens that encoder={encoder} can "
-            f"read; lower it to {limit}."
-        )
+        check_length(name, length, model, self.encoder)
 
     def _make_docs(self, X):
         if not self._texts:
             return Features(X)
         parts = []
         if self.tokenizer_ is not None:
-            # Models saved by older versions have no max_length_, but a max_length.
-            max_length = self.max_length or self.max_length_
-            parts.append(tokenize(X, self.tokenizer_, max_length))
+            self._check_store(X)
+            parts.append(self._tokenize(X))
         if getattr(self, "vectorizer_", None) is not None:
             parts.append(Features(transform_words(self.vectorizer_, X)))
         return parts[0] if len(parts) == 1 else Documents(*parts)
+
+    def _tokenize(self, X):
+        """Return the tokens of texts, or those of a store."""
+        if not isinstance(X, StoredTexts):
+            return tokenize(X, self.tokenizer_, self._get_max_length())
+        tokens = Tokens(X.ids, X.offsets, padding_id(self.tokenizer_))
+        return tokens if X.holds_all else ChosenTokens(tokens, X.rows)
+
+    def _get_max_length(self):
+        # Models saved by older versions have no max_length_, but a max_length.
+        return self.max_length or self.max_length_
+
+    def _check_store(self, X):
+        """Refuse a store whose tokens are not those that the classifier reads."""
+        if not isinstance(X, StoredTexts):
+            return
+        found, max_length = X.description, self._get_max_length()
+        if found["tokenizer"] != hash_tokenizer(self.tokenizer_):
+            encoder = self.encoder
+            if isinstance(encoder, tuple):
+                encoder = type(encoder[0]).__name__
+            raise ValueError(
+                f"The store {X.folder} holds tokens of the tokenizer of "
+                f"{found['encoder']!r}, and encoder={str(encoder)!r} has another "
+                "tokenizer. Build a store with this encoder, or use that of the store."
+            )
+        if found["max_length"] != max_length:
+            raise ValueError(
+                f"The store {X.folder} holds max_length={found['max_length']} tokens a "
+                f"document, and the classifier reads max_length={max_length}. Set "
+                "max_length to that of the store, or build another store."
+            )
 
     def expected_state(self):
         """Return the checks of what `fit` sets (see `skxmc.nn.state`)."""
@@ -275,3 +307,24 @@ def count_layers(name, n_layers, default, n_states):
             f"embeddings; lower it to {n_states}, or leave it out."
         )
     return n_layers
+
+
+def choose_max_length(max_length, model, encoder):
+    """Return `max_length`, or its default for a transformer, after checking it."""
+    limit = position_limit(model) or _DEFAULT_MAX_LENGTH
+    max_length = max_length or min(_DEFAULT_MAX_LENGTH, limit)
+    check_length("max_length", max_length, model, encoder)
+    return max_length
+
+
+def check_length(name, length, model, encoder):
+    """Refuse a number of tokens that a transformer has no positions for."""
+    limit = position_limit(model)
+    if limit is None or length <= limit:
+        return
+    is_loaded = isinstance(encoder, tuple)
+    encoder = type(model).__name__ if is_loaded else repr(encoder)
+    raise ValueError(
+        f"{name}={length} exceeds the {limit} tokens that encoder={encoder} can "
+        f"read; lower it to {limit}."
+    )

@@ -13,6 +13,7 @@ from sklearn.utils.validation import (
 )
 
 from ._calibration import clip_probabilities
+from ._stored_texts import StoredTexts
 from ._top_k import top_k_per_row
 from ._validation import (
     check_label_names,
@@ -21,6 +22,7 @@ from ._validation import (
     check_number,
     check_one_text_column,
     check_texts,
+    count_documents,
     encode_labels,
     holds_texts,
     label_array,
@@ -58,6 +60,8 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
     # Whether texts are normalized to NFC. Models of older versions lack the attribute,
     # and were trained on texts as they came.
     _nfc = False
+    # Whether a system reads the tokens of a store.
+    _reads_stores = False
 
     def predict_topk(self, X, k=5, *, return_names=False):
         """Predict the k best labels of each document.
@@ -263,7 +267,7 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
             )
         self.n_docs_, self.n_labels_ = Y.shape
         self.label_names_ = self._choose_names()
-        self.label_counts_ = np.bincount(Y.indices, minlength=self.n_labels_)
+        self.label_counts_ = count_documents(Y)
         return X, Y
 
     def _choose_names(self):
@@ -286,7 +290,16 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
         return names
 
     def _check_X(self, X, *, fitting=False):
-        """Return X as a list of str or a CSR matrix of float32, after checking it."""
+        """Return X as texts or a CSR matrix of float32, after checking it.
+
+        Texts are a list of str, or the view of a store.
+        """
+        if isinstance(X, StoredTexts) and not self._reads_stores:
+            raise ValueError(
+                f"{type(self).__name__} reads words, and not the tokens of a store: "
+                "give list(X), which holds all texts in memory, or use "
+                "GRankClassifier, LightXMLClassifier or GUDNClassifier."
+            )
         texts = holds_texts(X)
         if fitting:
             self._texts, self._nfc = texts, True

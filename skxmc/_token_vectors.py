@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn import config_context
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.utils.extmath import randomized_svd
 from torch.nn.functional import normalize
 
+from ._stored_words import fit_vectorizer
 from ._words import WORD, nfc
 from .nn.encoder_files import load_encoder
 from .nn.state import array, refuse
@@ -42,7 +42,7 @@ def fit_words(texts, *, min_df, max_features, ngram_range=(1, 1)):
 
     Parameters
     ----------
-    texts : list of str
+    texts : list of str or StoredTexts
     min_df : int or None
         Minimum number of texts that contain a word. None means 2, or 1 if 2 would leave
         one in ten of the texts that have words, or more, without any. If no text would
@@ -77,23 +77,14 @@ def fit_words(texts, *, min_df, max_features, ngram_range=(1, 1)):
     return unlimited
 
 
-def transform_words(vectorizer, texts):
-    """Return the matrix of texts by a vectorizer of `fit_words`.
-
-    For a single text, scikit-learn's checks take as long as the rest. They are skipped.
-    """
-    with config_context(assume_finite=True, skip_parameter_validation=True):
-        return vectorizer.transform(texts)
-
-
 def _fit_vectorizer(texts, **options):
     """Return (vectorizer, its matrix of the texts) and how many texts have a word."""
     vectorizer = TfidfVectorizer(**options)
     try:
-        X = vectorizer.fit_transform(texts)
+        X = fit_vectorizer(vectorizer, texts)
     except ValueError:  # no word is in min_df texts, or there is no word at all
         vectorizer = TfidfVectorizer(vocabulary=["a"], **options)
-        X = vectorizer.fit_transform(texts)
+        X = fit_vectorizer(vectorizer, texts)
     return (vectorizer, X), np.count_nonzero(np.diff(X.indptr))
 
 

@@ -169,7 +169,9 @@ class BaseXMCClassifier(
             user_Y = Y if Y.shape[0] == self.n_docs_ else Y[: self.n_docs_]
             held_out = hold_out(user_Y, self.validation_fraction, rng)
             # A document without labels is not trained on.
-            rows = np.setdiff1d(np.flatnonzero(np.diff(Y.indptr)), held_out)
+            is_trained_on = np.diff(Y.indptr) > 0
+            is_trained_on[held_out] = False
+            rows = np.flatnonzero(is_trained_on)
             check_held_out(self, held_out)
             network, examples = self._build(X, keep_rows(Y, rows), rows, rng)
             check_memory(

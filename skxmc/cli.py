@@ -113,8 +113,9 @@ def main():
 
     DATA is a table with a column of texts and a column of labels (.csv, .tsv, .jsonl,
     .parquet), or a folder in a raw layout of the extreme classification repository
-    (train_texts.txt and train_labels.txt, or trn.json and lbl.json). MODEL is the
-    folder that train writes.
+    (train_texts.txt and train_labels.txt, or trn.json and lbl.json). For train it may
+    also be a folder of .parquet and .jsonl files, which need not fit in memory. MODEL
+    is the folder that train writes.
 
     Results are printed to standard output as JSON, progress and warnings to standard
     error. The exit code is 0 for success, 1 for an error in data or a model, and 2 for
@@ -152,17 +153,31 @@ def main():
     help="Whether the classifier learns from the names of labels, and from the "
     "hierarchy above them, if it can use them.",
 )
+@click.option(
+    "--store",
+    type=click.Path(path_type=Path),
+    help="Folder for the tokens of a folder of .parquet and .jsonl files; MODEL.store "
+    "without this option. It is kept: another fit, or the same one after an "
+    "interruption, does not read the files again.",
+)
 @click.option("--quiet", is_flag=True, help="Do not show progress.")
 @_add_table_options
-def train(data, model, system, settings, label_texts, quiet, **table_options):
+def train(data, model, system, settings, label_texts, store, quiet, **table_options):
     """Fit a classifier to DATA and save it as the folder MODEL.
 
     If MODEL is already a model, it is replaced; a folder with other files is an error.
-    If DATA is a folder, its training part is used. The command prints one line of JSON:
-    the numbers of documents, labels and epochs, and held_out, the precision of the best
-    epoch on documents that were held out from training.
+    If DATA is a folder, its training part is used, or all of its .parquet and .jsonl
+    files; a folder that --store has filled may be DATA itself. The command prints one
+    line of JSON: the numbers of documents, labels and epochs, and held_out, the
+    precision of the best epoch on documents that were held out from training.
     """
     import skxmc
+    from skxmc._cli_data import (
+        holds_shards,
+        label_parameters,
+        load_shards,
+        load_training_part,
+    )
     from skxmc.persistence._saving import check_target
 
     parameters = {"random_state": 0, "verbose": 0 if quiet else 1}
@@ -176,10 +191,15 @@ def train(data, model, system, settings, label_texts, quiet, **table_options):
                 f"{', '.join(sorted(known))}."
             )
     check_target(model)  # before hours of training
-    documents = _load_training_part(data, table_options)
+    if holds_shards(data):
+        untrained = classifier_class(**parameters)
+        store = store or model.with_name(f"{model.name}.store")
+        documents = load_shards(data, store, untrained, table_options)
+    else:
+        documents = load_training_part(data, table_options)
     of_labels = {"label_names": documents.label_codes or documents.label_names}
     if label_texts:
-        found = _label_parameters(documents, parameters)
+        found = label_parameters(documents, parameters)
         of_labels |= {name: value for name, value in found.items() if name in known}
     classifier = classifier_class(**of_labels | parameters)
     classifier.fit(documents.texts, documents.Y)
@@ -271,12 +291,13 @@ def evaluate(model, data, ks, **table_options):
     that the classifier does not know count as missed.
     """
     import skxmc
+    from skxmc._cli_data import load_test_part
     from skxmc._words import nfc
     from skxmc.metrics import propensity_from_counts, ranking_report
 
     classifier = skxmc.load(model)
     known = [nfc(str(name)) for name in classifier.label_names_]
-    documents = _load_test_part(data, table_options, known)
+    documents = load_test_part(data, table_options, known)
     ids = _rank_in_batches(classifier, documents.texts, max(ks))
     n_new = documents.Y.shape[1] - len(known)
     counts = np.append(classifier.label_counts_, np.zeros(n_new, np.int64))
@@ -331,59 +352,6 @@ def _parse_setting(text):
                 "NAME=VALUE, with JSON or a word as the value."
             ) from error
     return name, value
-
-
-def _label_parameters(documents, parameters):
-    """Return the parameters that describe labels, as far as the data have them."""
-    found = {}
-    if documents.label_names:
-        found["label_texts"] = documents.label_names
-    # If --set gives another hierarchy, the names of this one's nodes do not fit it.
-    if documents.get("parent_names") and "label_parents" not in parameters:
-        found["label_parents"] = documents.label_parents
-        found["parent_texts"] = documents.parent_names
-    return found
-
-
-def _load_training_part(data, table_options):
-    from skxmc.datasets import load_table, load_xmc_repository
-
-    if data.is_file():
-        documents = load_table(data, **table_options)
-        if not documents.label_names:
-            column = table_options["labels"]
-            raise ValueError(f"{data} has no labels in its column {column!r}.")
-        documents.label_codes = None
-        return documents
-    return _select_part(load_xmc_repository(data), data, "train")
-
-
-def _load_test_part(data, table_options, known):
-    from skxmc.datasets import load_table, load_xmc_repository
-
-    if data.is_file():
-        return load_table(data, **table_options, known=known)
-    documents = _select_part(load_xmc_repository(data), data, "test")
-    names = documents.label_codes or documents.label_names
-    names = list(map(str, names or range(documents.Y.shape[1])))
-    if names != known:
-        raise ValueError(
-            f"{data} has other labels than the model was trained on, or the same ones "
-            "in another order. Evaluate on the folder that the model was trained on, "
-            "or on a table."
-        )
-    return documents
-
-
-def _select_part(data, path, part):
-    """Set texts and Y to those of the train or test part."""
-    data.texts, data.Y = data[f"texts_{part}"], data[f"Y_{part}"]
-    if data.texts is None:
-        raise ValueError(
-            f"{path} has no texts for the {part} part. Data in the features layout "
-            "have none: use them from Python."
-        )
-    return data
 
 
 def _progress_bar(title, total=None, hidden=False):

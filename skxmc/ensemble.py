@@ -293,6 +293,9 @@ class EnsembleClassifier(
         ids, share = self._mean_ranking(X, self._output_width(X), "votes")
         return self._to_labels(ids, share > 0.5)
 
+    # Members that read no tokens refuse them themselves.
+    _reads_stores = True
+
     def _fit(self, X, y):
         self._check_parameters()
         X, _ = self._check_fit(X, y)

@@ -12,12 +12,12 @@ from ._efforts import LIGHTDXML
 from ._hold_out import typical_depth
 from ._parameters import fill_docstring
 from ._shortlist import ShortlistMixin
+from ._stored_words import transform_words
 from ._token_vectors import (
     bag_vectors,
     check_needs_texts,
     check_words,
     fit_words,
-    transform_words,
 )
 from ._validation import check_choice, check_label_texts, check_number
 from .base import BaseXMCClassifier, pad_with_minus_one

@@ -18,8 +18,10 @@ from command_line import (
     write_folder,
     write_table,
 )
+from store_examples import write_shards
 
 import skxmc
+from skxmc.store import _builder, open_store
 
 
 def test_train_prints_one_line(tmp_path, colour_table, colour_rows, colours):
@@ -360,3 +362,81 @@ def test_nothing_else_on_standard_output(tmp_path, colour_rows, tiny_encoder):
     assert json.loads(line)["system"] == "GRankClassifier"
     assert "training" in done.stderr and "Warning" in done.stderr
     assert json.loads(run("inspect", tmp_path / "model").stdout)["documents"] == 10
+
+
+# Folders of shards, and stores
+
+READER = ("--system", "lightxml", "--set", "max_epochs=1", "--quiet")
+
+
+def train_reader(data, model, encoder, *args):
+    options = ("--set", f"encoder={encoder}", "--set", "max_length=16", *READER)
+    result = run("train", data, model, *options, *args)
+    assert result.stderr == ""
+    return json.loads(result.stdout)
+
+
+def test_train_on_a_folder_of_shards(tmp_path, colour_rows, tiny_encoder):
+    write_shards(tmp_path / "shards", colour_rows)
+    printed = train_reader(tmp_path / "shards", tmp_path / "model", tiny_encoder)
+    assert (printed["documents"], printed["labels"]) == (60, 12)
+    table = write_table(tmp_path / "all.jsonl", colour_rows)
+    train_reader(table, tmp_path / "of-table", tiny_encoder)
+    texts = [row["text"] for row in colour_rows]
+    found = [
+        skxmc.load(tmp_path / name).predict_topk(texts, 3, return_names=True)
+        for name in ("model", "of-table")
+    ]
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert list(open_store(tmp_path / "model.store").X) == texts
+
+
+def test_a_store_is_kept_and_trained_from(
+    tmp_path, colour_rows, tiny_encoder, monkeypatch
+):
+    data, store = tmp_path / "shards", tmp_path / "kept"
+    rows = [{"t": row["text"], "l": ";".join(row["labels"])} for row in colour_rows]
+    write_shards(data, rows)
+    args = ("--store", store, "--text", "t", "--labels", "l", "--separator", ";")
+    train_reader(data, tmp_path / "a", tiny_encoder, *args)
+    tokenised = []
+    monkeypatch.setattr(_builder, "tokenize", lambda *args: tokenised.append(args))
+    train_reader(data, tmp_path / "b", tiny_encoder, *args)
+    train_reader(store, tmp_path / "c", tiny_encoder)
+    assert tokenised == [] and not (tmp_path / "c.store").exists()
+    texts = [row["text"] for row in colour_rows]
+    found = [skxmc.load(tmp_path / name).predict_topk(texts, 3) for name in "abc"]
+    for ids, scores in found[1:]:
+        np.testing.assert_array_equal(ids, found[0][0])
+        np.testing.assert_array_equal(scores, found[0][1])
+
+
+def test_shards_that_are_refused(tmp_path, colour_rows, tiny_encoder):
+    data, model = tmp_path / "shards", tmp_path / "model"
+    write_shards(data, colour_rows)
+    refused("LightDXMLClassifier reads words", "train", data, model, *QUICK)
+    refused(
+        "part-0.parquet has no column 'tags'",
+        *("train", data, model, "--set", f"encoder={tiny_encoder}"),
+        *("--labels", "tags", "--quiet"),
+    )
+    write_shards(tmp_path / "bare", [{"text": "fox", "labels": []}], 1)
+    refused(
+        "bare has no labels",
+        *("train", tmp_path / "bare", tmp_path / "other", "--quiet"),
+        *("--set", f"encoder={tiny_encoder}"),
+    )
+    train_reader(data, model, tiny_encoder)
+    refused(
+        "max_length=16 tokens a document, and the classifier reads max_length=8",
+        *("train", tmp_path / "model.store", model, *READER),
+        *("--set", f"encoder={tiny_encoder}", "--set", "max_length=8"),
+    )
+
+
+def test_a_folder_of_a_repository_stays_one(tmp_path, colour_rows, colours):
+    raw = write_folder(tmp_path / "raw", colour_rows, colours[2], by_name=False)
+    write_table(raw / "notes.jsonl", colour_rows)
+    assert train(raw, tmp_path / "model")["documents"] == 45  # of its training part
+    assert not (tmp_path / "model.store").exists()

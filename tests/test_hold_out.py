@@ -6,7 +6,9 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from skxmc import _hold_out
 from skxmc._hold_out import hold_out, keep_rows, typical_depth
+from skxmc.nn.maps import is_mapped, temporary_array
 
 FRACTIONS = st.floats(0, 1, exclude_max=True)
 
@@ -82,3 +84,30 @@ def test_keep_rows_copies_only_where_it_must(rows, same):
 def test_typical_depth_is_labels_a_document_up_to_five(lengths, depth):
     Y = sp.csr_array(np.arange(9) < np.array(lengths)[:, None])
     assert typical_depth(Y) == depth
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.data())
+def test_labels_in_files_stay_there(data):
+    Y = data.draw(labels())
+    mapped = Y.copy()
+    for name in ("data", "indices"):
+        values = getattr(Y, name)
+        in_file = temporary_array(values.shape, values.dtype, "Labels", "")
+        in_file[:] = values
+        setattr(mapped, name, in_file)
+    rows = np.flatnonzero(
+        data.draw(st.lists(st.booleans(), min_size=len(Y.indptr) - 1))
+    )
+    rows = rows[rows < Y.shape[0]]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_hold_out, "_DOCS", data.draw(st.integers(1, 4)))
+        found, expected = keep_rows(mapped, rows), keep_rows(Y, rows)
+        held = [
+            hold_out(y, 0.5, np.random.default_rng(0)).tolist() for y in (mapped, Y)
+        ]
+    assert held[0] == held[1] and type(found) is type(Y)
+    assert found.dtype == Y.dtype and found.indptr.dtype == expected.indptr.dtype
+    np.testing.assert_array_equal(found.toarray(), expected.toarray())
+    assert not found.nnz or is_mapped(found.indices) and is_mapped(found.data)
+    assert not is_mapped(expected.data)

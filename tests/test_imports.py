@@ -18,12 +18,13 @@ FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
 # A module imports from lower tiers only; those of one tier do not know each other.
 # Private helpers lie below all, and whatever is not named here above all.
 TIERS = [
-    "nn.process nn.state nn.locks nn.network nn.rowwise_optimizer nn.weights",
+    "nn.process nn.state nn.locks nn.maps nn.network nn.rowwise_optimizer nn.weights",
     "nn.rowwise_adamw nn.rowwise_sgd",
     "nn.rowwise _calibration",
     "nn.checkpoint nn.devices nn.text nn.labels nn.losses nn.optimizer nn.search "
     "nn.shortlist metrics datasets",
-    "cluster nn.encoder_files _callbacks _fingerprint _ranking_classifier",
+    "cluster nn.encoder_files _callbacks _fingerprint _hold_out _ranking_classifier "
+    "_stored_words",
     "nn.bags nn.encoders nn.examples nn.heads nn.neighbors nn.prediction "
     "nn.teacher nn.export",
     "nn.document_vectors nn.reading nn.sparse_encoder",
@@ -34,7 +35,8 @@ TIERS = [
     "nn.label_cycle nn.static_negatives persistence _neighbors _shortlist",
     "base",
     "_clustering_classifier _taught_documents",
-    "grank gudn lightdxml lightxml treaderxml ensemble",
+    "grank gudn lightdxml lightxml treaderxml ensemble store",
+    "_cli_data",
 ]
 TIER = {name: i for i, names in enumerate(TIERS) for name in names.split()}
 

@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 from transformers import AlbertConfig, AlbertModel, XLNetConfig, XLNetModel
 
 import skxmc
-from skxmc.nn import reading
+from skxmc.nn import maps, reading
 from skxmc.nn.bags import WordReader
 from skxmc.nn.document_vectors import SCALE
 from skxmc.nn.encoders import TransformerEncoder
@@ -178,7 +178,7 @@ def test_large_states_lie_on_the_disk(tiny_model, tokens, monkeypatch):
 def test_a_small_disk_is_refused(tiny_encoder, colours, monkeypatch):
     monkeypatch.setattr(reading, "_IN_MEMORY", 0)
     usage = type("Usage", (), {"free": 1000})
-    monkeypatch.setattr(reading.shutil, "disk_usage", lambda folder: usage)
+    monkeypatch.setattr(maps.shutil, "disk_usage", lambda folder: usage)
     model = make("GRankClassifier", tiny_encoder, trained_layers=1)
     with pytest.raises(OSError, match="Set trained_layers=0"):
         model.fit(*colours[:2])

@@ -6,6 +6,7 @@ from .labels import (
     check_label_texts,
     check_labels,
     class_ids,
+    count_documents,
     encode_labels,
 )
 from .parameters import check_choice, check_flag, check_number
@@ -22,6 +23,7 @@ __all__ = [
     "check_ones",
     "check_texts",
     "class_ids",
+    "count_documents",
     "encode_labels",
     "holds_texts",
     "indexable",

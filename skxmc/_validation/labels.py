@@ -18,6 +18,9 @@ from .label_arrays import (
 )
 from .texts import check_texts, describe_type, to_python
 
+# Number of entries of a label matrix that are counted together.
+_CHUNK = 2**24
+
 
 def check_labels(y):
     """Return labels as a binary CSR matrix, and their original form.
@@ -105,6 +108,15 @@ def class_ids(y, classes):
         )
         ids[is_new], is_known[is_new] = _find_positions(*forms)
     return ids, is_known
+
+
+def count_documents(Y):
+    """Return the number of documents of each label: int64 ndarray of (n_labels,)."""
+    counts = np.zeros(Y.shape[1], np.int64)
+    for start in range(0, Y.nnz, _CHUNK):  # bincount makes a copy of 8 bytes an entry
+        part = Y.indices[start : start + _CHUNK]
+        counts += np.bincount(part, minlength=Y.shape[1])
+    return counts
 
 
 def check_label_texts(label_texts, n_labels):

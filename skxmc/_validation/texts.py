@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Set
 import numpy as np
 import scipy.sparse as sp
 
+from .._stored_texts import StoredTexts
 from .._words import nfc
 
 
@@ -16,6 +17,8 @@ def holds_texts(X):
     """
     if sp.issparse(X):
         return False
+    if isinstance(X, StoredTexts):
+        return True
     _check_is_sequence(X, "X")
     if hasattr(X, "columns"):
         return X.shape[1] == 1 and not _is_numeric(_columns_of(X)[0])
@@ -31,7 +34,7 @@ def holds_texts(X):
 
 
 def check_texts(X, name="X", *, normalize=True):
-    """Return texts as a list of str.
+    """Return texts as a list of str, or as the view of a store that they are.
 
     A list that needs no change is returned itself, not as a copy: do not change the
     result in place.
@@ -53,9 +56,12 @@ def check_texts(X, name="X", *, normalize=True):
         and type.
     """
     _check_is_sequence(X, name)
-    texts = _list_values(X, name)
+    # The texts of a store were checked when it was built.
+    texts = X if isinstance(X, StoredTexts) else _list_values(X, name)
     if not texts:
         raise ValueError(f"{name} is empty: at least one text is needed.")
+    if isinstance(X, StoredTexts):
+        return X
     if all(map(_is_text_row, texts)):
         texts = [row[0] for row in texts]
     for i, text in enumerate(texts):

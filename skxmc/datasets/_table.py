@@ -107,26 +107,57 @@ def load_table(
 def _read_table(path, text, labels, separator, known, quoted):
     """Return texts, label matrix and label names."""
     texts, lists, split_cells = [], [], []
-    for place, row in read_rows(Path(path), (text, labels), quoted=quoted):
+    for document, names, cells in read_documents(
+        path, text, labels, separator, quoted=quoted
+    ):
+        texts.append(document)
+        lists.append(names)
+        split_cells += cells
+    if not texts:
+        raise ValueError(f"{path} holds no documents.")
+    check_multi_hot(path, labels, lists, known)
+    check_separator(path, split_cells, separator)
+    return texts, *_build_label_matrix(lists, known)
+
+
+def read_documents(path, text, labels, separator, *, quoted=True, batch_size=4096):
+    """Yield the documents of a table and their labels.
+
+    Parameters
+    ----------
+    path, text, separator, quoted
+        As in `load_table`.
+    labels : str or None
+        Column that holds the labels. None reads none.
+    batch_size : int, default=4096
+        Rows of a Parquet file in memory at once.
+
+    Yields
+    ------
+    document : str
+    names : list of str
+        Its labels, which may be repeated.
+    split_cells : list of list of str
+        Those of its cells that were split at the separator.
+    """
+    columns = (text,) if labels is None else (text, labels)
+    rows = read_rows(Path(path), columns, quoted=quoted, batch_size=batch_size)
+    for place, row in rows:
         check_single_text(place, row, text)
-        document, cells = row[text], row[labels]
+        document = row[text]
         if not isinstance(document, str):
             raise ValueError(
                 f"{place}: {text!r} must be a text, got {type(document).__name__}. "
                 "Replace missing texts by ''."
             )
-        texts.append(nfc(document))
-        lists.append([])
+        cells = None if labels is None else row[labels]
+        names, split_cells = [], []
         for cell in cells if isinstance(cells, RepeatedValues) else [cells]:
-            names, is_split = _read_names(place, labels, cell, separator)
-            lists[-1] += names
+            found, is_split = _read_names(place, labels, cell, separator)
+            names += found
             if is_split:
-                split_cells.append(names)
-    if not texts:
-        raise ValueError(f"{path} holds no documents.")
-    _check_multi_hot(path, labels, lists, known)
-    _check_separator(path, split_cells, separator)
-    return texts, *_build_label_matrix(lists, known)
+                split_cells.append(found)
+        yield nfc(document), names, split_cells
 
 
 def _read_names(place, column, cell, separator):
@@ -171,7 +202,7 @@ def _is_multi_hot(values):
     )
 
 
-def _check_multi_hot(path, column, lists, known):
+def check_multi_hot(path, column, lists, known):
     """Refuse rows of a label matrix: "0" and "1" would become label names."""
     if known is not None and {"0", "1"} <= set(map(str, known)):
         return
@@ -193,7 +224,7 @@ def _check_multi_hot(path, column, lists, known):
         )
 
 
-def _check_separator(path, cells, separator):
+def check_separator(path, cells, separator):
     """Refuse cells that another separator would split; warn if only some would be."""
     if max(map(len, cells), default=0) > 1:
         return

@@ -184,7 +184,7 @@ def _check_header(path, columns, names):
                 f"{path} has the columns {_list_names(numbered)} besides {labels!r}, "
                 "which are not read. Give all of them the same name to join their "
                 "labels.",
-                stacklevel=6,  # the caller of load_table
+                stacklevel=7,  # the caller of load_table
             )
 
 

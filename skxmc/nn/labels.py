@@ -3,6 +3,13 @@
 import numpy as np
 import scipy.sparse as sp
 
+from .maps import is_mapped, temporary_array
+
+# Number of values of dense features that are summed at once.
+_AT_ONCE = 2**24
+# Number of rows of a sparse matrix that are normalised at once.
+_ROWS = 2**14
+
 
 def label_centroids(features, Y):
     r"""Describe each label by the direction of its documents.
@@ -50,8 +57,10 @@ def label_centroids(features, Y):
             f"{features.shape[0]} and {Y.shape[0]} rows. Pass one row of each "
             f"per document."
         )
-    members = Y.T.tocsr().astype(np.float32)
-    return _normalize_rows(members @ _normalize_rows(features))
+    if sp.issparse(features):
+        members = Y.T.tocsr().astype(np.float32, copy=False)
+        return _normalize_rows(members @ _normalize_rows(features))
+    return _normalize_rows(_sum_directions(features, Y))
 
 
 def label_means(vectors, Y):
@@ -84,12 +93,40 @@ def label_means(vectors, Y):
     return (members @ vectors) / counts[:, None].astype(vectors.dtype)
 
 
+def _sum_directions(features, Y):
+    """Compute ``Y.T @ normalize(features)`` from a part of the documents at a time.
+
+    The sums have the bits of those over all documents at once, since each is made in
+    the order of its documents.
+    """
+    n_docs, dim = features.shape
+    n_at_once = max(1, _AT_ONCE // max(dim, 1))
+    sums = np.zeros((Y.shape[1], dim), np.float32)
+    for start in range(0, n_docs, n_at_once):
+        part = _normalize_rows(features[start : start + n_at_once])
+        members = Y[start : start + n_at_once].T.tocsr().astype(np.float32)
+        if not start:
+            sums = members @ part
+            continue
+        labels = np.flatnonzero(np.diff(members.indptr))
+        # The first term of each sum is the sum of the parts before.
+        first = sp.identity(len(labels), np.float32, "csr")
+        terms = sp.hstack([first, members[labels]], "csr")
+        sums[labels] = terms @ np.concatenate([sums[labels], part])
+    return sums
+
+
 def _normalize_rows(rows):
-    """Return a float32 copy whose rows have length one; zero rows stay zero."""
+    """Return a float32 copy whose rows have length one; zero rows stay zero.
+
+    The copy of a sparse matrix whose values lie in a file lies in a file as well.
+    """
     if not sp.issparse(rows):
         rows = np.asarray(rows, dtype=np.float32)
         norms = np.linalg.norm(rows, axis=1, keepdims=True)
         return rows / np.where(norms > 0, norms, 1)
+    if is_mapped(rows.data):
+        return _normalize_in_file(rows)
     rows = rows.tocsr().astype(np.float32)  # always a copy
     rows.sum_duplicates()
     norms = np.sqrt(rows.multiply(rows).sum(axis=1, dtype=np.float64))
@@ -97,3 +134,29 @@ def _normalize_rows(rows):
     norms[norms == 0] = 1
     rows.data /= np.repeat(norms, np.diff(rows.indptr))
     return rows
+
+
+def _normalize_in_file(rows):
+    """Normalise a CSR matrix in canonical form, a part at a time."""
+    values = temporary_array(
+        rows.data.shape,
+        np.float32,
+        "The words of the documents",
+        'Set cluster_features="documents".',
+    )
+    for start in range(0, rows.shape[0], _ROWS):
+        stop = min(start + _ROWS, rows.shape[0])
+        part = slice(rows.indptr[start], rows.indptr[stop])
+        values[part] = _normalize_rows(_in_memory(rows, start, stop)).data
+    normalized = type(rows)((values, rows.indices, rows.indptr), rows.shape)
+    normalized.has_canonical_format = True
+    return normalized
+
+
+def _in_memory(rows, start, stop):
+    """Return a copy of some rows of a CSR matrix."""
+    part = slice(rows.indptr[start], rows.indptr[stop])
+    indptr = rows.indptr[start : stop + 1] - rows.indptr[start]
+    shape = stop - start, rows.shape[1]
+    data, indices = np.array(rows.data[part]), np.array(rows.indices[part])
+    return type(rows)((data, indices, indptr), shape)

@@ -6,6 +6,7 @@ from torch.nn.functional import normalize
 from tqdm.auto import tqdm
 
 from .devices import autocast, name_batch_size, to_device
+from .maps import temporary_array
 from .text import sorted_batches
 
 
@@ -47,7 +48,7 @@ def rank(network, docs, rows, k, *, batch_size, device, precision, verbose=0):
     return ids.numpy(), scores.numpy()
 
 
-def encode(encoder, docs, *, batch_size, device, precision, verbose=0):
+def encode(encoder, docs, *, batch_size, device, precision, verbose=0, on_disk=False):
     """Encode documents as unit vectors.
 
     They are the second of the two vectors that an encoder returns, which is the mean of
@@ -59,6 +60,8 @@ def encode(encoder, docs, *, batch_size, device, precision, verbose=0):
     docs : Tokens, Features or TaughtDocuments
     batch_size, device, precision, verbose
         As in `rank`.
+    on_disk : bool, default=False
+        As in `map_batches`.
 
     Returns
     -------
@@ -73,6 +76,7 @@ def encode(encoder, docs, *, batch_size, device, precision, verbose=0):
         device=device,
         precision=precision,
         verbose=verbose,
+        on_disk=on_disk,
     )
     return vectors
 
@@ -88,6 +92,7 @@ def map_batches(
     precision,
     verbose=0,
     title="encoding",
+    on_disk=False,
 ):
     """Apply a function to batches of documents, with a module in evaluation mode.
 
@@ -105,6 +110,8 @@ def map_batches(
         As in `rank`.
     title : str, default="encoding"
         Title of the progress bar.
+    on_disk : bool, default=False
+        Whether the results lie in temporary files, and not in memory.
 
     Returns
     -------
@@ -122,7 +129,7 @@ def map_batches(
             with torch.inference_mode(False):
                 for part in parts:
                     shape = len(rows), *part.shape[1:]
-                    outputs.append(torch.empty(shape, dtype=part.dtype))
+                    outputs.append(_make_output(shape, part.dtype, on_disk))
         for output, part in zip(outputs, parts, strict=True):
             if len(rows) == 1:
                 output.copy_(part)
@@ -146,3 +153,12 @@ def map_batches(
     if was_training:
         module.train()
     return outputs
+
+
+def _make_output(shape, dtype, on_disk):
+    if not on_disk:
+        return torch.empty(shape, dtype=dtype)
+    kind = torch.empty(0, dtype=dtype).numpy().dtype
+    what = "The vectors of the documents"
+    advice = 'Set trained_layers="all" and label_init="random", which keep none.'
+    return torch.from_numpy(temporary_array(shape, kind, what, advice))

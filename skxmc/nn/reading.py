@@ -1,14 +1,12 @@
 """Reading once: what an encoder's untrained part computes for documents is kept."""
 
-import shutil
-import tempfile
-
 import numpy as np
 import torch
 
 from .devices import to_device
 from .encoder_files import cls_is_last
 from .encoders import TransformerEncoder
+from .maps import temporary_array
 from .prediction import encode, map_batches
 from .text import Tokens, pad_values, padded_places, tokenize
 
@@ -16,8 +14,6 @@ from .text import Tokens, pad_values, padded_places, tokenize
 _IN_MEMORY = 4 << 30
 # Number of tokens of a word or n-gram that is read alone.
 _WORD_LENGTH = 32
-# Share of the free disk space that states may take.
-_DISK_SHARE = 0.9
 
 
 class Documents:
@@ -50,6 +46,11 @@ class Documents:
 
     def __len__(self):
         return len(self.vectors) if self.vectors is not None else len(self.parts[0])
+
+    @property
+    def on_disk(self):
+        """Whether the documents lie in files, and not in memory."""
+        return any(part.on_disk for part in self.parts)
 
     @property
     def lengths(self):
@@ -142,9 +143,11 @@ def read_once(encoder, docs, others=(), **options):
         If the encoder does not compute the same from its kept states.
     """
     numbered, states = _NumberedDocuments(docs), None
+    on_disk = docs.on_disk or any(other.on_disk for other in others)
     if getattr(encoder, "keeps_states", False):
         check_kept_states(encoder, docs, options["device"])
-        states = _make_table((int(docs.offsets[-1]), encoder.hidden_size))
+        shape = int(docs.offsets[-1]), encoder.hidden_size
+        states = _make_table(shape, on_disk=on_disk)
 
     def read(inputs):
         rows = inputs.pop("rows").numpy(force=True)
@@ -160,7 +163,13 @@ def read_once(encoder, docs, others=(), **options):
         return (vectors.half(),)
 
     (vectors,) = map_batches(
-        encoder, read, numbered, np.arange(len(docs)), title="reading", **options
+        encoder,
+        read,
+        numbered,
+        np.arange(len(docs)),
+        title="reading",
+        on_disk=on_disk,
+        **options,
     )
     if states is None:
         return Documents(*others, vectors=vectors)
@@ -237,7 +246,7 @@ def check_kept_states(encoder, docs, device):
         )
 
 
-def _make_table(shape):
+def _make_table(shape, *, on_disk):
     """Make a float16 array, which lies in a temporary file if it is large.
 
     Raises
@@ -245,17 +254,12 @@ def _make_table(shape):
     OSError
         If the disk has no room for it.
     """
-    size = 2 * int(np.prod(shape))
-    if size <= _IN_MEMORY:
+    if 2 * int(np.prod(shape)) <= _IN_MEMORY and not on_disk:
         return np.empty(shape, np.float16)
-    folder = tempfile.gettempdir()
-    free = shutil.disk_usage(folder).free
-    if size > _DISK_SHARE * free:
-        raise OSError(
-            f"The states of the documents take {size / 2**30:.1f} GiB, and {folder} "
-            f"has {free / 2**30:.1f} GiB free. Set trained_layers=0, which keeps one "
-            'vector a document, or "all", which keeps nothing; lower max_length; or '
-            "set the environment variable TMPDIR to a folder on a larger disk."
-        )
-    with tempfile.TemporaryFile() as file:  # the file disappears with the array
-        return np.memmap(file, np.float16, "w+", shape=shape)
+    return temporary_array(
+        shape,
+        np.float16,
+        "The states of the documents",
+        "Set trained_layers=0, which keeps one vector a document, or "
+        '"all", which keeps nothing; or lower max_length.',
+    )

@@ -4,12 +4,13 @@ import json
 import re
 import sys
 import unicodedata
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain, islice
 
 import numpy as np
 import torch
 
+from .maps import is_mapped, temporary_array
 from .process import brief_lock
 
 # Number of characters that the tokenizer gets at once, so that its Python lists stay
@@ -27,6 +28,8 @@ _COUNTED_FROM_START = ("FixedLength", "UnicodeScripts")
 # Number of batches whose documents are sorted by length together: enough to leave
 # little padding, few enough to keep batches random.
 _BUCKET = 64
+# Number of rows whose numbers are held in memory: the order of more lies in a file.
+_ROWS = 2**20
 # Lock that is held while a tokenizer is called. A call sets the tokenizer's truncation,
 # and fails if another thread is using the same tokenizer.
 tokenizing = brief_lock()
@@ -53,9 +56,23 @@ class Tokens:
         return len(self.offsets) - 1
 
     @property
+    def on_disk(self):
+        """Whether the tokens lie in a file, and not in memory."""
+        return is_mapped(self.ids)
+
+    @cached_property
     def lengths(self):
-        """Number of tokens of each document: int64 ndarray of shape (n_docs,)."""
-        return np.diff(self.offsets)
+        """Number of tokens of each document: int ndarray of shape (n_docs,)."""
+        if not self.on_disk:
+            return np.diff(self.offsets)
+        what = "The lengths of the documents"
+        lengths = temporary_array(
+            (len(self),), np.int32, what, "Free room on the disk."
+        )
+        for start in range(0, len(self), _ROWS):
+            part = np.diff(self.offsets[start : start + _ROWS + 1])
+            lengths[start : start + _ROWS] = part
+        return np.asarray(lengths)
 
     def batch(self, rows):
         """Make the batch of some documents, padded to the longest of them.
@@ -78,6 +95,29 @@ class Tokens:
         }
 
 
+class ChosenTokens(Tokens):
+    """Some documents of a larger table of tokens, which is not copied.
+
+    Parameters
+    ----------
+    tokens : Tokens
+        The whole table.
+    rows : int64 ndarray of shape (n_docs,)
+        Rows of the documents in it.
+    """
+
+    def __init__(self, tokens, rows):
+        lengths = tokens.offsets[rows + 1] - tokens.offsets[rows]
+        offsets = np.zeros(len(rows) + 1, np.int64)
+        lengths.cumsum(out=offsets[1:])
+        super().__init__(tokens.ids, offsets, tokens.pad_id)
+        self._tokens, self._rows = tokens, rows
+
+    def batch(self, rows):
+        """Make the batch of some documents, as `Tokens` does."""
+        return self._tokens.batch(self._rows[rows])
+
+
 class Features:
     """Feature rows of documents.
 
@@ -95,6 +135,11 @@ class Features:
 
     def __len__(self):
         return self.X.shape[0]
+
+    @property
+    def on_disk(self):
+        """Whether the features lie in a file, and not in memory."""
+        return is_mapped(self.X.data)
 
     @property
     def lengths(self):
@@ -172,7 +217,7 @@ def tokenize(texts, tokenizer, max_length, *, special=True):
             f"max_length={max_length} has no room for the {n_special} special tokens "
             f"that the tokenizer adds to each text. Use at least {n_special + 1}."
         )
-    dtype = np.uint16 if len(tokenizer) <= 2**16 else np.int32
+    dtype = token_dtype(tokenizer)
     n_chars = max_length * _CHARS_PER_TOKEN + _MORE_CHARS
     from_end = getattr(tokenizer, "truncation_side", "right") == "left"
     # Only a prefix of a long text is tokenized, since only its first tokens are kept.
@@ -193,8 +238,17 @@ def tokenize(texts, tokenizer, max_length, *, special=True):
         lengths.append(np.fromiter(map(len, rows), np.int64, len(rows)))
         parts.append(np.concatenate([np.asarray(row, dtype) for row in rows]))
     offsets = np.concatenate([[0], *lengths]).cumsum()
-    pad_id = tokenizer.pad_token_id
-    return Tokens(np.concatenate(parts), offsets, 0 if pad_id is None else pad_id)
+    return Tokens(np.concatenate(parts), offsets, padding_id(tokenizer))
+
+
+def token_dtype(tokenizer):
+    """Return the type in which a tokenizer's ids are stored."""
+    return np.uint16 if len(tokenizer) <= 2**16 else np.int32
+
+
+def padding_id(tokenizer):
+    """Return the id that pads a tokenizer's texts in a batch."""
+    return 0 if tokenizer.pad_token_id is None else tokenizer.pad_token_id
 
 
 def _tokenize_chunks(texts, tokenizer, n_chars, from_end):
@@ -333,14 +387,26 @@ def shuffled_batches(rows, lengths, batch_size, rng):
         Batches that hold each of `rows` once. One batch may be smaller than
         `batch_size`.
     """
-    rows = rng.permutation(rows)
+    rows = _shuffle(rows, rng)
     pool = batch_size * _BUCKET
     batches = []
     for start in range(0, len(rows), pool):
         part = rows[start : start + pool]
-        part = part[np.argsort(lengths[part], kind="stable")]
+        part[:] = part[np.argsort(lengths[part], kind="stable")]
         batches += [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
     return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def _shuffle(rows, rng):
+    """Return rows in random order, in a temporary file if they are many."""
+    if len(rows) <= _ROWS:
+        return rng.permutation(rows)
+    what = "The row numbers of the documents"
+    order = temporary_array(rows.shape, rows.dtype, what, "Free room on the disk.")
+    order = np.asarray(order)
+    order[:] = rows
+    rng.shuffle(order)  # as rng.permutation does with a copy
+    return order
 
 
 def sorted_batches(rows, lengths, batch_size):
