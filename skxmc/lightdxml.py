@@ -9,7 +9,7 @@ import torch
 
 from ._clustering_classifier import random_vectors
 from ._efforts import LIGHTDXML
-from ._hold_out import typical_depth
+from ._mixture import select_beta
 from ._parameters import fill_docstring
 from ._shortlist import ShortlistMixin
 from ._token_vectors import (
@@ -20,18 +20,12 @@ from ._token_vectors import (
     transform_words,
 )
 from ._validation import check_choice, check_label_texts, check_number
-from .base import BaseXMCClassifier, pad_with_minus_one
-from .metrics import precision_at_k
+from .base import BaseXMCClassifier
 from .nn.heads import LabelScores
 from .nn.label_cycle import ShortlistedExamples
-from .nn.networks.lightdxml import (
-    LabelEncoder,
-    LightDXMLNetwork,
-    mix_logarithms,
-)
+from .nn.networks.lightdxml import LabelEncoder, LightDXMLNetwork
 from .nn.prediction import map_batches
 from .nn.search import NearestVectors, uses_exact_search
-from .nn.shortlist import best_labels
 from .nn.sparse_encoder import SparseEncoder
 from .nn.state import nothing, number
 from .nn.text import Features
@@ -40,8 +34,8 @@ __all__ = ["LightDXMLClassifier"]
 
 # search="auto" is exact at prediction for up to this many labels.
 _MAX_EXACT = 20_000
-# beta="auto" means this value if no documents are held out.
-_DEFAULT_BETA = 0.5
+# beta="auto" means this value while training, and if no documents are held out.
+_DEFAULT_BETA = 0.75
 # With learning_rate="auto", a step moves a coordinate of the mean document so far.
 _STEP_SIZE = 0.04
 
@@ -69,7 +63,7 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
     %(token_vectors)s
         A vector v is stored as (v, -v) and brought to length one, so that the ReLU of
         the model loses nothing. An n-gram starts at the mean of its words' vectors.
-    ngram_range : (int, int), default=(1, 2)
+    ngram_range : (int, int), default=(1, 1)
         Shortest and longest sequence of words that is a feature of texts. A word
         consists of letters, digits and underscores, with their combining marks. For any
         other features, put a vectorizer before this classifier in a Pipeline.
@@ -89,6 +83,10 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
     %(label_texts)s
         Each text counts as one more training document of its label, so that labels
         without documents can be predicted too. If given, X must be texts.
+    label_text_negatives : float, default=0.1
+        Weight of the negatives of these texts in the loss. A label's text has this
+        label alone, and the labels that documents have together with it are among its
+        negatives. 1 makes the texts documents like any other.
     label_dim : int or None, default=None
         Width of the word, document and label vectors. None means 300, as in the paper,
         or twice the width of the vectors given as `token_vectors`.
@@ -104,11 +102,11 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
         paper uses 4 to 8.
     label_learning_rate : float, default=1e-3
         Learning rate of the label encoder. The released code uses 2e-4 to 3e-3.
-    refresh_every : int or None, default=2
+    refresh_every : int or None, default=5
         Number of epochs after which the label encoder is trained again and the
         documents get new shortlists. None means only once, before the first epoch. The
         paper uses 4 to 9.
-    n_shortlist : int, default=200
+    n_shortlist : int, default=50
         Number of labels shortlisted per document in training. The paper uses 500 to
         650.
     n_frequent : int, default=1024
@@ -153,10 +151,12 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
     predict_shortlist : int, default=100
         Number of labels shortlisted per document at prediction. Only these and the
         frequent labels can be predicted.
-    beta : float or "auto", default=0.5
+    beta : float or "auto", default="auto"
         Weight of the classifier's probability at prediction; 1 - beta is the weight of
-        the sigmoid of the shortlist's cosine. "auto" selects it on the held-out
-        documents. The paper uses 0.1 to 1.
+        the sigmoid of the shortlist's cosine. "auto" selects the weight with the best
+        mean of P@1 and P@k on the held-out documents, where k is the mean number of
+        labels of a document, at most 5. It is 0.75 if no documents are held out. The
+        paper uses 0.1 to 1.
     shortlist_temperature : float, default=1.0
         Number by which the cosines are divided before the sigmoid. Lower values tell
         near labels apart more sharply.
@@ -224,8 +224,9 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
         self,
         *,
         label_texts=None,
+        label_text_negatives=0.1,
         token_vectors="lsa",
-        ngram_range=(1, 2),
+        ngram_range=(1, 1),
         min_df=None,
         max_features=200_000,
         label_dim=None,
@@ -234,13 +235,13 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
         label_activation="relu",
         label_epochs=1,
         label_learning_rate=1e-3,
-        refresh_every=2,
-        n_shortlist=200,
+        refresh_every=5,
+        n_shortlist=50,
         predict_shortlist=100,
         n_frequent=1024,
         n_random_negatives=0,
         search="auto",
-        beta=0.5,
+        beta="auto",
         shortlist_temperature=1.0,
         dropout=0.3,
         max_epochs=10,
@@ -271,6 +272,7 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
         verbose=0,
     ):
         self.label_texts = label_texts
+        self.label_text_negatives = label_text_negatives
         self.token_vectors = token_vectors
         self.ngram_range = ngram_range
         self.min_df = min_df
@@ -352,6 +354,7 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
         if self.learning_rate != "auto":
             check_number("learning_rate", self.learning_rate, real, 0)
         check_number("label_learning_rate", self.label_learning_rate, real, 0)
+        check_number("label_text_negatives", self.label_text_negatives, real, 0)
         if self.beta != "auto":
             check_number("beta", self.beta, real, 0, 1)
         temperature = self.shortlist_temperature
@@ -450,6 +453,8 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
             network,
             every=self.refresh_every,
             label_init=self.label_init,
+            n_user_docs=self.n_docs_,
+            text_negatives=self.label_text_negatives,
             rng=rng,
             batch_size=self.batch_size,
             label_options=dict(
@@ -491,13 +496,9 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
             self.beta_ = network.beta = self._select_beta(examples.docs, Y, held_out)
 
     def _select_beta(self, docs, Y, held_out):
-        """Select the beta with the best P@k on the held-out documents.
-
-        Candidates are 0, 0.1, ..., 1. Of betas with equal P@k, the largest is selected.
-        """
         device, precision = self._choose_device_and_precision()
         network = self.network_
-        label_ids, logits, cosines = map_batches(
+        classified = map_batches(
             network,
             lambda inputs: network.classify(*network.encode(inputs)),
             docs,
@@ -506,10 +507,4 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
             device=device,
             precision=precision,
         )
-        k, scores = typical_depth(Y), {}
-        for beta in np.linspace(0, 1, 11).round(1).tolist():
-            mixture = mix_logarithms(logits, cosines, beta, self.shortlist_temperature)
-            ids, _ = best_labels(mixture, k, self.n_labels_, label_ids)
-            ids = pad_with_minus_one(ids.numpy(), self.n_labels_)
-            scores[beta] = precision_at_k(Y[held_out], ids, k)
-        return max(scores, key=lambda beta: (scores[beta], beta))
+        return select_beta(Y, held_out, *classified, self.shortlist_temperature)

@@ -86,6 +86,24 @@ def test_batches_carry_shortlists():
         assert torch.equal(inputs[name], values)
 
 
+@pytest.mark.parametrize("n_texts, text_negatives", [(3, 0.1), (3, 1.0), (0, 0.1)])
+def test_batches_carry_weights_of_label_texts(n_texts, text_negatives):
+    rows = np.array([4, N_DOCS - 1, 1, N_DOCS - 3, N_DOCS - 4])
+    examples = make_cycle(
+        make_network(),
+        rows=np.arange(N_DOCS),
+        n_texts=n_texts,
+        text_negatives=text_negatives,
+    )
+    examples.shortlists = np.zeros((N_DOCS, 2), np.int32)
+    _, targets = examples.batch(rows)
+    if n_texts and text_negatives != 1:
+        expected = torch.tensor([1, 0.1, 1, 0.1, 1])
+        torch.testing.assert_close(targets["weights"], expected)
+    else:
+        assert "weights" not in targets
+
+
 # --- the cycle --------------------------------------------------------------
 
 

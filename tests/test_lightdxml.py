@@ -19,7 +19,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.pipeline import make_pipeline
 from torch.nn.functional import normalize
 
-from skxmc import LightDXMLClassifier, lightdxml
+from skxmc import LightDXMLClassifier, _mixture, lightdxml
 from skxmc.datasets import make_xmc
 from skxmc.metrics import precision_at_k
 from skxmc.nn.label_cycle import (
@@ -169,8 +169,8 @@ def test_learns_nothing_from_shuffled_labels(features, colours):
     "changed",
     [
         dict(token_vectors=None),
-        dict(ngram_range=(1, 1)),
-        dict(min_df=8),
+        dict(ngram_range=(1, 2)),
+        dict(min_df=18),
         dict(max_features=9),
         dict(label_texts=True),
         dict(label_dim=8),
@@ -238,6 +238,7 @@ def test_label_activation_changes_label_vectors(colours):
         (dict(n_random_negatives=None), "n_random_negatives must be an int"),
         (dict(learning_rate="fast"), "learning_rate must be a number.*'fast'"),
         (dict(label_learning_rate=-1), "label_learning_rate must be a number"),
+        (dict(label_text_negatives=-1), "label_text_negatives must be a number"),
         (dict(beta=1.1), "beta must be a number, at least 0 and at most 1; got 1.1"),
         (dict(beta="best"), "beta must be a number"),
         (dict(shortlist_temperature=0), "shortlist_temperature .* above 0"),
@@ -468,22 +469,22 @@ def test_beta_is_the_best_on_the_held_out_part(seed, features, held_out):
     for beta in np.arange(11) / 10:
         network.beta = beta
         ids = model.predict_topk(features[rows], k)[0]
-        scores[beta] = precision_at_k(Y[rows], ids, k)
+        scores[beta] = sum(precision_at_k(Y[rows], ids, d) for d in (1, k))
     assert len(set(scores.values())) > 1
     best = max(beta for beta in scores if scores[beta] == max(scores.values()))
     assert model.beta_ == pytest.approx(best)
 
 
 def test_beta_of_equal_ones_is_the_largest(features, colours, monkeypatch):
-    monkeypatch.setattr(lightdxml, "precision_at_k", lambda *args: 0.5)
+    monkeypatch.setattr(_mixture, "precision_at_k", lambda *args: 0.5)
     params = dict(beta="auto", validation_fraction=0.2)
     assert fit_features(features, colours, **params).beta_ == 1
 
 
 def test_beta_with_nothing_held_out(features, colours):
-    auto, half = (fit_features(features, colours, beta=beta) for beta in ("auto", 0.5))
-    assert auto.beta_ == half.beta_ == 0.5
-    assert_same_ranking(auto, half, features)
+    auto, set_ = (fit_features(features, colours, beta=beta) for beta in ("auto", 0.75))
+    assert auto.beta_ == set_.beta_ == 0.75
+    assert_same_ranking(auto, set_, features)
     assert fit_features(features, colours, beta=0.3).beta_ == 0.3
 
 
@@ -508,6 +509,18 @@ def test_a_label_without_documents_is_predicted_by_its_text(colours):
     without = LightDXMLClassifier(**params).fit(texts, Y)
     assert (without.predict_topk(["purple", *texts], 13)[0] != 12).all()
     assert 12 not in without.network_.indexed
+
+
+def test_weight_of_the_negatives_of_label_texts(colours):
+    texts, _, words = colours
+    models = [
+        fit_texts(colours, label_texts=label_texts, label_text_negatives=weight)
+        for label_texts in (words, None)
+        for weight in (0.0, 1.0)
+    ]
+    scores = [model.predict_topk(texts, 12)[1] for model in models]
+    assert not np.array_equal(scores[0], scores[1])
+    np.testing.assert_array_equal(scores[2], scores[3])
 
 
 def test_blank_label_texts_add_nothing(colours):
@@ -734,13 +747,14 @@ def test_interrupted_training_can_be_used(where, params, colours, monkeypatch):
         return original(self, *args, **options)
 
     texts, Y, _ = colours
-    model = LightDXMLClassifier(**SHORT | dict(max_epochs=4, accumulate=4) | params)
+    options = dict(max_epochs=4, refresh_every=2, accumulate=4)
+    model = LightDXMLClassifier(**SHORT | options | params)
     monkeypatch.setattr(kind, name, interrupted)
     with pytest.raises(KeyboardInterrupt):
         model.fit(texts, Y)
     n_epochs = 4 if where in ("last turn", "finish") else 2 if where[0] == "l" else 1
     assert model.n_iter_ == len(model.history_) == n_epochs
-    assert model.beta_ in np.arange(11) / 10
+    assert model.beta_ in [*np.arange(11) / 10, 0.75]
     network = model.network_
     assert network.ranker.touched == network.encoder.features.touched == []
     assert not any(module.training for module in network.modules())
@@ -799,7 +813,9 @@ def test_predictions_search_the_last_label_vectors(features):
     # Of turns 1, 2 and 3 the best epoch came after 1: so the last is 2 again.
     rng = np.random.default_rng(0)
     Y = sp.csr_array((rng.random((60, 12)) < 0.3).astype("f4"))
-    params = QUICK | dict(max_epochs=4, validation_fraction=0.5, random_state=8)
+    params = QUICK | dict(
+        max_epochs=4, refresh_every=2, validation_fraction=0.5, random_state=8
+    )
     model = LightDXMLClassifier(**params, label_learning_rate=0.1).fit(features, Y)
     scores = [epoch["score"] for epoch in model.history_]
     assert max(scores[2:]) < max(scores) and int(model.network_.n_turns) == 2

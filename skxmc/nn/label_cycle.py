@@ -107,6 +107,10 @@ class ShortlistedExamples(Examples):
     label_init : {"documents", "random"}
         Whether the classifier starts as the label vectors of the first turn, or at
         random.
+    n_user_docs : int
+        Number of the user's documents. Those that follow are texts of labels.
+    text_negatives : float
+        Weight of the loss of the negatives of texts of labels.
     rng : numpy Generator
         Generator that orders the documents in training, and those of the label encoder.
         Checkpoints keep its state with that of the training loop.
@@ -132,6 +136,8 @@ class ShortlistedExamples(Examples):
         *,
         every,
         label_init,
+        n_user_docs,
+        text_negatives,
         rng,
         batch_size,
         label_options,
@@ -140,6 +146,8 @@ class ShortlistedExamples(Examples):
         super().__init__(docs, Y, rows)
         self.network = network
         self.label_init = label_init
+        self.n_user_docs = n_user_docs
+        self.text_negatives = text_negatives
         self.every = every
         self.rng = rng
         self.batch_size = batch_size
@@ -153,11 +161,17 @@ class ShortlistedExamples(Examples):
     def batch(self, rows):
         """Make the batch of some documents.
 
-        The targets also hold ``shortlist``, int64 of shape (n_rows, n_shortlist).
+        The targets also hold ``shortlist``, int64 of shape (n_rows, n_shortlist). If
+        there are texts of labels, they may hold ``weights``, of shape (n_rows,): the
+        weights of the documents' negatives.
         """
         inputs, targets = super().batch(rows)
         ids = self.shortlists[self.places[rows]].astype(np.int64)
-        return inputs, targets | {"shortlist": torch.from_numpy(ids)}
+        targets["shortlist"] = torch.from_numpy(ids)
+        if self.text_negatives != 1 and self.n_user_docs < len(self.docs):
+            weights = np.where(rows < self.n_user_docs, 1, self.text_negatives)
+            targets["weights"] = torch.from_numpy(weights.astype(np.float32))
+        return inputs, targets
 
     def begin_epoch(self, epoch):
         """Make a turn of the cycle before epochs 1, 1 + every, 1 + 2 * every, ..."""
