@@ -24,7 +24,6 @@ from .base import BaseXMCClassifier
 from .nn.heads import LabelScores
 from .nn.label_cycle import ShortlistedExamples
 from .nn.networks.lightdxml import LabelEncoder, LightDXMLNetwork
-from .nn.prediction import map_batches
 from .nn.search import NearestVectors, uses_exact_search
 from .nn.sparse_encoder import SparseEncoder
 from .nn.state import nothing, number
@@ -493,18 +492,12 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
         if len(network.indexed):
             network.search_index()
         if self.beta == "auto" and len(held_out):
-            self.beta_ = network.beta = self._select_beta(examples.docs, Y, held_out)
-
-    def _select_beta(self, docs, Y, held_out):
-        device, precision = self._choose_device_and_precision()
-        network = self.network_
-        classified = map_batches(
-            network,
-            lambda inputs: network.classify(*network.encode(inputs)),
-            docs,
-            held_out,
-            batch_size=self.batch_size,
-            device=device,
-            precision=precision,
-        )
-        return select_beta(Y, held_out, *classified, self.shortlist_temperature)
+            classified = self._map_docs(
+                lambda vectors: network.classify(*vectors),
+                examples.docs,
+                held_out,
+                verbose=self.verbose,
+            )
+            self.beta_ = network.beta = select_beta(
+                Y, held_out, *classified, self.shortlist_temperature
+            )
