@@ -1,17 +1,17 @@
 """LightDXML: the estimator; its network is in nn/networks/lightdxml.py."""
 
 import numbers
-import warnings
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 
 from ._clustering_classifier import random_vectors
 from ._efforts import LIGHTDXML
+from ._label_documents import add_label_texts, repeats_label_text
 from ._mixture import select_beta
 from ._parameters import fill_docstring
 from ._shortlist import ShortlistMixin
+from ._shortlist_search import choose_exact_search
 from ._token_vectors import (
     bag_vectors,
     check_needs_texts,
@@ -24,15 +24,13 @@ from .base import BaseXMCClassifier
 from .nn.heads import LabelScores
 from .nn.label_cycle import ShortlistedExamples
 from .nn.networks.lightdxml import LabelEncoder, LightDXMLNetwork
-from .nn.search import NearestVectors, uses_exact_search
+from .nn.search import NearestVectors
 from .nn.sparse_encoder import SparseEncoder
 from .nn.state import nothing, number
 from .nn.text import Features
 
 __all__ = ["LightDXMLClassifier"]
 
-# search="auto" is exact at prediction for up to this many labels.
-_MAX_EXACT = 20_000
 # beta="auto" means this value while training, and if no documents are held out.
 _DEFAULT_BETA = 0.75
 # With learning_rate="auto", a step moves a coordinate of the mean document so far.
@@ -92,15 +90,20 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
     label_init : {"documents", "random"}, default="documents"
         Initial weights of the classifier: the first label vectors, or random ones.
     label_hidden_dim : int or None, default=None
-        Width between the two maps of the label encoder. None means twice `label_dim`.
-        The paper uses 600 to 2,400.
+        Width between the two maps of the label encoder, at least `label_dim`. None
+        means twice `label_dim`. The paper uses 600 to 2,400.
     label_activation : {"relu", "none"}, default="relu"
         Activation of the label vectors. Eq. 4 has a ReLU, the released code has none.
     label_epochs : int, default=1
-        Number of passes over the documents each time the label encoder is trained. The
-        paper uses 4 to 8.
+        Number of passes over the pairs of a document and a label each time the label
+        encoder is trained. 0 does not train it, so that the vector of a label is the
+        mean of its documents. The paper uses 4 to 8.
+    label_batch_size : int, default=256
+        Number of pairs in a training step of the label encoder. The released code uses
+        256 or 512.
     label_learning_rate : float, default=1e-3
-        Learning rate of the label encoder. The released code uses 2e-4 to 3e-3.
+        Constant learning rate of the label encoder. The released code uses 2e-4 to
+        3e-3.
     refresh_every : int or None, default=5
         Number of epochs after which the label encoder is trained again and the
         documents get new shortlists. None means only once, before the first epoch. The
@@ -233,6 +236,7 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
         label_hidden_dim=None,
         label_activation="relu",
         label_epochs=1,
+        label_batch_size=256,
         label_learning_rate=1e-3,
         refresh_every=5,
         n_shortlist=50,
@@ -281,6 +285,7 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
         self.label_hidden_dim = label_hidden_dim
         self.label_activation = label_activation
         self.label_epochs = label_epochs
+        self.label_batch_size = label_batch_size
         self.label_learning_rate = label_learning_rate
         self.refresh_every = refresh_every
         self.n_shortlist = n_shortlist
@@ -341,14 +346,14 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
     def _check_parameters(self):
         super()._check_parameters()
         whole, real = numbers.Integral, numbers.Real
-        for name in ("n_shortlist", "predict_shortlist", "label_epochs"):
+        for name in ("n_shortlist", "predict_shortlist", "label_batch_size"):
             check_number(name, getattr(self, name), whole, 1)
         for name in ("min_df", "label_hidden_dim", "refresh_every", "max_features"):
             if getattr(self, name) is not None:
                 check_number(name, getattr(self, name), whole, 1)
         if self.label_dim is not None:
             check_number("label_dim", self.label_dim, whole, 2)
-        for name in ("n_frequent", "n_random_negatives"):
+        for name in ("n_frequent", "n_random_negatives", "label_epochs"):
             check_number(name, getattr(self, name), whole, 0)
         if self.learning_rate != "auto":
             check_number("learning_rate", self.learning_rate, real, 0)
@@ -372,17 +377,14 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
         return X, Y
 
     def _add_documents(self, X, Y):
-        """Add the text of each label as a document that has this label alone."""
         if self.label_texts is None:
             return X, Y
-        texts = check_label_texts(self.label_texts, self.n_labels_)
-        labels = np.flatnonzero([bool(text.strip()) for text in texts])
-        Y_texts = sp.csr_array(
-            (np.ones(len(labels), Y.dtype), labels, np.arange(len(labels) + 1)),
-            shape=(len(labels), self.n_labels_),
-        )
-        X = [*X, *(texts[label] for label in labels)]
-        return X, sp.vstack([Y, Y_texts], format="csr")
+        return add_label_texts(X, Y, self.label_texts)
+
+    def _find_repeated_texts(self, X):
+        if self.label_texts is None:
+            return np.zeros(self.n_docs_, bool)
+        return repeats_label_text(X, self.n_docs_)
 
     def _make_encoder(self, X):
         """Make the encoder, and turn X into `Features`, the documents that it takes.
@@ -419,6 +421,13 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
     def _build(self, X, Y, rows, rng):
         encoder, docs = self._make_encoder(X)
         dim = encoder.hidden_size
+        hidden_dim = self.label_hidden_dim or 2 * dim
+        if hidden_dim < dim:
+            raise ValueError(
+                f"label_hidden_dim={hidden_dim} is less than the width of label "
+                f"vectors, {dim}, so that the label encoder cannot start as the "
+                "identity. Raise it, or lower label_dim."
+            )
         n_labels = self.n_labels_
         # Labels without documents are neither classified nor shortlisted.
         counts = np.bincount(Y.indices, minlength=n_labels)
@@ -430,9 +439,7 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
         device, precision = self._choose_device_and_precision()
         network = LightDXMLNetwork(
             encoder,
-            LabelEncoder(
-                dim, self.label_hidden_dim or 2 * dim, activation=self.label_activation
-            ),
+            LabelEncoder(dim, hidden_dim, activation=self.label_activation),
             ranker,
             torch.from_numpy(frequent),
             torch.from_numpy(np.sort(shortlisted)),
@@ -441,7 +448,7 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
             n_random_negatives=self.n_random_negatives,
             beta=_DEFAULT_BETA if self.beta == "auto" else self.beta,
             shortlist_temperature=self.shortlist_temperature,
-            exact=self._choose_exact_search(device, len(shortlisted)),
+            exact=choose_exact_search(self.search, device, len(shortlisted)),
             seed=int(rng.integers(2**31)),
             single_label=self._y_kind == "single",
         )
@@ -453,35 +460,22 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
             every=self.refresh_every,
             label_init=self.label_init,
             n_user_docs=self.n_docs_,
+            repeats_text=self._find_repeated_texts(X),
             text_negatives=self.label_text_negatives,
             rng=rng,
             batch_size=self.batch_size,
             label_options=dict(
                 max_epochs=self.label_epochs,
-                batch_size=1024,
+                batch_size=self.label_batch_size,
                 learning_rate=self.label_learning_rate,
                 head_learning_rate=self.label_learning_rate,
                 weight_decay=0.0,
                 warmup=0.0,
+                schedule="constant",
             ),
             options=dict(device=device, precision=precision, verbose=self.verbose),
         )
         return network, examples
-
-    def _choose_exact_search(self, device, n_labels):
-        """Return whether predictions search exactly, with a warning if that is slow."""
-        if self.search == "auto" and device.startswith("cuda"):
-            return True
-        exact = uses_exact_search(self.search, n_labels, _MAX_EXACT)
-        if exact and self.search == "auto" and n_labels > _MAX_EXACT:
-            warnings.warn(
-                f"hnswlib is not installed, so each document is compared with all "
-                f"{n_labels} labels, which makes predictions of single documents slow. "
-                'Install it (pip install hnswlib), or set search="exact".',
-                UserWarning,
-                stacklevel=5,
-            )
-        return exact
 
     def _finish_training(self, examples, Y, held_out):
         network = self.network_
@@ -491,6 +485,7 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
             examples.renew_label_vectors()
         if len(network.indexed):
             network.search_index()
+        held_out = examples.without_repeated_texts(held_out)
         if self.beta == "auto" and len(held_out):
             classified = self._map_docs(
                 lambda vectors: network.classify(*vectors),
@@ -501,3 +496,6 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
             self.beta_ = network.beta = select_beta(
                 Y, held_out, *classified, self.shortlist_temperature
             )
+
+    def _add_neighbors(self, examples, Y, held_out):
+        super()._add_neighbors(examples, Y, examples.without_repeated_texts(held_out))

@@ -102,6 +102,7 @@ def make_cycle(
         every=every,
         label_init=label_init,
         n_user_docs=n_docs - n_texts,
+        repeats_text=np.zeros(n_docs - n_texts, bool),
         text_negatives=text_negatives,
         rng=np.random.default_rng(0),
         batch_size=4,

@@ -19,7 +19,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.pipeline import make_pipeline
 from torch.nn.functional import normalize
 
-from skxmc import LightDXMLClassifier, _mixture, lightdxml
+from skxmc import LightDXMLClassifier, _mixture, _shortlist_search, lightdxml
+from skxmc._neighbors import NeighborsMixin
 from skxmc.datasets import make_xmc
 from skxmc.metrics import precision_at_k
 from skxmc.nn.label_cycle import (
@@ -175,9 +176,10 @@ def test_learns_nothing_from_shuffled_labels(features, colours):
         dict(label_texts=True),
         dict(label_dim=8),
         dict(label_init="random"),
-        dict(label_hidden_dim=5),
+        dict(label_hidden_dim=17),
         dict(label_epochs=3),
-        dict(label_learning_rate=0.1),
+        dict(label_epochs=3, label_batch_size=4),
+        dict(label_epochs=3, label_learning_rate=0.1),
         dict(refresh_every=1),
         dict(n_shortlist=2),
         dict(predict_shortlist=2),
@@ -228,9 +230,11 @@ def test_label_activation_changes_label_vectors(colours):
     [
         (dict(n_shortlist=0), "n_shortlist must be an int, at least 1; got 0"),
         (dict(predict_shortlist=1.5), "predict_shortlist must be an int"),
-        (dict(label_epochs=0), "label_epochs must be an int, at least 1"),
+        (dict(label_epochs=-1), "label_epochs must be an int, at least 0"),
+        (dict(label_batch_size=0), "label_batch_size must be an int, at least 1"),
         (dict(label_dim=1), "label_dim must be an int, at least 2"),
         (dict(label_hidden_dim=0), "label_hidden_dim must be an int, at least 1"),
+        (dict(label_hidden_dim=15), "label_hidden_dim=15 is less than .*, 16"),
         (dict(refresh_every=0), "refresh_every must be an int, at least 1"),
         (dict(max_features=0), "max_features must be an int, at least 1"),
         (dict(min_df=0), "min_df must be an int, at least 1"),
@@ -313,7 +317,8 @@ def test_label_encoder_epochs_are_those_of_the_paper(
     "every, expected", [(None, "lccc"), (2, "lcclc"), (3, "lcccl"), (9, "lccc")]
 )
 def test_order_of_epochs(every, expected, features, colours, events):
-    fit_features(features, colours, max_epochs=3, refresh_every=every)
+    params = dict(max_epochs=3, refresh_every=every, label_epochs=1)
+    fit_features(features, colours, **params)
     assert "".join(name[0] for name in events) == expected
 
 
@@ -428,12 +433,12 @@ def test_search_without_hnswlib_is_refused_before_training(
 
 def test_auto_without_hnswlib_warns_and_is_exact(colours, monkeypatch):
     monkeypatch.setitem(sys.modules, "hnswlib", None)
-    monkeypatch.setattr(lightdxml, "_MAX_EXACT", 12)
+    monkeypatch.setattr(_shortlist_search, "_MAX_EXACT", 12)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         few = fit_texts(colours, search="auto")
     n_indexed = len(few.network_.indexed)
-    monkeypatch.setattr(lightdxml, "_MAX_EXACT", n_indexed - 1)
+    monkeypatch.setattr(_shortlist_search, "_MAX_EXACT", n_indexed - 1)
     model, (texts, Y, _) = LightDXMLClassifier(**SHORT), colours
     match = f"all {n_indexed} labels.*pip install"
     with pytest.warns(UserWarning, match=match) as caught:
@@ -447,7 +452,7 @@ def test_auto_without_hnswlib_warns_and_is_exact(colours, monkeypatch):
 def test_auto_takes_the_graph_beyond_a_size(colours, monkeypatch):
     n_indexed = len(fit_texts(colours).network_.indexed)
     for size, exact in [(n_indexed, True), (n_indexed - 1, False)]:
-        monkeypatch.setattr(lightdxml, "_MAX_EXACT", size)
+        monkeypatch.setattr(_shortlist_search, "_MAX_EXACT", size)
         assert fit_texts(colours).network_.exact == exact
 
 
@@ -486,6 +491,36 @@ def test_beta_with_nothing_held_out(features, colours):
     assert auto.beta_ == set_.beta_ == 0.75
     assert_same_ranking(auto, set_, features)
     assert fit_features(features, colours, beta=0.3).beta_ == 0.3
+
+
+@pytest.mark.parametrize("neighbor_weight", [0, "auto"])
+def test_choices_leave_out_documents_that_repeat_a_label_text(
+    neighbor_weight, colours, held_out, monkeypatch
+):
+    texts, Y, words = colours
+    label_texts = [*words]
+    for i in range(0, 60, 2):  # the texts of half of the documents, in other case
+        label_texts[i % 12] = texts[i].upper() + " "
+    repeated = {text.lower().strip() for text in label_texts}
+    seen, beta, add = [], lightdxml.select_beta, NeighborsMixin._add_neighbors
+
+    def select(Y, rows, *args):
+        seen.append(rows)
+        return beta(Y, rows, *args)
+
+    def add_neighbors(self, examples, Y, rows):
+        seen.append(rows)
+        return add(self, examples, Y, rows)
+
+    monkeypatch.setattr(lightdxml, "select_beta", select)
+    monkeypatch.setattr(NeighborsMixin, "_add_neighbors", add_neighbors)
+    params = SHORT | dict(validation_fraction=0.5, beta="auto")
+    params |= dict(label_texts=label_texts, neighbor_weight=neighbor_weight)
+    LightDXMLClassifier(**params).fit(texts, Y)
+    (rows,) = held_out
+    expected = [i for i in rows if texts[i].lower() not in repeated]
+    assert 0 < len(expected) < len(rows)
+    assert [found.tolist() for found in seen] == [expected, expected]
 
 
 # Texts of labels
