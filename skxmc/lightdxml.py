@@ -8,7 +8,7 @@ import torch
 from ._clustering_classifier import random_vectors
 from ._efforts import LIGHTDXML
 from ._label_documents import add_label_texts, repeats_label_text
-from ._mixture import select_beta
+from ._mixture import DEFAULT_BETA, select_beta
 from ._parameters import fill_docstring
 from ._shortlist import ShortlistMixin
 from ._shortlist_search import choose_exact_search
@@ -31,8 +31,6 @@ from .nn.text import Features
 
 __all__ = ["LightDXMLClassifier"]
 
-# beta="auto" means this value while training, and if no documents are held out.
-_DEFAULT_BETA = 0.75
 # With learning_rate="auto", a step moves a coordinate of the mean document so far.
 _STEP_SIZE = 0.04
 
@@ -155,10 +153,10 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
         frequent labels can be predicted.
     beta : float or "auto", default="auto"
         Weight of the classifier's probability at prediction; 1 - beta is the weight of
-        the sigmoid of the shortlist's cosine. "auto" selects the weight with the best
-        mean of P@1 and P@k on the held-out documents, where k is the mean number of
-        labels of a document, at most 5. It is 0.75 if no documents are held out. The
-        paper uses 0.1 to 1.
+        the sigmoid of the shortlist's cosine. "auto" means 0.75, unless 0, 0.25, 0.5 or
+        1 is better on the held-out documents by more than two standard errors. What
+        counts is the mean of P@1 and P@k, where k is the mean number of labels of a
+        document, at most 5. The paper uses 0.1 to 1.
     shortlist_temperature : float, default=1.0
         Number by which the cosines are divided before the sigmoid. Lower values tell
         near labels apart more sharply.
@@ -446,7 +444,7 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
             n_shortlist=self.n_shortlist,
             predict_shortlist=self.predict_shortlist,
             n_random_negatives=self.n_random_negatives,
-            beta=_DEFAULT_BETA if self.beta == "auto" else self.beta,
+            beta=DEFAULT_BETA if self.beta == "auto" else self.beta,
             shortlist_temperature=self.shortlist_temperature,
             exact=choose_exact_search(self.search, device, len(shortlisted)),
             seed=int(rng.integers(2**31)),

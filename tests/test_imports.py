@@ -33,7 +33,7 @@ TIERS = [
     "_pretrained _label_branch",
     "nn.label_cycle nn.static_negatives persistence _neighbors _shortlist",
     "base",
-    "_clustering_classifier _taught_documents",
+    "_clustering_classifier _taught_documents _mixture _shortlist_search",
     "grank gudn lightdxml lightxml treaderxml ensemble",
 ]
 TIER = {name: i for i, names in enumerate(TIERS) for name in names.split()}

@@ -19,7 +19,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.pipeline import make_pipeline
 from torch.nn.functional import normalize
 
-from skxmc import LightDXMLClassifier, _mixture, _shortlist_search, lightdxml
+from skxmc import LightDXMLClassifier, _shortlist_search, lightdxml
+from skxmc._mixture import select_beta
 from skxmc._neighbors import NeighborsMixin
 from skxmc.datasets import make_xmc
 from skxmc.metrics import precision_at_k
@@ -459,31 +460,63 @@ def test_auto_takes_the_graph_beyond_a_size(colours, monkeypatch):
 # beta
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_beta_is_the_best_on_the_held_out_part(seed, features, held_out):
+def mean_precisions(model, X, Y, betas):
+    """P@1 plus P@k of each document, by beta."""
+    k = round(Y.nnz / (Y.sum(axis=1) > 0).sum())
+    found = {}
+    for beta in betas:
+        model.network_.beta = beta
+        ids = model.predict_topk(X, k)[0]
+        found[beta] = np.array(
+            [
+                sum(precision_at_k(Y[[i]], ids[[i]], depth) for depth in (1, k))
+                for i in range(len(ids))
+            ]
+        )
+    return found
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_beta_is_clearly_better_on_the_held_out_part(seed, features, held_out):
     rng = np.random.default_rng(seed)
     Y = sp.csr_array(
         (rng.random((60, 12)) < 0.3).astype("f4")
     )  # hard, so that it tells
     params = QUICK | dict(beta="auto", validation_fraction=0.5, random_state=seed)
     model = LightDXMLClassifier(**params).fit(features, Y)
-    (rows,), network = held_out, model.network_
-    assert network.beta == model.beta_
+    (rows,) = held_out
+    assert model.network_.beta == model.beta_
     assert len(rows) > 10
-    k, scores = round(Y.nnz / (Y.sum(axis=1) > 0).sum()), {}
-    for beta in np.arange(11) / 10:
-        network.beta = beta
-        ids = model.predict_topk(features[rows], k)[0]
-        scores[beta] = sum(precision_at_k(Y[rows], ids, d) for d in (1, k))
-    assert len(set(scores.values())) > 1
-    best = max(beta for beta in scores if scores[beta] == max(scores.values()))
-    assert model.beta_ == pytest.approx(best)
+    betas = np.arange(5) / 4
+    found = mean_precisions(model, features[rows], Y[rows], betas)
+    assert len({values.mean() for values in found.values()}) > 1
+    best = max(betas, key=lambda beta: (found[beta].mean(), beta))
+    gains = found[best] - found[0.75]
+    is_clear = gains.mean() > 2 * np.sqrt(gains.var() / len(gains))
+    assert model.beta_ == (best if is_clear else 0.75)
 
 
-def test_beta_of_equal_ones_is_the_largest(features, colours, monkeypatch):
-    monkeypatch.setattr(_mixture, "precision_at_k", lambda *args: 0.5)
-    params = dict(beta="auto", validation_fraction=0.2)
-    assert fit_features(features, colours, **params).beta_ == 1
+@pytest.mark.parametrize(
+    "gains, expected",
+    [
+        ([0] * 9, 0.75),
+        ([-1] * 9, 0.75),
+        ([1] * 3 + [0] * 97, 0.75),  # the mean, 0.03, is less than 2 * 0.171 / 10
+        ([1] * 5 + [0] * 95, 0.25),  # 0.05 is more than 2 * 0.218 / 10
+        ([1] * 6 + [-1] * 2 + [0] * 92, 0.75),
+        ([1] * 9, 0.25),
+    ],
+)
+def test_beta_needs_a_clear_gain(gains, expected):
+    # Betas up to 0.25 rank label 0 first, and higher ones label 1. Documents without a
+    # gain have label 2, which is not among the candidates.
+    n, right = len(gains), {1: 0, -1: 1, 0: 2}
+    Y = sp.csr_array(np.eye(3, dtype="f4")[[right[gain] for gain in gains]])
+    logits = torch.tensor([[0.27, 0.9]]).logit().expand(n, 2)
+    cosines = torch.tensor([[0.7, 0.33]]).logit().expand(n, 2)
+    label_ids = torch.tensor([[0, 1]]).expand(n, 2)
+    classified = label_ids, logits, cosines
+    assert select_beta(Y, np.arange(n), *classified, 1.0) == expected
 
 
 def test_beta_with_nothing_held_out(features, colours):
@@ -789,7 +822,7 @@ def test_interrupted_training_can_be_used(where, params, colours, monkeypatch):
         model.fit(texts, Y)
     n_epochs = 4 if where in ("last turn", "finish") else 2 if where[0] == "l" else 1
     assert model.n_iter_ == len(model.history_) == n_epochs
-    assert model.beta_ in [*np.arange(11) / 10, 0.75]
+    assert model.beta_ in np.arange(5) / 4
     network = model.network_
     assert network.ranker.touched == network.encoder.features.touched == []
     assert not any(module.training for module in network.modules())
