@@ -148,9 +148,11 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
 
     Prediction: which labels are returned, and their names
 
-    predict_shortlist : int, default=100
+    predict_shortlist : int, default=20
         Number of labels shortlisted per document at prediction. Only these and the
-        frequent labels can be predicted.
+        frequent labels can be predicted. With more than `n_shortlist`, the classifier
+        scores labels that it has hardly seen as negatives. Set more if documents have
+        many rare labels.
     beta : float or "auto", default="auto"
         Weight of the classifier's probability at prediction; 1 - beta is the weight of
         the sigmoid of the shortlist's cosine. "auto" means 0.75, unless 0, 0.25, 0.5 or
@@ -238,7 +240,7 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
         label_learning_rate=1e-3,
         refresh_every=5,
         n_shortlist=50,
-        predict_shortlist=100,
+        predict_shortlist=20,
         n_frequent=1024,
         n_random_negatives=0,
         search="auto",
