@@ -280,9 +280,9 @@ SETTINGS = {
             predict_shortlist=32,
         ),
     },
-    # From Table V, where the fourth data set is called WT-320K. The width and learning
-    # rate of the label encoder come from the released code; max_features is V of
-    # Table III.
+    # From Table V, where the fourth data set is called WT-320K. The width, batch
+    # size and learning rate of the label encoder come from the released code;
+    # max_features is V of Table III.
     "lightdxml": {
         "EURLex-4K": dict(
             _cycle(0.75, 500, 0.006, 16, 8, 8),

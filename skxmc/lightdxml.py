@@ -92,10 +92,10 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
         means twice `label_dim`. The paper uses 600 to 2,400.
     label_activation : {"relu", "none"}, default="relu"
         Activation of the label vectors. Eq. 4 has a ReLU, the released code has none.
-    label_epochs : int, default=1
+    label_epochs : int, default=0
         Number of passes over the pairs of a document and a label each time the label
-        encoder is trained. 0 does not train it, so that the vector of a label is the
-        mean of its documents. The paper uses 4 to 8.
+        encoder is trained. 0 leaves it as it starts: the vector of a label is the mean
+        of its documents. The paper uses 4 to 8.
     label_batch_size : int, default=256
         Number of pairs in a training step of the label encoder. The released code uses
         256 or 512.
@@ -150,9 +150,8 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
 
     predict_shortlist : int, default=20
         Number of labels shortlisted per document at prediction. Only these and the
-        frequent labels can be predicted. With more than `n_shortlist`, the classifier
-        scores labels that it has hardly seen as negatives. Set more if documents have
-        many rare labels.
+        frequent labels can be predicted. The classifier hardly knows what lies beyond
+        `n_shortlist`. Set more than 20 if documents have many rare labels.
     beta : float or "auto", default="auto"
         Weight of the classifier's probability at prediction; 1 - beta is the weight of
         the sigmoid of the shortlist's cosine. "auto" means 0.75, unless 0, 0.25, 0.5 or
@@ -235,7 +234,7 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
         label_init="documents",
         label_hidden_dim=None,
         label_activation="relu",
-        label_epochs=1,
+        label_epochs=0,
         label_batch_size=256,
         label_learning_rate=1e-3,
         refresh_every=5,

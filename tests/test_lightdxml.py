@@ -34,6 +34,7 @@ from skxmc.nn.search import has_hnswlib
 
 QUICK = dict(
     label_dim=16,
+    label_epochs=1,
     max_epochs=8,
     batch_size=8,
     learning_rate=1e-2,
@@ -123,6 +124,8 @@ def held_out(monkeypatch):
         dict(refresh_every=1),
         dict(n_random_negatives=3),
         dict(label_activation="none"),
+        dict(label_epochs=0),
+        dict(label_epochs=4, label_batch_size=8, label_learning_rate=3e-3),
         dict(precision="fp64"),
         dict(precision="bf16"),
         dict(precision="bf16", beta=0.0),
@@ -318,9 +321,14 @@ def test_label_encoder_epochs_are_those_of_the_paper(
     "every, expected", [(None, "lccc"), (2, "lcclc"), (3, "lcccl"), (9, "lccc")]
 )
 def test_order_of_epochs(every, expected, features, colours, events):
-    params = dict(max_epochs=3, refresh_every=every, label_epochs=1)
-    fit_features(features, colours, **params)
+    fit_features(features, colours, max_epochs=3, refresh_every=every)
     assert "".join(name[0] for name in events) == expected
+
+
+def test_label_encoder_is_not_trained_by_default(features, colours, events):
+    model = LightDXMLClassifier(max_epochs=2, label_dim=16, n_frequent=4)
+    model.fit(features, colours[1])
+    assert events == ["classifier"] * 2 and int(model.network_.n_turns) == 1
 
 
 @pytest.mark.parametrize("params", [{}, dict(validation_fraction=0.2)])
