@@ -23,6 +23,7 @@ from skxmc import LightDXMLClassifier, _shortlist_search, lightdxml
 from skxmc._mixture import select_beta
 from skxmc._neighbors import NeighborsMixin
 from skxmc.datasets import make_xmc
+from skxmc.feature_extraction import TextEncoder
 from skxmc.metrics import precision_at_k
 from skxmc.nn.label_cycle import (
     LabelEncoderExamples,
@@ -629,6 +630,18 @@ def test_label_texts_are_never_held_out(colours, monkeypatch):
 
 
 # Vectors of words
+
+
+def test_words_that_a_transformer_has_read(colours, tiny_encoder):
+    words = TfidfVectorizer().fit(colours[0]).get_feature_names_out()
+    vectors = TextEncoder(tiny_encoder).fit_transform(words)
+    model = fit_texts(colours, token_vectors=(vectors, words))
+    mapping = dict(zip(words, vectors, strict=True))
+    assert_same_ranking(model, fit_texts(colours, token_vectors=mapping), colours[0])
+    others = fit_texts(colours, token_vectors=tiny_encoder)
+    assert not np.array_equal(
+        model.predict_topk(colours[0], 3)[1], others.predict_topk(colours[0], 3)[1]
+    )
 
 
 def word_vectors(dim=5):
