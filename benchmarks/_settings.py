@@ -82,6 +82,7 @@ COMMON = {
     ),
     "lightdxml": dict(
         neighbor_weight=0,
+        label_text_negatives=1.0,
         label_dim=300,
         label_init="random",
         label_activation="relu",  # Eq. 4
@@ -95,6 +96,7 @@ COMMON = {
         ngram_range=(1, 1),
         # From the released code.
         batch_size=255,
+        label_batch_size=256,
         dropout=0.5,
         weight_decay=0.0,
         warmup=0.0,
@@ -278,9 +280,9 @@ SETTINGS = {
             predict_shortlist=32,
         ),
     },
-    # From Table V, where the fourth data set is called WT-320K. The width and learning
-    # rate of the label encoder come from the released code; max_features is V of
-    # Table III.
+    # From Table V, where the fourth data set is called WT-320K. The width, batch
+    # size and learning rate of the label encoder come from the released code;
+    # max_features is V of Table III.
     "lightdxml": {
         "EURLex-4K": dict(
             _cycle(0.75, 500, 0.006, 16, 8, 8),
@@ -297,12 +299,14 @@ SETTINGS = {
         "Wiki10-31K": dict(
             _cycle(0.6, 600, 0.009, 21, 8, 6),
             label_hidden_dim=600,
+            label_batch_size=512,
             label_learning_rate=3e-3,
             max_features=101_938,
         ),
         "WikiSeeAlsoTitles-350K": dict(
             _cycle(0.1, 500, 0.008, 21, 6, 7),
             label_hidden_dim=1200,
+            label_batch_size=512,
             label_learning_rate=1e-3,
             max_features=91_414,
         ),

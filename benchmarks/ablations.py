@@ -8,8 +8,9 @@ documents that labels start from by default. The rows for GUDN are those of its 
 and 7 and of Fig. 5, then guides for an encoder that is not trained, and the activation
 of Eq. 6. Their losses by epoch are those of Fig. 6. gudn-lengths has lengths of texts,
 as Table 8. For TReaderXML, the rows are those of its Table 3. The rows for LightXML are
-those of its Table 5, and one with clusters drawn at random. Those for LightDXML are
-with and without its cycle; the last one trains for about as long as the first.
+those of its Table 5, and one with clusters drawn at random. Those for LightDXML vary
+the training of the label encoder, the turns of the cycle, beta and the number of epochs
+(its Fig. 2), and what is not in the paper.
 
 `--documents` trains on a random sample of the training split. `--held-out 0.15`
 evaluates on that share of the training split instead of the test split. `--seeds 3`
@@ -72,9 +73,23 @@ ROWS = {
         "uniform negatives": dict(negatives="uniform"),
     },
     "lightdxml": {
-        "a turn every 2 epochs": {},
+        "defaults": {},
+        "label encoder, 1 epoch": dict(label_epochs=1),
+        "label encoder, 4 epochs": dict(label_epochs=4),
+        "label encoder, 8 epochs": dict(label_epochs=8),
         "one turn": dict(refresh_every=None),
-        "one turn, 13 epochs": dict(refresh_every=None, max_epochs=13),
+        "a turn every 2 epochs": dict(refresh_every=2),
+        "beta 0": dict(beta=0),
+        "beta 0.25": dict(beta=0.25),
+        "beta 0.5": dict(beta=0.5),
+        "beta 0.75": dict(beta=0.75),
+        "beta 1": dict(beta=1),
+        "no label texts": dict(label_texts=None),
+        "label texts like documents": dict(label_text_negatives=1),
+        "words and pairs": dict(ngram_range=(1, 2)),
+        "100 labels at prediction": dict(predict_shortlist=100),
+        "5 epochs": dict(max_epochs=5),
+        "20 epochs": dict(max_epochs=20),
     },
     "gudn": {
         "no guide": dict(feature_weight=0, link_weight=0),
@@ -159,8 +174,7 @@ def main():
     if options.documents:
         rows = np.random.default_rng(0).permutation(len(texts))[: options.documents]
         texts, Y = [texts[i] for i in rows], Y[rows]
-    names = None if options.system == "lightdxml" else data.label_names
-    given = dict(label_texts=names, random_state=0) | parameters
+    given = dict(label_texts=data.label_names, random_state=0) | parameters
     if options.system == "treaderxml" and data.label_parents is not None:
         given.setdefault("label_parents", data.label_parents)
         given.setdefault("parent_texts", data.get("parent_names"))

@@ -4,8 +4,8 @@
     python benchmarks/systems.py icd10cm --again GUDNClassifier
     python benchmarks/systems.py --tables
 
-Each row of this package is a run of `quality.py` in its own process. The rows of
-LightDXML and the peers come from one run of `peers.py`. A run whose file is already in
+Each row of this package is a run of `quality.py` in its own process. The rows of the
+peers come from one run of `peers.py`. A run whose file is already in
 benchmarks/results is not repeated, unless `--again` names it. The tables are written to
 docs/tables, including those for the results of `ablations.py`. `--tables` trains
 nothing and only writes the tables.
@@ -49,6 +49,7 @@ ROWS = {
             "-clustered",
             f"{_ICD} {_ALL_LAYERS} {_CLUSTERED} --n-shortlist 64",
         ),
+        "LightDXMLClassifier": ("-lightdxml", ""),
         "LightXMLClassifier": (
             "-lightxml",
             f"{_ICD} {_LIGHTXML} --max-epochs 4 --n-layers 1",
@@ -69,6 +70,7 @@ ROWS = {
             f"{_TIBKAT} {_ALL_LAYERS} {_CLUSTERED} --n-shortlist 16 "
             "--head-learning-rate 2e-4",
         ),
+        "LightDXMLClassifier": ("-lightdxml", ""),
         "LightXMLClassifier": ("-lightxml", f"{_TIBKAT} {_LIGHTXML}"),
         "GUDNClassifier": (
             "-gudn",
@@ -81,6 +83,7 @@ ROWS = {
         "GRankClassifier": ("-medium", "--effort medium --max-length 128"),
         "GRankClassifier, high effort": ("-high", "--effort high --max-length 128"),
         "GRankClassifier, encoder alone": ("", f"{_BIOTOOLS} {_ALL_LAYERS}"),
+        "LightDXMLClassifier": ("-lightdxml", ""),
         "LightXMLClassifier": ("-lightxml", f"{_BIOTOOLS} {_LIGHTXML}"),
         "GUDNClassifier": (
             "-gudn",
@@ -91,7 +94,6 @@ ROWS = {
 }
 _ALONE = "predict_ms_alone"
 PEERS = {
-    "lightdxml": "LightDXMLClassifier",
     "pecos": "PECOS XR-Linear",
     "omikuji": "omikuji Parabel",
     "napkinxc": "napkinXC PLT",
@@ -159,7 +161,7 @@ def table(name):
 
 
 def costs(name):
-    """Rows of the table of costs of LightDXML and the peers, header first."""
+    """Rows of the table of the peers' costs, header first."""
     result = json.loads(_path(f"peers-{name}").read_text())
     lines = [["", "training s", "ms per document", "ms alone", "model MB", "peak MB"]]
     for peer, title in PEERS.items():

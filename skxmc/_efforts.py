@@ -71,15 +71,19 @@ GUDN = {
         head_learning_rate=5e-5,
     )
 }
-# Table V of LightDXML for EURLex-4K.
+# Table V of LightDXML for EURLex-4K. Batch sizes, dropout, the width and rate of the
+# label encoder, and the constant rate of the first 13 epochs are those of the released
+# code.
 LIGHTDXML = {
     "paper": dict(
         neighbor_weight=0,
         token_vectors=None,
         ngram_range=(1, 1),
         label_init="random",
+        label_text_negatives=1.0,
         label_hidden_dim=1000,
         label_epochs=8,
+        label_batch_size=256,
         label_learning_rate=3e-3,
         refresh_every=8,
         n_shortlist=500,
@@ -91,6 +95,7 @@ LIGHTDXML = {
         batch_size=255,
         learning_rate=6e-3,
         head_learning_rate=6e-3,
+        schedule="constant",
     )
 }
 # The paper states no batch size and no number of epochs.

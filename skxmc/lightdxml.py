@@ -1,17 +1,17 @@
 """LightDXML: the estimator; its network is in nn/networks/lightdxml.py."""
 
 import numbers
-import warnings
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 
 from ._clustering_classifier import random_vectors
 from ._efforts import LIGHTDXML
-from ._hold_out import typical_depth
+from ._label_documents import add_label_texts, repeats_label_text
+from ._mixture import DEFAULT_BETA, select_beta
 from ._parameters import fill_docstring
 from ._shortlist import ShortlistMixin
+from ._shortlist_search import choose_exact_search
 from ._stored_words import transform_words
 from ._token_vectors import (
     bag_vectors,
@@ -20,28 +20,17 @@ from ._token_vectors import (
     fit_words,
 )
 from ._validation import check_choice, check_label_texts, check_number
-from .base import BaseXMCClassifier, pad_with_minus_one
-from .metrics import precision_at_k
+from .base import BaseXMCClassifier
 from .nn.heads import LabelScores
 from .nn.label_cycle import ShortlistedExamples
-from .nn.networks.lightdxml import (
-    LabelEncoder,
-    LightDXMLNetwork,
-    mix_logarithms,
-)
-from .nn.prediction import map_batches
-from .nn.search import NearestVectors, uses_exact_search
-from .nn.shortlist import best_labels
+from .nn.networks.lightdxml import LabelEncoder, LightDXMLNetwork
+from .nn.search import NearestVectors
 from .nn.sparse_encoder import SparseEncoder
 from .nn.state import nothing, number
 from .nn.text import Features
 
 __all__ = ["LightDXMLClassifier"]
 
-# search="auto" is exact at prediction for up to this many labels.
-_MAX_EXACT = 20_000
-# beta="auto" means this value if no documents are held out.
-_DEFAULT_BETA = 0.5
 # With learning_rate="auto", a step moves a coordinate of the mean document so far.
 _STEP_SIZE = 0.04
 
@@ -69,7 +58,7 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
     %(token_vectors)s
         A vector v is stored as (v, -v) and brought to length one, so that the ReLU of
         the model loses nothing. An n-gram starts at the mean of its words' vectors.
-    ngram_range : (int, int), default=(1, 2)
+    ngram_range : (int, int), default=(1, 1)
         Shortest and longest sequence of words that is a feature of texts. A word
         consists of letters, digits and underscores, with their combining marks. For any
         other features, put a vectorizer before this classifier in a Pipeline.
@@ -89,26 +78,35 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
     %(label_texts)s
         Each text counts as one more training document of its label, so that labels
         without documents can be predicted too. If given, X must be texts.
+    label_text_negatives : float, default=0.1
+        Weight of the negatives of these texts in the loss. A label's text has this
+        label alone, and the labels that documents have together with it are among its
+        negatives. 1 makes the texts documents like any other.
     label_dim : int or None, default=None
         Width of the word, document and label vectors. None means 300, as in the paper,
         or twice the width of the vectors given as `token_vectors`.
     label_init : {"documents", "random"}, default="documents"
         Initial weights of the classifier: the first label vectors, or random ones.
     label_hidden_dim : int or None, default=None
-        Width between the two maps of the label encoder. None means twice `label_dim`.
-        The paper uses 600 to 2,400.
+        Width between the two maps of the label encoder, at least `label_dim`. None
+        means twice `label_dim`. The paper uses 600 to 2,400.
     label_activation : {"relu", "none"}, default="relu"
         Activation of the label vectors. Eq. 4 has a ReLU, the released code has none.
-    label_epochs : int, default=1
-        Number of passes over the documents each time the label encoder is trained. The
-        paper uses 4 to 8.
+    label_epochs : int, default=0
+        Number of passes over the pairs of a document and a label each time the label
+        encoder is trained. 0 leaves it as it starts: the vector of a label is the mean
+        of its documents. The paper uses 4 to 8.
+    label_batch_size : int, default=256
+        Number of pairs in a training step of the label encoder. The released code uses
+        256 or 512.
     label_learning_rate : float, default=1e-3
-        Learning rate of the label encoder. The released code uses 2e-4 to 3e-3.
-    refresh_every : int or None, default=2
+        Constant learning rate of the label encoder. The released code uses 2e-4 to
+        3e-3.
+    refresh_every : int or None, default=5
         Number of epochs after which the label encoder is trained again and the
         documents get new shortlists. None means only once, before the first epoch. The
         paper uses 4 to 9.
-    n_shortlist : int, default=200
+    n_shortlist : int, default=50
         Number of labels shortlisted per document in training. The paper uses 500 to
         650.
     n_frequent : int, default=1024
@@ -150,13 +148,16 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
 
     Prediction: which labels are returned, and their names
 
-    predict_shortlist : int, default=100
+    predict_shortlist : int, default=20
         Number of labels shortlisted per document at prediction. Only these and the
-        frequent labels can be predicted.
-    beta : float or "auto", default=0.5
+        frequent labels can be predicted. The classifier hardly knows what lies beyond
+        `n_shortlist`. Set more than 20 if documents have many rare labels.
+    beta : float or "auto", default="auto"
         Weight of the classifier's probability at prediction; 1 - beta is the weight of
-        the sigmoid of the shortlist's cosine. "auto" selects it on the held-out
-        documents. The paper uses 0.1 to 1.
+        the sigmoid of the shortlist's cosine. "auto" means 0.75, unless 0, 0.25, 0.5 or
+        1 is better on the held-out documents by more than two standard errors. What
+        counts is the mean of P@1 and P@k, where k is the mean number of labels of a
+        document, at most 5. The paper uses 0.1 to 1.
     shortlist_temperature : float, default=1.0
         Number by which the cosines are divided before the sigmoid. Lower values tell
         near labels apart more sharply.
@@ -224,23 +225,25 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
         self,
         *,
         label_texts=None,
+        label_text_negatives=0.1,
         token_vectors="lsa",
-        ngram_range=(1, 2),
+        ngram_range=(1, 1),
         min_df=None,
         max_features=200_000,
         label_dim=None,
         label_init="documents",
         label_hidden_dim=None,
         label_activation="relu",
-        label_epochs=1,
+        label_epochs=0,
+        label_batch_size=256,
         label_learning_rate=1e-3,
-        refresh_every=2,
-        n_shortlist=200,
-        predict_shortlist=100,
+        refresh_every=5,
+        n_shortlist=50,
+        predict_shortlist=20,
         n_frequent=1024,
         n_random_negatives=0,
         search="auto",
-        beta=0.5,
+        beta="auto",
         shortlist_temperature=1.0,
         dropout=0.3,
         max_epochs=10,
@@ -271,6 +274,7 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
         verbose=0,
     ):
         self.label_texts = label_texts
+        self.label_text_negatives = label_text_negatives
         self.token_vectors = token_vectors
         self.ngram_range = ngram_range
         self.min_df = min_df
@@ -280,6 +284,7 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
         self.label_hidden_dim = label_hidden_dim
         self.label_activation = label_activation
         self.label_epochs = label_epochs
+        self.label_batch_size = label_batch_size
         self.label_learning_rate = label_learning_rate
         self.refresh_every = refresh_every
         self.n_shortlist = n_shortlist
@@ -340,18 +345,19 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
     def _check_parameters(self):
         super()._check_parameters()
         whole, real = numbers.Integral, numbers.Real
-        for name in ("n_shortlist", "predict_shortlist", "label_epochs"):
+        for name in ("n_shortlist", "predict_shortlist", "label_batch_size"):
             check_number(name, getattr(self, name), whole, 1)
         for name in ("min_df", "label_hidden_dim", "refresh_every", "max_features"):
             if getattr(self, name) is not None:
                 check_number(name, getattr(self, name), whole, 1)
         if self.label_dim is not None:
             check_number("label_dim", self.label_dim, whole, 2)
-        for name in ("n_frequent", "n_random_negatives"):
+        for name in ("n_frequent", "n_random_negatives", "label_epochs"):
             check_number(name, getattr(self, name), whole, 0)
         if self.learning_rate != "auto":
             check_number("learning_rate", self.learning_rate, real, 0)
         check_number("label_learning_rate", self.label_learning_rate, real, 0)
+        check_number("label_text_negatives", self.label_text_negatives, real, 0)
         if self.beta != "auto":
             check_number("beta", self.beta, real, 0, 1)
         temperature = self.shortlist_temperature
@@ -370,17 +376,14 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
         return X, Y
 
     def _add_documents(self, X, Y):
-        """Add the text of each label as a document that has this label alone."""
         if self.label_texts is None:
             return X, Y
-        texts = check_label_texts(self.label_texts, self.n_labels_)
-        labels = np.flatnonzero([bool(text.strip()) for text in texts])
-        Y_texts = sp.csr_array(
-            (np.ones(len(labels), Y.dtype), labels, np.arange(len(labels) + 1)),
-            shape=(len(labels), self.n_labels_),
-        )
-        X = [*X, *(texts[label] for label in labels)]
-        return X, sp.vstack([Y, Y_texts], format="csr")
+        return add_label_texts(X, Y, self.label_texts)
+
+    def _find_repeated_texts(self, X):
+        if self.label_texts is None:
+            return np.zeros(self.n_docs_, bool)
+        return repeats_label_text(X, self.n_docs_)
 
     def _make_encoder(self, X):
         """Make the encoder, and turn X into `Features`, the documents that it takes.
@@ -417,6 +420,13 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
     def _build(self, X, Y, rows, rng):
         encoder, docs = self._make_encoder(X)
         dim = encoder.hidden_size
+        hidden_dim = self.label_hidden_dim or 2 * dim
+        if hidden_dim < dim:
+            raise ValueError(
+                f"label_hidden_dim={hidden_dim} is less than the width of label "
+                f"vectors, {dim}, so that the label encoder cannot start as the "
+                "identity. Raise it, or lower label_dim."
+            )
         n_labels = self.n_labels_
         # Labels without documents are neither classified nor shortlisted.
         counts = np.bincount(Y.indices, minlength=n_labels)
@@ -428,18 +438,16 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
         device, precision = self._choose_device_and_precision()
         network = LightDXMLNetwork(
             encoder,
-            LabelEncoder(
-                dim, self.label_hidden_dim or 2 * dim, activation=self.label_activation
-            ),
+            LabelEncoder(dim, hidden_dim, activation=self.label_activation),
             ranker,
             torch.from_numpy(frequent),
             torch.from_numpy(np.sort(shortlisted)),
             n_shortlist=self.n_shortlist,
             predict_shortlist=self.predict_shortlist,
             n_random_negatives=self.n_random_negatives,
-            beta=_DEFAULT_BETA if self.beta == "auto" else self.beta,
+            beta=DEFAULT_BETA if self.beta == "auto" else self.beta,
             shortlist_temperature=self.shortlist_temperature,
-            exact=self._choose_exact_search(device, len(shortlisted)),
+            exact=choose_exact_search(self.search, device, len(shortlisted)),
             seed=int(rng.integers(2**31)),
             single_label=self._y_kind == "single",
         )
@@ -450,34 +458,23 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
             network,
             every=self.refresh_every,
             label_init=self.label_init,
+            n_user_docs=self.n_docs_,
+            repeats_text=self._find_repeated_texts(X),
+            text_negatives=self.label_text_negatives,
             rng=rng,
             batch_size=self.batch_size,
             label_options=dict(
                 max_epochs=self.label_epochs,
-                batch_size=1024,
+                batch_size=self.label_batch_size,
                 learning_rate=self.label_learning_rate,
                 head_learning_rate=self.label_learning_rate,
                 weight_decay=0.0,
                 warmup=0.0,
+                schedule="constant",
             ),
             options=dict(device=device, precision=precision, verbose=self.verbose),
         )
         return network, examples
-
-    def _choose_exact_search(self, device, n_labels):
-        """Return whether predictions search exactly, with a warning if that is slow."""
-        if self.search == "auto" and device.startswith("cuda"):
-            return True
-        exact = uses_exact_search(self.search, n_labels, _MAX_EXACT)
-        if exact and self.search == "auto" and n_labels > _MAX_EXACT:
-            warnings.warn(
-                f"hnswlib is not installed, so each document is compared with all "
-                f"{n_labels} labels, which makes predictions of single documents slow. "
-                'Install it (pip install hnswlib), or set search="exact".',
-                UserWarning,
-                stacklevel=5,
-            )
-        return exact
 
     def _finish_training(self, examples, Y, held_out):
         network = self.network_
@@ -487,29 +484,17 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
             examples.renew_label_vectors()
         if len(network.indexed):
             network.search_index()
+        held_out = examples.without_repeated_texts(held_out)
         if self.beta == "auto" and len(held_out):
-            self.beta_ = network.beta = self._select_beta(examples.docs, Y, held_out)
+            classified = self._map_docs(
+                lambda vectors: network.classify(*vectors),
+                examples.docs,
+                held_out,
+                verbose=self.verbose,
+            )
+            self.beta_ = network.beta = select_beta(
+                Y, held_out, *classified, self.shortlist_temperature
+            )
 
-    def _select_beta(self, docs, Y, held_out):
-        """Select the beta with the best P@k on the held-out documents.
-
-        Candidates are 0, 0.1, ..., 1. Of betas with equal P@k, the largest is selected.
-        """
-        device, precision = self._choose_device_and_precision()
-        network = self.network_
-        label_ids, logits, cosines = map_batches(
-            network,
-            lambda inputs: network.classify(*network.encode(inputs)),
-            docs,
-            held_out,
-            batch_size=self.batch_size,
-            device=device,
-            precision=precision,
-        )
-        k, scores = typical_depth(Y), {}
-        for beta in np.linspace(0, 1, 11).round(1).tolist():
-            mixture = mix_logarithms(logits, cosines, beta, self.shortlist_temperature)
-            ids, _ = best_labels(mixture, k, self.n_labels_, label_ids)
-            ids = pad_with_minus_one(ids.numpy(), self.n_labels_)
-            scores[beta] = precision_at_k(Y[held_out], ids, k)
-        return max(scores, key=lambda beta: (scores[beta], beta))
+    def _add_neighbors(self, examples, Y, held_out):
+        super()._add_neighbors(examples, Y, examples.without_repeated_texts(held_out))

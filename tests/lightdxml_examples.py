@@ -83,7 +83,15 @@ def vectors_of(network, batch):
 
 
 def make_cycle(
-    network, *, n_docs=N_DOCS, rows=None, every=2, label_init="random", **label_params
+    network,
+    *,
+    n_docs=N_DOCS,
+    rows=None,
+    every=2,
+    label_init="random",
+    n_texts=0,
+    text_negatives=1.0,
+    **label_params,
 ):
     docs, Y = make_data(n_docs)
     return ShortlistedExamples(
@@ -93,6 +101,9 @@ def make_cycle(
         network,
         every=every,
         label_init=label_init,
+        n_user_docs=n_docs - n_texts,
+        repeats_text=np.zeros(n_docs - n_texts, bool),
+        text_negatives=text_negatives,
         rng=np.random.default_rng(0),
         batch_size=4,
         label_options=LABEL_TRAINING | label_params,

@@ -34,7 +34,7 @@ TIERS = [
     "_pretrained _label_branch",
     "nn.label_cycle nn.static_negatives persistence _neighbors _shortlist",
     "base",
-    "_clustering_classifier _taught_documents",
+    "_clustering_classifier _taught_documents _mixture _shortlist_search",
     "grank gudn lightdxml lightxml treaderxml ensemble store",
     "_cli_data",
 ]

@@ -1,6 +1,7 @@
 """LightDXML's cycle: training of label vectors, and shortlists in batches."""
 
 import copy
+import warnings
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from skxmc.nn.label_cycle import (
     LabelEncoderTraining,
     drop_positives,
 )
+from skxmc.nn.labels import label_means
 from skxmc.nn.networks import lightdxml
 from skxmc.nn.networks.lightdxml import LabelEncoder
 from skxmc.nn.search import has_hnswlib
@@ -36,39 +38,58 @@ from skxmc.nn.training import train
 # --- label encoder ----------------------------------------------------------
 
 
+def pairs_of(Y):
+    """(document, label) of each entry of Y, row by row."""
+    return [(i, j) for i in range(Y.shape[0]) for j in Y[[i]].indices]
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_label_encoder_loss(seed):
     rng = np.random.default_rng(seed)
     _, Y = make_data(seed=seed)
     docs = torch.from_numpy(rng.random((N_DOCS, DIM)))
     means = torch.from_numpy(rng.random((N_LABELS, DIM)))
-    rows = rng.permutation(N_DOCS)[:5]
+    rows = rng.permutation(Y.nnz)[:9]
     encoder = LabelEncoder(DIM, 4).double()
     module = LabelEncoderTraining(encoder)
     found = module(*LabelEncoderExamples(docs, means, Y).batch(rows), ALL_DONE)
     labels = encoder(means).detach().numpy()
-    gaps = [docs[i].numpy() - labels[j] for i in rows for j in Y[[i]].indices]
+    pairs = [pairs_of(Y)[row] for row in rows]
+    gaps = [docs[i].numpy() - labels[j] for i, j in pairs]
     expected = np.mean([np.log1p(gap @ gap) for gap in gaps])
     assert found.item() == pytest.approx(expected)
     found.backward()
     assert all((p.grad != 0).any() for p in encoder.parameters())
 
 
-def test_batches_of_documents_and_labels():
+def test_batches_of_pairs():
     _, Y = make_data()
     docs, means = torch.arange(12.0)[:, None], 100 + torch.arange(11.0)[:, None]
     data = LabelEncoderExamples(docs, means, Y)
-    rows = np.array([5, EMPTY, 0])
+    assert data.rows.tolist() == [*range(Y.nnz)] and len(data.lengths) == Y.nnz
+    assert EMPTY not in data.owners
+    rows = np.array([Y.nnz - 1, 4, 0, 5])
     inputs, targets = data.batch(rows)
     pairs = zip(
-        targets["docs"][targets["doc"]].flatten().tolist(),
+        targets["docs"].flatten().tolist(),
         inputs["means"][targets["label"]].flatten().tolist(),
         strict=True,
     )
-    expected = [(i, 100.0 + j) for i in rows for j in Y[[i]].indices]
-    assert sorted(pairs) == sorted(expected)
-    assert len(inputs["means"]) == len(np.unique(Y[rows].indices))  # each once
-    assert len(data.lengths) == 12 and data.rows.tolist() == [*range(12)]
+    expected = [(i, 100.0 + j) for i, j in (pairs_of(Y)[row] for row in rows)]
+    assert [*pairs] == expected
+    assert len(inputs["means"]) == len({j for _, j in expected})  # each once
+
+
+@pytest.mark.parametrize("pairs_at_once", [1, 5, 10_000])
+def test_mean_distance(pairs_at_once, monkeypatch):
+    monkeypatch.setattr(label_cycle, "_PAIRS_AT_ONCE", pairs_at_once)
+    rng = np.random.default_rng(0)
+    _, Y = make_data()
+    docs, labels = (torch.from_numpy(rng.random((n, DIM))) for n in Y.shape)
+    examples = LabelEncoderExamples(docs, torch.zeros(N_LABELS, DIM), Y)
+    gaps = [(docs[i] - labels[j]).numpy() for i, j in pairs_of(Y)]
+    expected = np.mean([np.log1p(gap @ gap) for gap in gaps])
+    assert examples.mean_distance(labels) == pytest.approx(expected)
 
 
 def test_batches_carry_shortlists():
@@ -84,6 +105,24 @@ def test_batches_carry_shortlists():
     assert inputs.keys() == {"features", "weights"}
     for name, values in docs.batch(rows).items():
         assert torch.equal(inputs[name], values)
+
+
+@pytest.mark.parametrize("n_texts, text_negatives", [(3, 0.1), (3, 1.0), (0, 0.1)])
+def test_batches_carry_weights_of_label_texts(n_texts, text_negatives):
+    rows = np.array([4, N_DOCS - 1, 1, N_DOCS - 3, N_DOCS - 4])
+    examples = make_cycle(
+        make_network(),
+        rows=np.arange(N_DOCS),
+        n_texts=n_texts,
+        text_negatives=text_negatives,
+    )
+    examples.shortlists = np.zeros((N_DOCS, 2), np.int32)
+    _, targets = examples.batch(rows)
+    if n_texts and text_negatives != 1:
+        expected = torch.tensor([1, 0.1, 1, 0.1, 1])
+        torch.testing.assert_close(targets["weights"], expected)
+    else:
+        assert "weights" not in targets
 
 
 # --- the cycle --------------------------------------------------------------
@@ -168,6 +207,50 @@ def test_a_turn_trains_the_label_encoder():
     first = distance()
     cycle.begin_epoch(1)
     assert distance() < 0.95 * first
+
+
+@pytest.mark.parametrize("activation", ["relu", "none"])
+def test_a_label_encoder_that_gets_worse_keeps_its_start(activation):
+    network = make_network()
+    network.label_encoder.activation = activation
+    before = copy.deepcopy(network.label_encoder.state_dict())
+    cycle = make_cycle(network, n_docs=30, learning_rate=3.0, head_learning_rate=3.0)
+    cycle.begin_epoch(1)
+    after = network.label_encoder.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    expected = label_vectors_of(network, all_vectors(network, cycle.docs), cycle.Y)
+    torch.testing.assert_close(network.label_vectors, normalize(expected, dim=1))
+
+
+def test_no_label_epochs_leave_the_means():
+    network = make_network()
+    cycle = make_cycle(network, n_docs=30, max_epochs=0)
+    state = cycle.rng.bit_generator.state
+    vectors = cycle.renew_label_vectors()
+    assert cycle.rng.bit_generator.state == state
+    labels = torch.cat([network.frequent, network.indexed]).numpy()
+    means = label_means(vectors.numpy(), cycle.Y[cycle.rows])[labels]
+    expected = normalize(torch.from_numpy(means), dim=1)
+    torch.testing.assert_close(network.label_vectors, expected)
+
+
+def test_zero_label_vectors_are_told():
+    network = make_network()
+    network.label_encoder.second.bias.data -= 100
+    cycle = make_cycle(network, n_docs=30)
+    with pytest.warns(UserWarning, match="vectors of 10 of 10 labels are zero"):
+        cycle.begin_epoch(1)
+
+
+def test_zero_means_are_not_told():
+    network = make_network()
+    network.encoder.features.table.data.zero_()
+    network.encoder.block.bias.data.zero_()
+    cycle = make_cycle(network, n_docs=30)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cycle.begin_epoch(1)
+    assert not network.label_vectors.any()
 
 
 def test_every_turn_goes_on_from_the_last_and_reads_documents_anew():

@@ -19,8 +19,11 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.pipeline import make_pipeline
 from torch.nn.functional import normalize
 
-from skxmc import LightDXMLClassifier, lightdxml
+from skxmc import LightDXMLClassifier, _shortlist_search, lightdxml
+from skxmc._mixture import select_beta
+from skxmc._neighbors import NeighborsMixin
 from skxmc.datasets import make_xmc
+from skxmc.feature_extraction import TextEncoder
 from skxmc.metrics import precision_at_k
 from skxmc.nn.label_cycle import (
     LabelEncoderExamples,
@@ -32,6 +35,7 @@ from skxmc.nn.search import has_hnswlib
 
 QUICK = dict(
     label_dim=16,
+    label_epochs=1,
     max_epochs=8,
     batch_size=8,
     learning_rate=1e-2,
@@ -121,6 +125,8 @@ def held_out(monkeypatch):
         dict(refresh_every=1),
         dict(n_random_negatives=3),
         dict(label_activation="none"),
+        dict(label_epochs=0),
+        dict(label_epochs=4, label_batch_size=8, label_learning_rate=3e-3),
         dict(precision="fp64"),
         dict(precision="bf16"),
         dict(precision="bf16", beta=0.0),
@@ -169,15 +175,16 @@ def test_learns_nothing_from_shuffled_labels(features, colours):
     "changed",
     [
         dict(token_vectors=None),
-        dict(ngram_range=(1, 1)),
-        dict(min_df=8),
+        dict(ngram_range=(1, 2)),
+        dict(min_df=18),
         dict(max_features=9),
         dict(label_texts=True),
         dict(label_dim=8),
         dict(label_init="random"),
-        dict(label_hidden_dim=5),
+        dict(label_hidden_dim=17),
         dict(label_epochs=3),
-        dict(label_learning_rate=0.1),
+        dict(label_epochs=3, label_batch_size=4),
+        dict(label_epochs=3, label_learning_rate=0.1),
         dict(refresh_every=1),
         dict(n_shortlist=2),
         dict(predict_shortlist=2),
@@ -228,9 +235,11 @@ def test_label_activation_changes_label_vectors(colours):
     [
         (dict(n_shortlist=0), "n_shortlist must be an int, at least 1; got 0"),
         (dict(predict_shortlist=1.5), "predict_shortlist must be an int"),
-        (dict(label_epochs=0), "label_epochs must be an int, at least 1"),
+        (dict(label_epochs=-1), "label_epochs must be an int, at least 0"),
+        (dict(label_batch_size=0), "label_batch_size must be an int, at least 1"),
         (dict(label_dim=1), "label_dim must be an int, at least 2"),
         (dict(label_hidden_dim=0), "label_hidden_dim must be an int, at least 1"),
+        (dict(label_hidden_dim=15), "label_hidden_dim=15 is less than .*, 16"),
         (dict(refresh_every=0), "refresh_every must be an int, at least 1"),
         (dict(max_features=0), "max_features must be an int, at least 1"),
         (dict(min_df=0), "min_df must be an int, at least 1"),
@@ -238,6 +247,7 @@ def test_label_activation_changes_label_vectors(colours):
         (dict(n_random_negatives=None), "n_random_negatives must be an int"),
         (dict(learning_rate="fast"), "learning_rate must be a number.*'fast'"),
         (dict(label_learning_rate=-1), "label_learning_rate must be a number"),
+        (dict(label_text_negatives=-1), "label_text_negatives must be a number"),
         (dict(beta=1.1), "beta must be a number, at least 0 and at most 1; got 1.1"),
         (dict(beta="best"), "beta must be a number"),
         (dict(shortlist_temperature=0), "shortlist_temperature .* above 0"),
@@ -314,6 +324,12 @@ def test_label_encoder_epochs_are_those_of_the_paper(
 def test_order_of_epochs(every, expected, features, colours, events):
     fit_features(features, colours, max_epochs=3, refresh_every=every)
     assert "".join(name[0] for name in events) == expected
+
+
+def test_label_encoder_is_not_trained_by_default(features, colours, events):
+    model = LightDXMLClassifier(max_epochs=2, label_dim=16, n_frequent=4)
+    model.fit(features, colours[1])
+    assert events == ["classifier"] * 2 and int(model.network_.n_turns) == 1
 
 
 @pytest.mark.parametrize("params", [{}, dict(validation_fraction=0.2)])
@@ -427,12 +443,12 @@ def test_search_without_hnswlib_is_refused_before_training(
 
 def test_auto_without_hnswlib_warns_and_is_exact(colours, monkeypatch):
     monkeypatch.setitem(sys.modules, "hnswlib", None)
-    monkeypatch.setattr(lightdxml, "_MAX_EXACT", 12)
+    monkeypatch.setattr(_shortlist_search, "_MAX_EXACT", 12)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         few = fit_texts(colours, search="auto")
     n_indexed = len(few.network_.indexed)
-    monkeypatch.setattr(lightdxml, "_MAX_EXACT", n_indexed - 1)
+    monkeypatch.setattr(_shortlist_search, "_MAX_EXACT", n_indexed - 1)
     model, (texts, Y, _) = LightDXMLClassifier(**SHORT), colours
     match = f"all {n_indexed} labels.*pip install"
     with pytest.warns(UserWarning, match=match) as caught:
@@ -446,45 +462,107 @@ def test_auto_without_hnswlib_warns_and_is_exact(colours, monkeypatch):
 def test_auto_takes_the_graph_beyond_a_size(colours, monkeypatch):
     n_indexed = len(fit_texts(colours).network_.indexed)
     for size, exact in [(n_indexed, True), (n_indexed - 1, False)]:
-        monkeypatch.setattr(lightdxml, "_MAX_EXACT", size)
+        monkeypatch.setattr(_shortlist_search, "_MAX_EXACT", size)
         assert fit_texts(colours).network_.exact == exact
 
 
 # beta
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_beta_is_the_best_on_the_held_out_part(seed, features, held_out):
+def mean_precisions(model, X, Y, betas):
+    """P@1 plus P@k of each document, by beta."""
+    k = round(Y.nnz / (Y.sum(axis=1) > 0).sum())
+    found = {}
+    for beta in betas:
+        model.network_.beta = beta
+        ids = model.predict_topk(X, k)[0]
+        found[beta] = np.array(
+            [
+                sum(precision_at_k(Y[[i]], ids[[i]], depth) for depth in (1, k))
+                for i in range(len(ids))
+            ]
+        )
+    return found
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_beta_is_clearly_better_on_the_held_out_part(seed, features, held_out):
     rng = np.random.default_rng(seed)
     Y = sp.csr_array(
         (rng.random((60, 12)) < 0.3).astype("f4")
     )  # hard, so that it tells
     params = QUICK | dict(beta="auto", validation_fraction=0.5, random_state=seed)
     model = LightDXMLClassifier(**params).fit(features, Y)
-    (rows,), network = held_out, model.network_
-    assert network.beta == model.beta_
+    (rows,) = held_out
+    assert model.network_.beta == model.beta_
     assert len(rows) > 10
-    k, scores = round(Y.nnz / (Y.sum(axis=1) > 0).sum()), {}
-    for beta in np.arange(11) / 10:
-        network.beta = beta
-        ids = model.predict_topk(features[rows], k)[0]
-        scores[beta] = precision_at_k(Y[rows], ids, k)
-    assert len(set(scores.values())) > 1
-    best = max(beta for beta in scores if scores[beta] == max(scores.values()))
-    assert model.beta_ == pytest.approx(best)
+    betas = np.arange(5) / 4
+    found = mean_precisions(model, features[rows], Y[rows], betas)
+    assert len({values.mean() for values in found.values()}) > 1
+    best = max(betas, key=lambda beta: (found[beta].mean(), beta))
+    gains = found[best] - found[0.75]
+    is_clear = gains.mean() > 2 * np.sqrt(gains.var() / len(gains))
+    assert model.beta_ == (best if is_clear else 0.75)
 
 
-def test_beta_of_equal_ones_is_the_largest(features, colours, monkeypatch):
-    monkeypatch.setattr(lightdxml, "precision_at_k", lambda *args: 0.5)
-    params = dict(beta="auto", validation_fraction=0.2)
-    assert fit_features(features, colours, **params).beta_ == 1
+@pytest.mark.parametrize(
+    "gains, expected",
+    [
+        ([0] * 9, 0.75),
+        ([-1] * 9, 0.75),
+        ([1] * 3 + [0] * 97, 0.75),  # the mean, 0.03, is less than 2 * 0.171 / 10
+        ([1] * 5 + [0] * 95, 0.25),  # 0.05 is more than 2 * 0.218 / 10
+        ([1] * 6 + [-1] * 2 + [0] * 92, 0.75),
+        ([1] * 9, 0.25),
+    ],
+)
+def test_beta_needs_a_clear_gain(gains, expected):
+    # Betas up to 0.25 rank label 0 first, and higher ones label 1. Documents without a
+    # gain have label 2, which is not among the candidates.
+    n, right = len(gains), {1: 0, -1: 1, 0: 2}
+    Y = sp.csr_array(np.eye(3, dtype="f4")[[right[gain] for gain in gains]])
+    logits = torch.tensor([[0.27, 0.9]]).logit().expand(n, 2)
+    cosines = torch.tensor([[0.7, 0.33]]).logit().expand(n, 2)
+    label_ids = torch.tensor([[0, 1]]).expand(n, 2)
+    classified = label_ids, logits, cosines
+    assert select_beta(Y, np.arange(n), *classified, 1.0) == expected
 
 
 def test_beta_with_nothing_held_out(features, colours):
-    auto, half = (fit_features(features, colours, beta=beta) for beta in ("auto", 0.5))
-    assert auto.beta_ == half.beta_ == 0.5
-    assert_same_ranking(auto, half, features)
+    auto, set_ = (fit_features(features, colours, beta=beta) for beta in ("auto", 0.75))
+    assert auto.beta_ == set_.beta_ == 0.75
+    assert_same_ranking(auto, set_, features)
     assert fit_features(features, colours, beta=0.3).beta_ == 0.3
+
+
+@pytest.mark.parametrize("neighbor_weight", [0, "auto"])
+def test_choices_leave_out_documents_that_repeat_a_label_text(
+    neighbor_weight, colours, held_out, monkeypatch
+):
+    texts, Y, words = colours
+    label_texts = [*words]
+    for i in range(0, 60, 2):  # the texts of half of the documents, in other case
+        label_texts[i % 12] = texts[i].upper() + " "
+    repeated = {text.lower().strip() for text in label_texts}
+    seen, beta, add = [], lightdxml.select_beta, NeighborsMixin._add_neighbors
+
+    def select(Y, rows, *args):
+        seen.append(rows)
+        return beta(Y, rows, *args)
+
+    def add_neighbors(self, examples, Y, rows):
+        seen.append(rows)
+        return add(self, examples, Y, rows)
+
+    monkeypatch.setattr(lightdxml, "select_beta", select)
+    monkeypatch.setattr(NeighborsMixin, "_add_neighbors", add_neighbors)
+    params = SHORT | dict(validation_fraction=0.5, beta="auto")
+    params |= dict(label_texts=label_texts, neighbor_weight=neighbor_weight)
+    LightDXMLClassifier(**params).fit(texts, Y)
+    (rows,) = held_out
+    expected = [i for i in rows if texts[i].lower() not in repeated]
+    assert 0 < len(expected) < len(rows)
+    assert [found.tolist() for found in seen] == [expected, expected]
 
 
 # Texts of labels
@@ -508,6 +586,18 @@ def test_a_label_without_documents_is_predicted_by_its_text(colours):
     without = LightDXMLClassifier(**params).fit(texts, Y)
     assert (without.predict_topk(["purple", *texts], 13)[0] != 12).all()
     assert 12 not in without.network_.indexed
+
+
+def test_weight_of_the_negatives_of_label_texts(colours):
+    texts, _, words = colours
+    models = [
+        fit_texts(colours, label_texts=label_texts, label_text_negatives=weight)
+        for label_texts in (words, None)
+        for weight in (0.0, 1.0)
+    ]
+    scores = [model.predict_topk(texts, 12)[1] for model in models]
+    assert not np.array_equal(scores[0], scores[1])
+    np.testing.assert_array_equal(scores[2], scores[3])
 
 
 def test_blank_label_texts_add_nothing(colours):
@@ -540,6 +630,18 @@ def test_label_texts_are_never_held_out(colours, monkeypatch):
 
 
 # Vectors of words
+
+
+def test_words_that_a_transformer_has_read(colours, tiny_encoder):
+    words = TfidfVectorizer().fit(colours[0]).get_feature_names_out()
+    vectors = TextEncoder(tiny_encoder).fit_transform(words)
+    model = fit_texts(colours, token_vectors=(vectors, words))
+    mapping = dict(zip(words, vectors, strict=True))
+    assert_same_ranking(model, fit_texts(colours, token_vectors=mapping), colours[0])
+    others = fit_texts(colours, token_vectors=tiny_encoder)
+    assert not np.array_equal(
+        model.predict_topk(colours[0], 3)[1], others.predict_topk(colours[0], 3)[1]
+    )
 
 
 def word_vectors(dim=5):
@@ -734,13 +836,14 @@ def test_interrupted_training_can_be_used(where, params, colours, monkeypatch):
         return original(self, *args, **options)
 
     texts, Y, _ = colours
-    model = LightDXMLClassifier(**SHORT | dict(max_epochs=4, accumulate=4) | params)
+    options = dict(max_epochs=4, refresh_every=2, accumulate=4)
+    model = LightDXMLClassifier(**SHORT | options | params)
     monkeypatch.setattr(kind, name, interrupted)
     with pytest.raises(KeyboardInterrupt):
         model.fit(texts, Y)
     n_epochs = 4 if where in ("last turn", "finish") else 2 if where[0] == "l" else 1
     assert model.n_iter_ == len(model.history_) == n_epochs
-    assert model.beta_ in np.arange(11) / 10
+    assert model.beta_ in np.arange(5) / 4
     network = model.network_
     assert network.ranker.touched == network.encoder.features.touched == []
     assert not any(module.training for module in network.modules())
@@ -799,7 +902,9 @@ def test_predictions_search_the_last_label_vectors(features):
     # Of turns 1, 2 and 3 the best epoch came after 1: so the last is 2 again.
     rng = np.random.default_rng(0)
     Y = sp.csr_array((rng.random((60, 12)) < 0.3).astype("f4"))
-    params = QUICK | dict(max_epochs=4, validation_fraction=0.5, random_state=8)
+    params = QUICK | dict(
+        max_epochs=4, refresh_every=2, validation_fraction=0.5, random_state=8
+    )
     model = LightDXMLClassifier(**params, label_learning_rate=0.1).fit(features, Y)
     scores = [epoch["score"] for epoch in model.history_]
     assert max(scores[2:]) < max(scores) and int(model.network_.n_turns) == 2

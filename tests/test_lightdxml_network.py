@@ -38,11 +38,13 @@ def logits_of(network, batch):
     return logits.index_copy(1, network.frequent, docs @ head.weight.T + head.bias)
 
 
-def cross_entropy(logits, is_positive, mask):
+def cross_entropy(logits, is_positive, mask, weights=None):
     """Of the labels in the mask: their sum a document, and the mean of that."""
     each = binary_cross_entropy_with_logits(
         logits, is_positive.to(logits.dtype), reduction="none"
     )
+    if weights is not None:
+        each = torch.where(is_positive, each, weights[:, None] * each)
     return (each * mask).sum() / len(logits)
 
 
@@ -203,6 +205,23 @@ def test_loss_on_candidates(n_frequent, n_shortlist, seed, gradient_by_row):
         row[labels[labels < N_LABELS]] = True
     assert not mask.all() and (mask & ~is_positive).any()
     expected = cross_entropy(logits_of(network, batch), is_positive, mask)
+    assert_loss_and_gradients(network, batch, targets, expected, gradient_by_row)
+
+
+@pytest.mark.parametrize("n_frequent", [0, 3])
+def test_loss_with_weights_of_negatives(n_frequent, gradient_by_row):
+    network = make_network(n_frequent)
+    network.requires_grad_()
+    batch, targets, Y = make_batch(network, 4)
+    targets["weights"] = torch.linspace(0.1, 1, Y.shape[0], dtype=torch.float64)
+    is_positive = torch.from_numpy(Y.toarray() > 0)
+    mask = is_positive.clone()
+    mask[:, network.frequent] = True
+    for row, labels in zip(mask, targets["shortlist"], strict=True):
+        row[labels[labels < N_LABELS]] = True
+    expected = cross_entropy(
+        logits_of(network, batch), is_positive, mask, targets["weights"]
+    )
     assert_loss_and_gradients(network, batch, targets, expected, gradient_by_row)
 
 

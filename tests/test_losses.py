@@ -431,6 +431,31 @@ def test_bce_gradient_scales_with_what_comes_from_above(reduction):
     torch.testing.assert_close(seven, 7 * gradient)
 
 
+@reductions
+@pytest.mark.parametrize("seed", range(5))
+def test_bce_with_weights_of_negatives(seed, reduction):
+    scores, is_positive, mask = random_batch(seed)
+    weights = torch.linspace(0, 1.5, len(scores), dtype=scores.dtype)
+
+    def brute(scores, is_positive, mask):
+        targets = is_positive.to(scores.dtype)
+        terms = binary_cross_entropy_with_logits(scores, targets, reduction="none")
+        terms = torch.where(is_positive, terms, terms * weights[:, None]) * mask
+        return terms.sum() / (mask.sum() if reduction == "mean" else len(scores))
+
+    options = dict(reduction=reduction, weights=weights)
+    loss = functools.partial(bce_loss, **options)
+    got = value_and_gradient(loss, scores, is_positive, mask)
+    expected = value_and_gradient(brute, scores, is_positive, mask)
+    torch.testing.assert_close(got, expected)
+
+    over_all = functools.partial(bce_loss_all, **options)
+    got = value_and_gradient(over_all, scores, columns_of(is_positive, 2))
+    every = torch.ones_like(mask)
+    expected = value_and_gradient(brute, scores, is_positive, every)
+    torch.testing.assert_close(got, expected)
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, *ROUNDING])
 def test_bce_leaves_scores_and_positives_alone(dtype):
     scores, is_positive, mask = random_batch(2, dtype=dtype)

@@ -1,6 +1,8 @@
 """LightDXML's cycle: training label vectors, and finding shortlists with them."""
 
+import copy
 import tempfile
+import warnings
 
 import numpy as np
 import torch
@@ -16,8 +18,11 @@ from .training import train
 
 # Largest size of the shortlists in bytes that is kept in memory, not on disk.
 _IN_MEMORY = 1 << 30
-# Number of documents whose shortlists are searched for at once.
+# Number of documents whose shortlists are searched for at once, of labels that are
+# encoded at once, and of pairs of both whose distance is computed at once.
 _DOCS_AT_ONCE = 1024
+_LABELS_AT_ONCE = 4096
+_PAIRS_AT_ONCE = 16_384
 # Initial logit of the classifier for a document whose cosine with a label is 1, without
 # the bias.
 _SCALE = 10.0
@@ -36,56 +41,73 @@ class LabelEncoderTraining(Network):
         self.encoder = label_encoder
 
     def forward(self, inputs, targets, progress):
-        """Return the mean distance between documents and their labels."""
+        """Return the mean distance of pairs of a document and a label."""
         # The gradient of indexing, labels[...], would depend on the order in which
         # threads add it up. That of index_select does not.
         labels = self.encoder(inputs["means"]).index_select(0, targets["label"])
-        return log_distance_loss(targets["docs"][targets["doc"]], labels)
+        return log_distance_loss(targets["docs"], labels)
 
 
 class LabelEncoderExamples(Examples):
-    """Training data of a label encoder: documents and the means of their labels.
+    """Training data of a label encoder: pairs of a document and one of its labels.
 
     Parameters
     ----------
     docs : float tensor of shape (n_docs, dim)
-        Vectors of the documents, all of which are trained on.
+        Vectors of the documents.
     means : float tensor of shape (n_labels, dim)
         Mean vector of each label's documents.
     Y : csr matrix of shape (n_docs, n_labels)
-        Labels of the documents.
+        Labels of the documents. Each of its entries is a pair.
     """
 
     def __init__(self, docs, means, Y):
-        super().__init__(docs, Y, np.arange(len(docs)))
+        super().__init__(docs, Y, np.arange(Y.nnz))
         self.means = means
+        self.owners = np.repeat(np.arange(len(docs)), np.diff(Y.indptr))
 
     @property
     def lengths(self):
-        """No document is longer than another: zeros of shape (n_docs,)."""
-        return np.zeros(len(self.docs), np.int64)
+        """No pair is longer than another: zeros of shape (n_pairs,)."""
+        return np.broadcast_to(np.int64(0), len(self.rows))
 
     def batch(self, rows):
-        """Make the batch of some documents.
+        """Make the batch of some pairs.
 
         Returns
         -------
         inputs : dict of tensors
-            ``means``, of shape (n_batch_labels, dim), of the labels that the documents
-            have.
+            ``means``, of shape (n_batch_labels, dim), of the labels of these pairs.
         targets : dict of tensors
-            ``docs``, the vectors of the documents. For each pair of a document and one
-            of its labels, ``doc`` and ``label`` hold the rows of both in this batch.
+            For each pair, ``docs`` holds the vector of its document, and ``label`` the
+            row of its label in ``means``.
         """
-        part = self.Y[rows]
-        labels, places = np.unique(part.indices, return_inverse=True)
-        owners = np.repeat(np.arange(len(rows)), np.diff(part.indptr))
-        targets = {
-            "docs": self.docs[torch.from_numpy(rows)],
-            "doc": torch.from_numpy(owners),
-            "label": torch.from_numpy(places),
-        }
+        labels, places = np.unique(self.Y.indices[rows], return_inverse=True)
+        docs = self.docs[torch.from_numpy(self.owners[rows])]
+        targets = {"docs": docs, "label": torch.from_numpy(places)}
         return {"means": self.means[torch.from_numpy(labels)]}, targets
+
+    def mean_distance(self, labels):
+        """Return Eq. 2 for all pairs.
+
+        Parameters
+        ----------
+        labels : float tensor of shape (n_labels, dim)
+            Vectors of the labels, on the device that computes.
+
+        Returns
+        -------
+        float
+        """
+        total = 0.0
+        for rows in np.split(
+            self.rows, range(_PAIRS_AT_ONCE, len(self.rows), _PAIRS_AT_ONCE)
+        ):
+            docs = self.docs[torch.from_numpy(self.owners[rows])].to(labels.device)
+            columns = torch.from_numpy(self.Y.indices[rows].astype(np.int64))
+            pairs = labels.index_select(0, columns.to(labels.device))
+            total += len(rows) * log_distance_loss(docs, pairs).item()
+        return total / max(1, len(self.rows))
 
 
 class ShortlistedExamples(Examples):
@@ -107,13 +129,20 @@ class ShortlistedExamples(Examples):
     label_init : {"documents", "random"}
         Whether the classifier starts as the label vectors of the first turn, or at
         random.
+    n_user_docs : int
+        Number of the user's documents. Those that follow are texts of labels.
+    repeats_text : bool ndarray of shape (n_user_docs,)
+        Which of the user's documents repeat the text of a label.
+    text_negatives : float
+        Weight of the loss of the negatives of texts of labels.
     rng : numpy Generator
         Generator that orders the documents in training, and those of the label encoder.
         Checkpoints keep its state with that of the training loop.
     batch_size : int
         Number of documents that are encoded at once.
     label_options : dict
-        Arguments of `skxmc.nn.training.train` for the label encoder.
+        Arguments of `skxmc.nn.training.train` for the label encoder. If its
+        ``max_epochs`` is 0, the label encoder is not trained.
     options : dict
         The arguments device, precision and verbose.
 
@@ -132,6 +161,9 @@ class ShortlistedExamples(Examples):
         *,
         every,
         label_init,
+        n_user_docs,
+        repeats_text,
+        text_negatives,
         rng,
         batch_size,
         label_options,
@@ -140,6 +172,9 @@ class ShortlistedExamples(Examples):
         super().__init__(docs, Y, rows)
         self.network = network
         self.label_init = label_init
+        self.n_user_docs = n_user_docs
+        self.repeats_text = repeats_text
+        self.text_negatives = text_negatives
         self.every = every
         self.rng = rng
         self.batch_size = batch_size
@@ -153,11 +188,36 @@ class ShortlistedExamples(Examples):
     def batch(self, rows):
         """Make the batch of some documents.
 
-        The targets also hold ``shortlist``, int64 of shape (n_rows, n_shortlist).
+        The targets also hold ``shortlist``, int64 of shape (n_rows, n_shortlist). If
+        there are texts of labels, they may hold ``weights``, of shape (n_rows,): the
+        weights of the documents' negatives.
         """
         inputs, targets = super().batch(rows)
         ids = self.shortlists[self.places[rows]].astype(np.int64)
-        return inputs, targets | {"shortlist": torch.from_numpy(ids)}
+        targets["shortlist"] = torch.from_numpy(ids)
+        if self.text_negatives != 1 and self.n_user_docs < len(self.docs):
+            weights = np.where(rows < self.n_user_docs, 1, self.text_negatives)
+            targets["weights"] = torch.from_numpy(weights.astype(np.float32))
+        return inputs, targets
+
+    def without_repeated_texts(self, rows):
+        """Return the user's documents that do not repeat a label's text, if any.
+
+        Such a document is known word for word from training. A choice that is made on
+        it would trust the words too much.
+
+        Parameters
+        ----------
+        rows : int ndarray
+            Rows of some of the user's documents.
+
+        Returns
+        -------
+        int ndarray
+            All of `rows` if each of them repeats a text.
+        """
+        new = rows[~self.repeats_text[rows]]
+        return new if len(new) else rows
 
     def begin_epoch(self, epoch):
         """Make a turn of the cycle before epochs 1, 1 + every, 1 + 2 * every, ..."""
@@ -204,22 +264,12 @@ class ShortlistedExamples(Examples):
         labels = torch.cat([network.frequent, network.indexed]).cpu().numpy()
         Y = self.Y[self.rows][:, labels].tocsr()
         means = torch.from_numpy(label_means(vectors.numpy(), Y)).to(vectors.dtype)
-        device = network.label_vectors.device
-        train(
-            LabelEncoderTraining(network.label_encoder),
-            LabelEncoderExamples(vectors, means, Y),
-            rng=self.rng,
-            history=[],
-            title="label encoder",
-            **self.label_options,
-            **self.options,
-        )
-        with torch.no_grad():
-            # 4096 labels at once, since all means may not fit on the device.
-            parts = [
-                network.label_encoder(part.to(device)) for part in means.split(4096)
-            ]
-            network.label_vectors.copy_(normalize(torch.cat(parts), dim=1))
+        label_vectors = self._encode_labels(means)
+        if self.label_options["max_epochs"]:
+            examples = LabelEncoderExamples(vectors, means, Y)
+            label_vectors = self._train_label_encoder(examples, label_vectors)
+            _warn_of_zeros(label_vectors, means)
+        network.label_vectors.copy_(normalize(label_vectors, dim=1))
         if not network.label_vectors.isfinite().all():
             raise ValueError(
                 "Training diverged: label vectors hold NaN or infinity. Lower "
@@ -228,6 +278,34 @@ class ShortlistedExamples(Examples):
             )
         network.n_turns += 1
         return vectors
+
+    def _train_label_encoder(self, examples, label_vectors):
+        """Train the label encoder, unless it gets worse, and return its vectors."""
+        encoder = self.network.label_encoder
+        start = copy.deepcopy(encoder.state_dict())
+        train(
+            LabelEncoderTraining(encoder),
+            examples,
+            rng=self.rng,
+            history=[],
+            title="label encoder",
+            **self.label_options,
+            **self.options,
+        )
+        trained = self._encode_labels(examples.means)
+        before, after = map(examples.mean_distance, (label_vectors, trained))
+        if before <= after < np.inf:  # divergence is left for the caller to see
+            encoder.load_state_dict(start)
+            return label_vectors
+        return trained
+
+    @torch.no_grad()
+    def _encode_labels(self, means):
+        # All means may not fit on the device beside the vectors.
+        network = self.network
+        device = network.label_vectors.device
+        parts = means.split(_LABELS_AT_ONCE)
+        return torch.cat([network.label_encoder(part.to(device)) for part in parts])
 
     def _renew_shortlists(self, vectors):
         """Find the shortlist of each training document (step 3)."""
@@ -258,6 +336,21 @@ class ShortlistedExamples(Examples):
             **self.options,
         )
         return vectors
+
+
+def _warn_of_zeros(label_vectors, means):
+    """Warn if the activation has cut off whole vectors of labels."""
+    n_zeros = int((~label_vectors.any(dim=1).cpu() & means.any(dim=1)).sum())
+    if n_zeros:
+        warnings.warn(
+            f"The vectors of {n_zeros} of {len(means)} labels are zero, so that no "
+            "shortlist can find these labels. Training made all coordinates negative, "
+            "and the ReLU of the label encoder cuts them off. Lower "
+            "label_learning_rate, or set label_epochs=0 or "
+            'label_activation="none".',
+            UserWarning,
+            stacklevel=8,
+        )
 
 
 def drop_positives(ids, positives, n_labels):

@@ -128,7 +128,7 @@ class _GRankAll(torch.autograd.Function):
         return (gradient * upstream).to(ctx.dtype), None
 
 
-def bce_loss(scores, is_positive, mask, *, reduction="mean"):
+def bce_loss(scores, is_positive, mask, *, reduction="mean", weights=None):
     r"""Compute the binary cross-entropy of candidate labels.
 
     .. math:: \sum_{j \in P} -\log \sigma(s_j) + \sum_{j \in M} -\log \sigma(-s_j)
@@ -148,6 +148,8 @@ def bce_loss(scores, is_positive, mask, *, reduction="mean"):
         "mean" is the mean over all candidates of the batch, as in the released code.
         "sum" is the sum over the candidates of a document, as in the equation, and the
         mean over documents.
+    weights : tensor of shape (n_docs,) or None, default=None
+        Factor for the terms of each document's negatives. None means 1.
 
     Returns
     -------
@@ -167,10 +169,13 @@ def bce_loss(scores, is_positive, mask, *, reduction="mean"):
     scores = at_least_float32(scores)
     wrong = torch.where(is_positive, -scores, scores).masked_fill(~mask, _NEVER)
     n = mask.sum().clamp(min=1) if reduction == "mean" else len(scores)
-    return softplus(wrong).sum() / n
+    terms = softplus(wrong)
+    if weights is not None:
+        terms = torch.where(is_positive, terms, terms * weights[:, None])
+    return terms.sum() / n
 
 
-def bce_loss_all(scores, positives, *, reduction="mean"):
+def bce_loss_all(scores, positives, *, reduction="mean", weights=None):
     """Compute the binary cross-entropy of all outputs: Eq. 1 of LightXML.
 
     The value and the gradient, sigmoid(s) - y, are those of `bce_loss`, but there are
@@ -182,6 +187,7 @@ def bce_loss_all(scores, positives, *, reduction="mean"):
     positives : int64 tensor of shape (n_docs, n_positives)
         Columns of each document's positives, each once, padded with n_outputs.
     reduction : {"mean", "sum"}, default="mean"
+    weights : tensor of shape (n_docs,) or None, default=None
         As in `bce_loss`.
 
     Returns
@@ -195,19 +201,29 @@ def bce_loss_all(scores, positives, *, reduction="mean"):
     tensor(0.6931)
     """
     n = scores.numel() if reduction == "mean" else len(scores)
-    return _BCEAll.apply(scores, positives, n)
+    return _BCEAll.apply(scores, positives, n, weights)
 
 
 class _BCEAll(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, scores, positives, n):
+    def forward(ctx, scores, positives, n, weights):
         real = positives < scores.shape[1]
         columns = positives.clamp(max=scores.shape[1] - 1)
         work = scores.to(torch.promote_types(scores.dtype, torch.float32))
+        good = work.gather(1, columns)
         # softplus(-s) = softplus(s) - s
-        total = softplus(work).sum() - (work.gather(1, columns) * real).sum()
-        work = work.sigmoid()
-        work.scatter_add_(1, columns, -real.to(work.dtype)).div_(n)
+        if weights is None:
+            total = softplus(work).sum() - (good * real).sum()
+            work = work.sigmoid()
+            change = -real.to(work.dtype)
+        else:  # a positive has the weight 1, and what that adds is added to it
+            weights = weights.to(work.dtype)[:, None]
+            missing = (1 - weights) * real
+            total = (softplus(work).sum(dim=1, keepdim=True) * weights).sum()
+            total = total + (softplus(good) * missing - good * real).sum()
+            work = work.sigmoid().mul_(weights)
+            change = good.sigmoid() * missing - real.to(work.dtype)
+        work.scatter_add_(1, columns, change).div_(n)
         ctx.save_for_backward(work)
         ctx.dtype = scores.dtype
         return total / n
@@ -216,7 +232,7 @@ class _BCEAll(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, upstream):
         (gradient,) = ctx.saved_tensors
-        return (gradient * upstream).to(ctx.dtype), None, None
+        return (gradient * upstream).to(ctx.dtype), None, None, None
 
 
 def log_distance_loss(docs, labels):

@@ -221,10 +221,12 @@ class LightDXMLNetwork(Network):
         """Return the binary cross-entropy of positives and negatives (Eq. 3, 7, 8).
 
         The negatives are the shortlisted and the frequent labels that a document does
-        not have, and labels drawn at random.
+        not have, and labels drawn at random. The targets may hold ``weights`` of the
+        negatives of each document.
         """
         (docs,), positives = self.encode(inputs), targets["positives"]
         n_labels, n_frequent = self.ranker.n_labels, len(self.frequent)
+        options = dict(reduction="sum", weights=targets.get("weights"))
         # A dense layer classifies the frequent labels. `columns` is its output for each
         # positive, or n_frequent for other labels: (n_docs, n_positives).
         columns = self.places[positives]
@@ -237,9 +239,9 @@ class LightDXMLNetwork(Network):
             torch.arange(ids.shape[1], device=ids.device) < positives.shape[1]
         )
         scores = self._classify(docs, ids)
-        loss = bce_loss(scores, is_positive, ids < n_labels, reduction="sum")
+        loss = bce_loss(scores, is_positive, ids < n_labels, **options)
         if n_frequent:
-            summed_bce = partial(bce_loss_all, reduction="sum")
+            summed_bce = partial(bce_loss_all, **options)
             loss = loss + self.frequent_ranker.loss(docs, columns, summed_bce)
         return loss
 
