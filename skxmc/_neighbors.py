@@ -11,7 +11,7 @@ from ._validation import check_flag, check_label_texts, check_number
 from .metrics import precision_at_k
 from .nn.devices import check_free_memory
 from .nn.neighbors import DEPTH, NeighborVotes, add_votes
-from .nn.prediction import map_batches
+from .nn.prediction import map_batches, pad_with_minus_one
 from .nn.process import default_modes
 from .nn.search import uses_exact_search
 
@@ -229,8 +229,7 @@ class NeighborsMixin:
                 parts.append(add_votes(ids, scores, counted, weight, k, **options)[0])
         means = {}
         for weight, parts in best.items():
-            ids = torch.cat(parts).numpy()
-            ids = np.where(ids == self.n_labels_, -1, ids)
+            ids = pad_with_minus_one(torch.cat(parts).numpy(), self.n_labels_)
             truth = Y[held_out]
             means[weight] = precision_at_k(truth, ids, 1) + precision_at_k(
                 truth, ids, k

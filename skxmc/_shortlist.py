@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from ._validation import check_number
-from .nn.prediction import map_batches
+from .nn.prediction import map_batches, pad_with_minus_one
 from .nn.process import default_modes
 
 
@@ -82,5 +82,4 @@ class ShortlistMixin:
                 verbose=self.verbose > 1,
                 title="shortlists",
             )
-        ids = ids.numpy()
-        return np.where(ids == n_labels, -1, ids)
+        return pad_with_minus_one(ids.numpy(), n_labels)

@@ -22,7 +22,7 @@ from ._ranking_classifier import RankingClassifier
 from ._validation.parameters import check_choice, check_training_parameters
 from .metrics import precision_at_k
 from .nn.devices import PRECISIONS, check_memory, choose_device, choose_precision
-from .nn.prediction import rank
+from .nn.prediction import pad_with_minus_one, rank
 from .nn.process import brief_lock, default_modes, isolate_torch, seed
 from .nn.state import choice, one_dtype, part
 from .nn.training import check_history, train
@@ -396,9 +396,8 @@ class BaseXMCClassifier(
                 device=device,
                 precision=precision,
             )
-            return precision_at_k(
-                Y[held_out], pad_with_minus_one(ids, self.n_labels_), k
-            )
+            ids = pad_with_minus_one(ids, self.n_labels_)
+            return precision_at_k(Y[held_out], ids, k)
 
         self._run_training(
             examples,
@@ -499,8 +498,3 @@ class BaseXMCClassifier(
         return probabilities_from_scores(
             scores, self.calibration_, single_label=single_label
         )
-
-
-def pad_with_minus_one(ids, n_labels):
-    """Replace the padding of networks, n_labels, by the padding of outputs, -1."""
-    return np.where(ids == n_labels, -1, ids)

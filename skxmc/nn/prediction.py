@@ -162,3 +162,8 @@ def _make_output(shape, dtype, on_disk):
     what = "The vectors of the documents"
     advice = 'Set trained_layers="all" and label_init="random", which keep none.'
     return torch.from_numpy(temporary_array(shape, kind, what, advice))
+
+
+def pad_with_minus_one(ids, n_labels):
+    """Replace the padding of networks, n_labels, by the padding of outputs, -1."""
+    return np.where(ids == n_labels, -1, ids)
