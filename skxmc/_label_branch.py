@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 
-from ._token_vectors import transform_words
+from ._stored_words import transform_words
 from .nn.named_examples import NamedExamples, special_tokens
 from .nn.text import tokenize
 
