@@ -9,13 +9,14 @@ import heapq
 import tempfile
 from array import array
 from collections import Counter
+from functools import partial
 from itertools import groupby, islice
 from operator import itemgetter
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn import config_context
 from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.utils.sparsefuncs_fast import inplace_csr_row_normalize_l2
 
 from ._stored_texts import StoredTexts
 from .nn.maps import TemporaryColumn
@@ -82,13 +83,21 @@ def fit_vectorizer(vectorizer, texts):
 def transform_words(vectorizer, texts):
     """Return the matrix of texts, in memory or in a store, by a fitted vectorizer.
 
-    For a single text, scikit-learn's checks take as long as the rest. They are skipped.
+    It is to the bit what ``vectorizer.transform(texts)`` returns, whose checks take
+    longer than the rest for a single text.
     """
-    with config_context(assume_finite=True, skip_parameter_validation=True):
-        if not isinstance(texts, StoredTexts):
-            return vectorizer.transform(texts)
-        n_features = len(vectorizer.vocabulary_)
-        return _stack_parts(vectorizer.transform, texts, n_features)
+    if not isinstance(texts, StoredTexts):
+        return _transform(vectorizer, texts)
+    n_features = len(vectorizer.vocabulary_)
+    return _stack_parts(partial(_transform, vectorizer), texts, n_features)
+
+
+def _transform(vectorizer, texts):
+    X = CountVectorizer.transform(vectorizer, texts)
+    X.data = np.log(X.data) + 1
+    X.data *= vectorizer.idf_[X.indices]
+    inplace_csr_row_normalize_l2(X)
+    return X
 
 
 def _stack_parts(transform, texts, n_features):

@@ -16,7 +16,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 from skxmc import _token_vectors
-from skxmc._token_vectors import latent_vectors, mirror_vectors, read_token_vectors
+from skxmc._stored_words import transform_words
+from skxmc._token_vectors import (
+    fit_words,
+    latent_vectors,
+    mirror_vectors,
+    read_token_vectors,
+)
 from skxmc.nn.prediction import map_batches
 from skxmc.nn.sparse_encoder import SparseEncoder
 from skxmc.nn.text import Features
@@ -425,3 +431,24 @@ def test_vectors_of_words_without_any_are_random():
     )
     # The ReLU keeps all of a word: twice its positive part, by the block.
     torch.testing.assert_close(states[:, :4] - states[:, 4:], 2 * found[:, :4])
+
+
+# --- counts of words --------------------------------------------------------
+
+
+TEXT = st.lists(st.sampled_from([*WORDS, "Cat", "é", "unseen"])).map(" ".join)
+
+
+@pytest.mark.parametrize("ngram_range", [(1, 1), (1, 2)])
+@given(texts=st.lists(TEXT, min_size=1, max_size=5))
+@settings(max_examples=50, deadline=None)
+def test_matrix_of_words_is_scikit_learns(ngram_range, texts):
+    seen = ["red fox fox", "Green fox red fox", "blue cat é", "cat blue", ""]
+    vectorizer, _ = fit_words(
+        seen, min_df=1, max_features=None, ngram_range=ngram_range
+    )
+    found, expected = transform_words(vectorizer, texts), vectorizer.transform(texts)
+    assert type(found) is type(expected) and found.shape == expected.shape
+    for name in ("data", "indices", "indptr"):
+        one, other = getattr(found, name), getattr(expected, name)
+        assert one.dtype == other.dtype and one.tobytes() == other.tobytes()
