@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn.functional import normalize
 
+from .cast_once import CastsOnce
 from .process import isolate_torch
 from .state import absent_or, choice, flag, number, optional
 
@@ -13,7 +14,7 @@ from .state import absent_or, choice, flag, number, optional
 _LONGEST_MEASURED = 1024
 
 
-class TransformerEncoder(nn.Module):
+class TransformerEncoder(CastsOnce):
     """Transformer that encodes a document as two vectors.
 
     The first vector concatenates the first-token states of the last layers. The second
@@ -127,6 +128,7 @@ class TransformerEncoder(nn.Module):
 
     def reset_unsaved(self):
         """Reset the attributes that only training needs (see `skxmc.nn.state`)."""
+        super().reset_unsaved()
         self.pooler = None
 
     def to_state(self):
@@ -208,7 +210,8 @@ class TransformerEncoder(nn.Module):
         tuple of tensors of shape (n_docs, length, hidden_size)
         """
         mask = batch["attention_mask"]  # (n_docs, length)
-        output = self.model(
+        model = self.model if "states" in batch else self.cast_once(mask.device).model
+        output = model(
             batch["input_ids"],
             attention_mask=mask[:, None, None].bool() if self._takes_4d else mask,
             # To collect the states of all layers, transformers hooks into each of them.
@@ -278,8 +281,7 @@ class TransformerEncoder(nn.Module):
 
     def __getstate__(self):
         # transformers attaches hooks that cannot be pickled to models that have run.
-        state = self.__dict__.copy()
-        state["_modules"] = {}
+        state = super().__getstate__() | {"_modules": {}}
         model = self.model
         state["_model"] = type(model), model.config, model.state_dict(), model.training
         return state

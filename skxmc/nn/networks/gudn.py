@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from ..bags import FeatureVectors
+from ..cast_once import CastsOnce
 from ..document_vectors import DocumentVectors
 from ..encoders import TransformerEncoder
 from ..heads import LinearHead
@@ -12,7 +13,7 @@ from ..state import choice, flag, linear_map, number, part
 from .lightxml import LightXMLNetwork
 
 
-class ExtractedVectors(nn.Module):
+class ExtractedVectors(CastsOnce):
     """The paper's feature extractor (Eq. 2) and first layer of the classifier (Eq. 6).
 
     Parameters
@@ -56,7 +57,8 @@ class ExtractedVectors(nn.Module):
 
     def forward(self, first, mean, batch=None):
         """Return the vectors that score clusters and labels, which are the same."""
-        return self.classify(self.extract(first))
+        maps = self.cast_once(first.device)
+        return maps.classify(maps.extract(first))
 
     def classify(self, features):
         """Compute the vectors from features E_t of shape (n_docs, dim)."""
