@@ -128,6 +128,14 @@ ROWS = {
         "the same, all positions pooled": dict(pool_teacher=True),
         "the same, labels without parents": dict(label_parents=None, parent_texts=None),
         "the same, random label vectors": dict(label_init="random"),
+        "random label vectors, the paper's rate": dict(
+            label_init="random",
+            learning_rate=1e-4,
+            head_learning_rate=1e-4,
+            schedule="constant",
+            batch_size=8,
+            max_epochs=5,
+        ),
     },
 }
 CLASSES = {
