@@ -27,6 +27,10 @@ PAPERS = {
 # Systems without a pretrained encoder, and systems whose papers have ensembles.
 WITHOUT_ENCODER = ("lightdxml", "treaderxml")
 WITH_ENSEMBLES = ("lightxml", "grank")
+# LightXML's released ensemble adds probabilities up as they are. X-GRank's paper does
+# not say how models are joined, and the scores of different models are not comparable
+# before they are calibrated.
+SCALES = {"lightxml": "raw", "grank": "probability"}
 ENCODERS = {
     "bert": "bert-base-uncased",
     "roberta": "roberta-base",

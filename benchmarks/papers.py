@@ -53,6 +53,7 @@ from _settings import (
     PAPERS,
     RELEASED_CODE,
     ROWS,
+    SCALES,
     SETTINGS,
     WITH_ENSEMBLES,
     WITHOUT_ENCODER,
@@ -264,7 +265,7 @@ def build(system, models, given):
     ]
     if len(models) == 1:
         return models[0][1]
-    return EnsembleClassifier(models, verbose=given["verbose"])
+    return EnsembleClassifier(models, scale=SCALES[system], verbose=given["verbose"])
 
 
 def measure(model, data, dataset):
@@ -387,6 +388,7 @@ def main(argv=None):
         },
         "released_code": options.released_code,
         "label_texts": texts is not None,
+        "scale": getattr(model, "scale", None),
         "propensity": PROPENSITY.get(dataset, dict(a=0.55, b=1.5)),
         "runs": runs,
     }

@@ -301,6 +301,7 @@ def test_every_data_set(recipes):
     assert recipes.CLASSES == CLASSES
     assert recipes.WITHOUT_ENCODER == WITHOUT_ENCODER
     assert recipes.WITH_ENSEMBLES == ("lightxml", "grank")
+    assert recipes.SCALES == {"lightxml": "raw", "grank": "probability"}
     assert recipes.PAPERS == PAPERS
     assert recipes.ENCODERS == dict(
         zip(("bert", "roberta", "xlnet"), ENCODERS, strict=True)
