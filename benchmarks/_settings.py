@@ -333,8 +333,8 @@ SETTINGS = {
             label_dim=3000,
         ),
     },
-    # From Sec. 4.1, which mentions neither the width on EURLex nor batches and epochs. At
-    # the paper's rate, a step moves each weight by no more than 1e-4, so that small
+    # From Sec. 4.1, which mentions neither the width on EURLex nor batches and epochs.
+    # At the paper's rate, a step moves each weight by no more than 1e-4, so that small
     # batches make up for few documents.
     "treaderxml": {
         "AmazonCat-13K": dict(
