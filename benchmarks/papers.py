@@ -3,8 +3,7 @@
     python benchmarks/papers.py --system lightxml --dataset Eurlex-4K --data DIR
     python benchmarks/papers.py --system grank --dataset Wiki-500K --data DIR --ensemble
     python benchmarks/papers.py --system gudn --dataset Wiki10-31K --data DIR --runs 3
-    python benchmarks/papers.py --system treaderxml --dataset AmazonCat-13K --data DIR \
-        --row config-0
+    python benchmarks/papers.py --system grank --dataset Eurlex-4K --data DIR --row bce
     python benchmarks/papers.py --list
 
 DIR holds texts and labels in a raw layout of `skxmc.datasets.load_xmc_repository`. For
