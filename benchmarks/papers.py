@@ -3,8 +3,7 @@
     python benchmarks/papers.py --system lightxml --dataset Eurlex-4K --data DIR
     python benchmarks/papers.py --system grank --dataset Wiki-500K --data DIR --ensemble
     python benchmarks/papers.py --system gudn --dataset Wiki10-31K --data DIR --runs 3
-    python benchmarks/papers.py --system treaderxml --dataset AmazonCat-13K --data DIR \
-        --row config-0
+    python benchmarks/papers.py --system grank --dataset Eurlex-4K --data DIR --row bce
     python benchmarks/papers.py --list
 
 DIR holds texts and labels in a raw layout of `skxmc.datasets.load_xmc_repository`. For
@@ -53,6 +52,7 @@ from _settings import (
     PAPERS,
     RELEASED_CODE,
     ROWS,
+    SCALES,
     SETTINGS,
     WITH_ENSEMBLES,
     WITHOUT_ENCODER,
@@ -264,7 +264,7 @@ def build(system, models, given):
     ]
     if len(models) == 1:
         return models[0][1]
-    return EnsembleClassifier(models, verbose=given["verbose"])
+    return EnsembleClassifier(models, scale=SCALES[system], verbose=given["verbose"])
 
 
 def measure(model, data, dataset):
@@ -387,6 +387,7 @@ def main(argv=None):
         },
         "released_code": options.released_code,
         "label_texts": texts is not None,
+        "scale": getattr(model, "scale", None),
         "propensity": PROPENSITY.get(dataset, dict(a=0.55, b=1.5)),
         "runs": runs,
     }

@@ -17,6 +17,7 @@ MODULES = [
     "_modules",
     "_published",
     "_settings",
+    "lightdxml",
 ]
 
 

@@ -76,7 +76,7 @@ def test_ensemble_of_clusterings(run, tiny_encoder):
     seeds = [
         settings["random_state"] for settings in only_run(result)["settings"].values()
     ]
-    assert seeds == [0, 1, 2]
+    assert seeds == [0, 1, 2] and result["scale"] == "raw"
     assert [len(epochs) for epochs in only_run(result)["epochs"].values()] == [1, 1, 1]
 
 
@@ -88,7 +88,7 @@ def test_ensemble_of_encoders(run, three_encoders):
     encoders = [
         settings["encoder"] for settings in only_run(result)["settings"].values()
     ]
-    assert encoders == three_encoders
+    assert encoders == three_encoders and result["scale"] == "probability"
 
 
 def test_without_label_names(run, folder, tiny_encoder):

@@ -109,7 +109,9 @@ def test_other_data(experiments, papers, monkeypatch):
             module = importlib.import_module(script.removesuffix(".py"))
             monkeypatch.setattr(sys, "argv", [script, *words])
             options, parameters = module.parse()
-            assert getattr(options, "system", system) == system and not parameters
+            # gudn-lengths is GUDN with texts of several lengths.
+            assert getattr(options, "system", system).startswith(system)
+            assert not parameters
 
 
 def test_what_cannot_be_trained_is_missing(experiments, recipes, monkeypatch):

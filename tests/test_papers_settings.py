@@ -75,6 +75,7 @@ COMMON = {
     },
     "lightdxml": {
         "neighbor_weight": 0,
+        "label_text_negatives": 1,
         "label_dim": 300,
         "label_init": "random",
         "label_activation": "relu",
@@ -129,8 +130,6 @@ COMMON = {
         "strict_algorithm1": False,
         "loss_reduction": "sum",
         "n_neighbors": 10,
-        "max_epochs": 30,
-        "batch_size": 64,
         "dropout": 0,
         "layer_norm": False,
         "positional": "none",
@@ -163,15 +162,15 @@ OF_DATASET = {
         Wiki-500K 20 128 128 128 100 32
         Amazon-670K 50 64 128 256 100 32
     """,
-    # Table V; width and rate of the label encoder in the released configurations; V of
-    # Table III.
+    # Table V; width, rate and batch size of the label encoder in the released
+    # configurations; V of Table III.
     "lightdxml": """
-        beta n_shortlist rate max_epochs label_epochs refresh_every hidden label_rate V
-        EURLex-4K 0.75 500 0.006 16 8 8 1000 0.003 5000
-        AmazonCat-13K 1 500 0.007 21 4 4 600 0.0002 203882
-        Wiki10-31K 0.60 600 0.009 21 8 6 600 0.003 101938
-        WikiSeeAlsoTitles-350K 0.1 500 0.008 21 6 7 1200 0.001 91414
-        AmazonTitles-670K 1 650 0.007 21 6 9 2400 0.0015 66666
+        beta n_shortlist rate max_epochs label_epochs turn hidden label_rate pairs V
+        EURLex-4K 0.75 500 0.006 16 8 8 1000 0.003 256 5000
+        AmazonCat-13K 1 500 0.007 21 4 4 600 0.0002 256 203882
+        Wiki10-31K 0.60 600 0.009 21 8 6 600 0.003 512 101938
+        WikiSeeAlsoTitles-350K 0.1 500 0.008 21 6 7 1200 0.001 512 91414
+        AmazonTitles-670K 1 650 0.007 21 6 9 2400 0.0015 256 66666
     """,
     # Sec. 4.2, and GUDN_500k.py of the released code.
     "gudn": """
@@ -181,12 +180,12 @@ OF_DATASET = {
         Wiki10-31K 40 1 - -
         Wiki-500K 20 100 10 3000
     """,
-    # Sec. 4.1.
+    # Sec. 4.1; batches and epochs are ours.
     "treaderxml": """
-        max_length label_length word_dim
-        AmazonCat-13K 300 4 300
-        EURLex 500 4 300
-        RCV1 250 16 400
+        max_length label_length word_dim batch_size max_epochs
+        AmazonCat-13K 300 4 300 64 30
+        EURLex 500 4 300 8 20
+        RCV1 250 16 400 8 20
     """,
 }
 # The released configurations of LightDXML.
@@ -262,6 +261,8 @@ def parameters(values):
         ("rate", ["learning_rate", "head_learning_rate"]),
         ("hidden", ["label_hidden_dim"]),
         ("label_rate", ["label_learning_rate"]),
+        ("pairs", ["label_batch_size"]),
+        ("turn", ["refresh_every"]),
         ("V", ["max_features"]),
     ):
         if short in found:
@@ -301,6 +302,7 @@ def test_every_data_set(recipes):
     assert recipes.CLASSES == CLASSES
     assert recipes.WITHOUT_ENCODER == WITHOUT_ENCODER
     assert recipes.WITH_ENSEMBLES == ("lightxml", "grank")
+    assert recipes.SCALES == {"lightxml": "raw", "grank": "probability"}
     assert recipes.PAPERS == PAPERS
     assert recipes.ENCODERS == dict(
         zip(("bert", "roberta", "xlnet"), ENCODERS, strict=True)
