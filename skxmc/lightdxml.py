@@ -32,7 +32,7 @@ from .nn.text import Features
 __all__ = ["LightDXMLClassifier"]
 
 # With learning_rate="auto", a step moves a coordinate of the mean document so far.
-_STEP_SIZE = 0.04
+_STEP_SIZE = 0.012
 
 
 @fill_docstring
@@ -129,10 +129,10 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
         The released code uses 255.
     %(accumulate)s
     learning_rate : float or "auto", default="auto"
-        Peak learning rate of the word vectors and the residual block. "auto" means 0.04
-        divided by the mean sum of a document's feature weights, so that a step moves a
-        document of two hundred words no farther than one of eight. The paper uses 0.006
-        to 0.009 for all weights.
+        Peak learning rate of the word vectors and the residual block. "auto" means
+        0.012 divided by the mean sum of a document's feature weights, so that a step
+        moves a document of two hundred words no farther than one of eight. The paper
+        uses 0.006 to 0.009 for all weights.
     head_learning_rate : float, default=2e-2
         Peak learning rate of the classifier.
     %(weight_decay)s

@@ -861,7 +861,7 @@ def test_auto_learning_rate_is_by_the_weights_of_a_document(features, colours):
     Y = np.vstack([colours[1][:N_TRAIN].toarray(), np.ones(12)])
     auto, given = (
         LightDXMLClassifier(**SHORT | dict(learning_rate=rate)).fit(X, sp.csr_array(Y))
-        for rate in ("auto", 0.04 / (float(X.sum(dtype=np.float64)) / N_TRAIN))
+        for rate in ("auto", 0.012 / (float(X.sum(dtype=np.float64)) / N_TRAIN))
     )
     assert_same_ranking(auto, given, X)
 
