@@ -8,9 +8,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toy_network import RATE, Toy, assert_same, make_data, run
 from torch.nn.functional import logsigmoid
 from torch.utils._python_dispatch import TorchDispatchMode
+from toy_network import RATE, Toy, assert_same, make_data, run
 
 from skxmc.nn import all_labels
 from skxmc.nn.all_labels import AllLabels

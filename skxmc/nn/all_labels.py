@@ -110,6 +110,10 @@ class AllLabels(Head, TrainedByRow):
             part = self.vectors.data[start : min(start + n_rows, self.n_labels)]
             yield start, at_least_float32(part)
 
+    def most_words(self, n_labels):
+        """Return 0: labels have no words here (see `LabelScores.most_words`)."""
+        return 0
+
     def forward(self, docs, ids=None):
         """Score labels.
 

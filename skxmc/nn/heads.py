@@ -37,6 +37,11 @@ class Head:
     can score candidates alone, it takes them as ``forward(docs, ids)``.
     """
 
+    @property
+    def n_scores_held(self):
+        """Largest number of scores of a document that exist at the same time."""
+        return self.n_outputs
+
     def loss(self, docs, positives, loss):
         """Return the loss over all outputs.
 
