@@ -172,13 +172,16 @@ class ClusteringXMCClassifier(ShortlistMixin, BaseXMCClassifier):
         if self.n_labels_ <= _MAX_DENSE:
             return "dense"
         on_cpu = choose_device(self.device) == "cpu"
-        if self._why_not_all() is not None or (
-            on_cpu and self.n_labels_ > _MAX_ALL_ON_CPU
-        ):
-            return "clusters"
-        return "all"
+        # The papers, whose label vectors start at random, have clusters.
+        scores_all = (
+            self._choose_label_init() != "random"
+            and self._why_not_all() is None
+            and (self.n_labels_ <= _MAX_ALL_ON_CPU or not on_cpu)
+        )
+        return "all" if scores_all else "clusters"
 
     def _why_not_all(self):
+        """Return a sentence about the parameters that rule out "all", or None."""
         return None
 
     def _make_all_labels(self, vectors, *, bias=None, trained_by=None):

@@ -96,7 +96,8 @@ head : {"auto", "dense", "clusters", "all"}
     - "clusters": clusters of labels, and then the labels of the best clusters;
     - "auto": what `max_leaf_size` says if it is an int. Otherwise "dense" for up to
       50,000 labels, and "all" for more; but "clusters" beyond 200,000 labels on a CPU,
-      or if other parameters rule out "all".
+      and where label vectors start at random, as in the paper, or other parameters rule
+      out "all".
 head_optimizer : {"rowwise", "adamw"}
     What trains the label vectors of ``head="all"``, at `head_learning_rate`. "rowwise"
     divides the gradient of a label by the root of its mean square so far: one number

@@ -231,8 +231,8 @@ class TReaderXMLClassifier(TaughtDocumentsMixin, RecallingXMCClassifier):
 
     _memory_advice = (
         "Lower batch_size or max_length (the step), word_dim or max_features (the "
-        "weights), or rank fewer labels a step: max_leaf_size=100, and a smaller "
-        'n_shortlist. label_precision="bf16" halves what clustered labels take.'
+        'weights), or do not hold the scores of all labels: head="all". Of its label '
+        'vectors, label_precision="bf16" takes half as much.'
     )
 
     def __init__(

@@ -193,13 +193,15 @@ def test_what_auto_means(
 
 def test_auto_on_a_gpu(monkeypatch):
     monkeypatch.setattr(clustering, "choose_device", lambda device: device)
-    model = LightXMLClassifier(device="cuda")
+    model = LightXMLClassifier(device="cuda", label_init="documents")
     for n_labels, expected in [(50_000, "dense"), (50_001, "all"), (10**7, "all")]:
         model.n_labels_ = n_labels
         assert model._choose_head() == expected
     model.device, model.n_labels_ = "cpu", 200_000
     assert model._choose_head() == "all"
     model.n_labels_ += 1
+    assert model._choose_head() == "clusters"
+    model.device, model.label_init = "cuda", "random"
     assert model._choose_head() == "clusters"
 
 
