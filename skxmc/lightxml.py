@@ -302,6 +302,11 @@ class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
         activations = ("none", "sigmoid")
         check_choice("bottleneck_activation", self.bottleneck_activation, activations)
 
+    def _why_not_all(self):
+        if self.negatives != "dynamic":
+            return f"Leave out negatives={self.negatives!r}, which chooses clusters."
+        return None
+
     def _check_fit(self, X, y):
         X, Y = super()._check_fit(X, y)
         if (

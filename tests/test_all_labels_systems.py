@@ -84,6 +84,8 @@ def fit(system, encoder, colours, **params):
         *((system, {}) for system in SYSTEMS),
         *((system, dict(label_init="random", max_epochs=30)) for system in SYSTEMS),
         ("GRank", dict(label_precision="bf16")),
+        ("GRank", dict(loss="bce")),
+        ("GRank", dict(loss="bce", label_init="random", max_epochs=30)),
         ("LightXML", dict(label_precision="bf16")),
         ("TReaderXML", dict(head_optimizer="adamw")),
         ("GRank", dict(accumulate=2, clip_norm=10.0, max_epochs=30)),
@@ -140,6 +142,7 @@ def test_one_label_a_document(system, tiny_encoder, colours):
         dict(n_negatives=3, label_learning_rate=0.1),
         dict(n_negatives=99, label_learning_rate=0.1, accumulate=2),
         dict(n_negatives=3, label_learning_rate=None),
+        dict(n_negatives=3, label_learning_rate=0.1, loss="bce"),
     ],
     ids=str,
 )
@@ -212,6 +215,7 @@ RULED_OUT = {
         dict(label_init="random", label_texts=True),
         "label_texts.*label_init",
     ),
+    "uniform": ("LightXML", dict(negatives="uniform"), "negatives='uniform'"),
     "softmax": ("TReaderXML", dict(output_activation="softmax"), "output_activation"),
     "paper": ("GUDN", dict(variant="paper"), "variant"),
 }
