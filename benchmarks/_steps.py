@@ -7,12 +7,13 @@ from skxmc.nn.network import Progress
 from skxmc.nn.optimizer import Optimizer
 
 
-def stepper(network, device, precision):
+def stepper(network, device, precision, *, label_learning_rate=None):
     """Return a function that makes one training step on a batch and its positives."""
     optimizer = Optimizer(
         network,
         learning_rate=1e-5,
         head_learning_rate=1e-5,
+        label_learning_rate=label_learning_rate,
         weight_decay=0.01,
         n_steps=1,
         warmup=0.0,

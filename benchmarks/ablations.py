@@ -8,7 +8,8 @@ documents that labels start from by default. The rows for GUDN are those of its 
 and 7 and of Fig. 5, then guides for an encoder that is not trained, and the activation
 of Eq. 6. Their losses by epoch are those of Fig. 6. gudn-lengths has lengths of texts,
 as Table 8. For TReaderXML, the rows are those of its Table 3. The rows for LightXML are
-those of its Table 5, and one with clusters drawn at random. Those for LightDXML vary
+those of its Table 5, and one with clusters drawn at random. lightxml-heads has heads
+that score labels in three ways, on texts that are read once. Those for LightDXML vary
 the training of the label encoder, the turns of the cycle, beta and the number of epochs
 (its Fig. 2), and what is not in the paper.
 
@@ -42,6 +43,8 @@ from skxmc.metrics import propensity, ranking_report
 METRICS = ("P@1", "P@3", "P@5", "nDCG@5", "PSP@1", "PSP@5")
 # Medium effort of LightXML.
 _READ_ONCE = LIGHTXML["medium"]
+# Without the votes of neighbors, which make all heads more alike.
+_HEADS = _READ_ONCE | dict(neighbor_weight=0)
 # Eq. 2 to 8 of GUDN, on texts and names that are read once, so that 20 epochs are fast.
 _PAPER = dict(
     variant="paper",
@@ -71,6 +74,12 @@ ROWS = {
         ),
         "static negatives, frozen encoder": dict(negatives="static"),
         "uniform negatives": dict(negatives="uniform"),
+    },
+    "lightxml-heads": {
+        "dense": _HEADS | dict(head="dense"),
+        "all labels": _HEADS | dict(head="all"),
+        "all labels, AdamW": _HEADS | dict(head="all", head_optimizer="adamw"),
+        "clusters": _HEADS | dict(head="clusters"),
     },
     "lightdxml": {
         "defaults": {},
@@ -142,6 +151,7 @@ CLASSES = {
     "grank": GRankClassifier,
     "lightdxml": LightDXMLClassifier,
     "lightxml": LightXMLClassifier,
+    "lightxml-heads": LightXMLClassifier,
     "gudn": GUDNClassifier,
     "gudn-lengths": GUDNClassifier,
     "treaderxml": TReaderXMLClassifier,

@@ -39,6 +39,7 @@ def main():
     )
     model = LightXMLClassifier(
         options.encoder,
+        head="clusters",
         label_init="random",
         label_dim=options.label_dim,
         label_precision=options.label_precision,

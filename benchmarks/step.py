@@ -67,6 +67,7 @@ def measure(n_labels, options, device, precision):
     clustered = n_labels > 50_000
     model = GRankClassifier(
         options.encoder,
+        head="clusters" if clustered else "dense",
         label_dim=128 if clustered else None,  # as in Table II for large label sets
         max_length=options.max_length,
         batch_size=options.batch_size,

@@ -1,5 +1,6 @@
 """Bases of the systems that cluster labels and score them by label vectors."""
 
+import math
 import numbers
 
 import numpy as np
@@ -16,6 +17,8 @@ from ._validation import check_choice, check_label_texts, check_number
 from ._words import WORD
 from .base import BaseXMCClassifier
 from .cluster import BalancedKMeans
+from .nn.all_labels import AllLabels
+from .nn.devices import choose_device
 from .nn.document_vectors import SCALE, DocumentVectors
 from .nn.heads import LabelScores, cluster_head, first_offset
 from .nn.labels import label_centroids
@@ -24,9 +27,12 @@ from .nn.reading import Documents, keep_vectors
 from .nn.shortlist import LabelClusters
 from .nn.state import array
 
-# max_leaf_size="auto" means no clusters for up to this many labels. The largest set
-# that X-GRank ranks without clusters has 30,938 (Table II).
-_MAX_UNCLUSTERED = 50_000
+# head="auto" is "dense" for up to this many labels. The largest set that X-GRank ranks
+# without clusters has 30,938 (Table II).
+_MAX_DENSE = 50_000
+# On a CPU, it is "all" for up to this many labels. With more, a step with clusters
+# takes less time.
+_MAX_ALL_ON_CPU = 200_000
 # Width of the label vectors of LightXML's paper for most of its data sets.
 _PAPER_DIM = 400
 
@@ -34,11 +40,12 @@ _PAPER_DIM = 400
 class ClusteringXMCClassifier(ShortlistMixin, BaseXMCClassifier):
     """Base of the classifiers that cluster labels.
 
-    A subclass has the parameters `label_texts`, `label_init`, `label_dim`,
-    `label_precision`, `max_leaf_size`, `n_shortlist`, `predict_shortlist` and
-    `cluster_features` (see `GRankClassifier`), and calls ``_prepare_labels(...)`` in
-    ``_build``. It may override
+    A subclass has the parameters `head`, `head_optimizer`, `label_texts`, `label_init`,
+    `label_dim`, `label_precision`, `max_leaf_size`, `n_shortlist`, `predict_shortlist`
+    and `cluster_features` (see `GRankClassifier`), and calls ``_prepare_labels(...)``
+    in ``_build``. It may override
 
+    - ``_why_not_all()``: why its other parameters rule out ``head="all"``, or None;
     - ``_choose_label_init()``: the initial label vectors that "auto" stands for;
     - ``_count_bag()``: the number of words of a bag beside the encoder, or None;
     - ``_get_label_texts()``: the label texts as the encoder reads them.
@@ -53,6 +60,19 @@ class ClusteringXMCClassifier(ShortlistMixin, BaseXMCClassifier):
             check_number("label_dim", self.label_dim, numbers.Integral, 2)
         if self.max_leaf_size != "auto":
             check_number("max_leaf_size", self.max_leaf_size, numbers.Integral, 1)
+        check_choice("head", self.head, ("auto", "dense", "clusters", "all"))
+        check_choice("head_optimizer", self.head_optimizer, ("rowwise", "adamw"))
+        clustered = self.max_leaf_size != "auto" and self.max_leaf_size > 1
+        if (
+            self.head == "clusters"
+            and self.max_leaf_size == 1
+            or (self.head in ("dense", "all") and clustered)
+        ):
+            raise ValueError(
+                f"head={self.head!r} contradicts max_leaf_size={self.max_leaf_size}, "
+                f"which {'makes' if clustered else 'makes no'} clusters of labels: "
+                "leave one of them out."
+            )
         check_choice("label_precision", self.label_precision, ("fp32", "bf16"))
         if (self.label_precision, self.precision) == ("bf16", "fp64"):
             raise ValueError(
@@ -68,6 +88,10 @@ class ClusteringXMCClassifier(ShortlistMixin, BaseXMCClassifier):
         X, Y = super()._check_fit(X, y)
         if self.label_texts is not None:
             check_label_texts(self.label_texts, self.n_labels_)
+        if self.head == "all" and self._why_not_all() is not None:
+            raise ValueError(
+                f'head="all" scores labels in chunks. {self._why_not_all()}'
+            )
         sources = {self.label_init, str(self.cluster_features)}
         if self.label_texts is None and sources & {"both", "texts", "labels"}:
             raise ValueError(
@@ -137,9 +161,48 @@ class ClusteringXMCClassifier(ShortlistMixin, BaseXMCClassifier):
 
     def _ranks_all_labels(self):
         """Return whether every label is scored for every document."""
-        if self.max_leaf_size == "auto":
-            return self.n_labels_ <= _MAX_UNCLUSTERED
-        return self.max_leaf_size == 1
+        return self._choose_head() != "clusters"
+
+    def _choose_head(self):
+        """Return `head`, or what "auto" stands for."""
+        if self.head != "auto":
+            return self.head
+        if self.max_leaf_size != "auto":
+            return "dense" if self.max_leaf_size == 1 else "clusters"
+        if self.n_labels_ <= _MAX_DENSE:
+            return "dense"
+        on_cpu = choose_device(self.device) == "cpu"
+        # The papers, whose label vectors start at random, have clusters.
+        scores_all = (
+            self._choose_label_init() != "random"
+            and self._why_not_all() is None
+            and (self.n_labels_ <= _MAX_ALL_ON_CPU or not on_cpu)
+        )
+        return "all" if scores_all else "clusters"
+
+    def _why_not_all(self):
+        """Return a sentence about the parameters that rule out "all", or None."""
+        return None
+
+    def _make_all_labels(self, vectors, *, bias=None, trained_by=None):
+        """Make the head that scores all labels in chunks.
+
+        Parameters
+        ----------
+        vectors : tensor of shape (n_labels, dim)
+            Initial label vectors.
+        bias, trained_by
+            As in `AllLabels`. None makes no bias, and takes `head_optimizer`.
+        """
+        if self.label_precision == "bf16":
+            vectors = vectors.bfloat16()
+        trained_by = trained_by or self.head_optimizer
+        return AllLabels(vectors, bias=bias, trained_by=trained_by)
+
+    def _choose_bias(self):
+        """Return the log-odds that a document has a label, by their numbers alone."""
+        mean = self.label_counts_.sum() / (self.n_docs_ * self.n_labels_)
+        return math.log(mean / (1 - mean)) if 0 < mean < 1 else 0.0
 
     def _make_candidate_ranker(self, vectors, *words):
         """Make the head that scores the candidates of a document, not all labels.
@@ -278,7 +341,7 @@ class RecallingXMCClassifier(ClusteringXMCClassifier):
         -------
         dict
         """
-        all_labels = self._ranks_all_labels()
+        kind = self._choose_head()
         n_clusters = int(self.label_groups_.max()) + 1
         projection = cluster_vectors = dim = offset = None
         if label_vectors is not None:
@@ -286,7 +349,7 @@ class RecallingXMCClassifier(ClusteringXMCClassifier):
             cluster_vectors = mean_directions(vectors, self.label_groups_)
             offset = first_offset(vectors, SCALE)
             dim = vectors.shape[1]
-        elif not all_labels:
+        elif kind != "dense":
             dim = self.label_dim or _PAPER_DIM
             if doc_vectors is not None:
                 dim = doc_vectors.cluster_dim
@@ -298,13 +361,19 @@ class RecallingXMCClassifier(ClusteringXMCClassifier):
             doc_vectors = DocumentVectors(
                 encoder, dim, start=projection, dropout=self.dropout, n_words=n_words
             )
+        if kind == "all":
+            bias = self._choose_bias() if offset is None else offset
+            recall = self._make_all_labels(vectors, bias=bias)
+        else:
+            recall = cluster_head(
+                doc_vectors, n_clusters, cluster_vectors, offset=offset
+            )
+        clustered = kind == "clusters"
         return dict(
             doc_vectors=doc_vectors,
-            recall=cluster_head(
-                doc_vectors, n_clusters, cluster_vectors, offset=offset
-            ),
-            clusters=None if all_labels else LabelClusters(self.label_groups_),
-            ranker=None if all_labels else self._make_candidate_ranker(vectors),
+            recall=recall,
+            clusters=LabelClusters(self.label_groups_) if clustered else None,
+            ranker=self._make_candidate_ranker(vectors) if clustered else None,
             n_shortlist=min(self.n_shortlist, n_clusters),
             predict_shortlist=self.predict_shortlist,
             loss_reduction=self.loss_reduction,

@@ -85,14 +85,34 @@ label_init : {"auto", "both", "texts", "documents", "random"}
     Except for "random", they are unit vectors, projected onto their `label_dim`
     principal directions if that is below the encoder's hidden size. Documents are
     then mapped into the same space, as vectors of length 20.
+head : {"auto", "dense", "clusters", "all"}
+    How labels are scored:
+
+    - "dense": all of them, at once. Training keeps the scores of all labels and the
+      gradient and two moments of all label vectors;
+    - "all": all of them, in chunks of labels. The vectors of a chunk are trained before
+      the next chunk is scored, so that nothing of the size of all scores or of all
+      gradients is kept. A step takes less time and a quarter of the memory of "dense";
+    - "clusters": clusters of labels, and then the labels of the best clusters;
+    - "auto": what `max_leaf_size` says if it is an int. Otherwise "dense" for up to
+      50,000 labels, and "all" for more; but "clusters" beyond 200,000 labels on a CPU,
+      and where label vectors start at random, as in the paper, or other parameters rule
+      out "all".
+head_optimizer : {"rowwise", "adamw"}
+    What trains the label vectors of ``head="all"``, at `head_learning_rate`. "rowwise"
+    divides the gradient of a label by the root of its mean square so far: one number
+    for each label instead of the two for each dimension that "adamw" keeps. Both learn
+    well at the same rates.
 label_precision : {"fp32", "bf16"}
     Precision of the label vectors and of their optimizer state. In training, "fp32"
     takes 12 bytes per number, and "bf16" takes 6, with stochastic rounding; weight
-    averaging (`swa_start`) takes 8 or 6 bytes more. Choose "bf16" if the vectors of
-    many labels do not fit in memory. Used only if labels are clustered.
+    averaging (`swa_start`) takes 8 or 6 bytes more. With ``head="all"`` and the
+    optimizer "rowwise", they take 4 and 2 bytes, and averaging 4 more. Choose "bf16" if
+    the vectors of many labels do not fit in memory. Not used if the head is "dense".
 max_leaf_size : int or "auto"
     Maximum number of labels in a cluster. 1 means no clusters: every label is scored
-    for every document. "auto" means 1 for up to 50,000 labels, and 100 for more.
+    for every document. "auto" means what `head` says, with clusters of up to 100
+    labels.
 cluster_features : {"tfidf", "documents", "labels"} or matrix
     Features by which labels are clustered: the TF-IDF rows of their documents
     ("tfidf"), the encoder's vectors of their documents ("documents"), the encoder's

@@ -44,8 +44,8 @@ class PretrainedEncoderMixin:
     _reads_stores = True
     _memory_advice = (
         "Lower batch_size or max_length (the step), label_dim or n_layers (the "
-        "weights), or rank fewer labels a step: max_leaf_size=100, and a smaller "
-        'n_shortlist. label_precision="bf16" halves what clustered labels take.'
+        'weights), or do not hold the scores of all labels: head="all". Of its label '
+        'vectors, label_precision="bf16" takes half as much.'
     )
 
     def _check_parameters(self):

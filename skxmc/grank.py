@@ -73,6 +73,9 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
         means 512 if all labels are ranked and 128 with clusters (Table II). Training
         takes 4 bytes per label and dimension, or up to 16 if AdamW trains the label
         vectors (see `label_learning_rate`): use 128 for a million labels.
+    %(head)s
+        "all" needs ``small_label_mode="rank_only"``, and label vectors without a part
+        for words, which "random" ones with `label_texts` have.
     %(label_precision)s
     %(max_leaf_size)s
     small_label_mode : {"rank_only", "dual"}, default="rank_only"
@@ -108,12 +111,14 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
         The paper uses 1e-4 for all weights.
     %(document_learning_rate)s
     %(head_learning_rate)s
+    %(head_optimizer)s
+        Used only where neither `n_negatives` nor `label_learning_rate` is.
     label_learning_rate : float or None, default=0.3
         Peak learning rate of plain SGD, which trains the label vectors. Rare labels
         then stay near the texts and documents that they start from. None trains label
-        vectors by AdamW at `head_learning_rate`, as in the paper. Used only if label
-        vectors start from the encoder's own, and if there are clusters or
-        `n_negatives`.
+        vectors by AdamW at `head_learning_rate`, as in the paper, or by
+        `head_optimizer`. Used only if label vectors start from the encoder's own, and
+        if there are clusters or `n_negatives`, or with ``head="all"``.
     %(weight_decay)s
     %(warmup)s
     %(schedule)s
@@ -218,6 +223,7 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
         dropout=0.5,
         encoder_dropout=0.0,
         label_dim=None,
+        head="auto",
         label_precision="fp32",
         max_leaf_size="auto",
         small_label_mode="rank_only",
@@ -235,6 +241,7 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
         learning_rate=2e-4,
         document_learning_rate=1e-3,
         head_learning_rate=1e-3,
+        head_optimizer="rowwise",
         label_learning_rate=0.3,
         weight_decay=0.01,
         warmup=0.1,
@@ -270,6 +277,7 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
         self.dropout = dropout
         self.encoder_dropout = encoder_dropout
         self.label_dim = label_dim
+        self.head = head
         self.label_precision = label_precision
         self.max_leaf_size = max_leaf_size
         self.small_label_mode = small_label_mode
@@ -287,6 +295,7 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
         self.learning_rate = learning_rate
         self.document_learning_rate = document_learning_rate
         self.head_learning_rate = head_learning_rate
+        self.head_optimizer = head_optimizer
         self.label_learning_rate = label_learning_rate
         self.weight_decay = weight_decay
         self.warmup = warmup
@@ -329,6 +338,16 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
     def _has_log_odds(self):
         return self.loss == "bce"
 
+    def _why_not_all(self):
+        if self.small_label_mode == "dual":
+            return 'Leave out small_label_mode="dual", whose retriever does not.'
+        if self.label_texts is not None and self._choose_label_init() == "random":
+            return (
+                'Leave out label_texts, or label_init="random": together, they make '
+                "vectors of words, whose scores of all labels are computed at once."
+            )
+        return None
+
     def _training_options(self, examples):
         options = super()._training_options(examples)
         return options | {"label_learning_rate": self.label_learning_rate}
@@ -354,10 +373,19 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
             if self.loss == "bce":
                 offset = first_offset(vectors, SCALE)
             n_negatives = self.n_negatives if all_labels else None
-        if all_labels and n_negatives is None:
+        if self._choose_head() == "all":
+            trained_by = bias = None
+            if n_negatives is not None:
+                trained_by = "candidates"
+            elif self.loss == "bce":  # each label has a bias instead of one offset
+                bias = self._choose_bias() if offset is None else offset
+                offset = None
+            ranker = self._make_all_labels(*parts, bias=bias, trained_by=trained_by)
+        elif all_labels and n_negatives is None:
             ranker = LabelScores(*parts)
         else:
             ranker = self._make_candidate_ranker(*parts)
+        if ranker.row_wise:
             # Plain SGD needs label vectors that are near their aim already.
             uses_sgd = self.label_learning_rate is not None
             ranker.by_sgd = uses_sgd and label_vectors is not None

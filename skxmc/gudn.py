@@ -92,10 +92,13 @@ class GUDNClassifier(LabelBranchMixin, PretrainedEncoderMixin, RecallingXMCClass
         Width of the label vectors; of the features and the hidden layer with
         ``variant="paper"``; and of the documents' vectors if X is a feature matrix.
         None means the encoder's hidden size, or 400 with ``label_init="random"``.
+    %(head)s
+        "all" needs ``variant="code"``. "dense" scores labels by the first-token states
+        of `n_layers` layers, and "all" by vectors of the width `label_dim`.
     %(label_precision)s
     %(max_leaf_size)s
-        Without clusters, the recall head scores the labels, and `label_precision`,
-        `cluster_features`, `n_shortlist` and `predict_shortlist` have no effect.
+        Without clusters, the recall head scores the labels, and `cluster_features`,
+        `n_shortlist` and `predict_shortlist` have no effect.
     %(cluster_features)s
     %(n_shortlist)s
 
@@ -129,6 +132,7 @@ class GUDNClassifier(LabelBranchMixin, PretrainedEncoderMixin, RecallingXMCClass
         The released code uses 5e-5 for all weights.
     %(document_learning_rate)s
     %(head_learning_rate)s
+    %(head_optimizer)s
     %(weight_decay)s
     %(warmup)s
     %(schedule)s
@@ -233,6 +237,7 @@ class GUDNClassifier(LabelBranchMixin, PretrainedEncoderMixin, RecallingXMCClass
         dropout=0.5,
         encoder_dropout=0.0,
         label_dim=None,
+        head="auto",
         label_precision="fp32",
         max_leaf_size="auto",
         n_shortlist=75,
@@ -245,6 +250,7 @@ class GUDNClassifier(LabelBranchMixin, PretrainedEncoderMixin, RecallingXMCClass
         learning_rate=1e-4,
         document_learning_rate=1e-3,
         head_learning_rate=1e-3,
+        head_optimizer="rowwise",
         weight_decay=0.01,
         warmup=0.0,
         schedule="linear",
@@ -289,6 +295,7 @@ class GUDNClassifier(LabelBranchMixin, PretrainedEncoderMixin, RecallingXMCClass
         self.dropout = dropout
         self.encoder_dropout = encoder_dropout
         self.label_dim = label_dim
+        self.head = head
         self.label_precision = label_precision
         self.max_leaf_size = max_leaf_size
         self.n_shortlist = n_shortlist
@@ -301,6 +308,7 @@ class GUDNClassifier(LabelBranchMixin, PretrainedEncoderMixin, RecallingXMCClass
         self.learning_rate = learning_rate
         self.document_learning_rate = document_learning_rate
         self.head_learning_rate = head_learning_rate
+        self.head_optimizer = head_optimizer
         self.weight_decay = weight_decay
         self.warmup = warmup
         self.schedule = schedule
@@ -362,6 +370,11 @@ class GUDNClassifier(LabelBranchMixin, PretrainedEncoderMixin, RecallingXMCClass
                 'variant="code" one classifier serves texts and names, which must have '
                 'as many layers. Leave label_layers out, or set variant="paper".'
             )
+
+    def _why_not_all(self):
+        if self.variant == "paper":
+            return 'Leave out variant="paper", whose classifier of names does not.'
+        return None
 
     def _choose_label_init(self):
         if self.variant == "paper":

@@ -60,13 +60,16 @@ class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
     label_dim : int or None, default=None
         Width of the bottleneck and of the label vectors, and of the documents' vectors
         if X is a feature matrix. None means the encoder's hidden size, or 400 with
-        ``label_init="random"`` (the paper uses 400 or 500). Without clusters, only the
-        initial vectors of `label_init` have this width.
+        ``label_init="random"`` (the paper uses 400 or 500). With the head
+        "dense", only the initial vectors of `label_init` have this width.
+    %(head)s
+        "dense" scores labels by the first-token states of `n_layers` layers, and "all"
+        by vectors of the width `label_dim`, as the ranking head of clusters does.
     %(label_precision)s
     %(max_leaf_size)s
-        Without clusters, the recall head scores the labels, and `label_precision`,
-        `cluster_features`, `n_shortlist`, `predict_shortlist`, `negatives`,
-        `ranking_encoder` and `bottleneck_activation` have no effect.
+        Without clusters, the recall head scores the labels, and `cluster_features`,
+        `n_shortlist`, `predict_shortlist`, `negatives`, `ranking_encoder` and
+        `bottleneck_activation` have no effect.
     %(cluster_features)s
     %(n_shortlist)s
         The released code uses 75 for Amazon-670K and 32 for Wiki-500K.
@@ -100,6 +103,7 @@ class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
     %(document_learning_rate)s
     %(head_learning_rate)s
         The paper uses 1e-4.
+    %(head_optimizer)s
     %(weight_decay)s
     %(warmup)s
     %(schedule)s
@@ -195,6 +199,7 @@ class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
         dropout_until=1.0,
         encoder_dropout=0.0,
         label_dim=None,
+        head="auto",
         label_precision="fp32",
         max_leaf_size="auto",
         n_shortlist=75,
@@ -210,6 +215,7 @@ class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
         learning_rate=1e-4,
         document_learning_rate=1e-3,
         head_learning_rate=1e-3,
+        head_optimizer="rowwise",
         weight_decay=0.01,
         warmup=0.0,
         schedule="constant",
@@ -245,6 +251,7 @@ class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
         self.dropout_until = dropout_until
         self.encoder_dropout = encoder_dropout
         self.label_dim = label_dim
+        self.head = head
         self.label_precision = label_precision
         self.max_leaf_size = max_leaf_size
         self.n_shortlist = n_shortlist
@@ -260,6 +267,7 @@ class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
         self.learning_rate = learning_rate
         self.document_learning_rate = document_learning_rate
         self.head_learning_rate = head_learning_rate
+        self.head_optimizer = head_optimizer
         self.weight_decay = weight_decay
         self.warmup = warmup
         self.schedule = schedule
@@ -293,6 +301,11 @@ class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
         check_choice("ranking_encoder", self.ranking_encoder, ("frozen", "own"))
         activations = ("none", "sigmoid")
         check_choice("bottleneck_activation", self.bottleneck_activation, activations)
+
+    def _why_not_all(self):
+        if self.negatives != "dynamic":
+            return f"Leave out negatives={self.negatives!r}, which chooses clusters."
+        return None
 
     def _check_fit(self, X, y):
         X, Y = super()._check_fit(X, y)

@@ -134,6 +134,8 @@ class TReaderXMLClassifier(TaughtDocumentsMixin, RecallingXMCClassifier):
         Activation of the scores before the logistic loss. "softmax" follows Eq. 18 and
         19 to the letter, but leaves next to no gradient. It needs all labels to be
         ranked.
+    %(head)s
+        "all" needs ``output_activation="none"``.
     %(label_precision)s
     %(max_leaf_size)s
     cluster_features : "tfidf" or matrix, default="tfidf"
@@ -156,6 +158,7 @@ class TReaderXMLClassifier(TaughtDocumentsMixin, RecallingXMCClassifier):
         1e-4 for all weights.
     head_learning_rate : float, default=1e-3
         Peak learning rate of the vectors that score labels.
+    %(head_optimizer)s
     %(weight_decay)s
     %(warmup)s
     %(schedule)s
@@ -228,8 +231,8 @@ class TReaderXMLClassifier(TaughtDocumentsMixin, RecallingXMCClassifier):
 
     _memory_advice = (
         "Lower batch_size or max_length (the step), word_dim or max_features (the "
-        "weights), or rank fewer labels a step: max_leaf_size=100, and a smaller "
-        'n_shortlist. label_precision="bf16" halves what clustered labels take.'
+        'weights), or do not hold the scores of all labels: head="all". Of its label '
+        'vectors, label_precision="bf16" takes half as much.'
     )
 
     def __init__(
@@ -262,6 +265,7 @@ class TReaderXMLClassifier(TaughtDocumentsMixin, RecallingXMCClassifier):
         label_init="documents",
         label_dim=None,
         dropout=0.1,
+        head="auto",
         label_precision="fp32",
         max_leaf_size="auto",
         n_shortlist=75,
@@ -273,6 +277,7 @@ class TReaderXMLClassifier(TaughtDocumentsMixin, RecallingXMCClassifier):
         accumulate=1,
         learning_rate=1e-3,
         head_learning_rate=1e-3,
+        head_optimizer="rowwise",
         weight_decay=0.01,
         warmup=0.1,
         schedule="linear",
@@ -322,6 +327,7 @@ class TReaderXMLClassifier(TaughtDocumentsMixin, RecallingXMCClassifier):
         self.label_init = label_init
         self.label_dim = label_dim
         self.dropout = dropout
+        self.head = head
         self.label_precision = label_precision
         self.max_leaf_size = max_leaf_size
         self.n_shortlist = n_shortlist
@@ -333,6 +339,7 @@ class TReaderXMLClassifier(TaughtDocumentsMixin, RecallingXMCClassifier):
         self.accumulate = accumulate
         self.learning_rate = learning_rate
         self.head_learning_rate = head_learning_rate
+        self.head_optimizer = head_optimizer
         self.weight_decay = weight_decay
         self.warmup = warmup
         self.schedule = schedule
@@ -418,6 +425,11 @@ class TReaderXMLClassifier(TaughtDocumentsMixin, RecallingXMCClassifier):
             )
         if isinstance(self.cluster_features, str):
             check_choice("cluster_features", self.cluster_features, ("tfidf",))
+
+    def _why_not_all(self):
+        if self.output_activation == "softmax":
+            return 'Leave out output_activation="softmax", which needs all at once.'
+        return None
 
     def _check_fit(self, X, y):
         X, Y = super()._check_fit(X, y)

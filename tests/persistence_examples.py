@@ -84,7 +84,16 @@ MODES = {
     ),
     "G-columns": (G, "frame", "dense", dict(cluster_features=np.eye(12)) | FEW),
     "G-bce": (G, "texts", "strings", FEW | dict(loss="bce")),
+    "G-all": (G, "texts", "csr_array", dict(head="all")),
+    "G-all-bf16": (
+        G,
+        "features",
+        "csr_array",
+        dict(head="all", label_precision="bf16"),
+    ),
     "L": (L, "texts", "csr_array", {}),
+    "L-all": (L, "texts", "strings", dict(head="all", head_optimizer="adamw")),
+    "L-all-features": (L, "features", "dense", dict(head="all", precision="fp64")),
     "L-clustered": (L, "texts", "dense", FEW),
     "L-static": (
         L,
@@ -132,6 +141,7 @@ MODES = {
     ),
     "T-features": (T, "features", "csr_array", {}),
     "T-alone": (T, "features", "csr_array", dict(use_teacher=False) | FEW),
+    "T-all": (T, "texts", "csr_array", dict(head="all")),
     "T-strings": (T, "texts", "strings", dict(label_parents=None)),
     "U": (U, "texts", "csr_array", dict(label_texts=WORDS)),
     "U-paper": (
@@ -140,6 +150,7 @@ MODES = {
         "csr_matrix",
         dict(label_texts=WORDS, variant="paper", label_layers=2),
     ),
+    "U-all": (U, "texts", "csr_array", dict(label_texts=WORDS, head="all")),
     "U-clustered": (U, "texts", "dense", FEW | dict(label_texts=WORDS)),
     "U-features": (U, "features", "csr_array", dict(label_branch="multi-hot")),
     "U-strings": (U, "texts", "strings", dict(label_texts=["a", "b", "c"])),

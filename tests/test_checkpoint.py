@@ -26,12 +26,22 @@ COMMON = dict(
 )
 TEXTS = dict(max_length=12, n_layers=2)
 CLUSTERED = dict(max_leaf_size=3, n_shortlist=2)
+ALL = dict(head="all", n_negatives=None, label_learning_rate=None)
 CASES = {
     "X-GRank": ("GRankClassifier", TEXTS | dict(lambda_schedule="step")),
     "X-GRank, clustered": (
         "GRankClassifier",
         TEXTS | CLUSTERED | dict(swa_start=0.3, swa_every=2, clip_norm=1.0),
     ),
+    "X-GRank, all labels": (
+        "GRankClassifier",
+        TEXTS | dict(head="all", n_negatives=None, swa_start=0.3, swa_every=2),
+    ),
+    "X-GRank, all labels in bf16": (
+        "GRankClassifier",
+        TEXTS | ALL | dict(label_precision="bf16", accumulate=2),
+    ),
+    "X-GRank, negatives of all labels": ("GRankClassifier", TEXTS | dict(head="all")),
     "X-GRank, bf16 labels": (
         "GRankClassifier",
         TEXTS | CLUSTERED | dict(label_precision="bf16", accumulate=2),
@@ -52,6 +62,10 @@ CASES = {
         "LightXMLClassifier",
         TEXTS | CLUSTERED | dict(dropout_until=0.5, negatives="uniform"),
     ),
+    "LightXML, all labels": (
+        "LightXMLClassifier",
+        TEXTS | dict(head="all", head_optimizer="adamw", clip_norm=1.0),
+    ),
     "LightDXML": (
         "LightDXMLClassifier",
         dict(n_frequent=3, n_shortlist=4, refresh_every=2, n_random_negatives=2),
@@ -65,6 +79,11 @@ CASES = {
         "TReaderXMLClassifier",
         CLUSTERED | dict(max_length=8, swa_start=0.3, swa_every=2, dropout=0.3),
     ),
+    "TReaderXML, all labels": (
+        "TReaderXMLClassifier",
+        dict(max_length=8, head="all", swa_start=0.3, swa_every=2),
+    ),
+    "GUDN, all labels": ("GUDNClassifier", TEXTS | dict(head="all")),
     "GUDN, columns": (
         "GUDNClassifier",
         TEXTS | CLUSTERED | dict(variant="paper", label_branch="multi-hot"),

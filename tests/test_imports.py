@@ -20,7 +20,7 @@ FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
 TIERS = [
     "nn.process nn.state nn.locks nn.maps nn.network nn.rowwise_optimizer nn.weights "
     "nn.cast_once",
-    "nn.rowwise_adamw nn.rowwise_sgd",
+    "nn.rowwise_adamw nn.rowwise_sgd nn.all_labels_optimizer",
     "nn.rowwise _calibration",
     "nn.checkpoint nn.devices nn.text nn.labels nn.losses nn.optimizer nn.search "
     "nn.shortlist metrics datasets",
@@ -28,7 +28,7 @@ TIERS = [
     "_stored_words",
     "nn.bags nn.encoders nn.examples nn.heads nn.neighbors nn.prediction "
     "nn.teacher nn.export",
-    "nn.document_vectors nn.reading nn.sparse_encoder",
+    "nn.document_vectors nn.reading nn.sparse_encoder nn.all_labels",
     "nn.networks.grank nn.networks.lightdxml nn.networks.lightxml",
     "nn.networks.gudn nn.networks.treaderxml",  # with LightXML's heads
     "nn.named_examples nn.training _token_vectors _hierarchy",

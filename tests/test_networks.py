@@ -23,7 +23,12 @@ SYSTEMS = {
         "GRankClassifier",
         TEXTS | CLUSTERED | dict(lambda_schedule="step", label_texts=True),
     ),
+    "X-GRank, all labels": (
+        "GRankClassifier",
+        TEXTS | dict(head="all", n_negatives=None),
+    ),
     "LightXML": ("LightXMLClassifier", TEXTS),
+    "LightXML, all labels": ("LightXMLClassifier", TEXTS | dict(head="all")),
     "LightXML, uniform": (
         "LightXMLClassifier",
         TEXTS | CLUSTERED | dict(negatives="uniform", dropout_until=0.5),

@@ -34,14 +34,16 @@ FEW = dict(max_leaf_size=3, n_shortlist=2, predict_shortlist=2)
         (GRankClassifier, dict(trained_layers="all", n_negatives=None)),
         (GRankClassifier, FEW | dict(label_init="random")),
         (GRankClassifier, FEW | dict(loss="bce", combine="product")),
+        (GRankClassifier, dict(head="all", label_precision="bf16")),
         (LightXMLClassifier, FEW),
+        (LightXMLClassifier, dict(head="all", single=True)),
         (LightXMLClassifier, FEW | dict(negatives="static", ranking_encoder="own")),
         (LightXMLClassifier, dict(single=True)),
         (GUDNClassifier, FEW | dict(predict_shortlist=9)),
     ],
     ids=[
-        *("read once", "all labels", "few clusters", "X-BCE"),
-        *("LightXML", "two encoders", "one label", "GUDN"),
+        *("read once", "all labels", "few clusters", "X-BCE", "in chunks"),
+        *("LightXML", "LightXML in chunks", "two encoders", "one label", "GUDN"),
     ],
 )
 def test_onnx_predicts_the_same(system, options, tiny_encoder, colours, tmp_path):

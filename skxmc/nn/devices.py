@@ -143,22 +143,18 @@ def check_memory(
     number_bytes = 8 if precision == "fp64" else 4
     casts = precision in ("bf16", "fp16")
     weights = states = 0
-    tables = [module.table for module in modules_trained_by_row(network)]
+    by_row = modules_trained_by_row(network)
+    tables = [module.table for module in by_row]
+    for module in by_row:  # which never has the gradient of all its rows
+        weights += module.table.nbytes
+        states += module.state_bytes(averages) + n_copies * module.table.nbytes
     for parameter in network.parameters():
-        by_row = any(parameter is table for table in tables)
-        if not by_row and not parameter.requires_grad:
-            continue  # it is not trained
-        value_bytes = parameter.element_size() if by_row else number_bytes
-        size = value_bytes * parameter.numel()
-        # AdamW's two moments, and a gradient. A table that is trained row by row never
-        # has the gradient of all its rows.
-        state_size = (2 if by_row else 3) * size
-        if averages:  # the mean, and for a table the sum of its moves (>= float32)
-            state_size += size
-            if by_row:
-                state_size += max(4, value_bytes) * parameter.numel()
+        if not parameter.requires_grad:
+            continue  # it is trained row by row, or not at all
+        size = number_bytes * parameter.numel()
         weights += size
-        states += state_size + n_copies * size + (casts and not by_row) * size // 2
+        # AdamW's two moments, a gradient, and the mean of the snapshots.
+        states += (3 + averages + n_copies) * size + casts * size // 2
     # Autocast keeps most activations in 16 bits and some in 32: 3 bytes on average.
     step_bytes = 3 if casts else number_bytes
     step = step_bytes * batch_size * network.floats_per_document(length)

@@ -37,6 +37,11 @@ class Head:
     can score candidates alone, it takes them as ``forward(docs, ids)``.
     """
 
+    @property
+    def n_scores_held(self):
+        """Largest number of scores of a document that exist at the same time."""
+        return self.n_outputs
+
     def loss(self, docs, positives, loss):
         """Return the loss over all outputs.
 
@@ -54,7 +59,7 @@ class Head:
         """
         return loss(self(docs), positives)
 
-    def top(self, docs, k, *, ids=None, adjust=None):
+    def top(self, docs, k, *, ids=None, adjust=None, normalize=False):
         """Return the k best outputs of each document.
 
         Parameters
@@ -68,6 +73,9 @@ class Head:
             Function that turns the scores into those that order the outputs. It may
             add the scores of another head, or take logarithms of probabilities. It
             must leave padded entries at -inf.
+        normalize : bool, default=False
+            Whether the scores, after `adjust`, become logarithms of the softmax over
+            the outputs that are ranked.
 
         Returns
         -------
@@ -80,6 +88,7 @@ class Head:
             scores = at_full_precision(self, docs, ids)
             scores = scores.masked_fill(ids == self.n_outputs, -torch.inf)
         scores = scores if adjust is None else adjust(scores)
+        scores = scores.log_softmax(dim=1) if normalize else scores
         return best_labels(scores, k, self.n_outputs, ids)
 
 

@@ -89,16 +89,20 @@ class Optimizer:
         bool
             Whether a step was made.
         """
+        # Tables do not take part in torch's schedule, so they are given their rates.
+        factor = self.factor(self.n_done)
+        rates = [rate * factor for rate in self.table_rates] if last else []
+        if last and self.clip_norm is None and not self.scaler.is_enabled():
+            for table, rate in zip(self.tables, rates, strict=True):
+                table.arm(rate)
         self.scaler.scale(loss).backward()
         if not last:
             return False
         scale, applies = self._unscale(loss.device)
         if self.clip_norm is not None:
             scale = self._clip(scale)
-        # Tables do not take part in torch's schedule, so they are given their rates.
-        factor = self.factor(self.n_done)
-        for table, rate in zip(self.tables, self.table_rates, strict=True):
-            table.step(rate * factor, scale=scale, applies=applies)
+        for table, rate in zip(self.tables, rates, strict=True):
+            table.step(rate, scale=scale, applies=applies)
         self.scaler.step(self.adamw)
         self.scaler.update()
         self.adamw.zero_grad(set_to_none=True)
@@ -162,7 +166,7 @@ class Optimizer:
         scale = 1 / self.scaler.scale(torch.ones((), device=device))
         self.scaler.unscale_(self.adamw)
         # Gradients of tables exist only as pairs of factors. Both must be finite.
-        factors = [f for t in self.tables for touched in t.touched for f in touched[1:]]
+        factors = [factor for table in self.tables for factor in table.factors()]
         return scale, get_total_norm(self._dense_gradients() + factors).isfinite()
 
     def _clip(self, scale):

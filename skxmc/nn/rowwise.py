@@ -197,6 +197,20 @@ class TrainedByRow(nn.Module):
         self.optimizer = RowwiseAdamW(self.table, self.touched, **options)
         return self.optimizer
 
+    def state_bytes(self, averages):
+        """Return the number of bytes that training keeps beside the table.
+
+        Parameters
+        ----------
+        averages : bool
+            Whether the table is averaged over snapshots.
+        """
+        size = 0 if self.by_sgd else 2 * self.table.nbytes  # AdamW's two moments
+        if averages:  # the mean, and the sum of the moves in float32 at least
+            size += self.table.nbytes
+            size += max(4, self.table.element_size()) * self.table.numel()
+        return size
+
     def end_training(self):
         """Drop the optimizer."""
         self.optimizer = None

@@ -59,6 +59,17 @@ class RowwiseOptimizer:
             all rows.
         """
 
+    def arm(self, rate):
+        """Tell the learning rate before the last backward pass of a step.
+
+        An optimizer may then make the step within that pass. It must not be told where
+        the gradient is clipped or scaled before the step.
+        """
+
+    def factors(self):
+        """Return tensors that are finite only if the gradient is."""
+        return [factor for touched in self.touched for factor in touched[1:]]
+
     def snapshot(self):
         """Include the current rows in the average."""
         if self.moved is None:

@@ -18,6 +18,7 @@ ESTIMATORS = {
 }
 # What classifiers consist of.
 PARTS = {
+    "AllLabels": "skxmc.nn.all_labels.AllLabels",
     "BagEncoder": "skxmc.nn.bags.BagEncoder",
     "DocumentVectors": "skxmc.nn.document_vectors.DocumentVectors",
     "ExtractedVectors": "skxmc.nn.networks.gudn.ExtractedVectors",

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn.functional import logsigmoid, pad
 
+from ..all_labels import AllLabels
 from ..bags import BagEncoder, WordReader
 from ..document_vectors import DocumentVectors
 from ..encoders import TransformerEncoder
@@ -49,7 +50,7 @@ class GRankNetwork(Network):
     ----------
     encoder : TransformerEncoder, BagEncoder or WordReader
         Encoder of the documents.
-    ranker : LabelScores
+    ranker : LabelScores or AllLabels
         Head that scores labels.
     clusters : LabelClusters or None
         Clusters of the labels. None ranks all labels of every document.
@@ -157,7 +158,12 @@ class GRankNetwork(Network):
         )
         return {
             "encoder": part(TransformerEncoder, BagEncoder, WordReader),
-            "ranker": part(LabelScores, dim=self.doc_vectors.dim, fits=self._takes),
+            "ranker": part(
+                LabelScores,
+                AllLabels,
+                dim=self.doc_vectors.dim,
+                fits=self._takes,
+            ),
             "clusters": optional(part(LabelClusters, n_labels=n_labels)),
             "doc_vectors": part(
                 DocumentVectors, fits=lambda module: module.fits_encoder(self.encoder)
@@ -179,6 +185,8 @@ class GRankNetwork(Network):
 
     def _takes(self, ranker):
         """Return whether a ranker can score what this network ranks in training."""
+        if isinstance(ranker, AllLabels):
+            return self.clusters is None and self.retriever is None
         needs_rows = self.clusters is not None
         negatives = getattr(self, "n_negatives", None)
         return ranker.row_wise == (needs_rows or negatives is not None)
@@ -219,6 +227,8 @@ class GRankNetwork(Network):
         ``loss="bce"`` their sigmoid, is close to 0.
         """
         loss, loss_of_all = _LOSSES[self.loss]
+        if self.n_negatives is None and isinstance(self.ranker, AllLabels):
+            return self.ranker.loss(docs, positives, loss_of_all)  # it has a bias
         if self.n_negatives is None:
             return self.ranker.loss(
                 docs,
@@ -235,10 +245,12 @@ class GRankNetwork(Network):
     @torch.no_grad()
     def _find_negatives(self, docs, positives):
         """Return the labels with the best scores that documents do not have."""
+        n_negatives = min(self.n_negatives, self.n_labels)
+        if isinstance(self.ranker, AllLabels):
+            return self.ranker.top(docs, n_negatives, without=positives)[0]
         scores = self.ranker(docs)  # (n_docs, n_labels)
         # Padded positives get a column of their own.
         scores = pad(scores, (0, 1)).scatter_(1, positives, -torch.inf)
-        n_negatives = min(self.n_negatives, self.n_labels)
         best = scores[:, :-1].topk(n_negatives, dim=1, sorted=False)
         return best.indices.masked_fill(best.values == -torch.inf, self.n_labels)
 
@@ -284,33 +296,36 @@ class GRankNetwork(Network):
                     cluster_scores, self.predict_shortlist
                 )
 
+        combines = self.combine != "ranker" and self.retriever is not None
+
         def adjust(scores):  # (n_docs, n_candidates) or (n_docs, n_labels)
             scores = self._add_offset(scores)
-            if self.combine == "ranker" or self.retriever is None:
-                return self._normalize(scores)
+            if combines:
+                scores = combine(scores)
+            is_one = self.loss == "bce" and self.single_label
+            return logsigmoid(scores) if is_one else scores
+
+        def combine(scores):
             if self.clusters is None:
                 label_scores = at_full_precision(self.retriever, for_clusters)
             elif ids is None:  # the shortlist would hold all labels
                 label_scores = self.clusters.spread_scores(cluster_scores)
             else:
                 label_scores = retrieved
-            if self.combine == "product":  # a product of sigmoids, as logarithms
-                scores, label_scores = logsigmoid(scores), logsigmoid(label_scores)
-                if self.loss == "bce":  # of a probability
-                    return self._normalize(log_odds(scores + label_scores))
-            return self._normalize(scores + label_scores)
+            if self.combine == "sum":
+                return scores + label_scores
+            # A product of sigmoids, as logarithms.
+            product = logsigmoid(scores) + logsigmoid(label_scores)
+            return log_odds(product) if self.loss == "bce" else product
 
-        return self.ranker.top(for_labels, k, ids=ids, adjust=adjust)
+        normalize = self.loss == "grank" or self.single_label
+        return self.ranker.top(
+            for_labels, k, ids=ids, adjust=adjust, normalize=normalize
+        )
 
     def _add_offset(self, scores):
         offset = getattr(self, "offset", None)  # folders of older versions lack it
         return scores if offset is None else at_least_float32(scores) + offset
-
-    def _normalize(self, scores):
-        """Turn scores of the labels that were ranked into those of the ranking."""
-        if self.loss == "grank":
-            return scores.log_softmax(dim=1)
-        return logsigmoid(scores).log_softmax(dim=1) if self.single_label else scores
 
     @property
     def has_shortlist(self):
@@ -326,7 +341,7 @@ class GRankNetwork(Network):
         """Return the number of floats kept for the gradient of a document."""
         n_scores = 0 if self.retriever is None else self.retriever.n_outputs
         n_ranked = self.n_candidates or self.n_labels
-        n_scores += self.n_labels if self.clusters is None else n_ranked
+        n_scores += self.ranker.n_scores_held if self.clusters is None else n_ranked
         # For each word of a candidate, autograd keeps its score and its share (2
         # floats), and the places of both (two int64, the size of 4 floats).
         n_words = 6 * self.ranker.most_words(n_ranked) if self.n_candidates else 0

@@ -339,7 +339,7 @@ class GUDNNetwork(LightXMLNetwork):
             return total
         if self.label_encoder is None:  # the encoder reads the names too
             total += self.encoder.floats_per_document(self.label_length)
-        return total + 4 * self._has_link_loss * self.recall.n_outputs
+        return total + 4 * self._has_link_loss * self.recall.n_scores_held
 
     @property
     def n_candidates(self):

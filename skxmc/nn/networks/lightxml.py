@@ -1,9 +1,12 @@
 """The network of LightXML: recall of label clusters, and a ranker of their labels."""
 
+import functools
+
 import torch
 from torch import nn
 from torch.nn.functional import logsigmoid
 
+from ..all_labels import AllLabels
 from ..bags import BagEncoder, WordReader
 from ..document_vectors import DocumentVectors
 from ..encoders import TransformerEncoder
@@ -85,8 +88,9 @@ class LightXMLNetwork(Network):
         Encoder of the documents.
     doc_vectors : DocumentVectors
         Module that makes the two vectors of a document, for clusters and for labels.
-    recall : LinearHead
-        Head that scores clusters: the generator of the paper.
+    recall : LinearHead or AllLabels
+        Head that scores clusters: the generator of the paper. AllLabels scores labels,
+        by the vectors for labels.
     clusters : LabelClusters or None
         Clusters of the labels. If None, recall scores all labels and nothing else is
         ranked.
@@ -168,6 +172,7 @@ class LightXMLNetwork(Network):
     def expected_state(self):
         """Checks of attributes (see `skxmc.nn.state`)."""
         n_outputs, ranker = self.n_labels, nothing
+        scores_labels = self.clusters is None and isinstance(self.recall, AllLabels)
         if self.clusters is not None:
             n_outputs = self.clusters.n_clusters
             ranker = part(
@@ -181,7 +186,9 @@ class LightXMLNetwork(Network):
             "doc_vectors": part(
                 DocumentVectors, fits=lambda module: module.fits_encoder(self.encoder)
             ),
-            "recall": part(
+            "recall": part(AllLabels, dim=self.doc_vectors.dim)
+            if scores_labels
+            else part(
                 LinearHead,
                 in_features=self.doc_vectors.cluster_dim,
                 out_features=n_outputs,
@@ -216,6 +223,9 @@ class LightXMLNetwork(Network):
         return self._classification_loss(self.recall, *vectors, targets["positives"])
 
     def _classification_loss(self, recall, for_clusters, for_labels, positives):
+        if isinstance(recall, AllLabels):
+            loss = functools.partial(bce_loss_all, reduction=self.loss_reduction)
+            return recall.loss(for_labels, positives, loss)
         if self.clusters is None:
             return recall.loss(for_clusters, positives, self._loss_of_all)
         cluster_scores = recall(for_clusters)  # (n_docs, n_clusters)
@@ -280,8 +290,13 @@ class LightXMLNetwork(Network):
         """
         for_clusters, for_labels = vectors
         if self.clusters is None:
-            adjust = _normalize_probabilities if self.single_label else None
-            return self.recall.top(for_clusters, k, adjust=adjust)
+            in_chunks = isinstance(self.recall, AllLabels)
+            return self.recall.top(
+                for_labels if in_chunks else for_clusters,
+                k,
+                adjust=logsigmoid if self.single_label else None,
+                normalize=self.single_label,
+            )
         recalled, ids = at_full_precision(self.recall, for_clusters), None
         if self.predict_shortlist < self.clusters.n_clusters:
             ids, recalled = self.clusters.top(recalled, self.predict_shortlist)
@@ -292,11 +307,13 @@ class LightXMLNetwork(Network):
             )
             # A sum of logarithms in float32, since products of small probabilities
             # would underflow.
-            logarithms = logsigmoid(by_label) + logsigmoid(self._add_offset(scores))
-            return logarithms.log_softmax(dim=1) if self.single_label else logarithms
+            return logsigmoid(by_label) + logsigmoid(self._add_offset(scores))
 
         docs = self._activate(at_least_float32(for_labels))
-        ids, scores = self.ranker.top(docs, k, ids=ids, adjust=adjust)
+        normalize = self.single_label
+        ids, scores = self.ranker.top(
+            docs, k, ids=ids, adjust=adjust, normalize=normalize
+        )
         return ids, scores if self.single_label else log_odds(scores)
 
     @property
@@ -311,7 +328,7 @@ class LightXMLNetwork(Network):
 
     def floats_per_document(self, length):
         """Return the number of floats kept for the gradient of a document."""
-        n_scores = self.recall.n_outputs + self.n_candidates
+        n_scores = self.recall.n_scores_held + self.n_candidates
         return self.encoder.floats_per_document(length) + 4 * n_scores
 
     @property
@@ -327,11 +344,6 @@ class LightXMLNetwork(Network):
     def _add_offset(self, scores):
         scores = at_least_float32(scores)
         return scores if self.offset is None else scores + self.offset
-
-
-def _normalize_probabilities(scores):
-    """Return logarithms of the labels' probabilities, normalised to sum 1."""
-    return logsigmoid(scores).log_softmax(dim=1)
 
 
 def _shapes(module):
