@@ -135,28 +135,6 @@ def test_untrained_encoder_returns_the_last_layer(model_and_tokenizer):
             torch.testing.assert_close(vector[0], expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("n_layers, n_trained", [(2, None), (1, 0)])
-@pytest.mark.parametrize("cast_first", [True, False])
-@pytest.mark.parametrize("kind", KINDS)
-def test_weights_that_are_cast_once(kind, cast_first, n_layers, n_trained, monkeypatch):
-    # transformers attaches hooks to a model when it is called for the first time.
-    tokenizer = train_tokenizer(*KINDS[kind][:2])
-    model = random_model(kind, tokenizer)
-    encoder = encoder_of(model, tokenizer, n_layers, n_trained=n_trained)
-    batch = tokenize(TEXTS, tokenizer, 32).batch(np.arange(len(TEXTS)))
-
-    def predict(casts_once):
-        with monkeypatch.context() as patch:
-            if not casts_once:
-                patch.setattr(encoder, "cast_once", lambda device: encoder)
-            with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
-                return encoder(batch)
-
-    first, second = predict(cast_first), predict(not cast_first)
-    for one, other in zip(first, second, strict=True):
-        assert torch.equal(one, other)
-
-
 def test_padding_does_not_change_a_document(model_and_tokenizer):
     encoder = encoder_of(*model_and_tokenizer)
     docs = tokenize([*TEXTS, " ".join(WORDS[:30])], model_and_tokenizer[1], 32)

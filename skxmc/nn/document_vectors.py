@@ -5,7 +5,6 @@ from torch import nn
 from torch.nn.functional import normalize
 
 from .bags import FeatureVectors
-from .cast_once import CastsOnce
 from .losses import at_least_float32
 from .state import absent_or, linear_map, nothing, number, optional, part
 
@@ -14,7 +13,7 @@ from .state import absent_or, linear_map, nothing, number, optional, part
 SCALE = 20.0
 
 
-class DocumentVectors(CastsOnce):
+class DocumentVectors(nn.Module):
     """The two vectors of a document: one scores clusters, the other scores labels.
 
     The vector for clusters is the first-token states of the last layers. The vector for
@@ -132,10 +131,9 @@ class DocumentVectors(CastsOnce):
         for_labels : tensor of shape (n_docs, dim), or None
         """
         first = self.dropout(first)
-        maps = self.cast_once(mean.device)
-        docs = None if maps.project is None else maps.project(first)
-        if maps.lift is not None:
-            lifted = maps.lift(mean)
+        docs = None if self.project is None else self.project(first)
+        if self.lift is not None:
+            lifted = self.lift(mean)
             docs = lifted if docs is None else docs + lifted
         bag = self._get_bag()
         if bag is not None and batch is not None:

@@ -6,7 +6,6 @@ import torch
 from torch import nn
 from torch.nn.functional import normalize
 
-from .cast_once import CastsOnce
 from .process import isolate_torch
 from .state import absent_or, choice, flag, number, optional
 
@@ -14,7 +13,7 @@ from .state import absent_or, choice, flag, number, optional
 _LONGEST_MEASURED = 1024
 
 
-class TransformerEncoder(CastsOnce):
+class TransformerEncoder(nn.Module):
     """Transformer that encodes a document as two vectors.
 
     The first vector concatenates the first-token states of the last layers. The second
@@ -128,7 +127,6 @@ class TransformerEncoder(CastsOnce):
 
     def reset_unsaved(self):
         """Reset the attributes that only training needs (see `skxmc.nn.state`)."""
-        super().reset_unsaved()
         self.pooler = None
 
     def to_state(self):
@@ -210,8 +208,7 @@ class TransformerEncoder(CastsOnce):
         tuple of tensors of shape (n_docs, length, hidden_size)
         """
         mask = batch["attention_mask"]  # (n_docs, length)
-        model = self.model if "states" in batch else self.cast_once(mask.device).model
-        output = model(
+        output = self.model(
             batch["input_ids"],
             attention_mask=mask[:, None, None].bool() if self._takes_4d else mask,
             # To collect the states of all layers, transformers hooks into each of them.
@@ -281,7 +278,8 @@ class TransformerEncoder(CastsOnce):
 
     def __getstate__(self):
         # transformers attaches hooks that cannot be pickled to models that have run.
-        state = super().__getstate__() | {"_modules": {}}
+        state = self.__dict__.copy()
+        state["_modules"] = {}
         model = self.model
         state["_model"] = type(model), model.config, model.state_dict(), model.training
         return state

@@ -4,7 +4,6 @@ import torch
 from torch import nn
 
 from ..bags import FeatureVectors
-from ..cast_once import CastsOnce
 from ..document_vectors import DocumentVectors
 from ..encoders import TransformerEncoder
 from ..heads import LinearHead
@@ -13,7 +12,7 @@ from ..state import choice, flag, linear_map, number, part
 from .lightxml import LightXMLNetwork
 
 
-class ExtractedVectors(CastsOnce):
+class ExtractedVectors(nn.Module):
     """The paper's feature extractor (Eq. 2) and first layer of the classifier (Eq. 6).
 
     Parameters
@@ -57,8 +56,7 @@ class ExtractedVectors(CastsOnce):
 
     def forward(self, first, mean, batch=None):
         """Return the vectors that score clusters and labels, which are the same."""
-        maps = self.cast_once(first.device)
-        return maps.classify(maps.extract(first))
+        return self.classify(self.extract(first))
 
     def classify(self, features):
         """Compute the vectors from features E_t of shape (n_docs, dim)."""

@@ -5,7 +5,6 @@ from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from ..bags import FeatureVectors
-from ..cast_once import CastsOnce
 from ..document_vectors import DocumentVectors
 from ..losses import at_least_float32
 from ..state import (
@@ -203,7 +202,7 @@ class Reading(nn.Module):
         return states
 
 
-class TReaderEncoder(CastsOnce):
+class TReaderEncoder(nn.Module):
     """Encoder of a document and its teacher's sequence as one vector (Eq. 3 to 17).
 
     The words of the text and of the teacher's sequence are embedded and read by a
@@ -322,9 +321,8 @@ class TReaderEncoder(CastsOnce):
         tensor of shape (n_docs, hidden_size), twice
             Both vectors of a document are the same here.
         """
-        cast = self.cast_once(batch["words"].device)
-        pooled = (cast.pooled(batch) - self.center) * self.scale  # (n_docs, dim)
-        docs = at_least_float32(cast.bottleneck(pooled).relu())
+        pooled = (self.pooled(batch) - self.center) * self.scale  # (n_docs, dim)
+        docs = at_least_float32(self.bottleneck(pooled).relu())
         return docs, docs
 
     def standardize(self, pooled):
