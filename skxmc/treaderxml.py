@@ -11,6 +11,7 @@ from ._parameters import fill_docstring
 from ._taught_documents import TaughtDocumentsMixin
 from ._token_vectors import check_needs_texts, check_words, is_lsa
 from ._validation import check_choice, check_number
+from .nn.all_labels import AllLabels
 from .nn.examples import Examples
 from .nn.networks.treaderxml import READINGS, SameVectors, TReaderXMLNetwork
 from .nn.state import array, nothing, part
@@ -484,7 +485,7 @@ def _start_at_frequencies(head, Y, groups):
 
     Parameters
     ----------
-    head : LinearHead
+    head : LinearHead or AllLabels
         Head that scores clusters of labels, or labels if each is its own cluster.
     Y : csr matrix of shape (n_docs, n_labels)
         Labels of the training documents. Documents without labels do not count.
@@ -494,4 +495,5 @@ def _start_at_frequencies(head, Y, groups):
     found = make_binary(Y @ one_hot(groups, head.n_outputs))
     counts = np.asarray(found.sum(axis=0)).ravel() + 0.5
     others = np.diff(Y.indptr).astype(bool).sum() + 1 - counts
-    head.bias.data.copy_(torch.from_numpy(np.log(counts / others)))
+    biases = head.vectors[:-1, -1] if isinstance(head, AllLabels) else head.bias
+    biases.data.copy_(torch.from_numpy(np.log(counts / others)))
