@@ -38,9 +38,11 @@ SHORT = {
 
 def points(name):
     """Yield the title, metrics, core-minutes, whether bf16, and kind of each row."""
+    shown = set()
     for row, (suffix, _) in ROWS[name].items():
         path = _path(f"quality-{name}{suffix}")
         if row in SHORT and path.exists():
+            shown.add(row)
             result = json.loads(path.read_text())
             has_bf16 = bool(result["machine"].get("bf16"))
             kind = "C0" if row.startswith("GRank") else "C2"
@@ -48,7 +50,7 @@ def points(name):
     result = json.loads(_path(f"peers-{name}").read_text())
     for peer, title in PEERS.items():
         one = result["results"].get(peer)
-        if title in SHORT and one is not None:
+        if title in SHORT and one is not None and title not in shown:
             minutes = one["fit_s"] * result["threads"] / 60
             kind = "C2" if title == "LightDXMLClassifier" else "C1"
             yield title, one["metrics"], minutes, False, kind

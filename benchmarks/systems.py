@@ -5,10 +5,10 @@
     python benchmarks/systems.py --tables
 
 Each row of this package is a run of `quality.py` in its own process. The rows of the
-peers come from one run of `peers.py`. A run whose file is already in
-benchmarks/results is not repeated, unless `--again` names it. The tables are written to
-docs/tables, including those for the results of `ablations.py`. `--tables` trains
-nothing and only writes the tables.
+peers come from one run of `peers.py`, and so does that of LightDXML if it has no run of
+its own. A run whose file is already in benchmarks/results is not repeated, unless
+`--again` names it. The tables are written to docs/tables, including those for the
+results of `ablations.py`. `--tables` trains nothing and only writes the tables.
 """
 
 import argparse
@@ -94,6 +94,7 @@ ROWS = {
 }
 _ALONE = "predict_ms_alone"
 PEERS = {
+    "lightdxml": "LightDXMLClassifier",
     "pecos": "PECOS XR-Linear",
     "omikuji": "omikuji Parabel",
     "napkinxc": "napkinXC PLT",
@@ -144,7 +145,7 @@ def table(name):
     if path.exists():
         result = json.loads(path.read_text())
         for peer, title in PEERS.items():
-            if peer in result["results"]:
+            if peer in result["results"] and title not in rows:
                 one = result["results"][peer]
                 minutes = math.ceil(one["fit_s"] * result["threads"] / 60)
                 rows[title] = one["metrics"], f"< {minutes}" if minutes else "0"
@@ -161,7 +162,7 @@ def table(name):
 
 
 def costs(name):
-    """Rows of the table of the peers' costs, header first."""
+    """Rows of the table of costs of LightDXML and the peers, header first."""
     result = json.loads(_path(f"peers-{name}").read_text())
     lines = [["", "training s", "ms per document", "ms alone", "model MB", "peak MB"]]
     for peer, title in PEERS.items():
