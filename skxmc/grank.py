@@ -2,6 +2,8 @@
 
 import numbers
 
+import numpy as np
+from scipy.special import logit
 from sklearn.feature_extraction.text import CountVectorizer
 
 from ._clustering_classifier import (
@@ -365,6 +367,11 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
         if label_vectors is None:
             # Widths of Table II.
             parts = self._make_random_vectors(512 if all_labels else 128)
+            if self.loss == "bce":
+                n_ranked = self.n_labels_
+                if clusters is not None:
+                    n_ranked = clusters.n_candidates(min(self.n_shortlist, n_retrieved))
+                offset = _mean_log_odds(Y.nnz, n_ranked * len(rows))
         else:
             projection, vectors = project_vectors(label_vectors, self.label_dim)
             if n_retrieved:
@@ -432,3 +439,13 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
         words = random_vectors(counts.shape[1], dim // 2, dim)
         identities = random_vectors(self.n_labels_, dim - dim // 2, dim)
         return identities, counts, words
+
+
+def _mean_log_odds(n_positive, n_ranked):
+    """Return the log-odds of an output that is positive as often as all are in mean.
+
+    Sigmoids that start there are right in mean. From 1/2, thousands of scores would
+    first have to fall before the loss could tell labels apart.
+    """
+    share = n_positive / n_ranked
+    return float(logit(np.clip(share, 1e-9, 0.5)))

@@ -233,3 +233,15 @@ def test_start_is_near_the_truth(tiny_encoder, colours):
     assert model.network_.offset.item() < -10
     logits = ranking(model, colours)[1]
     assert logsigmoid(torch.from_numpy(logits)).isfinite().all()
+
+
+@pytest.mark.parametrize("clusters", [{}, CLUSTERS])
+def test_random_label_vectors_start_at_the_mean_log_odds(
+    clusters, tiny_encoder, colours
+):
+    params = SHORT | dict(learning_rate=0, head_learning_rate=0, label_init="random")
+    model = fit_colours(tiny_encoder, colours, params, loss="bce", **clusters)
+    # Four labels of twelve, or of the candidates that two clusters may hold.
+    n_ranked = 2 * np.bincount(model.label_groups_).max() if clusters else 12
+    share = min(4 / n_ranked, 0.5)
+    assert model.network_.offset.sigmoid().item() == pytest.approx(share, rel=1e-5)
