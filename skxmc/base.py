@@ -100,8 +100,9 @@ class BaseXMCClassifier(
         ----------
         X : sequence of str, or matrix of shape (n_docs, n_features)
             Documents: texts as a list, an array, a column of a table, or anything else
-            that has a length and yields str; or a dense or sparse feature matrix. A
-            text may be empty. Texts are converted to Unicode's form NFC, and lone
+            that has a length and yields str; or a dense or sparse feature matrix.
+            GRankClassifier, LightXMLClassifier and GUDNClassifier also take the
+            documents of a store, of :func:`skxmc.store.open_store`. A text may be empty. Texts are converted to Unicode's form NFC, and lone
             surrogates to question marks. Control characters are left to the tokenizer.
             Tokens beyond `max_length` are ignored. A repeated document counts as often
             as it occurs.
