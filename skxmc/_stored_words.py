@@ -10,7 +10,7 @@ import tempfile
 from array import array
 from collections import Counter
 from functools import partial
-from itertools import groupby, islice
+from itertools import groupby
 from operator import itemgetter
 
 import numpy as np
@@ -25,8 +25,9 @@ from .nn.maps import TemporaryColumn
 _TERMS = 2**19
 # Number of files of sorted terms that are merged at once.
 _RUNS = 64
-# Number of texts whose words are counted together.
-_TEXTS = 1024
+# Texts whose words are counted together, and their largest number of characters
+# together.
+_TEXTS, _CHARS = 4096, 2**20
 _ADVICE = "Set bag_of_words=False, or free room on the disk."
 
 
@@ -133,8 +134,14 @@ def _convert(values, dtype, what):
 
 def _split(texts):
     """Yield lists of texts."""
-    texts = iter(texts)
-    while part := list(islice(texts, _TEXTS)):
+    part, n_chars = [], 0
+    for text in texts:
+        part.append(text)
+        n_chars += len(text)
+        if len(part) >= _TEXTS or n_chars >= _CHARS:
+            yield part
+            part, n_chars = [], 0
+    if part:
         yield part
 
 

@@ -99,12 +99,12 @@ class BaseXMCClassifier(
         Parameters
         ----------
         X : sequence of str, or matrix of shape (n_docs, n_features)
-            Documents: texts as a list, an array, a column of a table, or anything else
-            that has a length and yields str; or a dense or sparse feature matrix. A
-            text may be empty. Texts are converted to Unicode's form NFC, and lone
-            surrogates to question marks. Control characters are left to the tokenizer.
-            Tokens beyond `max_length` are ignored. A repeated document counts as often
-            as it occurs.
+            Documents: texts as a list, an array, a column of a table, the documents of
+            a store (`skxmc.store`), or anything else that has a length and yields str;
+            or a dense or sparse feature matrix. A text may be empty. Texts are brought
+            to Unicode's form NFC, and lone surrogates become question marks. Control
+            characters are left to the tokenizer. Tokens beyond `max_length` are
+            ignored. A repeated document counts as often as it occurs.
         y : sparse matrix of shape (n_docs, n_labels), or array
             Labels, 0 or 1. A dense array or a table of that shape (pandas, polars,
             pyarrow) is accepted too, and so is a 1-D array or column of class labels.

@@ -23,7 +23,7 @@ from ._open import FOUND, LABELS, NAMES, ONES, index_dtype, split_rows
 _FOUND_NAMES = "found.jsonl"
 # Documents that are tokenised and written together, and their largest number of
 # characters together.
-_DOCS, _CHARS = 4096, 2**23
+_DOCS, _CHARS = 4096, 2**21
 # Rows of a Parquet file that are read together.
 _ROWS = 512
 
