@@ -11,7 +11,7 @@ from .._pretrained import choose_max_length
 from .._stored_texts import DESCRIPTION, FORMAT, JOURNAL, read_description
 from .._validation import check_choice, check_flag
 from .._words import nfc
-from ..nn.encoders import load_encoder
+from ..nn.encoder_files import load_encoder
 from ..nn.locks import is_at, try_lock
 from ..nn.text import token_dtype
 from ._builder import Builder, describe_file
