@@ -1,92 +1,143 @@
-"""Prediction time per document, in batches and one document at a time.
+"""Prediction time of one document: the whole call, and the bare encoder in it.
 
     python benchmarks/latency.py --systems GRankClassifier LightXMLClassifier
 
-The models have a real encoder and are trained for a single step. Their predictions
-mean nothing, but take as long as those of a trained model. Documents are `--max-length`
-tokens long.
+The models are trained for one epoch on random texts. Their predictions mean nothing,
+but take as long as those of a trained model. A call and the bare transformer are timed
+in turns. On a machine that others use too, measure processor time on one thread:
+
+    OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false \
+        python benchmarks/latency.py --clock cpu
 """
 
 import argparse
 import time
 
 import numpy as np
+import scipy.sparse as sp
+import torch
 from _common import write_json
 
 import skxmc
-from skxmc.datasets import make_xmc
-from skxmc.nn.devices import choose_device, choose_precision
+from skxmc.nn.devices import autocast, choose_device, choose_precision
+
+SYSTEMS = [
+    "GRankClassifier",
+    "LightXMLClassifier",
+    "GUDNClassifier",
+    "LightDXMLClassifier",
+    "TReaderXMLClassifier",
+]
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+# Words that are one token each for BERT's tokenizer.
+WORDS = (
+    "time year people way day man thing woman life child world school state family "
+    "student group country problem hand part place case week company system program "
+    "question work government number night point home water room mother area money "
+    "story fact month lot right study book eye job word business issue side kind head "
+    "house service friend father power hour game line end member law car city name"
+).split()
+LABELS_PER_DOC = 3
 
 
 def parse():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    systems = ["GRankClassifier", "LightXMLClassifier"]
-    parser.add_argument("--systems", nargs="+", default=systems)
-    parser.add_argument("--labels", type=int, nargs="+", default=[47_000, 670_000])
+    parser.add_argument("--systems", nargs="+", default=SYSTEMS, choices=SYSTEMS)
+    parser.add_argument("--labels", type=int, default=2000)
+    parser.add_argument("--documents", type=int, default=1000, help="trained on")
     parser.add_argument("--encoder", default="all-MiniLM-L6-v2")
-    parser.add_argument("--max-length", type=int, default=128)
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument(
-        "--documents", type=int, default=512, help="documents predicted in batches"
-    )
-    parser.add_argument(
-        "--singles", type=int, default=300, help="documents predicted one at a time"
-    )
+    parser.add_argument("--tokens", type=int, nargs="+", default=[16, 128])
+    parser.add_argument("--repetitions", type=int, default=200)
+    parser.add_argument("--clock", choices=list(CLOCKS), default="wall")
     parser.add_argument("--name", default="latency", help="name of the file in results")
     return parser.parse_args()
 
 
-def fitted(system, n_labels, data, options):
-    """A model trained for a single step, with random clusters of labels."""
-    model = getattr(skxmc, system)(
-        options.encoder,
-        max_length=options.max_length,
-        batch_size=options.batch_size,
-        label_dim=128 if n_labels > 50_000 else None,
-        cluster_features=np.random.default_rng(0).normal(size=(n_labels, 8)),
-        max_epochs=1,
-        validation_fraction=0,
-        random_state=0,
-    )
-    few = slice(options.batch_size)
-    return model.fit(data.texts[few], data.Y[few])
+def random_texts(n_texts, n_words, rng):
+    return [" ".join(words) for words in rng.choice(WORDS, (n_texts, n_words))]
 
 
-def measure(system, n_labels, options):
-    data = make_xmc(
-        options.documents, n_labels, words_per_doc=options.max_length, random_state=0
-    )
-    model = fitted(system, n_labels, data, options)
-    model.predict_topk(data.texts[: options.batch_size], 5)
-    start = time.perf_counter()
-    model.predict_topk(data.texts, 5)
-    batched = (time.perf_counter() - start) / len(data.texts)
-    singles = []
-    for i in range(options.singles):
-        start = time.perf_counter()
-        model.predict_topk([data.texts[i % len(data.texts)]], 5)
-        singles.append(time.perf_counter() - start)
-    median, slow = np.percentile(singles, [50, 99]).tolist()
-    return {
-        "system": system,
-        "labels": n_labels,
-        "clusters": int(model.label_groups_.max()) + 1,
-        "batched_ms": round(1e3 * batched, 2),
-        "single_median_ms": round(1e3 * median, 2),
-        "single_99_percent_ms": round(1e3 * slow, 2),
-    }
+def fitted(system, options):
+    """A model that is trained for one epoch on random texts of twelve words."""
+    rng = np.random.default_rng(0)
+    n_docs, n_labels = options.documents, options.labels
+    columns = rng.integers(n_labels, size=n_docs * LABELS_PER_DOC)
+    rows = np.arange(n_docs).repeat(LABELS_PER_DOC)
+    Y = sp.csr_array((np.ones(len(rows)), (rows, columns)), (n_docs, n_labels))
+    Y.data[:] = 1
+    parameters = dict(max_epochs=1, validation_fraction=0, random_state=0)
+    if system in ("GRankClassifier", "LightXMLClassifier", "GUDNClassifier"):
+        parameters |= dict(encoder=options.encoder, max_length=max(options.tokens))
+    if system == "GUDNClassifier":
+        parameters["label_texts"] = random_texts(n_labels, 3, rng)
+    texts = random_texts(n_docs, 12, rng)
+    return getattr(skxmc, system)(**parameters).fit(texts, Y)
+
+
+def bare_encoder(model, text):
+    """Return a function that runs the transformer alone, or None without one."""
+    transformer = getattr(model.network_.encoder, "model", None)
+    if transformer is None:
+        return None
+    device = choose_device("auto")
+    precision = choose_precision("auto", device)
+    batch = model.tokenizer_(text, return_tensors="pt", return_token_type_ids=False)
+    batch = batch.to(device)
+
+    def run():
+        with torch.inference_mode(), autocast(device, precision):
+            transformer(**batch)
+
+    return run
+
+
+def milliseconds(functions, options):
+    """Times of functions that are called in turns: (n_functions, repetitions)."""
+    clock = CLOCKS[options.clock]
+    times = np.zeros((len(functions), options.repetitions))
+    for i in range(-5, options.repetitions):  # the first calls warm up
+        for function, row in zip(functions, times, strict=True):
+            start = clock()
+            function()
+            if i >= 0:
+                row[i] = 1e3 * (clock() - start)
+    return times
+
+
+def describe(times):
+    least, median, slow = np.percentile(times, [0, 50, 99]).round(2).tolist()
+    return {"least": least, "median": median, "99 percent": slow}
+
+
+def measure(system, model, n_tokens, options):
+    # Two tokens are special.
+    (text,) = random_texts(1, n_tokens - 2, np.random.default_rng(n_tokens))
+    bare = bare_encoder(model, text)
+    functions = [lambda: model.predict_topk([text], 5), *([bare] if bare else [])]
+    times = milliseconds(functions, options)
+    row = {"system": system, "tokens": n_tokens, "call_ms": describe(times[0])}
+    if bare:
+        row["encoder_ms"] = describe(times[1])
+        least = row["call_ms"]["least"] - row["encoder_ms"]["least"]
+        median = row["call_ms"]["median"] - row["encoder_ms"]["median"]
+        row["added_ms"] = {"least": round(least, 2), "median": round(median, 2)}
+    return row
 
 
 def main():
     options = parse()
     rows = []
     for system in options.systems:
-        for n_labels in options.labels:
-            rows.append(measure(system, n_labels, options))
+        model = fitted(system, options)
+        for n_tokens in options.tokens:
+            rows.append(measure(system, model, n_tokens, options))
             print(rows[-1], flush=True)
     device = choose_device("auto")
-    precision = choose_precision("auto", device)
-    settings = vars(options) | {"device": device, "precision": precision}
+    settings = vars(options) | {
+        "device": device,
+        "precision": choose_precision("auto", device),
+        "threads": torch.get_num_threads(),
+    }
     write_json(options.name, {"settings": settings, "results": rows})
 
 
