@@ -175,13 +175,27 @@ def costs(name):
     return lines
 
 
-def ablations(system):
-    """Rows of the table of a system's ablations, header first."""
-    paths = sorted(_common.RESULTS.glob(f"ablations-{system}-*.json"))
+def find_ablations():
+    """Results of ablations by table: the name of the table, and paths of JSON files.
+
+    The files of one system on several data sets make one table. A file of any other
+    name is a table of its own.
+    """
+    tables = {}
+    for path in sorted(_common.RESULTS.glob("ablations-*.json")):
+        file = json.loads(path.read_text())
+        table = f"ablations-{file['system']}"
+        is_own = path.stem != f"{table}-{file['data']}"
+        tables.setdefault(path.stem if is_own else table, []).append(path)
+    return tables
+
+
+def ablations(paths):
+    """Rows of a table of ablations from JSON files, header first."""
     files = [json.loads(path.read_text()) for path in paths]
     lines = [["", "parameters"]]
     lines[0] += [f"{file['data']} {c}" for file in files for c in _OF_ABLATIONS]
-    for title, changed in PARTS[system].items():
+    for title, changed in PARTS[files[0]["system"]].items():
         measured = [file["rows"].get(title) for file in files]
         cells = [
             f"{row[c]:.1f}" if row else "" for row in measured for c in _OF_ABLATIONS
@@ -206,8 +220,8 @@ def _write(name, lines):
 def write_tables():
     """Write a CSV file for each data set and each ablation that has results."""
     TABLES.mkdir(exist_ok=True)
-    for system in PARTS:
-        _write(f"ablations-{system}", ablations(system))
+    for name, paths in find_ablations().items():
+        _write(name, ablations(paths))
     for name in ROWS:
         lines = table(name)
         _write(name, lines)

@@ -61,25 +61,48 @@ def test_costs_are_those_of_the_results(systems, name):
             assert cell == ("" if number is None else f"{number:.{places}f}")
 
 
-@pytest.mark.parametrize("system", ["gudn", "lightdxml", "lightxml", "treaderxml"])
-def test_ablations_are_those_of_the_results(systems, system):
-    with open(systems.TABLES / f"ablations-{system}.csv", newline="") as file:
-        header, *rows = csv.reader(file)
-    assert header[:2] == ["", "parameters"] and rows
-    paths = sorted(systems._common.RESULTS.glob(f"ablations-{system}-*.json"))
-    results = [json.loads(path.read_text()) for path in paths]
-    titles = {title for result in results for title in result["rows"]}
-    assert len(rows) == len(titles) and {row[0] for row in rows} == titles
-    for title, parameters, *cells in rows:
-        assert (parameters == "defaults") == (systems.PARTS[system][title] == {})
-        expected = {
-            f"{result['data']} {metric}": f"{value:.1f}"
-            for result in results
-            for metric, value in result["rows"].get(title, {}).items()
-            if metric in systems._OF_ABLATIONS
-        }
-        for name, cell in zip(header[2:], cells, strict=True):
-            assert cell == expected.get(name, "")
+def test_ablations_are_those_of_the_results(systems):
+    found = systems.find_ablations()
+    written = {path.stem for path in systems.TABLES.glob("ablations-*.csv")}
+    assert written == set(found) and len(found) > 3
+    for name, paths in found.items():
+        with open(systems.TABLES / f"{name}.csv", newline="") as file:
+            header, *rows = csv.reader(file)
+        assert header[:2] == ["", "parameters"] and rows
+        results = [json.loads(path.read_text()) for path in paths]
+        (system,) = {result["system"] for result in results}
+        titles = {title for result in results for title in result["rows"]}
+        assert len(rows) == len(titles) and {row[0] for row in rows} == titles
+        for title, parameters, *cells in rows:
+            changed = systems.PARTS[system][title]
+            assert (parameters == "defaults") == (changed == {})
+            expected = {
+                f"{result['data']} {metric}": f"{value:.1f}"
+                for result in results
+                for metric, value in result["rows"].get(title, {}).items()
+                if isinstance(value, float)
+            }
+            for column, cell in zip(header[2:], cells, strict=True):
+                assert cell == expected.get(column, "")
+
+
+def test_ablations_on_several_data_sets_are_one_table(systems, elsewhere):
+    for name, data in (
+        ("gudn-icd10cm", "icd10cm"),
+        ("gudn-biotools-edam", "biotools-edam"),
+        ("gudn-icd10cm-seeds", "icd10cm"),
+    ):
+        result = {"system": "gudn", "data": data, "rows": {}}
+        path = systems._common.RESULTS / f"ablations-{name}.json"
+        path.write_text(json.dumps(result))
+    tables = {
+        name: [path.stem for path in paths]
+        for name, paths in systems.find_ablations().items()
+    }
+    assert tables == {
+        "ablations-gudn": ["ablations-gudn-biotools-edam", "ablations-gudn-icd10cm"],
+        "ablations-gudn-icd10cm-seeds": ["ablations-gudn-icd10cm-seeds"],
+    }
 
 
 def test_the_best_is_bold(systems, elsewhere):
