@@ -207,7 +207,9 @@ def write_tables():
     """Write a CSV file for each data set and each ablation that has results."""
     TABLES.mkdir(exist_ok=True)
     for system in PARTS:
-        _write(f"ablations-{system}", ablations(system))
+        lines = ablations(system)
+        if len(lines) > 1:
+            _write(f"ablations-{system}", lines)
     for name in ROWS:
         lines = table(name)
         _write(name, lines)
