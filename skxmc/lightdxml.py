@@ -40,11 +40,11 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
     """LightDXML: shortlist labels by their vectors, then classify only these.
 
     The vector of a document is the sum of its words' vectors, weighted by TF-IDF,
-    passed through a residual block [1]_. A label encoder turns the mean of a label's
-    documents into a label vector in the same space. The labels whose vectors are
-    nearest to a document are its shortlist. A one-vs-all classifier learns from the
-    positives and the shortlist of each document, and the documents' vectors change as
-    it learns. The label encoder is therefore trained again every few epochs. There is
+    passed through a residual block [1]_. The vector of a label is the mean of its
+    documents, or what a label encoder makes of it (``label_epochs``). The labels whose
+    vectors are nearest to a document are its shortlist. A one-vs-all classifier learns
+    from the positives and the shortlist of each document, and the documents' vectors
+    change as it learns. Label vectors are therefore renewed every few epochs. There is
     no transformer: the system trains on a CPU in minutes.
 
     Three things go beyond the paper. Word vectors start from a latent semantic analysis
@@ -103,8 +103,8 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
         Constant learning rate of the label encoder. The released code uses 2e-4 to
         3e-3.
     refresh_every : int or None, default=5
-        Number of epochs after which the label encoder is trained again and the
-        documents get new shortlists. None means only once, before the first epoch. The
+        Number of epochs after which the label vectors are renewed and the documents
+        get new shortlists. None means only once, before the first epoch. The
         paper uses 4 to 9.
     n_shortlist : int, default=50
         Number of labels shortlisted per document in training. The paper uses 500 to
