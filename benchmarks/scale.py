@@ -7,7 +7,8 @@ given vectors of documents, so that all of the time is that of the head. Its sco
 dense, in chunks of labels ("all"), or those of clusters of 100 labels. Each head runs
 in processes of its own, which take turns. The time is the CPU time of the fastest step,
 since other processes may run on the machine. The memory is the largest resident size
-during steps, less that before the network was made.
+during steps, less that before the network was made. Rows of the results file that have
+another number of labels are kept.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _common import write_json
+from _common import RESULTS, write_json
 from _steps import stepper
 from torch import nn
 
@@ -183,17 +184,26 @@ def compare(n_labels, options):
         yield row
 
 
+def read_rows(options):
+    """Return the rows of the results file that are not measured again."""
+    file = RESULTS / f"{options.name}.json"
+    rows = json.loads(file.read_text())["results"] if file.exists() else []
+    return [row for row in rows if row["labels"] not in options.labels]
+
+
 def main():
     options = parse()
     if options.one:
         print(json.dumps(measure(*options.one, *options.labels, options)))
         return
-    rows = []
+    rows = read_rows(options)
     for n_labels in options.labels:
         for row in compare(n_labels, options):
             rows.append(row)
             print(row, flush=True)
-    settings = {name: value for name, value in vars(options).items() if name != "one"}
+    rows.sort(key=lambda row: row["labels"])  # which keeps the order of heads
+    leave_out = ("one", "labels", "heads")
+    settings = {k: v for k, v in vars(options).items() if k not in leave_out}
     settings["threads"] = torch.get_num_threads()
     write_json(options.name, {"settings": settings, "results": rows})
 

@@ -92,7 +92,8 @@ head : {"auto", "dense", "clusters", "all"}
       gradient and two moments of all label vectors;
     - "all": all of them, in chunks of labels. The vectors of a chunk are trained before
       the next chunk is scored, so that nothing of the size of all scores or of all
-      gradients is kept. A step takes less time and a quarter of the memory of "dense";
+      gradients is kept. With many labels, a step takes about a quarter of the memory of
+      "dense", and no more time;
     - "clusters": clusters of labels, and then the labels of the best clusters;
     - "auto": what `max_leaf_size` says if it is an int. Otherwise "dense" for up to
       50,000 labels, and "all" for more; but "clusters" beyond 200,000 labels on a CPU,

@@ -52,6 +52,11 @@ def test_classifier_passes(classifier, check, tiny_encoder):
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_head_of_all_labels_passes(check, tiny_encoder):
+    check(GRankClassifier(tiny_encoder, **TINY, head="all", n_negatives=None))
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_lightdxml_passes(check):
     check(LightDXMLClassifier(**TINY_LIGHT))
 

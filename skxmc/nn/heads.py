@@ -311,8 +311,9 @@ class LabelScores(Head, TrainedByRow):
         widths = [self.identity_dim, self.dim - self.identity_dim]
         identity_part, word_part = docs.split(widths, dim=1)
         if ids is None:
-            table = self.identity[: self.n_labels].to(identity_part.dtype)
-            scores = linear(identity_part, table)  # (n_docs, n_labels)
+            # The gradient of a slice would be copied into one of the whole table.
+            table = self.identity[: self.n_labels] if self.row_wise else self.identity
+            scores = linear(identity_part, table.to(identity_part.dtype))
             scores = scores if self.rows is None else scores[:, self.rows[:-1]]
         elif self.row_wise:
             rows = ids if self.rows is None else self.rows[ids]
