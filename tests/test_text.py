@@ -21,6 +21,7 @@ from tokenizers import (
 from transformers import PreTrainedTokenizerFast
 
 from skxmc.nn import text
+from skxmc.nn.maps import is_mapped, temporary_array
 from skxmc.nn.text import (
     Features,
     Tokens,
@@ -520,3 +521,24 @@ def test_padded_columns(n_docs, n_labels, seed, density, kind, index):
     width = max(1, max(map(len, expected)))
     assert ids.dtype == torch.int64
     assert ids.tolist() == [row + [n_labels] * (width - len(row)) for row in expected]
+
+
+@pytest.mark.parametrize("n_rows", [1, 40, 333])
+def test_the_order_of_many_documents_lies_in_a_file(n_rows, monkeypatch):
+    rows, lengths = np.arange(n_rows) * 3, np.arange(1000) % 17
+    expected = shuffled_batches(rows, lengths, 4, np.random.default_rng(0))
+    monkeypatch.setattr(text, "_ROWS", 30)
+    found = shuffled_batches(rows, lengths, 4, np.random.default_rng(0))
+    assert [b.tolist() for b in found] == [b.tolist() for b in expected]
+    assert all(is_mapped(batch) == (n_rows > 30) for batch in found)
+    assert rows.tolist() == [3 * i for i in range(n_rows)]
+
+
+def test_lengths_of_tokens_in_a_file(monkeypatch):
+    monkeypatch.setattr(text, "_ROWS", 3)
+    ids = temporary_array((20,), np.uint16, "Tokens", "")
+    offsets = np.array([0, 4, 4, 5, 9, 15, 15, 16, 20])
+    tokens = Tokens(ids, offsets, 0)
+    assert tokens.on_disk and is_mapped(tokens.lengths)
+    assert tokens.lengths.tolist() == np.diff(offsets).tolist()
+    assert not Tokens(np.array(ids), offsets, 0).on_disk
