@@ -69,6 +69,8 @@ ROWS = {
     },
     "lightxml": {
         "dynamic negatives": {},
+        # As many epochs as both phases of static negatives have together.
+        "dynamic negatives, 6 epochs": dict(max_epochs=6),
         "static negatives, own encoder": dict(
             negatives="static", ranking_encoder="own"
         ),

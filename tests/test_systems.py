@@ -61,7 +61,9 @@ def test_costs_are_those_of_the_results(systems, name):
             assert cell == ("" if number is None else f"{number:.{places}f}")
 
 
-@pytest.mark.parametrize("system", ["gudn", "lightdxml", "lightxml", "treaderxml"])
+@pytest.mark.parametrize(
+    "system", ["grank", "gudn", "lightdxml", "lightxml", "treaderxml"]
+)
 def test_ablations_are_those_of_the_results(systems, system):
     with open(systems.TABLES / f"ablations-{system}.csv", newline="") as file:
         header, *rows = csv.reader(file)
