@@ -6,8 +6,9 @@
 DIR holds a data set in a layout of `skxmc.datasets.load_xmc_repository`. The re-ranker
 is that of Astec: it has the form of the model and weights of its own, and its negatives
 are the labels that the fitted model ranks best and that a document does not have. The
-scores of both are added. Half of the result's rows are without it, for as many epochs
-as both together. Metrics are for the test split, in %.
+probabilities of both are averaged. The last row is the model alone, trained for as many
+epochs as both together. Metrics are for the test split, in %. Every parameter can be
+given.
 """
 
 import argparse
@@ -16,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _common import write_json
-from scipy.special import logit
+from _common import parse_parameters, write_json
+from scipy.special import expit
 
 from skxmc import LightDXMLClassifier
 from skxmc.datasets import load_icd10cm, load_xmc_repository
@@ -74,14 +75,17 @@ def rerank(ids, scores):
     return np.take_along_axis(ids, order, axis=1)
 
 
-def main():
+def parse():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("data", help="icd10cm, or a folder with a data set")
     parser.add_argument("--chapters", nargs="+", type=int)
     parser.add_argument("--documents", type=int, help="number of training documents")
     parser.add_argument("--seeds", type=int, default=2, help="models a row")
-    parser.add_argument("--max-epochs", type=int, default=10)
-    options = parser.parse_args()
+    return parse_parameters(parser)
+
+
+def main():
+    options, parameters = parse()
     if options.data == "icd10cm":
         data = load_icd10cm(chapters=options.chapters)
     else:
@@ -106,17 +110,19 @@ def main():
             neighbor_weight=0,
             random_state=seed,
         )
+        given |= parameters
+        n_epochs = LightDXMLClassifier(**given).max_epochs
         start = time.process_time()
-        once = LightDXMLClassifier(max_epochs=options.max_epochs, **given)
+        once = LightDXMLClassifier(**given)
         ids, probabilities = once.fit(texts, Y).predict_topk(data.texts_test, DEPTH)
         add("alone", start, ids)
-        again = Reranker(once, max_epochs=options.max_epochs, **given).fit(texts, Y)
+        again = Reranker(once, **given).fit(texts, Y)
         known = np.where(ids < 0, Y.shape[1], ids)
         scores = again.score_again(data.texts_test, known)
-        scores = scores + logit(probabilities.clip(1e-7, 1 - 1e-7))
+        scores = probabilities + expit(scores)
         add("with a re-ranker", start, rerank(ids, scores))
         start = time.process_time()
-        longer = LightDXMLClassifier(max_epochs=2 * options.max_epochs, **given)
+        longer = LightDXMLClassifier(**given | {"max_epochs": 2 * n_epochs})
         ids, _ = longer.fit(texts, Y).predict_topk(data.texts_test, DEPTH)
         add("alone, twice the epochs", start, ids)
     name = Path(options.data).name

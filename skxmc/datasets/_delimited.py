@@ -138,7 +138,7 @@ def _check_rows(rows, width, delimiter, quoted):
             f"{suspects[0]}: quotes join these lines into one row, although each line "
             f"has as many cells as the header. The file has {len(suspects)} such rows. "
             f"{_UNQUOTED_ADVICE}",
-            stacklevel=7,  # the caller of load_table
+            stacklevel=8,  # the caller of load_table
         )
 
 
