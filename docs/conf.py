@@ -38,7 +38,7 @@ autosummary_context = {"hidden_methods": ["__init__", *hidden_methods]}
 # Members that come from scikit-learn's own classes are documented there.
 autodoc_default_options = {
     "members": True,
-    "inherited-members": "ClassifierMixin,ClusterMixin,BaseEstimator",
+    "inherited-members": "ClassifierMixin,ClusterMixin,BaseEstimator,_SetOutputMixin",
     "exclude-members": ", ".join(hidden_methods),
 }
 numpydoc_show_class_members = False
