@@ -70,6 +70,7 @@ EXPERIMENTS = {
             "training loss with the states of one layer and of five",
             _LARGE,
             rows=("one-layer",),
+            offline="ablations.py lightxml icd10cm --chapters 1",
             note=_PLOT + " The results file has the loss of each epoch.",
         ),
     ),

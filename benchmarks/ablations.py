@@ -8,10 +8,11 @@ documents that labels start from by default. The rows for GUDN are those of its 
 and 7 and of Fig. 5, then guides for an encoder that is not trained, and the activation
 of Eq. 6. Their losses by epoch are those of Fig. 6. gudn-lengths has lengths of texts,
 as Table 8. For TReaderXML, the rows are those of its Table 3. The rows for LightXML are
-those of its Table 5, and one with clusters drawn at random. lightxml-heads has heads
-that score labels in three ways, on texts that are read once. Those for LightDXML vary
-the training of the label encoder, the turns of the cycle, beta and the number of epochs
-(its Fig. 2), and what is not in the paper.
+those of its Table 5, one with clusters drawn at random, and that of its Fig. 2 with the
+states of one layer. lightxml-heads has heads that score labels in three ways, on texts
+that are read once. Those for LightDXML vary the training of the label encoder, the
+turns of the cycle, beta and the number of epochs (its Fig. 2), and what is not in the
+paper.
 
 `--documents` trains on a random sample of the training split. `--held-out 0.15`
 evaluates on that share of the training split instead of the test split. `--seeds 3`
@@ -76,6 +77,7 @@ ROWS = {
         ),
         "static negatives, frozen encoder": dict(negatives="static"),
         "uniform negatives": dict(negatives="uniform"),
+        "one layer": dict(n_layers=1),
     },
     "lightxml-heads": {
         "dense": _HEADS | dict(head="dense"),
