@@ -11,10 +11,22 @@ import json
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+from matplotlib.transforms import Bbox
 from systems import PEERS, ROWS, _path
 
 PICTURE = Path(__file__).parents[1] / "docs" / "quality-and-time.png"
 METRICS = ("P@5", "PSP@5")
+# Offsets of a name from its point, and its alignment, in the order of preference.
+PLACES = [
+    (5, 3, "left", "center"),
+    (-5, 3, "right", "center"),
+    (0, 6, "center", "bottom"),
+    (0, -6, "center", "top"),
+    (5, -7, "left", "center"),
+    (-5, -7, "right", "center"),
+    (0, 16, "center", "bottom"),
+    (0, -16, "center", "top"),
+]
 TITLES = {
     "icd10cm": "ICD-10-CM\n47,150 labels",
     "tibkat-core-en": "a library's subjects\n11,621 labels",
@@ -56,13 +68,40 @@ def points(name):
             yield title, one["metrics"], minutes, False, kind
 
 
+def write_names(axis, names):
+    """Write a name beside each point, where it covers no point and no other name."""
+    middles = [axis.transData.transform(point) for _, point in names]
+    taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in middles]
+    for name, point in names:
+        for place in PLACES:
+            dx, dy, horizontal, vertical = place
+            text = axis.annotate(
+                name,
+                point,
+                (dx, dy),
+                textcoords="offset points",
+                fontsize="x-small",
+                horizontalalignment=horizontal,
+                verticalalignment=vertical,
+            )
+            box = text.get_window_extent()
+            is_inside = axis.bbox.x0 < box.x0 and box.x1 < axis.bbox.x1
+            if is_inside and not any(box.overlaps(other) for other in taken):
+                break
+            if place is not PLACES[-1]:
+                text.remove()
+        taken.append(box)
+
+
 def main():
     figure, axes = plt.subplots(
         len(METRICS), len(ROWS), figsize=(13, 7.5), sharex=True, layout="constrained"
     )
+    labels = []
     for column, name in enumerate(ROWS):
         for axis, metric in zip(axes[:, column], METRICS, strict=True):
-            for row, metrics, minutes, has_bf16, colour in points(name):
+            rows = list(points(name))
+            for _, metrics, minutes, has_bf16, colour in rows:
                 axis.plot(
                     minutes,
                     metrics[metric],
@@ -70,21 +109,18 @@ def main():
                     color=colour,
                     fillstyle="none" if has_bf16 else "full",
                 )
-                is_right, is_old = minutes > 60, row.endswith("encoder alone")
-                axis.annotate(
-                    SHORT[row],
-                    (minutes, metrics[metric]),
-                    (-4 if is_right else 4, -13 if is_old else 3),
-                    textcoords="offset points",
-                    fontsize="x-small",
-                    horizontalalignment="right" if is_right else "left",
-                )
             axis.set_xscale("log")
             axis.margins(x=0.18, y=0.1)
             axis.grid(alpha=0.3)
             axis.set_ylabel(f"{metric} in %")
+            names = [(SHORT[row], (x, y[metric])) for row, y, x, *_ in rows]
+            labels.append((axis, names))
         axes[0, column].set_title(TITLES[name])
         axes[-1, column].set_xlabel("training in core-minutes")
+    figure.draw_without_rendering()  # the axes get their sizes
+    figure.set_layout_engine("none")
+    for axis, names in labels:
+        write_names(axis, names)
     figure.savefig(PICTURE, dpi=110)
     print(f"written: {PICTURE}")
 
