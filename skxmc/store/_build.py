@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from .._fingerprint import hash_tokenizer
-from .._pretrained import choose_max_length
 from .._stored_texts import DESCRIPTION, FORMAT, JOURNAL, read_description
 from .._validation import check_choice, check_flag
 from .._words import nfc
-from ..nn.encoder_files import load_encoder
+from ..nn.encoder_files import choose_max_length, load_encoder
 from ..nn.locks import is_at, try_lock
 from ..nn.text import token_dtype
 from ._builder import Builder, describe_file
