@@ -68,6 +68,16 @@ ROWS = {
         "BCE, vectors of texts and documents": dict(loss="bce"),
         "GRank, vectors of texts and documents": {},
     },
+    # How much of the encoder is trained, and for how long, beside words and neighbours.
+    "grank-layers": {
+        f"{layers} layers, {epochs} epochs": dict(
+            trained_layers=layers, max_epochs=epochs
+        )
+        for layers, epochs in [
+            *((0, 8), (0, 16), (1, 8), (1, 16), (2, 4), (2, 8), (2, 16), (3, 8)),
+            *(("all", 4), ("all", 8)),
+        ]
+    },
     "lightxml": {
         "dynamic negatives": {},
         # As many epochs as both phases of static negatives have together.
@@ -153,6 +163,7 @@ ROWS = {
 }
 CLASSES = {
     "grank": GRankClassifier,
+    "grank-layers": GRankClassifier,
     "lightdxml": LightDXMLClassifier,
     "lightxml": LightXMLClassifier,
     "lightxml-heads": LightXMLClassifier,
