@@ -1,6 +1,10 @@
 """Data of the command line: tables, folders and stores."""
 
+import numpy as np
+import scipy.sparse as sp
+
 from .datasets import load_table, load_xmc_repository
+from .datasets._table import read_documents
 from .store import build_store, open_store
 from .store._build import find_shards
 from .store._open import is_store
@@ -65,8 +69,10 @@ def load_training_part(data, table_options):
     return _select_part(load_xmc_repository(data), data, "train")
 
 
-def load_test_part(data, table_options, known):
-    """Return the documents of a table, or of the test part of a folder.
+def load_test_parts(data, table_options, known):
+    """Yield the documents of a table, a store, shards, or the test part of a folder.
+
+    Each part has the label columns of the one before, and may have more.
 
     Parameters
     ----------
@@ -77,7 +83,56 @@ def load_test_part(data, table_options, known):
         Names of the model's labels, which are the first columns.
     """
     if data.is_file():
-        return load_table(data, **table_options, known=known)
+        yield load_table(data, **table_options, known=known)
+    elif is_store(data):
+        yield _load_store(data, known)
+    elif holds_shards(data):
+        yield from _load_shards(data, table_options, known)
+    else:
+        yield _load_test_part(data, known)
+
+
+def stack_labels(matrices):
+    """Put label matrices, each as wide as the one before or wider, below each other."""
+    for Y in matrices:
+        Y.resize(Y.shape[0], matrices[-1].shape[1])
+    return matrices[0] if len(matrices) == 1 else sp.vstack(matrices, format="csr")
+
+
+def _load_store(data, known):
+    documents = open_store(data)
+    if documents.Y is None:
+        raise ValueError(f"{data} has no labels.")
+    documents.texts = documents.X
+    # The first of several known labels of one name, as in load_table.
+    columns = {known[j]: j for j in reversed(range(len(known)))}
+    new = sorted(set(documents.label_names) - set(columns))
+    columns |= {name: j for j, name in enumerate(new, start=len(known))}
+    ids = np.array([columns[name] for name in documents.label_names], np.int32)
+    Y = documents.Y
+    shape = Y.shape[0], len(known) + len(new)
+    documents.Y = sp.csr_matrix((np.array(Y.data), ids[Y.indices], Y.indptr), shape)
+    documents.Y.sort_indices()
+    documents.label_names = known + new
+    return documents
+
+
+def _load_shards(data, table_options, known):
+    """Yield the documents of one file after the other; files without rows are none."""
+    options = {**table_options, "batch_size": 1}
+    found = False
+    for path in find_shards(data):
+        if next(read_documents(path, **options), None) is None:
+            continue
+        found = True
+        documents = load_table(path, **table_options, known=known)
+        known = documents.label_names
+        yield documents
+    if not found:
+        raise ValueError(f"{data} holds no documents.")
+
+
+def _load_test_part(data, known):
     documents = _select_part(load_xmc_repository(data), data, "test")
     names = documents.label_codes or documents.label_names
     names = list(map(str, names or range(documents.Y.shape[1])))

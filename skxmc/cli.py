@@ -1,16 +1,18 @@
 """The command line: train, predict, evaluate, inspect."""
 
 import ast
-import contextlib
 import json
-import math
+import re
 import sys
 import warnings
+from itertools import islice
 from pathlib import Path
 
 import click
 import numpy as np
 from tqdm import tqdm
+
+from ._cli_output import print_json
 
 __all__ = ["main"]
 
@@ -113,9 +115,9 @@ def main():
 
     DATA is a table with a column of texts and a column of labels (.csv, .tsv, .jsonl,
     .parquet), or a folder in a raw layout of the extreme classification repository
-    (train_texts.txt and train_labels.txt, or trn.json and lbl.json). For train it may
-    also be a folder of .parquet and .jsonl files, which need not fit in memory. MODEL
-    is the folder that train writes.
+    (train_texts.txt and train_labels.txt, or trn.json and lbl.json). It may also be a
+    folder of .parquet and .jsonl files, which need not fit in memory. MODEL is the
+    folder that train writes.
 
     Results are printed to standard output as JSON, progress and warnings to standard
     error. The exit code is 0 for success, 1 for an error in data or a model, and 2 for
@@ -205,7 +207,7 @@ def train(data, model, system, settings, label_texts, store, quiet, **table_opti
     classifier.fit(documents.texts, documents.Y)
     classifier.save_pretrained(model)
     scores = [epoch["score"] for epoch in classifier.history_ if "score" in epoch]
-    _print_json(
+    print_json(
         {
             "model": str(model),
             "system": _SYSTEMS[system],
@@ -217,12 +219,29 @@ def train(data, model, system, settings, label_texts, store, quiet, **table_opti
     )
 
 
-@main.command(epilog="Example: skxmc predict model texts.jsonl -k 3 > predicted.jsonl")
+def _parse_part(context, option, value):
+    """Return the two numbers of I/N, or None."""
+    if value is None:
+        return None
+    numbers = re.fullmatch("([0-9]{1,9})/([0-9]{1,9})", value)
+    if not numbers or not 1 <= int(numbers[1]) <= int(numbers[2]):
+        raise click.BadParameter(
+            f"{value:.60} is no part. Write I/N, from 1/N to N/N: 2/4 is the second of "
+            "four parts."
+        )
+    return int(numbers[1]), int(numbers[2])
+
+
+@main.command(
+    epilog="""\b
+Examples:
+  skxmc predict model texts.jsonl -k 3 > predicted.jsonl
+  skxmc predict model shards --part 2/4 > predicted-2.jsonl
+"""
+)
 @click.argument("model", type=click.Path(exists=True, path_type=Path))
 @click.argument(
-    "texts",
-    type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
-    default="-",
+    "texts", type=click.Path(exists=True, allow_dash=True, path_type=Path), nargs=-1
 )
 @click.option(
     "-k",
@@ -241,23 +260,40 @@ def train(data, model, system, settings, label_texts, store, quiet, **table_opti
     show_default=True,
     help="Documents that are read, ranked and printed together.",
 )
+@click.option(
+    "--part",
+    metavar="I/N",
+    callback=_parse_part,
+    help="Predict only part I of N equal parts of the documents, so that N processes "
+    "or machines share the work. The outputs of all parts, one after the other, are "
+    "the output of one process.",
+)
 @_unquoted_option
-def predict(model, texts, k, text, batch, quoted):
+def predict(model, texts, k, text, batch, part, quoted):
     """Rank the labels of texts, line by line.
 
-    TEXTS is a file with one JSON object per line, standard input with the same, or a
-    table (.csv, .tsv, .parquet). The command prints each row as a JSON object, in the
-    order of the input and with all its fields. It adds the fields predicted and
-    predicted_scores, best label first, or replaces fields with these names. Several
-    fields of one name become a list. Memory does not grow with the length of the input.
-    If a line cannot be read, all rows before it are still printed.
+    TEXTS are files with one JSON object per line, tables (.csv, .tsv, .parquet), or
+    folders of .parquet and .jsonl files; without TEXTS, JSON lines are read from
+    standard input. The command prints each row as a JSON object, in the order of the
+    input and with all its fields. It adds the fields predicted and predicted_scores,
+    best label first, or replaces fields with these names. Several fields of one name
+    become a list. Memory does not grow with the length of the input. If a line cannot
+    be read, all rows before it are still printed; with --part, nothing is.
     """
     import skxmc
+    from skxmc._cli_rows import count_batches, list_files, read_batches
 
+    files = list_files(texts)
+    start, stop = 0, None
+    if part:
+        n_batches = count_batches(files, text, batch, quoted)
+        start, stop = (n_batches * i // part[1] for i in (part[0] - 1, part[0]))
     classifier = skxmc.load(model)
+    batches = islice(read_batches(files, text, batch, quoted), start, stop)
+    total = None if stop is None else (stop - start) * batch
     # On a terminal, rows show the progress, and a bar would be mixed up with them.
-    with _progress_bar("predicting", hidden=sys.stdout.isatty()) as bar:
-        for rows in _read_batches(texts, text, batch, quoted):
+    with _progress_bar("predicting", total, hidden=sys.stdout.isatty()) as bar:
+        for rows in batches:
             documents = [row[text] for row in rows]
             names, scores = classifier.predict_topk(documents, k=k, return_names=True)
             for row, labels, values in zip(rows, names, scores, strict=True):
@@ -265,7 +301,7 @@ def predict(model, texts, k, text, batch, quoted):
                 # The field "labels" may hold the true labels, so it is left alone.
                 row["predicted"] = labels[is_label].tolist()
                 row["predicted_scores"] = [round(float(x), 6) for x in values[is_label]]
-                _print_json(row)
+                print_json(row)
             sys.stdout.flush()
             bar.update(len(rows))
 
@@ -286,26 +322,30 @@ def predict(model, texts, k, text, batch, quoted):
 def evaluate(model, data, ks, **table_options):
     """Print ranking metrics of MODEL on DATA.
 
-    If DATA is a folder, its test part is used. The command prints one line of JSON. The
-    propensities of PSP come from the label frequencies of the training data. Labels
-    that the classifier does not know count as missed.
+    If DATA is a folder, its test part is used, or all of its .parquet and .jsonl files;
+    it may also be a store. The command prints one line of JSON. The propensities of PSP
+    come from the label frequencies of the training data. Labels that the classifier
+    does not know count as missed.
     """
     import skxmc
-    from skxmc._cli_data import load_test_part
+    from skxmc._cli_data import load_test_parts, stack_labels
     from skxmc._words import nfc
     from skxmc.metrics import propensity_from_counts, ranking_report
 
     classifier = skxmc.load(model)
     known = [nfc(str(name)) for name in classifier.label_names_]
-    documents = load_test_part(data, table_options, known)
-    ids = _rank_in_batches(classifier, documents.texts, max(ks))
-    n_new = documents.Y.shape[1] - len(known)
+    ids, truths = [], []
+    for documents in load_test_parts(data, table_options, known):
+        ids.append(_rank_in_batches(classifier, documents.texts, max(ks)))
+        truths.append(documents.Y)
+    Y = stack_labels(truths)
+    n_new = Y.shape[1] - len(known)
     counts = np.append(classifier.label_counts_, np.zeros(n_new, np.int64))
     weights = propensity_from_counts(counts, classifier.n_docs_)
-    report = ranking_report(documents.Y, ids, ks, weights)
-    sizes = {"documents": len(documents.texts), "unknown_labels": n_new}
+    report = ranking_report(Y, np.concatenate(ids), ks, weights)
+    sizes = {"documents": Y.shape[0], "unknown_labels": n_new}
     metrics = {name: round(float(value), 6) for name, value in report.items()}
-    _print_json(sizes | metrics)
+    print_json(sizes | metrics)
 
 
 @main.command()
@@ -321,7 +361,7 @@ def inspect(model):
     classifier = skxmc.load(model)
     config = json.loads((model / "config.json").read_text(encoding="utf-8"))
     parameters = classifier.get_params(deep=False).items()
-    _print_json(
+    print_json(
         {
             "class": type(classifier).__name__,
             "versions": config["versions"],
@@ -381,65 +421,3 @@ def _shorten(value):
     if isinstance(value, (list, tuple)) and len(value) <= _MAX_SHOWN:
         return [_shorten(part) for part in value]
     return f"{kind} of length {len(value)}" if hasattr(value, "__len__") else kind
-
-
-def _read_batches(path, text, size, quoted):
-    """Yield lists of rows, the last full or not; rows before an error come first."""
-    from skxmc.datasets._table_rows import check_single_text
-
-    rows = []
-    try:
-        for place, row in _read_rows(path, text, size, quoted):
-            check_single_text(place, row, text)
-            if not isinstance(row.get(text), str):
-                raise ValueError(f"{place} has no text in its field {text!r}.")
-            rows.append(row)
-            if len(rows) == size:
-                yield rows
-                rows = []
-    except ValueError:
-        if rows:
-            yield rows
-        raise
-    if rows:
-        yield rows
-
-
-def _read_rows(path, text, size, quoted):
-    from skxmc.datasets._table_rows import read_objects, read_rows
-
-    if path.suffix.lower() in (".csv", ".tsv", ".parquet"):
-        yield from read_rows(
-            path, (text,), all_columns=True, quoted=quoted, batch_size=size
-        )
-        return
-    with click.open_file(path, "rb") as file:
-        yield from read_objects(file, "Line")
-
-
-def _print_json(content, indent=None):
-    # Half an emoji, which a cut through a text may leave, exists in UTF-8 only escaped.
-    for ensure_ascii in (False, True):
-        text = _dump_json(content, ensure_ascii=ensure_ascii, indent=indent)
-        with contextlib.suppress(UnicodeEncodeError):
-            click.echo(text.encode("utf-8"))
-            return
-
-
-def _dump_json(content, **options):
-    options["default"] = str  # for the dates of a Parquet file
-    try:
-        return json.dumps(content, allow_nan=False, **options)
-    except ValueError:
-        return json.dumps(_replace_non_finite(content), allow_nan=False, **options)
-
-
-def _replace_non_finite(content):
-    """Replace NaN and infinities, which JSON does not have, by None."""
-    if isinstance(content, dict):
-        return {name: _replace_non_finite(value) for name, value in content.items()}
-    if isinstance(content, (list, tuple)):
-        return list(map(_replace_non_finite, content))
-    if isinstance(content, float) and not math.isfinite(content):
-        return None
-    return content

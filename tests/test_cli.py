@@ -72,7 +72,7 @@ def test_usage(colour_model, colour_table, tmp_path):
         refused("does not exist", command, tmp_path / "no", *data, code=2)
     refused("does not exist", "evaluate", colour_model, tmp_path / "no.csv", code=2)
     refused("does not exist", "predict", colour_model, tmp_path / "no.jsonl", code=2)
-    refused("is a directory", "predict", colour_model, tmp_path, code=2)
+    refused("holds no .parquet and no .jsonl", "predict", colour_model, tmp_path)
     refused("not in the range", "predict", colour_model, "-k", 0, code=2)
     refused("not in the range", "predict", colour_model, "--batch", 0, code=2)
     refused("not in the range", "evaluate", colour_model, colour_table, "-k", 0, code=2)

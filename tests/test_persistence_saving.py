@@ -89,8 +89,8 @@ for point in sys.argv[3:] if hasattr(os, "fork") else []:
 """
 # The moments, and which model stands there then.
 KILLED_AT = {
-    "_saving-save_file-1-before": "small",
-    "_saving-save_file-1-after": "small",
+    "_saving-write_tensors-1-before": "small",
+    "_saving-write_tensors-1-after": "small",
     "_saving-_write_json-1-after": "small",
     "_saving-_write_json-2-before": "small",
     "_saving-_write_json-2-after": "small",
@@ -295,7 +295,7 @@ def str_of(value):
 
 
 POINTS = [
-    (_saving, "save_file", 1),
+    (_saving, "write_tensors", 1),
     (_saving, "_write_json", 1),
     (_saving, "_write_json", 2),
     (_saving, "hash_file", 2),
@@ -377,7 +377,7 @@ def test_killed_while_writing(point, elsewhere, saved, data):
 
 def save_on_a_full_disk(model, folder):
     with pytest.MonkeyPatch.context() as patch:
-        fails(patch, _saving, "save_file", 1, OSError)
+        fails(patch, _saving, "write_tensors", 1, OSError)
         model.save_pretrained(folder)
 
 

@@ -52,6 +52,8 @@ class Reader:
     texts : dict of str to list of str
     parts : set of str
         Names of folders of transformers and tokenizers, and of other files.
+    mmap : bool
+        Whether the weights of a transformer stay in their file.
 
     Attributes
     ----------
@@ -63,8 +65,8 @@ class Reader:
         Classifiers whose members are being made.
     """
 
-    def __init__(self, folder, tensors, texts, parts):
-        self.folder = folder
+    def __init__(self, folder, tensors, texts, parts, mmap):
+        self.folder, self.mmap = folder, mmap
         self.tensors, self.texts = tensors, texts
         self.estimators = []
         self.unused = {*tensors, *texts, *parts}
@@ -171,7 +173,7 @@ class Reader:
     def _decode_transformer(self, value):
         dtype = {"float32": torch.float32, "float64": torch.float64}[value["dtype"]]
         folder = self._use_folder(value["transformer"], "encoder")
-        return read_transformer(folder, dtype)
+        return read_transformer(folder, dtype, self.mmap)
 
     def _decode_tokenizer(self, value):
         return read_tokenizer(self._use_folder(value["tokenizer"], "tokenizer"))

@@ -2,16 +2,15 @@
 
 from pathlib import Path
 
-from safetensors.torch import load_file
-
 from .._damage import DamagedError, damage_error, parse_json
 from ..nn.process import isolate_torch
 from ._folder import VALUE_FILES, check_files, read_config
 from ._format2 import upgrade
 from ._from_json import Reader
+from ._tensors import read_tensors
 
 
-def load(folder, *, device="auto", verify=True):
+def load(folder, *, device="auto", verify=True, mmap=True):
     """Load a classifier that `save_pretrained` wrote.
 
     Parameters
@@ -25,6 +24,12 @@ def load(folder, *, device="auto", verify=True):
         Whether to compare each file with the hash that was saved with it. This takes
         about a second per gigabyte. Without it, the values in the files are still
         checked, and so is the hash of config.json.
+    mmap : bool, default=True
+        Whether the weights stay in the files of the folder, which are mapped into
+        memory. All processes of a machine that load the same folder then share them.
+        These files must not be changed in place while the model is used;
+        `save_pretrained` replaces them, which is safe. False copies the weights into
+        the memory of this process.
 
     Returns
     -------
@@ -59,7 +64,7 @@ def load(folder, *, device="auto", verify=True):
     config = read_config(folder)
     try:
         check_files(folder, config["files"], verify)
-        model, estimators = _load_model(folder, config)
+        model, estimators = _load_model(folder, config, mmap)
     except (DamagedError, FileNotFoundError, ImportError, MemoryError):
         raise
     except Exception as error:
@@ -76,29 +81,20 @@ def load(folder, *, device="auto", verify=True):
     return model
 
 
-def _load_model(folder, config):
+def _load_model(folder, config, mmap):
     """Make the classifier of a folder; return it and all classifiers in it."""
     parts = {name.partition("/")[0] for name in config["files"]} - VALUE_FILES
     with isolate_torch():
-        tensors = _load_tensors(folder / "model.safetensors")
+        tensors = read_tensors(folder / "model.safetensors", mmap)
         texts = _load_texts(folder / "labels.json")
         content = config["model"]
         if config["format"] == 2:
             content = upgrade(content, tensors, folder)
-        reader = Reader(folder, tensors, texts, parts)
+        reader = Reader(folder, tensors, texts, parts, mmap)
         model = reader.read(content)
     if type(model).__name__ != config["class"]:
         raise TypeError(f"it holds a {type(model).__name__}")
     return model, reader.estimators
-
-
-def _load_tensors(path):
-    try:
-        # Copies, because tensors of the mapped file are not aligned, and sums of such
-        # tensors differ in the last bit.
-        return {name: tensor.clone() for name, tensor in load_file(path).items()}
-    except Exception as error:  # safetensors has a class of its own
-        raise damage_error(path, str(error)) from error
 
 
 def _load_texts(path):

@@ -11,7 +11,6 @@ import tempfile
 import warnings
 from pathlib import Path
 
-from safetensors.torch import save_file
 from sklearn.utils.validation import check_is_fitted
 
 from ..nn.locks import is_at, lock_abandoned, try_lock
@@ -27,6 +26,7 @@ from ._folder import (
     read_config,
 )
 from ._loading import load
+from ._tensors import write_tensors
 from ._to_json import Writer
 
 # File in a hidden folder. The process that writes the folder holds its lock.
@@ -74,7 +74,7 @@ class FolderMixin:
             _replace(folder, new, hidden / "replaced")
 
     @classmethod
-    def from_pretrained(cls, folder, *, device="auto", verify=True):
+    def from_pretrained(cls, folder, *, device="auto", verify=True, mmap=True):
         """Load a classifier of this class that `save_pretrained` wrote.
 
         Parameters
@@ -87,6 +87,9 @@ class FolderMixin:
         verify : bool, default=True
             Whether to compare each file with the hash that was saved with it. Without
             it, the values in the files are still checked.
+        mmap : bool, default=True
+            Whether the weights stay in the files of the folder, which all processes of
+            a machine share (see `skxmc.load`). False copies them.
 
         Returns
         -------
@@ -106,7 +109,7 @@ class FolderMixin:
                 f"{folder} holds a {config['class']}, not a {cls.__name__}. Use "
                 f"{config['class']}.from_pretrained, or skxmc.load for any of them."
             )
-        return load(folder, device=device, verify=verify)
+        return load(folder, device=device, verify=verify, mmap=mmap)
 
 
 def check_target(folder):
@@ -174,7 +177,7 @@ def _write_model(model, folder):
     for estimator in writer.estimators:
         check_estimator(estimator)
     _warn_of_losses(writer)
-    save_file(writer.tensors, folder / "model.safetensors")
+    write_tensors(writer.tensors, folder / "model.safetensors")
     _write_json(writer.texts, folder / "labels.json")
     config = {
         "format": FORMAT,
@@ -268,7 +271,7 @@ def _replace(folder, new, replaced):
     """Rename the new folder to its final name, and keep the old one until then."""
     mode = (new / "config.json").stat().st_mode
     for name in list_files(new):
-        (new / name).chmod(mode)  # safetensors writes files that only the owner reads
+        (new / name).chmod(mode)  # transformers writes files that only the owner reads
         with (new / name).open("rb") as file:
             os.fsync(file.fileno())
     while True:

@@ -17,6 +17,7 @@ from torch.nn.modules.module import register_module_module_registration_hook
 
 from .._damage import DamagedError, damage_error, parse_json
 from ..nn.process import isolate_torch
+from ._tensors import is_alone
 
 ENCODER_FILES = ("config.json", "model.safetensors")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
@@ -50,13 +51,15 @@ def write_transformer(model, folder):
         )
 
 
-def read_transformer(folder, dtype):
+def read_transformer(folder, dtype, mmap):
     """Read what `write_transformer` wrote, and run no code from there or from a hub.
 
     Parameters
     ----------
     folder : Path
     dtype : torch.dtype
+    mmap : bool
+        Whether weights stay in their file, as far as transformers maps it.
 
     Returns
     -------
@@ -84,6 +87,9 @@ def read_transformer(folder, dtype):
     if report["unexpected_keys"]:
         name = sorted(report["unexpected_keys"])[0]
         raise damage_error(folder, f"{name} is no weight of this transformer")
+    for weight in model.parameters():
+        if not (mmap and is_alone(weight)):
+            weight.data = weight.data.clone()
     return model
 
 
