@@ -34,7 +34,7 @@ _BODY_SECONDS = 30
 _MAX_NAMES, _MAX_NAME = 1000, 1000
 _DESCRIPTION = """
 Ranks the labels of texts, explains rankings, and keeps what people have tagged. Errors
-are JSON objects with the field `error`, which says what to do. 400 is a request that is
+are JSON objects with a field "error", which says what to do. 400 is a request that is
 wrong, 401 one without the token, 404 one for a name that does not exist, 413 one that
 is too large, 429 one that finds the queue full, and 503 one that was not answered in
 time.
