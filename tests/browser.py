@@ -106,7 +106,9 @@ class Page:
 
     def open(self, address):
         self.call("Page.navigate", url=address)
-        self.wait("document.readyState === 'complete' && location.href !== 'about:blank'")
+        self.wait(
+            "document.readyState === 'complete' && location.href !== 'about:blank'"
+        )
 
     def show_as(self, width, height=800, *, scheme="light", touch=False):
         """Set the size of the window, and whether colours are light or dark."""
@@ -183,7 +185,7 @@ def browsing(downloads=None):
             *("--disable-gpu", "--hide-scrollbars", f"--user-data-dir={profile}"),
         ]
         # The browser takes its commands from file 3, and answers on file 4.
-        shell = 'exec "$0" "$@" 3<&{} 4>&{}'.format(to_read[0], to_write[1])
+        shell = f'exec "$0" "$@" 3<&{to_read[0]} 4>&{to_write[1]}'
         process = subprocess.Popen(
             ["bash", "-c", shell, *command],
             pass_fds=(to_read[0], to_write[1]),
