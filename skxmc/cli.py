@@ -1,4 +1,4 @@
-"""The command line: train, predict, evaluate, inspect."""
+"""The command line: train, predict, evaluate, inspect; serve is in `_cli_serve`."""
 
 import ast
 import json
@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ._cli_output import print_json
+from ._cli_serve import serve
 
 __all__ = ["main"]
 
@@ -123,6 +124,9 @@ def main():
     error. The exit code is 0 for success, 1 for an error in data or a model, and 2 for
     wrong usage.
     """
+
+
+main.add_command(serve)
 
 
 @main.command(

@@ -36,7 +36,9 @@ TIERS = [
     "base",
     "_clustering_classifier _taught_documents _mixture _shortlist_search",
     "grank gudn lightdxml lightxml treaderxml ensemble store",
-    "_cli_data _cli_rows",
+    "_cli_data _cli_rows inspection",
+    "serve",
+    "_cli_serve",
 ]
 TIER = {name: i for i, names in enumerate(TIERS) for name in names.split()}
 
