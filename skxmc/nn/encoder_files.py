@@ -181,7 +181,7 @@ def _check_model(model):
             f"{kind} has layers above its transformer, which are of no use here: give "
             "(model.base_model, tokenizer) as the encoder."
         )
-    if getattr(config, "is_encoder_decoder", False):
+    if getattr(config, "is_encoder_decoder", False) and hasattr(model, "decoder"):
         raise ValueError(
             f"{kind} has an encoder and a decoder: give a model that is one of them, "
             "such as transformers.T5EncoderModel for a T5."

@@ -297,13 +297,13 @@ class TransformerEncoder(nn.Module):
         if self.is_fixed:
             return (output[0],)
         states = find_states(output, self.model.config.num_hidden_layers + 1)
-        if states is None:
+        if states is None and (self.keeps_states or self.n_layers > 1):
             raise ValueError(
                 f"{type(self.model).__name__} does not return the states of all of its "
-                "layers, so that it cannot be trained: use trained_layers=0."
+                'layers: use trained_layers=0, or "all" with n_layers=1.'
             )
         # Some models normalise the last layer's states after they have collected all.
-        return (*states[:-1], output[0])
+        return (*(states or ())[:-1], output[0])
 
     def _pool(self, states, mask):
         """Turn the states of all layers into the two vectors of each document."""
