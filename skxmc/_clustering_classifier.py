@@ -239,7 +239,7 @@ class ClusteringXMCClassifier(ShortlistMixin, BaseXMCClassifier):
             doc_vectors = self._encode_docs(encoder, docs)
         if sources & {"both", "texts", "labels"}:
             texts = self._get_label_texts()
-            text_docs = self._make_docs(texts)
+            text_docs = self._make_label_docs(texts)
             text_vectors = self._encode_docs(encoder, text_docs)
             if getattr(encoder, "is_fixed", False):
                 docs.label_docs = keep_vectors(text_docs, text_vectors)

@@ -114,7 +114,7 @@ class LabelBranchMixin:
             rows,
             tokens,
             length=length,
-            special=special_tokens(self.tokenizer_),
+            special=special_tokens(self.tokenizer_, self.label_prompt_),
             reinforcement=self.label_reinforcement,
             rng=np.random.default_rng(rng.integers(2**31)),
             words=self._count_words(names),

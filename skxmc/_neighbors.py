@@ -164,7 +164,7 @@ class NeighborsMixin:
         if texts and label_docs is not None:
             known.append((label_docs, labels))
         elif texts:
-            known.append((self._make_docs(texts), np.arange(len(texts))))
+            known.append((self._make_label_docs(texts), np.arange(len(texts))))
         vectors = [
             self._map_docs(
                 lambda vectors: (network.compared_vectors(vectors).float(),),
@@ -194,6 +194,10 @@ class NeighborsMixin:
         else:
             votes.weight = _DEFAULT_WEIGHT
         network.neighbors = votes if votes.weight else None
+
+    def _make_label_docs(self, texts):
+        """Turn label texts into documents of the network."""
+        return self._make_docs(texts)
 
     def _find_voting_texts(self):
         """Return the labels whose texts vote, as an int ndarray, and these texts."""

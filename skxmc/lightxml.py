@@ -36,6 +36,9 @@ class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
 
     %(encoder)s
         The paper uses "bert-base-uncased", "roberta-base" and "xlnet-base-cased".
+    %(pooling)s
+    %(text_prompt)s
+    %(label_prompt)s
     %(reading)s
     %(trained_layers)s
     %(bag_of_words)s
@@ -155,6 +158,8 @@ class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
     %(tokenizer_)s
     %(vectorizer_)s
     %(max_length_)s
+    %(text_prompt_)s
+    %(label_prompt_)s
     %(calibration_)s
 
     References
@@ -189,6 +194,9 @@ class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
         *,
         label_texts=None,
         label_init="auto",
+        pooling="auto",
+        text_prompt=None,
+        label_prompt=None,
         reading="texts",
         trained_layers="all",
         bag_of_words=False,
@@ -241,6 +249,9 @@ class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
         self.encoder = encoder
         self.label_texts = label_texts
         self.label_init = label_init
+        self.pooling = pooling
+        self.text_prompt = text_prompt
+        self.label_prompt = label_prompt
         self.reading = reading
         self.trained_layers = trained_layers
         self.bag_of_words = bag_of_words

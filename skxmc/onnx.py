@@ -27,8 +27,9 @@ def export_onnx(model, path, *, k=10):
 
     The file can be used without skxmc and torch. Its inputs are ``input_ids`` and
     ``attention_mask``, both int64 of shape (n_docs, n_tokens): the output of the
-    model's tokenizer, truncated to `max_length_` and padded. There may be any number of
-    documents and tokens. Its outputs are those of `predict_topk`, both of shape
+    model's tokenizer, truncated to `max_length_` and padded on either side. Each text
+    must begin with the model's `text_prompt_`. There may be any number of documents and
+    tokens. Its outputs are those of `predict_topk`, both of shape
     (n_docs, k): ``ids``, int64 and padded with -1, and ``probabilities``, float32 and
     padded with 0. They are computed in float32, so they have more digits than those of
     a model that computes in bfloat16 or float16 (see `precision`).

@@ -1,13 +1,13 @@
 """TextEncoder, and what the files of an encoder say about its use."""
 
 import copy
-import json
 import pickle
 import warnings
 
 import numpy as np
 import pytest
 import torch
+from encoder_examples import write_settings
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -19,28 +19,6 @@ from skxmc.feature_extraction import TextEncoder
 from skxmc.nn.encoder_files import read_settings
 
 TEXTS = ["red fox", "blue house near the river", "", "old stone dog"]
-
-
-def write_settings(folder, pooling=None, prompts=None, default=None, other=()):
-    """Write the files that sentence-transformers puts beside a transformer."""
-    kinds = ["Transformer", *(["Pooling"] if pooling else []), *other]
-    modules = [
-        {
-            "idx": i,
-            "name": str(i),
-            "path": f"{i}_{kind}" if i else "",
-            "type": f"x.{kind}",
-        }
-        for i, kind in enumerate(kinds)
-    ]
-    (folder / "modules.json").write_text(json.dumps(modules))
-    if pooling:
-        (folder / "1_Pooling").mkdir()
-        (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
-    if prompts:
-        settings = {"prompts": prompts, "default_prompt_name": default}
-        name = "config_sentence_transformers.json"
-        (folder / name).write_text(json.dumps(settings))
 
 
 @pytest.fixture
@@ -137,10 +115,8 @@ def test_layers_above_the_transformer_are_told(folder):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         TextEncoder(folder).fit(TEXTS)
-    (folder / "1_Pooling" / "config.json").unlink()
-    (folder / "1_Pooling").rmdir()
-    write_settings(folder, {"pooling_mode_mean_tokens": True}, other=["Dense"])
-    with pytest.warns(UserWarning, match="left out: Dense"):
+    write_settings(folder, {"pooling_mode_mean_tokens": True}, other=["LSTM"])
+    with pytest.raises(ValueError, match="put LSTM above the transformer; .* Dense"):
         TextEncoder(folder).fit(TEXTS)
 
 

@@ -9,7 +9,7 @@ from .labels import (
     count_documents,
     encode_labels,
 )
-from .parameters import check_choice, check_flag, check_number
+from .parameters import check_choice, check_flag, check_number, check_prompt
 from .texts import check_one_text_column, check_texts, holds_texts, indexable
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "check_number",
     "check_one_text_column",
     "check_ones",
+    "check_prompt",
     "check_texts",
     "class_ids",
     "count_documents",

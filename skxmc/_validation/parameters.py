@@ -43,6 +43,15 @@ def check_flag(name, value):
         raise ValueError(f"{name} must be True or False, got {value!r}.")
 
 
+def check_prompt(name, value):
+    """Refuse a prompt that is neither a text nor None."""
+    if value is not None and not isinstance(value, str):
+        raise ValueError(
+            f"{name} must be a str or None, got {value!r}: a text, the name of a "
+            "prompt in the encoder's files, or None for their default."
+        )
+
+
 def check_training_parameters(estimator):
     """Refuse parameters of training and prediction that are not as described."""
     whole, real = numbers.Integral, numbers.Real

@@ -5,12 +5,13 @@ import importlib.resources
 import importlib.util
 import json
 import os
-import warnings
 from typing import NamedTuple
 
 import torch
+from safetensors.torch import load_file
+from tokenizers import normalizers
 
-from .text import tokenizing
+from .text import count_tokens, tokenizing
 
 # Names of the small encoder. Its weights come from the package, or else from the hub.
 _MINI_LM = ("all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2")
@@ -30,6 +31,34 @@ _POOLINGS = {
 }
 
 
+# Names of the activations that a Dense layer may have, by torch's names of them.
+_ACTIVATIONS = {
+    "Identity": "identity",
+    "Tanh": "tanh",
+    "ReLU": "relu",
+    "GELU": "gelu",
+}
+# Layers that may stand above a transformer. Dropout does nothing in predictions, and
+# vectors are compared by their directions, whether the files scale them or not.
+_LAYERS = ("Pooling", "Dense", "Normalize", "Dropout")
+
+
+class DenseLayer(NamedTuple):
+    """A layer that maps the vector of a text to another one.
+
+    Attributes
+    ----------
+    weight : float32 tensor of shape (out_features, in_features)
+    bias : float32 tensor of shape (out_features,) or None
+    activation : {"identity", "tanh", "relu", "gelu"}
+        Function of the outputs.
+    """
+
+    weight: torch.Tensor
+    bias: torch.Tensor | None
+    activation: str
+
+
 class EncoderSettings(NamedTuple):
     """What the files of an encoder say about its use.
 
@@ -38,6 +67,8 @@ class EncoderSettings(NamedTuple):
     pooling : {"mean", "cls", "last"}
         Which states of the last layer make the vector of a text: their mean, that of
         the classification token, or that of the last token.
+    dense : tuple of DenseLayer
+        Layers that map this vector to another one, in their order.
     prompts : dict of str to str
         Texts that are put before a text, by the name of their purpose.
     default_prompt : str
@@ -45,8 +76,21 @@ class EncoderSettings(NamedTuple):
     """
 
     pooling: str = "mean"
+    dense: tuple = ()
     prompts: dict = {}
     default_prompt: str = ""
+
+    def find_prompt(self, prompt):
+        """Return the text of a prompt.
+
+        Parameters
+        ----------
+        prompt : str or None
+            The name of one of `prompts`, or a text. None is the default prompt.
+        """
+        if prompt is None:
+            return self.default_prompt
+        return self.prompts.get(prompt, prompt)
 
 
 def load_encoder(encoder):
@@ -70,26 +114,34 @@ def load_encoder(encoder):
         If the encoder is found neither in a folder, nor in the package, nor on the
         hub, or if its tokenizer has ids that its model has no embedding for.
     ValueError
-        If a loaded transformer has no embedding for some ids of its tokenizer.
+        If a loaded transformer has no embedding for some ids of its tokenizer, or is
+        no encoder of texts.
     """
     if isinstance(encoder, tuple):
         model, tokenizer = encoder
+        _check_model(model)
         check_tokenizer(tokenizer, model)
         return copy.deepcopy(model).float(), tokenizer
     source = _locate(os.fspath(encoder))
-    from transformers import AutoModel, AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
+        place = {"subfolder": _read_modules(source)[0].get("path") or ""}
+        tokenizer = AutoTokenizer.from_pretrained(source, **place)
         # If a tokenizer's files are missing, transformers 5 returns one that has only
         # special tokens.
         if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
             raise ValueError("the vocabulary of the tokenizer is missing")
-        model = AutoModel.from_pretrained(source, dtype=torch.float32)
+        config = AutoConfig.from_pretrained(source, **place)
+        kind = find_auto_class(config)
+        model = kind.from_pretrained(source, dtype=torch.float32, **place)
+        _check_model(model)
         check_tokenizer(tokenizer, model)
+        if _read_transformer_settings(source).get("do_lower_case"):
+            _lower_case(tokenizer)
     except Exception as error:  # transformers raises many kinds of errors here
         raise OSError(_load_message(encoder, source, error)) from error
     finally:
@@ -107,13 +159,57 @@ def _locate(encoder):
     return str(importlib.resources.files(_MINI_LM_PACKAGE) / "model")
 
 
-def read_settings(encoder):
+def find_auto_class(config):
+    """Return the class of transformers that makes the encoder of a configuration.
+
+    Of a T5, this is the encoder alone.
+    """
+    from transformers import AutoModel, AutoModelForTextEncoding
+    from transformers.models.auto import modeling_auto
+
+    names = modeling_auto.MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES
+    if names.get(config.model_type, "").endswith("EncoderModel"):
+        return AutoModelForTextEncoding
+    return AutoModel
+
+
+def _check_model(model):
+    """Refuse a transformer that does not return the states of a text's tokens."""
+    kind, config = type(model).__name__, model.config
+    if getattr(model, "base_model", model) is not model:
+        raise ValueError(
+            f"{kind} has layers above its transformer, which are of no use here: give "
+            "(model.base_model, tokenizer) as the encoder."
+        )
+    if getattr(config, "is_encoder_decoder", False) and hasattr(model, "decoder"):
+        raise ValueError(
+            f"{kind} has an encoder and a decoder: give a model that is one of them, "
+            "such as transformers.T5EncoderModel for a T5."
+        )
+    for name in ("hidden_size", "num_hidden_layers"):
+        if getattr(config, name, None) is None:
+            raise ValueError(
+                f"{kind} is no transformer for texts: its configuration has no {name}."
+            )
+
+
+def _lower_case(tokenizer):
+    """Let a tokenizer turn texts into lower case first."""
+    backend = tokenizer.backend_tokenizer
+    first = [normalizers.Lowercase()]
+    rest = [] if backend.normalizer is None else [backend.normalizer]
+    backend.normalizer = normalizers.Sequence(first + rest)
+
+
+def read_settings(encoder, pooling="auto"):
     """Read what an encoder's files in the manner of sentence-transformers say.
 
     Parameters
     ----------
     encoder : str, path, or (model, tokenizer)
         As in `load_encoder`.
+    pooling : {"auto", "mean", "cls", "last"}, default="auto"
+        The pooling, or "auto" for that of the files.
 
     Returns
     -------
@@ -124,40 +220,126 @@ def read_settings(encoder):
     Raises
     ------
     ValueError
-        If the files ask for a pooling that is not known here.
-
-    Warns
-    -----
-    UserWarning
-        If the files name further layers above the transformer, which are left out.
+        If the files ask for a pooling or for layers that are not supported.
     """
+    found = "mean" if pooling == "auto" else pooling
     if isinstance(encoder, tuple):
-        return EncoderSettings()
+        return EncoderSettings(found)
     source = _locate(os.fspath(encoder))
-    modules = _read_json(source, "modules.json") or []
-    pooling, left_out = "mean", []
-    for module in modules:
-        kind = str(module.get("type", "")).rpartition(".")[2]
-        if kind == "Pooling":
-            config = _read_json(source, f"{module.get('path', '')}/config.json") or {}
-            pooling = _find_pooling(encoder, config)
-        elif kind not in ("Transformer", "Normalize", "Dropout"):
-            left_out.append(kind)
-    if left_out:
-        warnings.warn(
-            f"encoder={encoder!r} has layers above its transformer that are not "
-            f"supported and are left out: {', '.join(left_out)}. Its vectors may be "
-            "worse than those of sentence-transformers.",
-            UserWarning,
-            stacklevel=2,
+    modules, dense = _read_modules(source)[1:], []
+    kinds = list(map(_name_module, modules))
+    above = [kind for kind in kinds if kind not in _LAYERS]
+    late = kinds[: kinds.index("Normalize")] if "Normalize" in kinds else kinds
+    if "Dense" in kinds[len(late) :]:
+        above.append("Normalize before Dense")
+    if kinds.count("Pooling") > 1 or "Pooling" in kinds[1:]:
+        above.append("Pooling after other layers")
+    if above:
+        raise ValueError(
+            f"The files of encoder={encoder!r} put {' and '.join(above)} above the "
+            f"transformer; what is supported is {', '.join(_LAYERS[:3])}, in this "
+            "order. Load the model with transformers and pass it as (model, "
+            "tokenizer), which leaves these layers out."
         )
+    includes_prompt = True
+    for module, kind in zip(modules, kinds, strict=True):
+        path = module.get("path") or ""
+        config = _read_json(source, f"{path}/config.json") or {}
+        if kind == "Pooling":
+            includes_prompt = config.get("include_prompt", True)
+            if pooling == "auto":
+                found = _find_pooling(encoder, config, "Dense" in kinds)
+        elif kind == "Dense":
+            dense.append(_read_dense(encoder, source, path, config))
     config = _read_json(source, "config_sentence_transformers.json") or {}
-    prompts = config.get("prompts") or {}
-    default = config.get("default_prompt_name")
-    return EncoderSettings(pooling, prompts, prompts.get(default) or "")
+    prompts = {n: text or "" for n, text in (config.get("prompts") or {}).items()}
+    default = prompts.get(config.get("default_prompt_name"), "")
+    if not includes_prompt and any(prompts.values()):
+        raise ValueError(
+            f"The files of encoder={encoder!r} leave the tokens of a prompt out of the "
+            "pooling (include_prompt), which is not supported. Load the model with "
+            "transformers and pass it as (model, tokenizer)."
+        )
+    return EncoderSettings(found, tuple(dense), prompts, default)
 
 
-def _find_pooling(encoder, config):
+def _name_module(module):
+    """Return the class of a module of sentence-transformers, without its path."""
+    return str(module.get("type", "")).rpartition(".")[2]
+
+
+def _read_modules(source):
+    """Return the entries of an encoder's modules, of which the first is a transformer.
+
+    Raises
+    ------
+    ValueError
+        If the first one is something else.
+    """
+    modules = _read_json(source, "modules.json") or [{}]
+    kind = _name_module(modules[0])
+    if kind not in ("", "Transformer"):
+        raise ValueError(f"its first layer is {kind} and no transformer")
+    return modules
+
+
+def _read_transformer_settings(source):
+    """Return what the files say about the transformer alone, as a dict."""
+    modules = _read_json(source, "modules.json")
+    if modules is None:
+        return {}
+    place = modules[0].get("path")
+    prefix = f"{place}/" if place else ""
+    settings = _read_json(source, f"{prefix}sentence_bert_config.json") or {}
+    if settings.get("max_seq_length") is None:  # newer versions write it elsewhere
+        about = _read_json(source, f"{prefix}tokenizer_config.json") or {}
+        settings["max_seq_length"] = about.get("model_max_length")
+    return settings
+
+
+def _read_dense(encoder, source, path, config):
+    """Return the DenseLayer that lies in a folder of an encoder."""
+    from transformers.utils import cached_file
+
+    name = str(config.get("activation_function", "Tanh")).rpartition(".")[2]
+    places = [config.get(f"module_{n}_name") for n in ("input", "output")]
+    refused = {
+        f"the activation {name}": name not in _ACTIVATIONS,
+        "a residual connection": config.get("use_residual", False),
+        "an input other than the vector of a text": any(
+            place not in (None, "sentence_embedding") for place in places
+        ),
+    }
+    for what, is_there in refused.items():
+        if is_there:
+            raise ValueError(
+                f"The layer {path} of encoder={encoder!r} has {what}, which is not "
+                f"supported (activations are {', '.join(_ACTIVATIONS)}). Load the "
+                "model with transformers and pass it as (model, tokenizer), which "
+                "leaves this layer out."
+            )
+    file = cached_file(
+        source,
+        f"{path}/model.safetensors",
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    if file is None:
+        raise ValueError(
+            f"The layer {path} of encoder={encoder!r} has no model.safetensors. Save "
+            "the model again with a version of sentence-transformers that writes it; "
+            "pytorch_model.bin is a pickle and is not read."
+        )
+    weights = load_file(file)
+    bias = weights.get("linear.bias")
+    return DenseLayer(
+        weights["linear.weight"].float(),
+        None if bias is None else bias.float(),
+        _ACTIVATIONS[name],
+    )
+
+
+def _find_pooling(encoder, config, has_dense):
     """Return the pooling that a Pooling layer's configuration asks for."""
     modes = config.get("pooling_mode")
     if modes is None:
@@ -165,13 +347,14 @@ def _find_pooling(encoder, config):
         modes = [name.removeprefix(prefix) for name in config if config[name] is True]
         modes = [mode for mode in modes if f"{prefix}{mode}" in config]
     modes = [modes] if isinstance(modes, str) else list(modes)
+    # A Dense layer makes other directions of longer vectors.
     if len(modes) == 1 and modes[0] in _POOLINGS:
-        return _POOLINGS[modes[0]]
+        if not (has_dense and modes[0] == "mean_sqrt_len_tokens"):
+            return _POOLINGS[modes[0]]
     raise ValueError(
         f"The files of encoder={encoder!r} ask for the pooling "
         f"{' and '.join(modes) or 'of no tokens'}; it must be one of mean, cls_token "
-        "and lasttoken. Load the model with transformers and pass it as (model, "
-        "tokenizer), which takes the mean of the tokens."
+        'and lasttoken. Choose one of these by pooling="mean", "cls" or "last".'
     )
 
 
@@ -244,8 +427,12 @@ def position_limit(model):
 
 def choose_max_length(max_length, model, encoder):
     """Return `max_length`, or its default for a transformer, after checking it."""
-    limit = position_limit(model) or _DEFAULT_LENGTH
-    max_length = max_length or min(_DEFAULT_LENGTH, limit)
+    if max_length is None:
+        limits = [position_limit(model)]
+        if not isinstance(encoder, tuple):
+            settings = _read_transformer_settings(_locate(os.fspath(encoder)))
+            limits.append(settings.get("max_seq_length"))
+        max_length = min([_DEFAULT_LENGTH, *filter(None, limits)])
     check_length("max_length", max_length, model, encoder)
     return max_length
 
@@ -263,9 +450,27 @@ def check_length(name, length, model, encoder):
     )
 
 
+def check_prompt_length(prompt, tokenizer, max_length):
+    """Refuse a prompt that leaves no room for a text.
+
+    Raises
+    ------
+    ValueError
+        If it has as many tokens as are kept of a text, special tokens included.
+    """
+    n_tokens = count_tokens(prompt, tokenizer) if prompt else 0
+    n_special = tokenizer.num_special_tokens_to_add()
+    if n_tokens and n_tokens + n_special >= max_length:
+        raise ValueError(
+            f"max_length={max_length} has no room for a text beside the {n_tokens} "
+            f"tokens of the prompt {prompt!r} and {n_special} special tokens. Use at "
+            f"least {n_tokens + n_special + 1}, or another prompt."
+        )
+
+
 def cls_is_last(tokenizer):
     """Return whether the classification token is at the end of a text (XLNet)."""
     with tokenizing:
         ids = tokenizer("a")["input_ids"]
     cls = tokenizer.cls_token_id
-    return cls is not None and ids[0] != cls and ids[-1] == cls
+    return cls is not None and bool(ids) and ids[0] != cls and ids[-1] == cls

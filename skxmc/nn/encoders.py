@@ -7,10 +7,25 @@ from torch import nn
 from torch.nn.functional import normalize
 
 from .process import isolate_torch
-from .state import absent_or, choice, flag, number, optional
+from .state import absent_or, choice, flag, number, optional, part, refuse
+from .transformer_models import (
+    choose_taken,
+    find_layers,
+    find_states,
+    reads_forward,
+    remove_pooler,
+    set_dropout,
+)
 
 # Longest document, in tokens, that is encoded to measure the memory of its activations.
 _LONGEST_MEASURED = 1024
+# Functions of the outputs of Dense layers.
+_ACTIVATIONS = {
+    "identity": lambda vectors: vectors,
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "gelu": nn.functional.gelu,
+}
 
 
 class TransformerEncoder(nn.Module):
@@ -45,13 +60,23 @@ class TransformerEncoder(nn.Module):
         Which states of the last layer make the second vector: the mean of all tokens',
         that of the classification token, or that of the last token, which alone has
         read the whole text in a decoder.
+    dense : sequence of (weight, bias, activation), default=()
+        Layers that map the second vector to another one, in their order (see
+        `skxmc.nn.encoder_files.DenseLayer`). They are trained with the top layers.
 
     Attributes
     ----------
     width : int
-        Width of the first vector: n_layers times the hidden size.
+        Width of the first vector: n_layers times the width of a token's state, or
+        `hidden_size` if no layer is trained.
     hidden_size : int
         Width of the second vector.
+    state_size : int
+        Width of a token's state.
+    dense : ModuleList
+        The linear maps of these layers.
+    activations : list of str
+        What their outputs pass through.
     pooler : Module or None
         The pretrained pooler, if it is kept. Predictions do not use it.
     """
@@ -69,20 +94,38 @@ class TransformerEncoder(nn.Module):
         n_trained=None,
         unit=False,
         pooling="mean",
+        dense=(),
     ):
         super().__init__()
         pooler = getattr(model, "pooler", None) if with_pooler else None
-        self.model = _set_dropout(_remove_pooler(model), dropout)
+        self.model = set_dropout(remove_pooler(model), dropout)
         self.n_trained = n_trained
         self.unit = unit
         self.pooling = pooling
+        self.dense = nn.ModuleList(map(_make_linear, dense))
+        self.activations = [layer[2] for layer in dense]
         self._freeze()
         self.dropout = dropout
         self.n_layers = n_layers
         self.cls_last = cls_last
-        self.hidden_size = model.config.hidden_size
-        self.width = n_layers * self.hidden_size
+        sizes = [self.state_size, *(layer.out_features for layer in self.dense)]
+        if sizes[:-1] != [layer.in_features for layer in self.dense]:
+            raise ValueError(
+                f"The Dense layers of the encoder take vectors of other widths than "
+                f"{sizes[:-1]}, those that come before them."
+            )
+        self.hidden_size = sizes[-1]
+        self.width = self._compute_width()
         self.pooler = pooler
+        self.layers_return_tuples = False
+
+    @property
+    def state_size(self):
+        """Width of a token's state."""
+        return self.model.config.hidden_size
+
+    def _compute_width(self):
+        return self.hidden_size if self.is_fixed else self.n_layers * self.state_size
 
     @property
     def n_features(self):
@@ -104,8 +147,11 @@ class TransformerEncoder(nn.Module):
         """Keep all but the top layers from being trained."""
         if self.n_trained is None:
             return
-        self.model.requires_grad_(False)
-        for layer in self._split_layers()[1]:
+        self.requires_grad_(False)
+        for layer in [
+            *self._split_layers()[1],
+            *(self.dense if self.n_trained else ()),
+        ]:
             layer.requires_grad_(True)
 
     def _split_layers(self):
@@ -128,11 +174,15 @@ class TransformerEncoder(nn.Module):
     def reset_unsaved(self):
         """Reset the attributes that only training needs (see `skxmc.nn.state`)."""
         self.pooler = None
+        self.layers_return_tuples = False
 
     def to_state(self):
         """Return the arguments of the constructor (see `skxmc.nn.state`)."""
         names = "model n_layers cls_last dropout n_trained unit pooling".split()
-        return {name: getattr(self, name) for name in names}
+        state = {name: getattr(self, name) for name in names}
+        layers = zip(self.dense, self.activations, strict=True)
+        dense = [(layer.weight, layer.bias, name) for layer, name in layers]
+        return state | ({"dense": dense} if dense else {})
 
     @classmethod
     def from_state(cls, state):
@@ -151,9 +201,23 @@ class TransformerEncoder(nn.Module):
             "n_trained": absent_or(optional(number(0, config.num_hidden_layers))),
             "unit": absent_or(flag),
             "pooling": absent_or(choice("mean", "cls", "last")),
-            "hidden_size": choice(config.hidden_size),
-            "width": choice(self.n_layers * config.hidden_size),
+            "dense": self._check_dense,
+            "activations": self._check_activations,
+            "hidden_size": choice(self.hidden_size),
+            "width": choice(self._compute_width()),
         }
+
+    def _check_dense(self, dense, name):
+        if not isinstance(dense, nn.ModuleList):
+            refuse(name, "a list of linear maps", dense)
+        for i, layer in enumerate(dense):
+            part(nn.Linear)(layer, f"{name}.{i}")
+
+    def _check_activations(self, names, name):
+        if not isinstance(names, list) or len(names) != len(self.dense):
+            refuse(name, "the names of an activation for each Dense layer", names)
+        for activation in names:
+            choice(*_ACTIVATIONS)(activation, name)
 
     def _check_model(self, model, name):
         for key, tensor in model.named_parameters():
@@ -194,11 +258,20 @@ class TransformerEncoder(nn.Module):
         states : tensor of shape (n_docs, length, hidden_size) or None
             The states of the highest untrained layer, if training can go on from them.
         """
-        states = self._compute_states(batch)
+        lower = self._split_layers()[0]
+        hooks = [layer.register_forward_hook(self._note_output) for layer in lower[:1]]
+        try:
+            states = self._compute_states(batch)
+        finally:
+            for hook in hooks:
+                hook.remove()
         _, mean = self._pool(states, batch["attention_mask"])
         if not self.keeps_states:
             return mean, None
-        return mean, states[len(self._split_layers()[0])]
+        return mean, states[len(lower)]
+
+    def _note_output(self, layer, inputs, output):
+        self.layers_return_tuples = isinstance(output, tuple)
 
     def _compute_states(self, batch):
         """Return the states of all layers, or of the last one if none is trained.
@@ -207,25 +280,44 @@ class TransformerEncoder(nn.Module):
         -------
         tuple of tensors of shape (n_docs, length, hidden_size)
         """
-        mask = batch["attention_mask"]  # (n_docs, length)
-        output = self.model(
-            batch["input_ids"],
-            attention_mask=mask[:, None, None].bool() if self._takes_4d else mask,
+        # A text without a token gets one, which nothing reads: the attention of its
+        # states would be a division by 0. The padding is always on the right.
+        mask = batch["attention_mask"].clone()  # (n_docs, length)
+        mask[:, 0] = 1
+        options = {
             # To collect the states of all layers, transformers hooks into each of them.
-            output_hidden_states=not self.is_fixed,
-            **self._global_attention(mask),
-        )
-        return (output.last_hidden_state,) if self.is_fixed else output.hidden_states
+            "output_hidden_states": not self.is_fixed,
+            "return_dict": True,
+            # Decoders would keep all states for a next token.
+            "use_cache": False,
+            "attention_mask": mask[:, None, None].bool() if self._takes_4d else mask,
+            "global_attention_mask": self._global_attention(mask),
+        }
+        output = self.model(batch["input_ids"], **choose_taken(self.model, options))
+        if self.is_fixed:
+            return (output[0],)
+        states = find_states(output, self.model.config.num_hidden_layers + 1)
+        if states is None and (self.keeps_states or self.n_layers > 1):
+            raise ValueError(
+                f"{type(self.model).__name__} does not return the states of all of its "
+                'layers: use trained_layers=0, or "all" with n_layers=1.'
+            )
+        # Some models normalise the last layer's states after they have collected all.
+        return (*(states or ())[:-1], output[0])
 
     def _pool(self, states, mask):
         """Turn the states of all layers into the two vectors of each document."""
+        is_empty = (mask.sum(dim=1) == 0)[:, None]  # these have no tokens to choose
         if self.pooling == "mean":
             weight = mask.to(states[-1].dtype)[:, :, None]
             mean = (states[-1] * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
         elif self.pooling == "cls" and not self.cls_last:
-            mean = states[-1][:, 0]
+            mean = states[-1][:, 0].masked_fill(is_empty, 0)
         else:
             (mean,) = _last_tokens(states[-1:], mask)
+            mean = mean.masked_fill(is_empty, 0)
+        for layer, activation in zip(self.dense, self.activations, strict=True):
+            mean = _ACTIVATIONS[activation](layer(mean))
         if self.unit or self.is_fixed:
             mean = normalize(mean, dim=1)
         if self.is_fixed:
@@ -234,17 +326,22 @@ class TransformerEncoder(nn.Module):
             first = _last_tokens(states[-self.n_layers :], mask)
         else:
             first = [layer[:, 0] for layer in states[-self.n_layers :]]
-        return torch.cat(first, dim=1), mean
+        return torch.cat(first, dim=1).masked_fill(is_empty, 0), mean
 
     @contextlib.contextmanager
     def _start_from(self, states):
         """Let the untrained layers return given states, without computing them."""
         lower = [] if states is None else self._split_layers()[0]
+
+        def go_on(*args, **options):
+            start = states.to(self._dtype)
+            return (start, None) if self.layers_return_tuples else start
+
         # transformers may have wrapped the method of a layer already.
         wrapped = [vars(layer).get("forward") for layer in lower]
         try:
             for layer in lower:
-                layer.forward = lambda *args, **options: states.to(self._dtype)
+                layer.forward = go_on
             yield
         finally:
             for layer, method in zip(lower, wrapped, strict=True):
@@ -257,29 +354,29 @@ class TransformerEncoder(nn.Module):
         return self.model.get_input_embeddings().weight.dtype
 
     def _global_attention(self, mask):
-        """Return the argument for global attention of a Longformer's first token."""
-        if self.model.config.model_type != "longformer":
-            return {}
+        """Return the mask for global attention of a Longformer's first token."""
         first = torch.zeros_like(mask)
         first[:, 0] = 1
-        return {"global_attention_mask": first}
+        return first
 
     @property
     def _takes_4d(self):
         """Whether attention accepts a mask of shape (n_docs, 1, 1, length).
 
         transformers inspects a mask of shape (n_docs, length) on the CPU, which waits
-        for the GPU in every step.
+        for the GPU in every step. In a decoder, a mask of this shape would let a token
+        read those that follow it.
         """
         config = self.model.config
         windows = ("local_attention", "sliding_window")
         windowed = any(getattr(config, name, None) for name in windows)
-        return config._attn_implementation == "sdpa" and not windowed
+        is_sdpa = config._attn_implementation == "sdpa"
+        return is_sdpa and not windowed and not reads_forward(self.model)
 
     def __getstate__(self):
         # transformers attaches hooks that cannot be pickled to models that have run.
         state = self.__dict__.copy()
-        state["_modules"] = {}
+        state["_modules"] = {"dense": self.dense}
         model = self.model
         state["_model"] = type(model), model.config, model.state_dict(), model.training
         return state
@@ -289,7 +386,7 @@ class TransformerEncoder(nn.Module):
         super().__setstate__(state)
         # The constructor draws random weights, which are then replaced.
         with isolate_torch():
-            model = _set_dropout(_remove_pooler(kind(config)), self.dropout)
+            model = set_dropout(remove_pooler(kind(config)), self.dropout)
         # The copy gets the dtype and the device of the original's weights.
         model.to(next(w for w in weights.values() if w.is_floating_point()))
         model.load_state_dict(weights)
@@ -339,43 +436,19 @@ class TransformerEncoder(nn.Module):
         return sum(storage.nbytes() for storage in kept.values()) // 4
 
 
+def _make_linear(layer):
+    """Make the linear map of a Dense layer."""
+    weight, bias, _ = layer
+    with isolate_torch():  # it draws random weights, which are then replaced
+        linear = nn.Linear(*weight.T.shape, bias=bias is not None)
+    linear.weight.data.copy_(weight)
+    if bias is not None:
+        linear.bias.data.copy_(bias)
+    return linear
+
+
 def _last_tokens(states, mask):
     """Return the state of each document's last token, of each of some layers."""
     last = mask.sum(dim=1).sub(1).clamp(min=0)  # (n_docs,)
     last = last[:, None, None].expand(-1, 1, states[0].shape[2])
     return [layer.gather(1, last)[:, 0] for layer in states]
-
-
-def find_layers(model):
-    """Return the list of a transformer's layers, lowest first.
-
-    Raises
-    ------
-    ValueError
-        If the model has no list of as many layers as its configuration says.
-    """
-    n_layers = model.config.num_hidden_layers
-    for module in model.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == n_layers:
-            return module
-    raise ValueError(
-        f"{type(model).__name__} has no list of {n_layers} layers, so that its top "
-        'layers cannot be trained alone: use trained_layers="all" or 0.'
-    )
-
-
-def _remove_pooler(model):
-    if getattr(model, "pooler", None) is not None:
-        model.pooler = None  # it would never get a gradient
-    return model
-
-
-def _set_dropout(model, dropout):
-    for module in model.modules() if dropout is not None else ():
-        if isinstance(module, nn.Dropout):
-            module.p = dropout
-        # Fused attention has no dropout module, but an attribute with the rate.
-        for name in ("dropout_prob", "attention_dropout"):
-            if isinstance(getattr(module, name, None), float):
-                setattr(module, name, float(dropout))
-    return model

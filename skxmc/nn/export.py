@@ -2,6 +2,7 @@
 
 import copy
 
+import torch
 from torch import nn
 
 
@@ -30,6 +31,7 @@ class ExportedPredictions(nn.Module):
         Parameters
         ----------
         input_ids, attention_mask : int64 tensors of shape (n_docs, length)
+            Padded on either side.
 
         Returns
         -------
@@ -38,9 +40,18 @@ class ExportedPredictions(nn.Module):
         probabilities : tensor of shape (n_docs, k)
             Probabilities of these labels, padded with 0.
         """
+        input_ids, attention_mask = _pad_on_the_right(input_ids, attention_mask)
         batch = {"input_ids": input_ids, "attention_mask": attention_mask}
         ids, scores = self.network.rank(batch, self.k)
         # Users of the exported file do not know n_labels, which is the padding here.
         padding = ids == self.network.n_labels
         probabilities = self.calibrate(scores).masked_fill(padding, 0)
         return ids.masked_fill(padding, -1), probabilities
+
+
+def _pad_on_the_right(input_ids, mask):
+    """Move the padding to the right, where a token's position is that of its text."""
+    length = input_ids.shape[1]
+    n_before = (mask.cumsum(dim=1) == 0).sum(dim=1)  # (n_docs,)
+    places = (torch.arange(length, device=mask.device) + n_before[:, None]) % length
+    return input_ids.gather(1, places), mask.gather(1, places)

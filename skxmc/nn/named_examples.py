@@ -226,8 +226,14 @@ def _starts_in_rows(rows, lengths):
     return starts - np.repeat(starts[first], np.diff(first, append=len(rows))), lengths
 
 
-def special_tokens(tokenizer):
+def special_tokens(tokenizer, prompt=""):
     """Return the special tokens that a tokenizer adds before and after a text.
+
+    Parameters
+    ----------
+    tokenizer : PreTrainedTokenizerFast
+    prompt : str, default=""
+        Text whose tokens follow the special tokens before a text.
 
     Returns
     -------
@@ -236,6 +242,7 @@ def special_tokens(tokenizer):
     with tokenizing:
         whole = tokenizer(" a")["input_ids"]
         bare = tokenizer(" a", add_special_tokens=False)["input_ids"]
+        more = tokenizer(prompt, add_special_tokens=False)["input_ids"]
     n = len(bare)
     start = next(i for i in range(len(whole)) if whole[i : i + n] == bare)
-    return whole[:start], whole[start + n :]
+    return whole[:start] + more, whole[start + n :]

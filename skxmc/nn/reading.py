@@ -8,7 +8,7 @@ from .encoder_files import cls_is_last
 from .encoders import TransformerEncoder
 from .maps import temporary_array
 from .prediction import encode, map_batches
-from .text import Tokens, pad_values, padded_places, tokenize
+from .text import Tokens, count_tokens, pad_values, padded_places, tokenize
 
 # Largest size in bytes of kept states in memory. Larger ones lie in a temporary file.
 _IN_MEMORY = 4 << 30
@@ -146,7 +146,7 @@ def read_once(encoder, docs, others=(), **options):
     on_disk = docs.on_disk or any(other.on_disk for other in others)
     if getattr(encoder, "keeps_states", False):
         check_kept_states(encoder, docs, options["device"])
-        shape = int(docs.offsets[-1]), encoder.hidden_size
+        shape = int(docs.offsets[-1]), encoder.state_size
         states = _make_table(shape, on_disk=on_disk)
 
     def read(inputs):
@@ -176,7 +176,9 @@ def read_once(encoder, docs, others=(), **options):
     return Documents(docs, *others, vectors=vectors, states=states)
 
 
-def read_words(model, tokenizer, words, *, pooling="mean", **options):
+def read_words(
+    model, tokenizer, words, *, pooling="mean", dense=(), prompt="", **options
+):
     """Let a transformer read each word alone.
 
     Parameters
@@ -185,8 +187,10 @@ def read_words(model, tokenizer, words, *, pooling="mean", **options):
     tokenizer : PreTrainedTokenizerFast
     words : sequence of str
         Words or n-grams of words.
-    pooling : {"mean", "cls", "last"}, default="mean"
+    pooling, dense
         As in `skxmc.nn.encoders.TransformerEncoder`.
+    prompt : str, default=""
+        Text that is put before each word.
     **options
         The arguments batch_size, device, precision and verbose of
         `skxmc.nn.prediction.encode`.
@@ -198,10 +202,52 @@ def read_words(model, tokenizer, words, *, pooling="mean", **options):
         to length 1.
     """
     device = options["device"]
-    kind = dict(n_trained=0, pooling=pooling, cls_last=cls_is_last(tokenizer))
+    kind = dict(n_trained=0, pooling=pooling, dense=dense)
+    kind["cls_last"] = cls_is_last(tokenizer)
     encoder = TransformerEncoder(model, n_layers=1, **kind).to(device)
-    tokens = tokenize(list(words), tokenizer, _WORD_LENGTH)
+    length = _WORD_LENGTH + count_tokens(prompt, tokenizer)
+    check_padding(encoder, tokenizer, length, device)
+    tokens = tokenize([prompt + word for word in words], tokenizer, length)
     return encode(encoder, tokens, **options)
+
+
+@torch.no_grad()
+def check_padding(encoder, tokenizer, max_length, device):
+    """Refuse an encoder whose vector of a text depends on the texts beside it.
+
+    Texts of a batch are padded to the same length. Some models mix the padding into the
+    states of the tokens, so this is tried on two texts.
+
+    Parameters
+    ----------
+    encoder : TransformerEncoder
+    tokenizer : PreTrainedTokenizerFast
+    max_length : int
+    device : str
+
+    Raises
+    ------
+    ValueError
+        If the vector of a text is another one beside a longer text.
+    """
+    tokens = tokenize(["a", "a b c d e f g " * 4], tokenizer, max_length)
+    was_training = encoder.training
+    encoder.eval()
+    try:
+        alone, beside = (
+            encoder(to_device(tokens.batch(np.arange(n)), device))[1][0] for n in (1, 2)
+        )
+        same = torch.allclose(alone, beside, rtol=1e-3, atol=1e-4)
+        reason = "its vector of a text is another one beside a longer text"
+    except (RuntimeError, TypeError, IndexError) as error:
+        same, reason = False, str(error).strip().partition("\n")[0]
+    finally:
+        encoder.train(was_training)
+    if not same:
+        raise ValueError(
+            f"{type(encoder.model).__name__} cannot read texts of different lengths "
+            f"together ({reason}). Choose another encoder."
+        )
 
 
 @torch.no_grad()
@@ -229,12 +275,15 @@ def check_kept_states(encoder, docs, device):
     try:
         expected = encoder(batch)
         _, states = encoder.read(batch)
+        # Some models pad a batch within, beyond what is kept.
+        states = states[:, : batch["attention_mask"].shape[1]]
         found = encoder(batch | {"states": states})
         same = all(
             torch.allclose(one, other, rtol=1e-3, atol=1e-4)
             for one, other in zip(expected, found, strict=True)
         )
-    except (RuntimeError, TypeError, IndexError):  # the model passes other things on
+    except (RuntimeError, TypeError, IndexError, ValueError, AssertionError):
+        # The model passes other things on.
         same = False
     finally:
         encoder.train(was_training)

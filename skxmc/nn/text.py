@@ -241,6 +241,12 @@ def tokenize(texts, tokenizer, max_length, *, special=True):
     return Tokens(np.concatenate(parts), offsets, padding_id(tokenizer))
 
 
+def count_tokens(text, tokenizer):
+    """Return the number of tokens of a text, without special tokens."""
+    with tokenizing:
+        return len(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
 def token_dtype(tokenizer):
     """Return the type in which a tokenizer's ids are stored."""
     return np.uint16 if len(tokenizer) <= 2**16 else np.int32

@@ -16,6 +16,7 @@ from safetensors import safe_open
 from torch.nn.modules.module import register_module_module_registration_hook
 
 from .._damage import DamagedError, damage_error, parse_json
+from ..nn.encoder_files import find_auto_class
 from ..nn.process import isolate_torch
 from ._tensors import is_alone
 
@@ -71,9 +72,9 @@ def read_transformer(folder, dtype, mmap):
         If the configuration does not fit the weights, or describes a model that is
         larger than they are.
     """
-    _build_without_weights(folder)
+    kind = find_auto_class(_build_without_weights(folder).config)
     with silence_transformers():
-        model, report = transformers.AutoModel.from_pretrained(
+        model, report = kind.from_pretrained(
             folder,
             dtype=dtype,
             local_files_only=True,
@@ -115,7 +116,8 @@ def _build_without_weights(folder):
             _limit_modules(1000 + 10 * len(shapes)),
             torch.device("meta"),
         ):
-            model = transformers.AutoModel.from_config(config, trust_remote_code=False)
+            kind = find_auto_class(config)
+            model = kind.from_config(config, trust_remote_code=False)
     except Exception as error:  # of many kinds
         reason = str(error).strip().partition("\n")[0]
         raise damage_error(about, f"transformers cannot read it ({reason})") from error
