@@ -1,11 +1,13 @@
 """The Python code of the documentation and of the README runs."""
 
+import contextlib
 import pydoc
 import re
 import textwrap
 from pathlib import Path
 
 import pytest
+from hub_stub import TOKEN, serving_as_hub
 from sklearn.utils import Bunch
 
 from skxmc import GRankClassifier, datasets
@@ -75,13 +77,17 @@ def test_code_of_a_page_runs(page, monkeypatch, tmp_path, encoder):
     ).fit(data.texts_train, data.Y_train)
     fitted.save_pretrained("eye-codes")
     given = dict(data=data, texts=data.texts_train, Y=data.Y_train, model=fitted)
-    for block in blocks:
-        exec(compile(block, f"{page.name}: {block[:60]!r}", "exec"), given)
+    with contextlib.ExitStack() as stack:
+        if "push_to_hub" in "".join(blocks):
+            stack.enter_context(serving_as_hub(monkeypatch, tmp_path))
+            monkeypatch.setenv("HF_TOKEN", TOKEN)
+        for block in blocks:
+            exec(compile(block, f"{page.name}: {block[:60]!r}", "exec"), given)
 
 
 def test_blocks_are_found():
     assert len(code_blocks(ROOT / "README.md")) == 1
-    assert len(code_blocks(ROOT / "docs" / "saving.rst")) == 4
+    assert len(code_blocks(ROOT / "docs" / "saving.rst")) == 5
 
 
 def test_readme_and_start_page_show_the_same_lines():

@@ -139,7 +139,7 @@ FILES = [
 
 def test_files_are_these(saved):
     found = [n for n, content in content_of(saved.folder / "text").items() if content]
-    assert sorted(found) == sorted(name for _, name in FILES)
+    assert sorted(found) == sorted(["README.md", *(name for _, name in FILES)])
     config = config_of(saved.folder / "text")
     assert set(config["files"]) == set(found) - {"config.json"}
     assert config["format"] == 3 and config["class"] == "GRankClassifier"

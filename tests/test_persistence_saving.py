@@ -183,9 +183,10 @@ def test_file_is_not_replaced(saved, tmp_path):
 
 def test_other_files_beside_a_model_are_not_lost(saved, copied):
     folder = copied("small")
-    (folder / "README.md").write_text("x")
+    (folder / "LICENSE").write_text("x")
     with pytest.raises(FileExistsError):
         saved.other.save_pretrained(folder)
+    assert (folder / "LICENSE").read_text() == "x"
 
 
 @pytest.mark.parametrize("place", ["model", "a/b/model", "é ü", "model.v1.2"])
@@ -204,7 +205,7 @@ def test_replaces_a_model_of_another_class_and_format(saved, copied, data):
     change_config(folder, lambda config: config.update(format=99))
     saved.small.save_pretrained(folder)
     assert_is(folder, saved.small, data["features"])
-    expected = ["config.json", "labels.json", "model.safetensors"]
+    expected = ["README.md", "config.json", "labels.json", "model.safetensors"]
     assert sorted(os.listdir(folder)) == expected
 
 

@@ -58,12 +58,14 @@ def hash_config(config):
     return hashlib.sha256(json.dumps(rest).encode()).hexdigest()
 
 
-def read_config(folder, *, any_format=False):
+def read_config(folder, *, links_to=None, any_format=False):
     """Read config.json, and check all of it except the model that it describes.
 
     Parameters
     ----------
     folder : Path
+    links_to : Path or None, default=None
+        Folder that links may lead to. None means `folder`.
     any_format : bool, default=False
         Also accept formats that this version cannot read, and check less.
 
@@ -77,7 +79,7 @@ def read_config(folder, *, any_format=False):
     path = folder / "config.json"
     if not path.is_file():
         raise FileNotFoundError(_missing_model(folder))
-    check_inside(path, folder)
+    check_inside(path, links_to or folder)
     config = parse_json(path)
     if not isinstance(config, dict) or not _has_header(config):
         raise ValueError(
@@ -95,6 +97,7 @@ def read_config(folder, *, any_format=False):
         raise damage_error(path, "it lists no files")
     if not any_format:
         _check_config(config, path)
+        _check_listed(folder, config["files"])
     return config
 
 
@@ -135,7 +138,7 @@ def _missing_model(folder):
     return message
 
 
-def check_files(folder, files, verify):
+def check_files(folder, files, verify, links_to=None):
     """Compare the files of a folder with what config.json says about them.
 
     Parameters
@@ -145,6 +148,8 @@ def check_files(folder, files, verify):
         The field of config.json.
     verify : bool
         Whether to compare hashes as well as sizes.
+    links_to : Path or None, default=None
+        Folder that links may lead to. None means `folder`.
 
     Raises
     ------
@@ -153,7 +158,7 @@ def check_files(folder, files, verify):
     ValueError
         If a file is damaged, or is not part of a model.
     """
-    _check_names(folder, files)
+    _check_others(folder, files)
     for name, about in files.items():
         path = folder / name
         if not path.is_file():
@@ -161,7 +166,7 @@ def check_files(folder, files, verify):
                 f"{path} is missing, so the model is not complete. Copy the folder "
                 "again, or save the model again."
             )
-        check_inside(path, folder)
+        check_inside(path, links_to or folder)
         if set(about) != {"bytes", "sha256"}:
             raise damage_error(
                 folder / "config.json", f"it says too little about {name}"
@@ -175,14 +180,22 @@ def check_files(folder, files, verify):
             raise damage_error(path, "its SHA-256 is not the one in config.json")
 
 
-def _check_names(folder, files):
+def is_model_file(name):
+    """Whether a file of this name may be part of a model, beside config.json."""
+    return _MODEL_FILE.fullmatch(name) is not None
+
+
+def _check_listed(folder, files):
     for name in files:
-        if not _MODEL_FILE.fullmatch(name):
+        if not is_model_file(name):
             raise damage_error(
                 folder / "config.json", f"{name!r} is no file of a model"
             )
     for name in VALUE_FILES - set(files):
         raise damage_error(folder / "config.json", f"it does not list {name}")
+
+
+def _check_others(folder, files):
     folders = {name.partition("/")[0] for name in files if "/" in name}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
@@ -201,7 +214,7 @@ def _is_other_file(name):
 
 
 def check_inside(path, folder):
-    """Refuse a link that leads out of the folder.
+    """Refuse a file that is not below a folder, since links lead out of it.
 
     Raises
     ------

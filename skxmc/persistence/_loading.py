@@ -1,5 +1,6 @@
 """Loading a model folder."""
 
+import tempfile
 from pathlib import Path
 
 from .._damage import DamagedError, damage_error, parse_json
@@ -7,16 +8,28 @@ from ..nn.process import isolate_torch
 from ._folder import VALUE_FILES, check_files, read_config
 from ._format2 import upgrade
 from ._from_json import Reader
+from ._hub import Repository, is_on_hub
 from ._tensors import read_tensors
 
 
-def load(folder, *, device="auto", verify=True, mmap=True):
-    """Load a classifier that `save_pretrained` wrote.
+def load(
+    folder,
+    *,
+    device="auto",
+    verify=True,
+    mmap=True,
+    revision=None,
+    token=None,
+    cache_dir=None,
+):
+    """Load a classifier that `save_pretrained` or `push_to_hub` wrote.
 
     Parameters
     ----------
-    folder : path
-        The folder that was given to `save_pretrained`, or a copy of it.
+    folder : path or str
+        The folder that was given to `save_pretrained`, or a copy of it. A str of the
+        form "user/model" is the name of a repository on the Hugging Face hub if there
+        is no folder of that name.
     device : str, default="auto"
         The parameter `device` of the loaded classifier, such as "cpu" or "cuda:1".
         "auto" chooses a GPU if there is one.
@@ -30,6 +43,14 @@ def load(folder, *, device="auto", verify=True, mmap=True):
         These files must not be changed in place while the model is used;
         `save_pretrained` replaces them, which is safe. False copies the weights into
         the memory of this process.
+    revision : str or None, default=None
+        Branch, tag or hash of a commit of a repository on the hub. None means its main
+        branch. Only the hash of a commit always names the same model.
+    token : str, bool or None, default=None
+        Token of the hub for a private repository. None uses that of ``hf auth login``,
+        if there is one, and False uses none.
+    cache_dir : path or None, default=None
+        Folder that downloaded files are kept in. None means the cache of the hub.
 
     Returns
     -------
@@ -40,12 +61,21 @@ def load(folder, *, device="auto", verify=True, mmap=True):
     Raises
     ------
     FileNotFoundError
-        If the folder or a file of it is missing.
+        If the folder or a file of it is missing, or if the hub has no such repository,
+        revision or file.
     ValueError
-        If the folder is damaged, if it holds anything that saving does not write, or
-        if this version cannot read its format.
+        If the folder is damaged, if it holds anything that saving does not write, if
+        this version cannot read its format, or if `revision` is given for a folder.
+    OSError
+        If the hub refuses to give a file.
     ImportError
         If the classifier searches with a graph, and hnswlib is not installed.
+
+    Notes
+    -----
+    Of a repository, only the files that its config.json lists are downloaded, all of
+    the same commit. They pass the same checks as a folder. If the hub is not reached,
+    or HF_HUB_OFFLINE is set, what the cache holds of the revision is loaded.
 
     Examples
     --------
@@ -60,10 +90,61 @@ def load(folder, *, device="auto", verify=True, mmap=True):
     >>> bool((again.predict_topk(X)[0] == model.predict_topk(X)[0]).all())
     True
     """
-    folder = Path(folder)
-    config = read_config(folder)
+    return load_class(
+        None,
+        folder,
+        device=device,
+        verify=verify,
+        mmap=mmap,
+        revision=revision,
+        token=token,
+        cache_dir=cache_dir,
+    )
+
+
+def load_class(name, folder, *, device, verify, mmap, revision, token, cache_dir):
+    """Load a classifier as `load` does, and refuse it if it is of another class.
+
+    Parameters
+    ----------
+    name : str or None
+        Name of the class. None accepts all.
+    folder, device, verify, mmap, revision, token, cache_dir
+        As in `load`.
+    """
+    if not is_on_hub(folder, revision):
+        folder = Path(folder)
+        config = read_config(folder)
+        _check_class(name, config, folder)
+        return _load_folder(folder, config, device, verify, mmap)
+    with tempfile.TemporaryDirectory(
+        prefix="skxmc-", ignore_cleanup_errors=True
+    ) as temporary:
+        local = Path(temporary).resolve()
+        repository = Repository(folder, revision, token, cache_dir, local)
+        repository.fetch("config.json")
+        with repository.naming_errors():
+            config = read_config(local, links_to=repository.links_to)
+        _check_class(name, config, folder)
+        for file in config["files"]:
+            repository.fetch(file)
+        with repository.naming_errors():
+            return _load_folder(
+                local, config, device, verify, mmap, repository.links_to
+            )
+
+
+def _check_class(name, config, source):
+    if name is not None and config["class"] != name:
+        raise ValueError(
+            f"{source} holds a {config['class']}, not a {name}. Use "
+            f"{config['class']}.from_pretrained, or skxmc.load for any of them."
+        )
+
+
+def _load_folder(folder, config, device, verify, mmap, links_to=None):
     try:
-        check_files(folder, config["files"], verify)
+        check_files(folder, config["files"], verify, links_to)
         model, estimators = _load_model(folder, config, mmap)
     except (DamagedError, FileNotFoundError, ImportError, MemoryError):
         raise

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..nn.locks import is_at, lock_abandoned, try_lock
 from ..nn.process import default_modes
+from ._card import CARD, card_was_edited, write_card
 from ._estimators import check_estimator
 from ._folder import (
     FORMAT,
@@ -25,7 +26,8 @@ from ._folder import (
     list_files,
     read_config,
 )
-from ._loading import load
+from ._hub import push
+from ._loading import load_class
 from ._tensors import write_tensors
 from ._to_json import Writer
 
@@ -43,11 +45,15 @@ class FolderMixin:
         it is complete. Until then, a model that is already in `folder` is left as it
         is. Hidden folders that killed processes have left behind are removed.
 
+        The folder gets a model card, README.md. It says what the classifier predicts,
+        how well it did on the held-out documents, and which parameters it has.
+
         Parameters
         ----------
         folder : path
             Folder to write. It is created, with its parents, if it does not exist. A
-            model that it already holds is replaced.
+            model that it already holds is replaced, but a README.md that was edited
+            since is kept.
 
         Raises
         ------
@@ -61,6 +67,11 @@ class FolderMixin:
             If `load` would refuse a parameter or a fitted attribute.
         OSError
             If the folder cannot be written.
+
+        Warns
+        -----
+        UserWarning
+            If something is not kept, or if a README.md that was edited is.
         """
         check_is_fitted(self)
         folder = check_target(folder)
@@ -70,17 +81,99 @@ class FolderMixin:
             new = hidden / "model"
             new.mkdir()  # with the usual permissions, unlike a temporary folder
             with default_modes():
-                _write_model(self, new)
-            _replace(folder, new, hidden / "replaced")
+                _write_model(self, new, "path/to/this/folder")
+            kept_card = _replace(folder, new, hidden / "replaced")
+        if kept_card:
+            _warn_of_kept_card(folder)
 
-    @classmethod
-    def from_pretrained(cls, folder, *, device="auto", verify=True, mmap=True):
-        """Load a classifier of this class that `save_pretrained` wrote.
+    def push_to_hub(
+        self,
+        repo_id,
+        *,
+        revision=None,
+        private=None,
+        token=None,
+        commit_message="Model of skxmc",
+    ):
+        """Save the fitted classifier to a repository on the Hugging Face hub.
+
+        The repository is created if it does not exist. It gets the files of
+        `save_pretrained` in one commit. Files of an earlier model that the new one
+        lacks are deleted, other files stay.
 
         Parameters
         ----------
-        folder : path
-            The folder that was given to `save_pretrained`, or a copy of it.
+        repo_id : str
+            Name of the repository, such as "user/model".
+        revision : str or None, default=None
+            Branch to commit to. It is created if it does not exist. None means the main
+            branch.
+        private : bool or None, default=None
+            Whether a new repository is private. None means what the hub does for this
+            user or organization, which is mostly public.
+        token : str, bool or None, default=None
+            Token of the hub with the right to write. None uses that of
+            ``hf auth login``.
+        commit_message : str, default="Model of skxmc"
+            Message of the commit.
+
+        Returns
+        -------
+        commit : str
+            Hash of the commit. ``skxmc.load(repo_id, revision=commit)`` always loads
+            this model.
+
+        Raises
+        ------
+        NotFittedError
+            If the classifier is not fitted.
+        TypeError, ValueError
+            If `save_pretrained` would raise it, or if the hub allows no such name.
+        OSError
+            If the hub is not reached, or refuses the commit.
+
+        Warns
+        -----
+        UserWarning
+            If something is not kept, if the repository has a README.md that was edited,
+            which is kept, or if config.json holds paths of this machine.
+        """
+        check_is_fitted(self)
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
+            with default_modes():
+                _write_model(self, Path(temporary), repo_id)
+            _warn_of_paths(self)
+            commit, kept_card = push(
+                Path(temporary),
+                repo_id,
+                revision=revision,
+                private=private,
+                token=token,
+                commit_message=commit_message,
+            )
+        if kept_card:
+            _warn_of_kept_card(repo_id)
+        return commit
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder,
+        *,
+        device="auto",
+        verify=True,
+        mmap=True,
+        revision=None,
+        token=None,
+        cache_dir=None,
+    ):
+        """Load a classifier of this class that was saved to a folder or the hub.
+
+        Parameters
+        ----------
+        folder : path or str
+            The folder that was given to `save_pretrained`, or a copy of it, or the name
+            of a repository on the hub (see `skxmc.load`).
         device : str, default="auto"
             The parameter `device` of the loaded classifier, such as "cpu" or "cuda:1".
             "auto" chooses a GPU if there is one.
@@ -90,6 +183,12 @@ class FolderMixin:
         mmap : bool, default=True
             Whether the weights stay in the files of the folder, which all processes of
             a machine share (see `skxmc.load`). False copies them.
+        revision : str or None, default=None
+            Branch, tag or hash of a commit of a repository on the hub.
+        token : str, bool or None, default=None
+            Token of the hub for a private repository.
+        cache_dir : path or None, default=None
+            Folder that downloaded files are kept in. None means the cache of the hub.
 
         Returns
         -------
@@ -98,18 +197,22 @@ class FolderMixin:
         Raises
         ------
         FileNotFoundError
-            If the folder or a file of it is missing.
+            If the folder or a file of it is missing, or if the hub has no such
+            repository, revision or file.
         ValueError
             If the folder holds a classifier of another class, is damaged, or cannot be
             read by this version (see `skxmc.load`).
         """
-        config = read_config(Path(folder))
-        if config["class"] != cls.__name__:
-            raise ValueError(
-                f"{folder} holds a {config['class']}, not a {cls.__name__}. Use "
-                f"{config['class']}.from_pretrained, or skxmc.load for any of them."
-            )
-        return load(folder, device=device, verify=verify, mmap=mmap)
+        return load_class(
+            cls.__name__,
+            folder,
+            device=device,
+            verify=verify,
+            mmap=mmap,
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+        )
 
 
 def check_target(folder):
@@ -160,6 +263,8 @@ def _find_other_file(folder):
     """Return the name of a file that is no part of a model, or None without one."""
     try:
         known = {"config.json", *read_config(folder, any_format=True)["files"]}
+        if not (folder / CARD).is_symlink():  # the file itself can be kept
+            known.add(CARD)
     except (OSError, ValueError):
         known = set()
     with contextlib.suppress(FileNotFoundError):  # if another save moves it away now
@@ -170,8 +275,11 @@ def _find_other_file(folder):
 # Writing the files
 
 
-def _write_model(model, folder):
-    """Write all files, ``config.json`` with the hashes of the others last."""
+def _write_model(model, folder, source):
+    """Write all files, ``config.json`` with the hashes of the others, and the card.
+
+    The card says that `source` is what `load` takes.
+    """
     writer = Writer(folder)
     content = writer.encode(model, "")
     for estimator in writer.estimators:
@@ -197,6 +305,8 @@ def _write_model(model, folder):
     }
     config["sha256"] = hash_config(config)
     _write_json(config, folder / "config.json")
+    card = write_card(model, config["versions"], source)
+    (folder / CARD).write_text(card, encoding="utf-8", newline="\n")
 
 
 def _warn_of_losses(writer):
@@ -211,6 +321,33 @@ def _warn_of_losses(writer):
     ]
     for message in messages:
         warnings.warn(message, UserWarning, stacklevel=4)  # at save_pretrained
+
+
+def _warn_of_kept_card(where):
+    warnings.warn(
+        f"{CARD} in {where} was edited, so it was kept as it is, and may tell of an "
+        "earlier model. If it is deleted, the next save writes a new one.",
+        UserWarning,
+        stacklevel=3,
+    )
+
+
+def _warn_of_paths(model):
+    """Warn of parameters that are paths of this machine, since config.json has them."""
+    paths = [
+        name
+        for name, value in model.get_params().items()
+        if isinstance(value, (str, os.PathLike))
+        and Path(value).expanduser().is_absolute()
+    ]
+    if paths:
+        warnings.warn(
+            f"config.json holds paths of this machine, which everybody who may read "
+            f"the repository sees: {', '.join(paths)}. Predictions do not need them: "
+            "change them with set_params before pushing.",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _write_json(content, path):
@@ -268,7 +405,14 @@ def _clean_up(folder):
 
 
 def _replace(folder, new, replaced):
-    """Rename the new folder to its final name, and keep the old one until then."""
+    """Rename the new folder to its final name, and keep the old one until then.
+
+    Returns
+    -------
+    bool
+        Whether the old folder had a card that was edited, which the new one now has.
+    """
+    kept_card = False
     mode = (new / "config.json").stat().st_mode
     for name in list_files(new):
         (new / name).chmod(mode)  # transformers writes files that only the owner reads
@@ -279,11 +423,20 @@ def _replace(folder, new, replaced):
         try:
             with contextlib.suppress(FileNotFoundError):  # if there is no folder yet
                 folder.rename(replaced)
+            kept_card |= _keep_edited_card(replaced / CARD, new / CARD)
             new.rename(folder)
-            return
+            return kept_card
         except BaseException as error:
             if not folder.exists() and replaced.exists():
                 replaced.rename(folder)
             if getattr(error, "errno", None) not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
             # Another save was faster: its model is the one to replace now.
+
+
+def _keep_edited_card(old, new):
+    """Write the card of the old folder to the new one, and return whether it was."""
+    if not old.is_file() or not card_was_edited(old.read_bytes()):
+        return False
+    shutil.copyfile(old, new)
+    return True
