@@ -94,7 +94,9 @@ def _describe_encoder(model, tokenizer):
     Equal models and tokenizers may differ in what they hold beside that.
     """
     weights = {n: w.numpy(force=True) for n, w in model.state_dict().items()}
-    return weights, describe_tokenizer(tokenizer)
+    adapters = getattr(model, "peft_config", None) or {}
+    about = [(name, config.to_dict()) for name, config in adapters.items()]
+    return weights, describe_tokenizer(tokenizer), *about
 
 
 def describe_tokenizer(tokenizer):

@@ -47,7 +47,12 @@ trained_layers : "all" or int
     computed once, before training, and kept: one vector a text with 0, otherwise the
     states of all tokens in 16 bits, in memory up to 4 GiB and beyond that in a
     temporary file. An epoch then takes seconds instead of minutes. Unless all weights
-    are trained, `n_layers` counts for at most one layer more than are trained.
+    are trained, `n_layers` counts for at most one layer more than are trained. If the
+    encoder has adapters of peft, these alone are trained in the same layers.
+gradient_checkpointing : bool
+    Whether a step keeps only the inputs of the encoder's layers and computes the rest
+    again for the gradient. Training takes less memory and about a third more time, and
+    the gradient is the same up to rounding. Only where the encoder is trained.
 bag_of_words : bool
     Whether the TF-IDF-weighted sum of the document's word vectors is added to what the
     encoder makes of it. These vectors start at 0 and are trained at

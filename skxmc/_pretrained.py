@@ -1,12 +1,16 @@
 """The pretrained transformer of X-GRank, LightXML and GUDN."""
 
 import numbers
+import warnings
+
+from sklearn.utils.validation import check_is_fitted
 
 from ._fingerprint import hash_tokenizer
 from ._stored_texts import StoredTexts
 from ._stored_words import transform_words
 from ._token_vectors import check_words, fit_words
 from ._validation import check_choice, check_flag, check_number, check_prompt
+from .nn.adapters import find_adapter, merge
 from .nn.bags import BagEncoder, WordReader
 from .nn.encoder_files import (
     check_length,
@@ -65,6 +69,7 @@ class PretrainedEncoderMixin:
         if self.trained_layers != "all":
             check_number("trained_layers", self.trained_layers, numbers.Integral, 0)
         check_flag("bag_of_words", self.bag_of_words)
+        check_flag("gradient_checkpointing", self.gradient_checkpointing)
         check_number(
             "document_learning_rate", self.document_learning_rate, numbers.Real, 0
         )
@@ -118,7 +123,16 @@ class PretrainedEncoderMixin:
             dim = self.label_dim or _DEFAULT_DIM
             return BagEncoder(X.shape[1], dim, dropout=self.dropout), Features(X)
         words = ()
+        is_fixed = self.reading == "words" or self.trained_layers == 0
+        if self.gradient_checkpointing and is_fixed:
+            raise ValueError(
+                "gradient_checkpointing=True saves memory where the encoder is "
+                f"trained, and reading={self.reading!r} with trained_layers="
+                f"{self.trained_layers!r} trains nothing of it: leave it out, or train "
+                "layers."
+            )
         model, tokenizer = load_encoder(self.encoder)
+        self._check_adapter(model, is_fixed)
         settings = read_settings(self.encoder, self.pooling)
         self.text_prompt_ = settings.find_prompt(self.text_prompt)
         self.label_prompt_ = settings.find_prompt(self.label_prompt)
@@ -150,6 +164,7 @@ class PretrainedEncoderMixin:
             unit=self.bag_of_words or n_trained is not None,
             pooling=settings.pooling,
             dense=settings.dense,
+            checkpointing=self.gradient_checkpointing,
             **self._encoder_options(model),
         )
         check_padding(encoder, tokenizer, self.max_length_, "cpu")
@@ -157,6 +172,56 @@ class PretrainedEncoderMixin:
         if encoder.is_fixed or encoder.keeps_states:
             return encoder, self._read_once(encoder, tokens, others=words)
         return encoder, Documents(tokens, *words) if words else tokens
+
+    def _check_adapter(self, model, is_fixed):
+        """Refuse an adapter that cannot be trained, and tell of one that is not."""
+        if find_adapter(model) is None:
+            return
+        learns = any(parameter.requires_grad for parameter in model.parameters())
+        if is_fixed and learns:
+            warnings.warn(
+                "The encoder has an adapter that is not trained, because reading="
+                f"{self.reading!r} with trained_layers={self.trained_layers!r} trains "
+                'nothing of the encoder. Set trained_layers="all" to train it.',
+                UserWarning,
+                stacklevel=5,
+            )
+        if not is_fixed and not learns:
+            raise ValueError(
+                "The adapter of the encoder cannot be trained: load it with "
+                "is_trainable=True, or set trained_layers=0 to use it as it is."
+            )
+
+    def merge_adapters(self):
+        """Add the adapters of the encoder to its weights.
+
+        The classifier then predicts the same, up to rounding, in less time, and neither
+        it nor its model folder needs peft.
+
+        Returns
+        -------
+        self : estimator
+            The same classifier.
+
+        Raises
+        ------
+        ValueError
+            If its encoder has no adapters.
+        """
+        check_is_fitted(self)
+        encoders = [
+            module
+            for module in self.network_.modules()
+            if isinstance(module, TransformerEncoder) and module.has_adapter
+        ]
+        if not encoders:
+            raise ValueError(
+                f"This {type(self).__name__} has no adapters to merge. Fit with a "
+                "model that peft has wrapped: encoder=(model, tokenizer)."
+            )
+        for encoder in encoders:
+            merge(encoder.model)
+        return self
 
     def _training_options(self, examples):
         options = super()._training_options(examples)

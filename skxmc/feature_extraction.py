@@ -187,7 +187,7 @@ class TextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             return _encode(self, texts, None)
         weights = {n: w.numpy() for n, w in self.encoder_.cpu().state_dict().items()}
         tokens = self.tokenizer_.backend_tokenizer.to_str()
-        kind = self.encoder_.pooling, self.encoder_.activations
+        kind = self.encoder_.pooling, self.encoder_.dense.activations
         used = (weights, tokens, self.max_length_, kind)
         memory = self.memory
         memory = os.fspath(memory) if isinstance(memory, os.PathLike) else memory

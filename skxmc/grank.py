@@ -53,6 +53,7 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
     %(label_prompt)s
     %(reading)s
     %(trained_layers)s
+    %(gradient_checkpointing)s
     %(bag_of_words)s
     %(ngram_range)s
     %(max_length)s
@@ -226,6 +227,7 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
         label_prompt=None,
         reading="texts",
         trained_layers=0,
+        gradient_checkpointing=False,
         bag_of_words=True,
         ngram_range=(1, 2),
         max_length=None,
@@ -283,6 +285,7 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
         self.label_prompt = label_prompt
         self.reading = reading
         self.trained_layers = trained_layers
+        self.gradient_checkpointing = gradient_checkpointing
         self.bag_of_words = bag_of_words
         self.ngram_range = ngram_range
         self.max_length = max_length

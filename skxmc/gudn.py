@@ -46,6 +46,7 @@ class GUDNClassifier(LabelBranchMixin, PretrainedEncoderMixin, RecallingXMCClass
     %(label_prompt)s
     %(reading)s
     %(trained_layers)s
+    %(gradient_checkpointing)s
     %(bag_of_words)s
         The bag of label names holds the words of each of them once.
     %(ngram_range)s
@@ -238,6 +239,7 @@ class GUDNClassifier(LabelBranchMixin, PretrainedEncoderMixin, RecallingXMCClass
         label_prompt=None,
         reading="texts",
         trained_layers="all",
+        gradient_checkpointing=False,
         bag_of_words=False,
         ngram_range=(1, 2),
         max_length=None,
@@ -299,6 +301,7 @@ class GUDNClassifier(LabelBranchMixin, PretrainedEncoderMixin, RecallingXMCClass
         self.label_prompt = label_prompt
         self.reading = reading
         self.trained_layers = trained_layers
+        self.gradient_checkpointing = gradient_checkpointing
         self.bag_of_words = bag_of_words
         self.ngram_range = ngram_range
         self.max_length = max_length

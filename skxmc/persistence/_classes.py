@@ -20,6 +20,7 @@ ESTIMATORS = {
 PARTS = {
     "AllLabels": "skxmc.nn.all_labels.AllLabels",
     "BagEncoder": "skxmc.nn.bags.BagEncoder",
+    "DenseLayers": "skxmc.nn.dense_layers.DenseLayers",
     "DocumentVectors": "skxmc.nn.document_vectors.DocumentVectors",
     "ExtractedVectors": "skxmc.nn.networks.gudn.ExtractedVectors",
     "Extractor": "skxmc.nn.networks.gudn.Extractor",
