@@ -51,6 +51,10 @@ class Examples:
         """Prepare the batches of an epoch, which is counted from 1."""
         # A subclass renews here what changes from epoch to epoch.
 
+    def reseed(self, number):
+        """Let what the next batches draw depend on this number alone."""
+        # A subclass that draws random numbers for a batch seeds its generator.
+
     def state_dict(self):
         """Return the state that later batches depend on, for checkpoints."""
         return {}

@@ -131,6 +131,10 @@ class NamedExamples(Examples):
             offsets = np.concatenate([[0], *lengths]).cumsum()
             self.kept = read(Tokens(np.concatenate(ids), offsets, self.names.pad_id))
 
+    def reseed(self, number):
+        """Seed the generator that shuffles the names."""
+        self.rng = np.random.default_rng(number)
+
     def state_dict(self):
         """Return the state of the generator that shuffles the names."""
         return self.rng.bit_generator.state

@@ -14,6 +14,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 from sklearn.utils.validation import check_is_fitted
 
+from ..nn.group import is_first
 from ..nn.locks import is_at, lock_abandoned, try_lock
 from ..nn.process import default_modes
 from ._estimators import check_estimator
@@ -43,6 +44,8 @@ class FolderMixin:
         it is complete. Until then, a model that is already in `folder` is left as it
         is. Hidden folders that killed processes have left behind are removed.
 
+        In a process group, the first process writes, and the others return at once.
+
         Parameters
         ----------
         folder : path
@@ -63,6 +66,8 @@ class FolderMixin:
             If the folder cannot be written.
         """
         check_is_fitted(self)
+        if not is_first():
+            return
         folder = check_target(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         _clean_up(folder)
