@@ -208,7 +208,8 @@ class Run:
         batches, totals = None, self.totals
         if self.group is not None:
             totals = mean_of_processes(totals)
-            totals = {name: torch.tensor(total) for name, total in totals.items()}
+            options = dict(dtype=torch.float64)
+            totals = {name: torch.tensor(x, **options) for name, x in totals.items()}
         if self.batches is not None:
             batches = [torch.from_numpy(batch) for batch in self.batches]
         return {

@@ -19,6 +19,9 @@ class Examples:
         Rows of the documents to train on.
     """
 
+    # Whether the network does not use all of its weights for some batches.
+    skips_weights = False
+
     def __init__(self, docs, Y, rows):
         self.docs = docs
         self.Y = Y

@@ -6,7 +6,6 @@ gradients of the weights that all of them have, and the label vectors of
 """
 
 import contextlib
-import warnings
 
 import numpy as np
 import torch
@@ -42,6 +41,8 @@ class Replica:
     network : Network
         Network on its device. Until `end`, a head of the class `AllLabels` keeps the
         rows of this process only.
+    examples : Examples
+        Training data.
     device : str
 
     Raises
@@ -50,7 +51,7 @@ class Replica:
         If several processes cannot train the network together.
     """
 
-    def __init__(self, network, device):
+    def __init__(self, network, examples, device):
         self.network, self.device = network, device
         self.group = current_group()
         self.heads, self.is_empty = [], False
@@ -66,8 +67,7 @@ class Replica:
                 network,
                 broadcast_buffers=False,
                 process_group=_averaging_group(),
-                # Label names, for one, may be missing in a batch.
-                find_unused_parameters=True,
+                find_unused_parameters=examples.skips_weights,
             )
             self.call = self.parallel
         self.heads = [m for m in network.modules() if isinstance(m, AllLabels)]
@@ -127,14 +127,14 @@ class Replica:
         counts = self.network.count_terms(targets)
         names = sorted(counts)
         own = torch.stack(
-            [torch.as_tensor(counts[name], dtype=torch.float32) for name in names]
+            [torch.as_tensor(counts[name], dtype=torch.float64) for name in names]
         ).to(self.device)
         own = own * (not self.is_empty)
         weights = own * self.group.size / self.group.add(own).clamp(min=1)
         weights = dict(zip(names, weights, strict=True))
         if not isinstance(losses, dict):
-            return losses * weights["loss"]
-        return {name: loss * weights[name] for name, loss in losses.items()}
+            return losses * weights["loss"].to(losses.dtype)
+        return {name: x * weights[name].to(x.dtype) for name, x in losses.items()}
 
     @contextlib.contextmanager
     def batch(self, *, last):
@@ -148,11 +148,7 @@ class Replica:
         if self.parallel is None:
             yield
             return
-        with contextlib.ExitStack() as stack:
-            if not last:
-                stack.enter_context(self.parallel.no_sync())
-            stack.enter_context(warnings.catch_warnings())
-            warnings.filterwarnings("ignore", "find_unused_parameters=True")
+        with contextlib.nullcontext() if last else self.parallel.no_sync():
             yield
 
     def call_back(self, function):

@@ -123,7 +123,7 @@ def train(
         Title of the progress bar.
     """
     n_batches = -(-len(examples.rows) // batch_size)
-    replica = Replica(network, device)
+    replica = Replica(network, examples, device)
     optimizer = Optimizer(
         network,
         learning_rate=learning_rate,
