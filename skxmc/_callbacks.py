@@ -1,6 +1,7 @@
 """Support for scikit-learn's callbacks, which version 1.9 introduced."""
 
 from ._calibration import UNCALIBRATED
+from .nn.group import alone, is_first
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -27,6 +28,8 @@ def end_callbacks(estimator):
 class Epochs:
     """Informs the callbacks of an estimator about the progress of ``fit``.
 
+    If several processes fit together, the first one calls the callbacks.
+
     Parameters
     ----------
     estimator : BaseXMCClassifier
@@ -38,10 +41,11 @@ class Epochs:
     def __init__(self, estimator, X, y):
         self.estimator, self.data = estimator, {"X": X, "y": y}
         self.context = self.epoch = None
-        if hasattr(estimator, "_init_callback_context"):
+        if hasattr(estimator, "_init_callback_context") and is_first():
             n_epochs = estimator._count_epochs()
             self.context = estimator._init_callback_context(max_subtasks=n_epochs)
-            self.context.call_on_fit_task_begin(estimator=estimator, **self.data)
+            with alone():
+                self.context.call_on_fit_task_begin(estimator=estimator, **self.data)
 
     def begin(self):
         """Announce the beginning of an epoch."""
@@ -70,8 +74,9 @@ class Epochs:
             }
             return defaults | vars(self.estimator)
 
-        return context.call_on_fit_task_end(
-            estimator=self.estimator,
-            reconstruction_attributes=collect_attributes,
-            **self.data,
-        )
+        with alone():
+            return context.call_on_fit_task_end(
+                estimator=self.estimator,
+                reconstruction_attributes=collect_attributes,
+                **self.data,
+            )

@@ -11,12 +11,15 @@ import scipy.sparse as sp
 
 from ._stored_texts import StoredTexts
 from .nn.checkpoint import STATE_FORMAT, Checkpoint
+from .nn.group import all_or_none, current_group, is_first
 
 # Parameters that may change when a fit is resumed: training does not depend on them.
 _FREE_PARAMETERS = (
     *("checkpoint_dir", "label_names", "resume", "top_k", "verbose"),
     *("neighbor_weight", "n_voters", "label_texts_vote"),
 )
+# Parameters in which the processes of a group may differ.
+_OWN_PARAMETERS = "verbose", "device"
 # Number of values that are hashed at a time: their copies take 8 MB.
 _CHUNK = 2**20
 
@@ -39,9 +42,10 @@ def open_checkpoint(estimator, X, Y):
         return None
     folder = Path(estimator.checkpoint_dir)
     name = fit_fingerprint(estimator, X, Y, STATE_FORMAT)
-    checkpoint = Checkpoint(folder / f"{name}.checkpoint")
-    if not estimator.resume:
-        checkpoint.remove()
+    with all_or_none():
+        checkpoint = Checkpoint(folder / f"{name}.checkpoint")
+        if not estimator.resume and is_first():
+            checkpoint.remove()
     others = [path.name for path in folder.glob("*.checkpoint")]
     if others and checkpoint.path.name not in others and estimator.resume:
         warnings.warn(
@@ -74,18 +78,68 @@ def fit_fingerprint(estimator, X, Y, version):
     """
     parameters = {
         name: value
-        for name, value in estimator.get_params(deep=False).items()
+        for name, value in _describe_parameters(estimator).items()
         if name not in _FREE_PARAMETERS
     }
-    encoder = parameters.get("encoder")
-    if isinstance(encoder, tuple):
-        parameters["encoder"] = _describe_encoder(*encoder)
     digest = hashlib.sha256(
         joblib.hash((version, type(estimator).__name__, parameters)).encode()
     )
     for data in (X, Y):
         _add_to_hash(digest, data)
     return digest.hexdigest()[:32]
+
+
+def check_same_fit(estimator, X, Y, device, precision):
+    """Refuse a fit of several processes that do not all fit the same.
+
+    Parameters
+    ----------
+    estimator : BaseXMCClassifier
+    X : list of str, or csr matrix of shape (n_docs, n_features)
+    Y : csr matrix of shape (n_docs, n_labels)
+    device, precision : str
+        What the process computes with.
+
+    Raises
+    ------
+    ValueError
+        On all processes, if they differ. The message names what differs.
+    """
+    group = current_group()
+    if group is None:
+        return
+    with all_or_none():
+        parts = {"the class": type(estimator).__name__}
+        for name, value in _describe_parameters(estimator).items():
+            # The first process's generator counts, if they have no seed.
+            is_generator = isinstance(value, np.random.RandomState)
+            if name not in _OWN_PARAMETERS and not is_generator:
+                parts[f"the parameter {name}"] = joblib.hash(value)
+        for name, data in (("X", X), ("y", Y)):
+            digest = hashlib.sha256()
+            _add_to_hash(digest, data)
+            parts[name] = digest.hexdigest()
+        parts["the kind of device"] = device.partition(":")[0]
+        parts["the precision"] = precision
+    first, *others = group.gather_objects(parts)
+    for rank, other in enumerate(others, 1):
+        names = [name for name in first | other if first.get(name) != other.get(name)]
+        if names:
+            raise ValueError(
+                "All processes of a group must fit the same, and process "
+                f"{rank} differs from process 0 in {', '.join(names)}. Give all of "
+                "them the same documents in the same order, or call fit in the context "
+                "skxmc.distributed.alone() to fit in one process."
+            )
+
+
+def _describe_parameters(estimator):
+    """Return the parameters by name, in a form whose hash does not change."""
+    parameters = estimator.get_params(deep=False)
+    encoder = parameters.get("encoder")
+    if isinstance(encoder, tuple):
+        parameters["encoder"] = _describe_encoder(*encoder)
+    return parameters
 
 
 def _describe_encoder(model, tokenizer):

@@ -1,7 +1,5 @@
 """``fit`` and prediction as the five systems share them, and what each must define."""
 
-import copy
-
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
@@ -9,23 +7,23 @@ from sklearn.utils import check_random_state
 from ._calibration import (
     UNCALIBRATED,
     calibrate,
-    check_calibration,
     fit_calibration,
     probabilities_from_scores,
 )
 from ._callbacks import CallbackSupportMixin, Epochs, end_callbacks
 from ._efforts import EffortMixin
-from ._fingerprint import open_checkpoint
+from ._fingerprint import check_same_fit, open_checkpoint
 from ._hold_out import check_held_out, hold_out, keep_rows, typical_depth
 from ._neighbors import NeighborsMixin
+from ._network_state import NetworkStateMixin
 from ._ranking_classifier import RankingClassifier
 from ._validation.parameters import check_choice, check_training_parameters
 from .metrics import precision_at_k
 from .nn.devices import PRECISIONS, check_memory, choose_device, choose_precision
+from .nn.group import all_or_none, current_group, from_first, join
 from .nn.prediction import pad_with_minus_one, rank
 from .nn.process import brief_lock, default_modes, isolate_torch, seed
-from .nn.state import choice, one_dtype, part
-from .nn.training import check_history, train
+from .nn.training import train
 from .persistence import FolderMixin
 
 __all__ = ["BaseXMCClassifier"]
@@ -45,6 +43,7 @@ class BaseXMCClassifier(
     EffortMixin,
     FolderMixin,
     NeighborsMixin,
+    NetworkStateMixin,
     RankingClassifier,
 ):
     """Base of the five systems: they share this ``fit`` and these predictions.
@@ -132,15 +131,16 @@ class BaseXMCClassifier(
             before["network_"].cpu()  # makes room on a GPU for the new network
         for name in [name for name in before if name.endswith("_")]:
             delattr(self, name)
+        group = None
         try:
-            with default_modes():
+            with default_modes(), join() as group:
                 self._fit(X, y)
         except BaseException as error:
             # If the user interrupts training, the estimator keeps what has been
-            # trained. After any other failure it is what it was before, so that an
-            # earlier fit is not lost.
+            # trained, unless other processes have a part of it. After any other failure
+            # it is what it was before, so that an earlier fit is not lost.
             trained = isinstance(error, KeyboardInterrupt) and hasattr(self, "network_")
-            if not trained:
+            if not trained or group is not None:
                 callbacks = {
                     name: value
                     for name, value in vars(self).items()
@@ -154,14 +154,15 @@ class BaseXMCClassifier(
         return self
 
     def _fit(self, X, y):
-        self._check_parameters()
-        epochs = Epochs(self, X, y)
-        X, Y = self._check_fit(X, y)
-        X, Y = self._add_documents(X, Y)
-        device, precision = self._choose_device_and_precision()
-        rng = np.random.default_rng(
-            check_random_state(self.random_state).randint(2**31)
-        )
+        with all_or_none():
+            self._check_parameters()
+            epochs = Epochs(self, X, y)
+            X, Y = self._check_fit(X, y)
+            X, Y = self._add_documents(X, Y)
+            device, precision = self._choose_device_and_precision()
+        check_same_fit(self, X, Y, device, precision)
+        number = check_random_state(self.random_state).randint(2**31)
+        rng = np.random.default_rng(from_first(number))
         checkpoint = open_checkpoint(self, X, Y)
         with isolate_torch(device):
             seed(int(rng.integers(2**31)), device)
@@ -174,18 +175,19 @@ class BaseXMCClassifier(
             rows = np.flatnonzero(is_trained_on)
             check_held_out(self, held_out)
             network, examples = self._build(X, keep_rows(Y, rows), rows, rng)
-            check_memory(
-                network,
-                int(examples.lengths.max()),
-                self.batch_size,
-                device,
-                averages=self.swa_start is not None,
-                keeps_best=len(held_out) > 0,
-                accumulate=self.accumulate,
-                precision=precision,
-                advice=self._memory_advice,
-            )
-            self._check_neighbor_memory(network, rows)
+            with all_or_none():
+                check_memory(
+                    network,
+                    int(examples.lengths.max()),
+                    self.batch_size,
+                    device,
+                    averages=self.swa_start is not None,
+                    keeps_best=len(held_out) > 0,
+                    accumulate=self.accumulate,
+                    precision=precision,
+                    advice=self._memory_advice,
+                )
+                self._check_neighbor_memory(network, rows)
             self.network_ = network.to(device)
             if precision == "fp64":
                 self.network_.double()
@@ -193,11 +195,13 @@ class BaseXMCClassifier(
             try:
                 self._train(examples, Y, held_out, rng, checkpoint, epochs)
             except KeyboardInterrupt:
-                self._finish(examples, Y, held_out, rng)
+                if current_group() is None:
+                    self._finish(examples, Y, held_out, rng)
                 raise
             self._finish(examples, Y, held_out, rng)
-        epochs.finish()
-        if checkpoint is not None:
+        with all_or_none():
+            epochs.finish()
+        if checkpoint is not None:  # all processes have come to the end
             checkpoint.remove()
 
     def _build(self, X, Y, rows, rng):
@@ -318,37 +322,6 @@ class BaseXMCClassifier(
             the probabilities of all labels; for a 1-D `y` each row sums to 1.
         """
         return super().predict_proba(X)
-
-    def __getstate__(self):
-        # A copy: what super() returns may be the __dict__ of this very object.
-        state = dict(super().__getstate__())
-        network = state.get("network_")
-        if network is not None and any(p.is_cuda for p in network.parameters()):
-            state["network_"] = copy.deepcopy(network).cpu()
-        return state
-
-    def expected_state(self):
-        """Checks of what `fit` sets (see `skxmc.nn.state`)."""
-        return super().expected_state() | {
-            "network_": self._check_network,
-            "history_": check_history,
-            "n_iter_": choice(len(self.history_)),
-            "calibration_": check_calibration,
-        }
-
-    def _count_features(self):
-        """Return the number of features of the network, or None if it may have any."""
-        return None if self._texts else self.n_features_in_
-
-    def _check_network(self, network, name):
-        expected = {"n_labels": self.n_labels_}
-        n_features = self._count_features()
-        if n_features is not None:
-            expected["encoder.n_features"] = n_features
-        part(self._network_class, **expected)(network, name)
-        one_dtype(network, name)
-        if network.single_label not in (None, self._y_kind == "single"):
-            raise ValueError(f"{name}.single_label contradicts the kind of y.")
 
     def _check_parameters(self):
         """Refuse parameters that are not as documented; a subclass checks its own."""

@@ -19,7 +19,11 @@ torch.set_num_threads(1)
 
 # Test modules name these as plugins, whose assertions pytest rewrites when it imports
 # them first. Looking for doctests in them would import them before that.
-collect_ignore = ["inspection_fixtures.py", "persistence_fixtures.py"]
+collect_ignore = [
+    "group_fixtures.py",
+    "inspection_fixtures.py",
+    "persistence_fixtures.py",
+]
 
 WORDS = (
     "red green blue fox dog cat tree house river stone bright dark old new fast slow "

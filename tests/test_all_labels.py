@@ -12,7 +12,7 @@ from torch.nn.functional import logsigmoid
 from torch.utils._python_dispatch import TorchDispatchMode
 from toy_network import RATE, Toy, assert_same, make_data, run
 
-from skxmc.nn import all_labels
+from skxmc.nn import all_labels, all_labels_loss
 from skxmc.nn.all_labels import AllLabels
 from skxmc.nn.examples import Examples
 from skxmc.nn.heads import LabelScores
@@ -173,7 +173,7 @@ def test_loss_without_gradients(loss):
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_bce_loss_of_some_documents(reduction, monkeypatch):
-    monkeypatch.setattr(all_labels, "_LOSS_SCORES", 2 * N_LABELS)
+    monkeypatch.setattr(all_labels_loss, "_LOSS_SCORES", 2 * N_LABELS)
     head, docs = make_head("sgd"), make_docs()
     loss = functools.partial(bce_loss_all, reduction=reduction)
     before = rows_of(head)
@@ -408,7 +408,7 @@ class LargestTensor(TorchDispatchMode):
 @every_loss
 def test_nothing_of_the_size_of_all_scores_or_rows_is_made(kind, loss, monkeypatch):
     monkeypatch.setattr(all_labels, "_ROWS_ON_CPU", 64)
-    monkeypatch.setattr(all_labels, "_LOSS_SCORES", 1000)
+    monkeypatch.setattr(all_labels_loss, "_LOSS_SCORES", 1000)
     n_labels, n_docs = 1000, 32
     head = AllLabels(torch.randn(n_labels, 50))
     head.trained_by, head.by_sgd = kind, kind == "sgd"

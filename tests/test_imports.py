@@ -18,8 +18,8 @@ FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
 # A module imports from lower tiers only; those of one tier do not know each other.
 # Private helpers lie below all, and whatever is not named here above all.
 TIERS = [
-    "nn.process nn.state nn.locks nn.maps nn.network nn.rowwise_optimizer nn.weights "
-    "nn.transformer_models",
+    "nn.group nn.process nn.state nn.locks nn.maps nn.network nn.rowwise_optimizer "
+    "nn.weights nn.transformer_models",
     "nn.rowwise_adamw nn.rowwise_sgd nn.all_labels_optimizer",
     "nn.rowwise _calibration",
     "nn.checkpoint nn.devices nn.text nn.labels nn.losses nn.optimizer nn.search "
@@ -29,12 +29,15 @@ TIERS = [
     "_stored_words",
     "nn.bags nn.encoders nn.examples nn.heads nn.neighbors nn.prediction "
     "nn.teacher nn.export",
-    "nn.document_vectors nn.reading nn.sparse_encoder nn.all_labels",
+    "nn.document_vectors nn.reading nn.sparse_encoder nn.all_labels_loss",
+    "nn.all_labels",
     "nn.networks.grank nn.networks.lightdxml nn.networks.lightxml",
     "nn.networks.gudn nn.networks.treaderxml",  # with LightXML's heads
+    "nn.replica",
     "nn.named_examples nn.training _token_vectors _hierarchy",
     "_pretrained _label_branch",
-    "nn.label_cycle nn.static_negatives persistence _neighbors _shortlist",
+    "nn.label_cycle nn.static_negatives persistence _neighbors _network_state "
+    "_shortlist",
     "base",
     "_clustering_classifier _taught_documents _mixture _shortlist_search",
     "grank gudn lightdxml lightxml treaderxml ensemble store",
@@ -85,8 +88,8 @@ def test_imports_are_read():
         "grank.py"
     )
     assert own_modules("nn/training.py") == {
-        *("nn.checkpoint", "nn.devices", "nn.network", "nn.optimizer"),
-        *("nn.process", "nn.state", "nn.text", "nn.weights"),
+        *("nn.checkpoint", "nn.devices", "nn.group", "nn.network", "nn.optimizer"),
+        *("nn.replica", "nn.state", "nn.text", "nn.weights"),
     }
     assert any(name.startswith("sklearn") for name in imports("base.py"))
 

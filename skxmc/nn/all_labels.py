@@ -11,9 +11,11 @@ import functools
 
 import torch
 from torch import nn
-from torch.nn.functional import pad, softplus
+from torch.nn.functional import pad
 
+from .all_labels_loss import BCEBatch, GRankBatch, add_at, closed_form
 from .all_labels_optimizer import AllLabelsAdamW, AllLabelsRowwise, AllLabelsSGD
+from .group import Shard, current_group
 from .heads import Head
 from .losses import at_least_float32, bce_loss_all, grank_loss_all
 from .rowwise import TrainedByRow, candidate_scores
@@ -24,11 +26,6 @@ from .state import flag, number, parameter
 # cache; 512 to 32,768 rows take about the same time. A GPU would wait for the next
 # operation if chunks were small.
 _ROWS_ON_CPU, _ROWS_ON_GPU = 2048, 32_768
-# The loss, which training only reports, is computed of as many documents of a batch as
-# have this many scores together, and of one document at least.
-_LOSS_SCORES = 2**20
-# Used instead of -inf (see `skxmc.nn.losses`).
-_NEVER = -1e30
 
 
 class AllLabels(Head, TrainedByRow):
@@ -53,10 +50,15 @@ class AllLabels(Head, TrainedByRow):
     n_labels, dim : int
     vectors : Parameter of shape (n_labels + 1, dim or dim + 1)
         The label vectors, with the bias as their last number. The last row is padding.
+    shard : Shard or None
+        The labels of this process, while several processes train the head: `vectors`
+        then has the rows of these labels alone, and the padding. Losses and rankings
+        are those of all labels nonetheless, and all processes must ask for them.
     """
 
     trained_by = "rowwise"
-    not_saved = (*TrainedByRow.not_saved, "trained_by")
+    shard = None
+    not_saved = (*TrainedByRow.not_saved, "trained_by", "shard")
 
     def __init__(self, vectors, *, bias=None, trained_by="rowwise"):
         super().__init__()
@@ -72,7 +74,17 @@ class AllLabels(Head, TrainedByRow):
     def reset_unsaved(self):
         """Reset the attributes that only training needs (see `skxmc.nn.state`)."""
         super().reset_unsaved()
-        self.trained_by = "rowwise"
+        self.trained_by, self.shard = "rowwise", None
+
+    def start_sharing(self, group):
+        """Keep the rows of this process only, until `stop_sharing`."""
+        self.shard = Shard(group, self.n_labels)
+        self.vectors.data = self.shard.cut(self.vectors.data)
+
+    def stop_sharing(self):
+        """Bring the rows of all processes together again."""
+        self.vectors.data = self.shard.whole(self.vectors.data)
+        self.shard = None
 
     def expected_state(self):
         """Checks of attributes (see `skxmc.nn.state`)."""
@@ -100,14 +112,19 @@ class AllLabels(Head, TrainedByRow):
         """The label vectors, which are trained row by row."""
         return self.vectors
 
+    @property
+    def n_rows(self):
+        """Number of labels whose vectors this process has."""
+        return len(self.vectors) - 1
+
     def chunks(self):
-        """Yield the first label of each chunk, and the label vectors of the chunk.
+        """Yield the first row of each chunk, and the label vectors of the chunk.
 
         They are parts of the table itself, or copies in float32 if it is in bfloat16.
         """
         n_rows = _ROWS_ON_GPU if self.vectors.is_cuda else _ROWS_ON_CPU
-        for start in range(0, self.n_labels, n_rows):
-            part = self.vectors.data[start : min(start + n_rows, self.n_labels)]
+        for start in range(0, self.n_rows, n_rows):
+            part = self.vectors.data[start : min(start + n_rows, self.n_rows)]
             yield start, at_least_float32(part)
 
     def most_words(self, n_labels):
@@ -162,7 +179,7 @@ class AllLabels(Head, TrainedByRow):
         options = {}
         if isinstance(loss, functools.partial):
             loss, options = loss.func, loss.keywords
-        kinds = {grank_loss_all: _GRankBatch, bce_loss_all: _BCEBatch}
+        kinds = {grank_loss_all: GRankBatch, bce_loss_all: BCEBatch}
         batch = kinds[loss](self, positives, **options)
         with torch.autocast(docs.device.type, enabled=False):
             docs = at_least_float32(self._extend(docs))
@@ -170,9 +187,7 @@ class AllLabels(Head, TrainedByRow):
                 return batch.start(docs)
             if self.optimizer is not None:
                 self.optimizer.n_pending += 1
-            # As in `weighted_bag`, the trigger has autograd call the backward pass.
-            trigger = torch.empty(0, requires_grad=True)
-            return _ClosedForm.apply(docs, batch, trigger)
+            return closed_form(docs, batch)
 
     @torch.no_grad()
     def top(self, docs, k, *, ids=None, adjust=None, normalize=False, without=None):
@@ -199,24 +214,57 @@ class AllLabels(Head, TrainedByRow):
             return super().top(docs, k, ids=ids, **options)
         with torch.autocast(docs.device.type, enabled=False):
             docs = at_least_float32(self._extend(docs))
-            best = docs.new_empty(len(docs), 0)
-            labels = best.long()
-            total = docs.new_full((len(docs),), -torch.inf)
-            for start, rows in self.chunks():
-                scores = docs @ rows.T
-                if without is not None:
-                    add_at(scores, without - start, -torch.inf)
-                scores = scores if adjust is None else adjust(scores)
-                if normalize:
-                    total = torch.logaddexp(total, scores.logsumexp(dim=1))
-                found = scores.topk(min(k, scores.shape[1]), dim=1)
-                best = torch.cat([best, found.values], dim=1)
-                labels = torch.cat([labels, found.indices + start], dim=1)
-                best, places = best.topk(min(k, best.shape[1]), dim=1)
-                labels = labels.gather(1, places)
+            if self.shard is None:
+                found = self._top_of_rows(docs, k, adjust, normalize, without)
+            else:
+                found = self._top_of_all(docs, k, adjust, normalize)
+            best, labels, total = found
             if normalize:
                 best = best - total[:, None]
             return best_labels(best, k, self.n_labels, labels)
+
+    def _top_of_rows(self, docs, k, adjust, normalize, without=None):
+        """Return the best scores and their rows, and the log-sum-exp of all scores.
+
+        The latter is computed only with `normalize`.
+        """
+        best = docs.new_empty(len(docs), 0)
+        labels = best.long()
+        total = docs.new_full((len(docs),), -torch.inf)
+        for start, rows in self.chunks():
+            scores = docs @ rows.T
+            if without is not None:
+                add_at(scores, without - start, -torch.inf)
+            scores = scores if adjust is None else adjust(scores)
+            if normalize:
+                total = torch.logaddexp(total, scores.logsumexp(dim=1))
+            found = scores.topk(min(k, scores.shape[1]), dim=1)
+            best = torch.cat([best, found.values], dim=1)
+            labels = torch.cat([labels, found.indices + start], dim=1)
+            best, places = best.topk(min(k, best.shape[1]), dim=1)
+            labels = labels.gather(1, places)
+        return best, labels, total
+
+    def _top_of_all(self, docs, k, adjust, normalize):
+        """Return what `_top_of_rows` does, over the labels of all processes."""
+        if current_group() is None:
+            raise RuntimeError(
+                "A callback cannot predict while several processes train the labels' "
+                "vectors: each of them has some of the labels only."
+            )
+        exchange = self.shard.exchange(docs)
+        best, labels, total = self._top_of_rows(exchange.docs, k, adjust, normalize)
+        missing = min(k, self.n_labels) - best.shape[1]
+        best = pad(best, (0, missing), value=-torch.inf)
+        labels = pad(labels + self.shard.first, (0, missing), value=self.n_labels)
+        gather, own = self.shard.group.gather, exchange.own
+        # (n_own, n_processes * k)
+        best, labels = (
+            gather(part)[:, own].transpose(0, 1).flatten(1) for part in (best, labels)
+        )
+        total = gather(total)[:, own].logsumexp(dim=0)
+        best, places = best.topk(min(k, self.n_labels), dim=1)
+        return best, labels.gather(1, places), total
 
     def start_training(self, *, rests=False, **options):
         """Make the optimizer of the label vectors (see `TrainedByRow`)."""
@@ -238,153 +286,3 @@ class AllLabels(Head, TrainedByRow):
             return None
         kinds = {"rowwise": AllLabelsRowwise, "adamw": AllLabelsAdamW}
         return AllLabelsSGD if self.by_sgd else kinds[self.trained_by]
-
-
-def add_at(scores, columns, values):
-    """Add values to some of the scores of a chunk, in place.
-
-    Nothing is selected by a mask, which would wait for a GPU.
-
-    Parameters
-    ----------
-    scores : tensor of shape (n_docs, n_rows)
-    columns : int64 tensor of shape (n_docs, n)
-        Columns of the scores. Those outside of [0, n_rows) are left out.
-    values : float or tensor of shape (n_docs, n)
-    """
-    inside = (columns >= 0) & (columns < scores.shape[1])
-    values = torch.as_tensor(values, dtype=scores.dtype, device=scores.device)
-    values = torch.where(inside, values, 0)
-    scores.scatter_add_(1, columns.clamp(0, scores.shape[1] - 1), values)
-
-
-class _ClosedForm(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, docs, batch, trigger):
-        ctx.batch = batch
-        return batch.start(docs)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, upstream):
-        return ctx.batch.finish(upstream), None, None
-
-
-class _Batch:
-    """A batch of documents, and what the gradient of their scores depends on.
-
-    Attributes
-    ----------
-    docs : tensor of shape (n_docs, dim)
-    scale : tensor of shape ()
-        Factor of the gradient, which is known once the backward pass has come.
-    reduction : float
-        Factor of the gradient of the documents beside that of the rows.
-    """
-
-    reduction = 1.0
-
-    def __init__(self, head, positives):
-        self.head, self.positives = head, positives
-        self.real = positives < head.n_labels
-
-    @torch.no_grad()
-    def start(self, docs):
-        """Return the loss, and keep what the gradient needs."""
-        self.docs = docs
-        good = candidate_scores(docs, self.head.vectors, self.positives, None)
-        return self._start(docs, good)
-
-    def finish(self, upstream):
-        """Return the gradient of the documents; move the rows if it is time."""
-        raise NotImplementedError
-
-    def differentiate(self, scores, start):
-        """Replace scores of the chunk from `start` on by their gradient, in place."""
-        raise NotImplementedError
-
-
-class _GRankBatch(_Batch):
-    """The GRank loss: Eq. 6 of X-GRank, as `skxmc.nn.losses.grank_loss_all`.
-
-    The exponentials of the scores are summed up relative to the largest score so far,
-    which may grow with each chunk. The same pass adds up the rows that pull at the
-    documents, so that the backward pass does not compute any score.
-    """
-
-    def _start(self, docs, good):
-        low = (-good).masked_fill(~self.real, _NEVER).logsumexp(dim=1, keepdim=True)
-        share = (-good - low).clamp(max=0).exp() * self.real
-        highest = docs.new_full((len(docs), 1), _NEVER)
-        total, pulled = torch.zeros_like(highest), torch.zeros_like(docs)
-        for start, rows in self.head.chunks():
-            scores = docs @ rows.T
-            add_at(scores, self.positives - start, _NEVER)
-            before = highest
-            highest = torch.maximum(before, scores.amax(dim=1, keepdim=True))
-            kept = (before - highest).exp_()
-            scores.sub_(highest).exp_()
-            total.mul_(kept).add_(scores.sum(dim=1, keepdim=True))
-            pulled.mul_(kept).addmm_(scores, rows)
-        self.high = highest + total.log()
-
-        n_positives = self.real.sum(dim=1, keepdim=True)
-        usable = (n_positives > 0) & (n_positives < self.head.n_labels)
-        z = torch.where(usable, self.high + low, _NEVER)
-        n_usable = usable.sum().clamp(min=1)
-        self.weight = z.sigmoid() / n_usable
-        self.weight_of_positives = self.weight * share
-        own = at_least_float32(self.head.vectors.data[self.positives])
-        pushed = (self.weight_of_positives[:, None] @ own)[:, 0]
-        self.gradient = self.weight * (pulled / total) - pushed
-        return softplus(z).sum() / n_usable
-
-    def finish(self, upstream):
-        self.scale = upstream
-        if self.head.optimizer is not None:
-            if self.head.optimizer.add(self):
-                self.head.optimizer.move_rows()
-        return self.gradient * upstream
-
-    def differentiate(self, scores, start):
-        columns = self.positives - start
-        add_at(scores, columns, _NEVER)
-        scores.sub_(self.high).exp_().mul_(self.weight * self.scale)
-        add_at(scores, columns, -self.weight_of_positives * self.scale)
-
-
-class _BCEBatch(_Batch):
-    """Binary cross-entropy: Eq. 1 of LightXML, as `skxmc.nn.losses.bce_loss_all`."""
-
-    def __init__(self, head, positives, reduction="mean"):
-        super().__init__(head, positives)
-        if reduction == "mean":
-            self.reduction = 1 / head.n_labels
-
-    def _start(self, docs, good):
-        n_docs, n_labels = len(docs), self.head.n_labels
-        # Every few documents: batches may be sorted by length.
-        some = slice(None, None, max(1, min(n_docs, n_docs * n_labels // _LOSS_SCORES)))
-        docs, good, real = docs[some], good[some], self.real[some]
-        total = -(good * real).sum()  # softplus(-s) = softplus(s) - s
-        for _, rows in self.head.chunks():
-            total += softplus(docs @ rows.T).sum()
-        return total / len(docs) * self.reduction
-
-    def finish(self, upstream):
-        self.scale = upstream / len(self.docs)
-        optimizer = self.head.optimizer
-        pulled = torch.zeros_like(self.docs)
-        if optimizer is not None and optimizer.add(self):
-            optimizer.move_rows(pulled=pulled)
-            return pulled * self.reduction
-        for start, rows in self.head.chunks():
-            scores = self.docs @ rows.T
-            self.differentiate(scores, start)
-            pulled.addmm_(scores, rows)
-        return pulled * self.reduction
-
-    def differentiate(self, scores, start):
-        scores.sigmoid_()
-        add_at(scores, self.positives - start, -1.0)
-        scores.mul_(self.scale)

@@ -62,6 +62,30 @@ class AllLabelsOptimizer(RowwiseOptimizer):
         mean = max(4, table.element_size()) * table.numel()
         return cls.n_moments * sizes + averages * mean
 
+    def state_dict(self):
+        """Return the state between two steps, for checkpoints: that of all rows.
+
+        If several processes share the rows, only the first gets it.
+        """
+        state, shard = super().state_dict(), self.head.shard
+        if shard is not None:
+            keep = shard.group.is_first
+            for name in sorted(self._tables(state)):
+                state[name] = shard.whole(state[name], keep=keep)
+        return state
+
+    def load_state_dict(self, state):
+        """Restore a state that `state_dict` returned."""
+        shard = self.head.shard
+        if shard is not None:
+            tables = self._tables(state)
+            state = state | {name: shard.cut(state[name]) for name in tables}
+        super().load_state_dict(state)
+
+    def _tables(self, state):
+        """Return the names of what has a row for each label."""
+        return [name for name, x in state.items() if isinstance(x, torch.Tensor)]
+
     def arm(self, rate):
         """Let the backward pass that follows make the step, as the last one of it."""
         self.armed_rate = rate
@@ -96,6 +120,8 @@ class AllLabelsOptimizer(RowwiseOptimizer):
             for _, gradient, _ in self._chunks():
                 total = total + _squared_norms(gradient, products).sum()
             total = total * self.touched[0].reduction ** 2
+        if self.head.shard is not None:
+            total = self.head.shard.group.add(total)
         return total
 
     @torch.no_grad()

@@ -6,6 +6,13 @@ from pathlib import Path
 
 import torch
 
+from .group import (
+    all_or_none,
+    current_group,
+    from_first,
+    is_first,
+    mean_of_processes,
+)
 from .locks import is_at, lock_abandoned, try_lock
 
 # Version of the states that `Run` and its parts save. It is increased when an older
@@ -26,6 +33,11 @@ class Checkpoint:
     path : path
         Path of the file. Its folder is created if it is missing. Unfinished files
         that killed processes have left in the folder are removed.
+
+    Notes
+    -----
+    If several processes fit together, the first one writes the state of all of them,
+    which is of the same form as that of one process. Each of them reads it.
     """
 
     def __init__(self, path):
@@ -42,8 +54,12 @@ class Checkpoint:
         """
         if not self.path.exists():
             return None
+        # The processes of a machine share the pages of a file that they map.
+        options = dict(mmap=True) if current_group() is not None else {}
         try:
-            return torch.load(self.path, map_location="cpu", weights_only=True)
+            return torch.load(
+                self.path, map_location="cpu", weights_only=True, **options
+            )
         except Exception as error:  # torch.load raises many kinds of errors
             reason = str(error).partition("\n")[0]
             raise ValueError(
@@ -131,9 +147,31 @@ class Run:
         self.history, self.parts = history, parts
         self.checkpoint = checkpoint
         self.epoch, self.n_done, self.batches, self.totals = 1, 0, None, {}
-        state = None if checkpoint is None else checkpoint.read()
+        self.group = current_group()
+        state = None if checkpoint is None else self._read()
         if state is not None:
             self._restore(state)
+
+    def _read(self):
+        """Return the state that all processes find, or None if there is none."""
+        with all_or_none():
+            state = self.checkpoint.read()
+        if self.group is not None:
+            found = self.group.gather_objects(state is not None)
+            if any(found) and not all(found):
+                raise OSError(
+                    f"Process {found.index(False)} does not find the checkpoint "
+                    f"{self.checkpoint.path}, and process {found.index(True)} does: "
+                    "checkpoint_dir must be a folder that all processes share."
+                )
+        return state
+
+    def _write(self):
+        """Save the state of all processes."""
+        state = self._state()
+        with all_or_none():  # the disk may be full
+            if is_first():
+                self.checkpoint.write(state)
 
     def add(self, losses):
         """Add the losses of a batch to the totals, without waiting for the device.
@@ -157,30 +195,63 @@ class Run:
         self.epoch = stop_at or self.epoch + 1
         self.n_done, self.batches = 0, None
         if self.checkpoint is not None:
-            self.checkpoint.write(self._state())
+            self._write()
 
     def end_step(self, n_done):
         """Count `n_done` batches as done, and save the state if that is due."""
         self.n_done = n_done
-        if self.checkpoint is not None and self.checkpoint.is_due():
-            self.checkpoint.write(self._state())
+        # The clocks of several processes differ.
+        if self.checkpoint is not None and from_first(self.checkpoint.is_due()):
+            self._write()
 
     def _state(self):
-        batches = None
+        batches, totals = None, self.totals
+        if self.group is not None:
+            totals = mean_of_processes(totals)
+            options = dict(dtype=torch.float64)
+            totals = {name: torch.tensor(x, **options) for name, x in totals.items()}
         if self.batches is not None:
             batches = [torch.from_numpy(batch) for batch in self.batches]
         return {
             "epoch": self.epoch,
             "n_done": self.n_done,
             "batches": batches,
-            "totals": self.totals,
+            "totals": totals,
             "history": self.history,
             "rng": self.rng.bit_generator.state,
             "torch": torch.get_rng_state(),
             "cuda": self._gpu_state(),
-            "network": self.network.state_dict(),
-            "parts": {name: part.state_dict() for name, part in self.parts.items()},
+            "network": self._whole(self.network.state_dict()),
+            "parts": self._state_of_parts(),
         }
+
+    def _state_of_parts(self):
+        states = {name: part.state_dict() for name, part in self.parts.items()}
+        best = states.get("best")
+        if best is not None and best["weights"] is not None:
+            states["best"] = best | {"weights": self._whole(best["weights"])}
+        return states
+
+    def _shards(self):
+        """Return the shard of each table that the processes have cut, by its name."""
+        if self.group is None:
+            return {}
+        return {
+            f"{name}.vectors": module.shard
+            for name, module in self.network.named_modules()
+            if getattr(module, "shard", None) is not None
+        }
+
+    def _whole(self, weights):
+        """Return weights with the rows of all processes, for the first process."""
+        shards, keep = self._shards(), is_first()
+        whole = {name: s.whole(weights[name], keep=keep) for name, s in shards.items()}
+        return weights | whole
+
+    def _cut(self, weights):
+        """Return weights with the rows of this process."""
+        own = {name: shard.cut(weights[name]) for name, shard in self._shards().items()}
+        return weights | own
 
     def _restore(self, state):
         self.epoch, self.n_done = state["epoch"], state["n_done"]
@@ -193,9 +264,12 @@ class Run:
         torch.set_rng_state(state["torch"])
         if device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda"], device)
-        self.network.load_state_dict(state["network"])
+        self.network.load_state_dict(self._cut(state["network"]))
         for name, part in self.parts.items():
-            part.load_state_dict(state["parts"][name])
+            own = state["parts"][name]
+            if name == "best" and own["weights"] is not None:
+                own = own | {"weights": self._cut(own["weights"])}
+            part.load_state_dict(own)
 
     def _gpu_state(self):
         """Return the state of the GPU's random generator, or None on a CPU."""

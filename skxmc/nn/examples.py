@@ -19,6 +19,9 @@ class Examples:
         Rows of the documents to train on.
     """
 
+    # Whether the network does not use all of its weights for some batches.
+    skips_weights = False
+
     def __init__(self, docs, Y, rows):
         self.docs = docs
         self.Y = Y
@@ -50,6 +53,10 @@ class Examples:
     def begin_epoch(self, epoch):
         """Prepare the batches of an epoch, which is counted from 1."""
         # A subclass renews here what changes from epoch to epoch.
+
+    def reseed(self, number):
+        """Let what the next batches draw depend on this number alone."""
+        # A subclass that draws random numbers for a batch seeds its generator.
 
     def state_dict(self):
         """Return the state that later batches depend on, for checkpoints."""

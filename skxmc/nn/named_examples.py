@@ -107,6 +107,12 @@ class NamedExamples(Examples):
         n_special = sum(map(len, self.special))
         return min(self.length, int(totals.max(initial=0)) + n_special)
 
+    @property
+    def skips_weights(self):
+        """Whether there are documents none of whose labels has a name."""
+        named = (self.Y @ (self.names.lengths > 0))[self.rows]
+        return not named.all()
+
     def read_once(self, read):
         """Make one sequence for each document, and keep what an encoder makes of it.
 
@@ -130,6 +136,10 @@ class NamedExamples(Examples):
         if n_made:
             offsets = np.concatenate([[0], *lengths]).cumsum()
             self.kept = read(Tokens(np.concatenate(ids), offsets, self.names.pad_id))
+
+    def reseed(self, number):
+        """Seed the generator that shuffles the names."""
+        self.rng = np.random.default_rng(number)
 
     def state_dict(self):
         """Return the state of the generator that shuffles the names."""

@@ -49,10 +49,14 @@ class Network(nn.Module):
         Training documents that vote for their labels in `rank`. None, the default, if
         there are none. ``expected_state()`` checks them by
         `skxmc.nn.neighbors.expected_votes`, which asks for `vector_dim`.
+    why_alone : str or None
+        A sentence that says why several processes cannot train the network together
+        (see `skxmc.nn.replica`). None, the default, if they can.
     """
 
     single_label = None
     neighbors = None
+    why_alone = None
 
     def forward(self, inputs, targets, progress):
         """Return the loss of a batch.
@@ -71,6 +75,24 @@ class Network(nn.Module):
             name: their sum is the loss, and `history_` tells each of them.
         """
         raise NotImplementedError
+
+    def count_terms(self, targets):
+        """Return the number of documents that the loss is a mean over.
+
+        Several processes weigh the losses of their documents by it.
+
+        Parameters
+        ----------
+        targets : dict of tensors
+            As in `forward`.
+
+        Returns
+        -------
+        dict of int or of tensors of shape ()
+            The number for each part of the loss that `forward` may return, or for
+            "loss" if it returns no parts.
+        """
+        return {"loss": len(targets["positives"])}
 
     def encode(self, inputs):
         """Return the vectors of the documents of a batch.

@@ -6,8 +6,12 @@ from torch.nn.functional import normalize
 from tqdm.auto import tqdm
 
 from .devices import autocast, name_batch_size, to_device
+from .group import current_group
 from .maps import temporary_array
 from .text import sorted_batches
+
+# Number of rows of results that processes exchange at once.
+_ROWS = 2**16
 
 
 def rank(network, docs, rows, k, *, batch_size, device, precision, verbose=0):
@@ -96,6 +100,9 @@ def map_batches(
 ):
     """Apply a function to batches of documents, with a module in evaluation mode.
 
+    Within a fit of several processes, each applies it to a share of the documents, and
+    all get the results of all.
+
     Parameters
     ----------
     module : Module
@@ -118,6 +125,46 @@ def map_batches(
     list of tensors, on the CPU
         One for each tensor of the tuple, with rows in the order of `rows`.
     """
+    options = dict(device=device, precision=precision, title=title, on_disk=on_disk)
+    group = current_group()
+    if group is None:
+        options |= dict(batch_size=batch_size, verbose=verbose)
+        return _map_own(module, function, docs, rows, **options)
+    # All processes compute as many batches, since a function may exchange something.
+    n_each = -(-len(rows) // group.size)
+    own = np.arange(n_each) * group.size + group.rank
+    own = rows[np.minimum(own, len(rows) - 1)]
+    options["batch_size"] = -(-batch_size // group.size)
+    options["verbose"] = verbose and group.is_first
+    found = _map_own(module, function, docs, own, **options)
+    with torch.inference_mode(False):
+        return [_gather_rows(part, len(rows), group, on_disk) for part in found]
+
+
+def _gather_rows(part, n_rows, group, on_disk):
+    """Put the results of all processes together, in the order of the documents."""
+    output = _make_output((n_rows, *part.shape[1:]), part.dtype, on_disk)
+    for start in range(0, len(part), _ROWS):
+        for rank, rows in enumerate(group.gather(part[start : start + _ROWS])):
+            own = output[rank + start * group.size :: group.size]
+            own[: len(rows)] = rows[: len(own)]
+    return output
+
+
+def _map_own(
+    module,
+    function,
+    docs,
+    rows,
+    *,
+    batch_size,
+    device,
+    precision,
+    verbose,
+    title,
+    on_disk,
+):
+    """Apply a function to batches of documents in this process (see `map_batches`)."""
     batches = [np.arange(len(rows))]
     if len(rows) > 1:
         batches = sorted_batches(batches[0], docs.lengths[rows], batch_size)

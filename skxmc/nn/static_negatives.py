@@ -135,6 +135,8 @@ class _Phase(Network):
     network : LightXMLNetwork
     """
 
+    why_alone = 'One process trains with static negatives: use "dynamic" ones.'
+
     def __init__(self, network):
         super().__init__()
         # In a tuple, the whole network is no submodule: only what a subclass registers

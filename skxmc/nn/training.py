@@ -9,17 +9,16 @@ from tqdm.auto import tqdm
 
 from .checkpoint import Run
 from .devices import autocast, name_batch_size, to_device
+from .group import mean_of_processes
 from .network import Progress
 from .optimizer import Optimizer
-from .process import release_torch
+from .replica import Replica
 from .state import number, refuse
 from .text import shuffled_batches
 from .weights import AverageWeights, BestWeights
 
 # Batches between two updates of the shown loss, each of which waits for the device.
 _STEPS_BETWEEN_LOSSES = 20
-# End of the names of the parts of the loss in a history.
-_PART = "_loss"
 
 
 def train(
@@ -57,6 +56,9 @@ def train(
     The network ends in evaluation mode. It has the weights of the best epoch if
     `evaluate` is given, otherwise the average of the weights if `swa_start` is, and
     otherwise the last weights.
+
+    Within a fit of several processes, all of them call this with the same arguments,
+    and all of them end with the whole network (see `skxmc.nn.replica`).
 
     Parameters
     ----------
@@ -121,6 +123,7 @@ def train(
         Title of the progress bar.
     """
     n_batches = -(-len(examples.rows) // batch_size)
+    replica = Replica(network, examples, device)
     optimizer = Optimizer(
         network,
         learning_rate=learning_rate,
@@ -144,14 +147,13 @@ def train(
         initial=(run.epoch - 1) * n_batches + run.n_done,
         desc=title,
         unit="batch",
-        disable=not verbose,
+        disable=not verbose or not replica.shows_progress,
     )
     network.train()
     try:
         for epoch in range(run.epoch, max_epochs + 1):
             if epochs is not None:
-                with release_torch():
-                    epochs.begin()
+                replica.call_back(epochs.begin)
             if run.batches is None:  # otherwise an interrupted epoch resumes
                 examples.begin_epoch(epoch)
                 run.totals = {}
@@ -161,15 +163,17 @@ def train(
             for i in range(run.n_done + 1, n_batches + 1):
                 progress = Progress(epoch, max_epochs, i, n_batches)
                 _set_mode(network, network.uses_dropout(progress))
-                inputs, targets = to_device(examples.batch(run.batches[i - 1]), device)
+                rows = replica.choose_rows(run.batches[i - 1], progress, examples)
+                inputs, targets = to_device(examples.batch(rows), device)
                 # The batch is one of a step's `n_added` batches, which follow `first`.
                 first = (i - 1) // accumulate * accumulate
                 n_added = min(accumulate, n_batches - first)
-                with name_batch_size(batch_size):
+                last = i == first + n_added
+                with name_batch_size(batch_size), replica.batch(last=last):
                     with autocast(device, precision):
-                        losses = _name_losses(network(inputs, targets, progress))
+                        losses = replica.losses(inputs, targets, progress)
                     loss = losses["loss"] / n_added
-                    stepped = optimizer.step(loss, last=i == first + n_added)
+                    stepped = optimizer.step(loss, last=last)
                 run.add(losses)
                 bar.update()
                 if verbose and i % _STEPS_BETWEEN_LOSSES == 0:
@@ -180,7 +184,8 @@ def train(
                     run.end_step(i)
             # Scores use all rows of the tables, not only those of the last steps.
             optimizer.catch_up()
-            means = {name: x.item() / n_batches for name, x in run.totals.items()}
+            totals = mean_of_processes(run.totals)
+            means = {name: total / n_batches for name, total in totals.items()}
             history.append({"epoch": len(history) + 1, **means})
             if evaluate is not None:
                 with average.in_place():
@@ -189,8 +194,7 @@ def train(
                 bar.set_postfix(epoch=epoch, held_out=f"{score:.4f}")
             stops = best.n_waited == patience
             if epochs is not None:
-                with release_torch():
-                    stops = epochs.end() or stops
+                stops = replica.call_back(epochs.end) or stops
             run.end_epoch(stop_at=max_epochs + 1 if stops else None)
             if stops:
                 break
@@ -202,25 +206,7 @@ def train(
         else:
             average.apply()
         network.eval()
-
-
-def _name_losses(found):
-    """Return the loss of a batch and its parts by their names in the history.
-
-    Parameters
-    ----------
-    found : tensor of shape () or dict of such tensors
-        What a network returns.
-
-    Returns
-    -------
-    dict of tensors
-        "loss", and for each part "NAME_loss".
-    """
-    if not isinstance(found, dict):
-        return {"loss": found}
-    parts = {f"{name}{_PART}": part for name, part in found.items()}
-    return {"loss": sum(parts.values()), **parts}
+    replica.end()
 
 
 def _set_mode(network, training):
@@ -243,7 +229,7 @@ def check_history(history, name):
         if not isinstance(epoch, dict) or not {"epoch", "loss"} <= set(epoch):
             refuse(f"{name}[{i}]", "a dict of an epoch and its loss", epoch)
         others = set(epoch) - {"epoch", "loss", "score"}
-        if not all(isinstance(key, str) and key.endswith(_PART) for key in others):
+        if not all(isinstance(key, str) and key.endswith("_loss") for key in others):
             raise ValueError(
                 f"{name}[{i}] holds more than epoch, loss, its parts and score."
             )

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sklearn.utils.validation import check_is_fitted
 
+from ..nn.group import is_first
 from ..nn.locks import is_at, lock_abandoned, try_lock
 from ..nn.process import default_modes
 from ._card import CARD, card_was_edited, write_card
@@ -48,6 +49,8 @@ class FolderMixin:
         The folder gets a model card, README.md. It says what the classifier predicts,
         how well it did on the held-out documents, and which parameters it has.
 
+        In a process group, the first process writes, and the others return at once.
+
         Parameters
         ----------
         folder : path
@@ -74,6 +77,8 @@ class FolderMixin:
             If something is not kept, or if a README.md that was edited is.
         """
         check_is_fitted(self)
+        if not is_first():
+            return
         folder = check_target(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         _clean_up(folder)

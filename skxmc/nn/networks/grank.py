@@ -219,6 +219,16 @@ class GRankNetwork(Network):
         weight = self.ranking_weight(progress)
         return (1 - weight) * retrieval_loss + weight * ranking_loss
 
+    def count_terms(self, targets):
+        """Return the number of documents of the loss (see `Network.count_terms`).
+
+        The GRank loss leaves out documents that have all labels.
+        """
+        if self.loss == "bce":
+            return super().count_terms(targets)
+        numbers = (targets["positives"] < self.n_labels).sum(dim=1)
+        return {"loss": ((numbers > 0) & (numbers < self.n_labels)).sum()}
+
     def _rank_negatives(self, docs, positives):
         """Return the loss of ranking positives above the other labels (Eq. 8).
 

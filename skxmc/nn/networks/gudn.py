@@ -292,7 +292,14 @@ class GUDNNetwork(LightXMLNetwork):
         if self.guide is None or self.label_encoder is None and "names" not in targets:
             vectors = self.doc_vectors(*texts, inputs)
             loss = self._classification_loss(self.recall, *vectors, positives)
-            return loss if self.guide is None else {"classification": loss}
+            if self.guide is None:
+                return loss
+            losses = {"classification": loss}
+            if self._has_link_loss and getattr(self.recall, "shard", None) is not None:
+                # Other processes may have names, and score them by the labels here.
+                nothing = (part[:0] for part in (*vectors, positives))
+                losses["link"] = self._classification_loss(self.recall, *nothing)
+            return losses
         vectors, text_features = self.guide.make_text_vectors(
             self.doc_vectors, *texts, inputs
         )
@@ -323,6 +330,16 @@ class GUDNNetwork(LightXMLNetwork):
             link_loss = self._classification_loss(recall, *vectors, positives)
             losses["link"] = self.link_weight * link_loss
         return losses
+
+    def count_terms(self, targets):
+        """Return the number of documents of each loss (see `Network.count_terms`)."""
+        counts = super().count_terms(targets)
+        if self.guide is None:
+            return counts
+        n_named = n_docs = counts["loss"]
+        if self.label_encoder is None:
+            n_named = len(targets.get("named", ()))
+        return {"classification": n_docs, "feature": n_named, "link": n_named}
 
     def drop_guide(self):
         """Drop the modules that only training needs: the guide and its encoders."""

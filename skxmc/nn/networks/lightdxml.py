@@ -124,6 +124,8 @@ class LightDXMLNetwork(Network):
         How often these vectors have been computed.
     """
 
+    why_alone = "One process trains a LightDXMLClassifier: its cycle is not shared."
+
     def __init__(
         self,
         encoder,

@@ -1,0 +1,225 @@
+"""A network in training, which one process trains alone or several train together.
+
+Several processes read a part of each batch each. `DistributedDataParallel` averages the
+gradients of the weights that all of them have, and the label vectors of
+`skxmc.nn.all_labels.AllLabels` are cut by rows: each process trains its own.
+"""
+
+import contextlib
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+from .all_labels import AllLabels
+from .bags import FeatureVectors
+from .group import all_or_none, alone, current_group
+from .process import release_torch, seed
+from .rowwise import modules_trained_by_row
+
+# What a network holds that several processes cannot train together, and the remedy.
+_REMEDIES = {
+    "doc_vectors.bag": ("the vectors of words", "bag_of_words=False"),
+    "ranking.doc_vectors.bag": ("the vectors of words", "bag_of_words=False"),
+    "encoder.words": ("the vectors of words", "train_vectors=False"),
+    "label_encoder.vectors": ("the vectors of labels", 'label_branch="names"'),
+    "ranker": ("the vectors of the best labels alone", "n_negatives=None"),
+}
+# The process group in which gradients are averaged, and the one it was made for.
+# Otherwise gradients and what heads exchange could be taken for each other.
+_averaging = None, None
+
+
+class Replica:
+    """A network in training, beside those of the other processes.
+
+    Without a group, nothing is exchanged, and the calls are those of the network.
+
+    Parameters
+    ----------
+    network : Network
+        Network on its device. Until `end`, a head of the class `AllLabels` keeps the
+        rows of this process only.
+    examples : Examples
+        Training data.
+    device : str
+
+    Raises
+    ------
+    ValueError
+        If several processes cannot train the network together.
+    """
+
+    def __init__(self, network, examples, device):
+        self.network, self.device = network, device
+        self.group = current_group()
+        self.heads, self.is_empty = [], False
+        self.call, self.parallel = network, None
+        if self.group is None:
+            return
+        with all_or_none():
+            _check(network)
+        self.seed = torch.initial_seed()
+        if any(p.requires_grad for p in network.parameters()):
+            # This also gives all processes the weights of the first one.
+            self.parallel = DistributedDataParallel(
+                network,
+                broadcast_buffers=False,
+                process_group=_averaging_group(),
+                find_unused_parameters=examples.skips_weights,
+            )
+            self.call = self.parallel
+        self.heads = [m for m in network.modules() if isinstance(m, AllLabels)]
+        for head in self.heads:
+            head.start_sharing(self.group)
+
+    @property
+    def shows_progress(self):
+        """Whether this process shows the progress bar."""
+        return self.group is None or self.group.is_first
+
+    def choose_rows(self, rows, progress, examples):
+        """Return the rows of a batch that this process reads.
+
+        Of several processes, each reads every n-th row. If there are too few, it reads
+        one of them, which does not count.
+
+        Parameters
+        ----------
+        rows : int ndarray of shape (n_rows,)
+        progress : Progress
+            Position of the batch. What is drawn for the batch depends on it alone, so
+            that checkpoints need not keep the generators of each process.
+        examples : Examples
+        """
+        if self.group is None:
+            return rows
+        place = self.seed, progress.epoch, progress.batch, self.group.rank
+        number = int(np.random.SeedSequence(place).generate_state(1)[0])
+        seed(number, self.device)
+        examples.reseed(number)
+        own = rows[self.group.share(len(rows))]
+        self.is_empty = not len(own)
+        return rows[:1] if self.is_empty else own
+
+    def losses(self, inputs, targets, progress):
+        """Return the loss of the chosen rows, and its parts, by their names in history.
+
+        Parameters
+        ----------
+        inputs, targets, progress
+            As in `Network.forward`.
+
+        Returns
+        -------
+        dict of tensors of shape ()
+            Their mean over processes is the loss of the batch, and the mean of their
+            gradients is its gradient.
+        """
+        losses = self.call(inputs, targets, progress)
+        if self.group is not None:
+            losses = self._weigh(losses, targets)
+        return name_losses(losses)
+
+    def _weigh(self, losses, targets):
+        """Weigh means over the documents of this process by its share of the batch."""
+        counts = self.network.count_terms(targets)
+        names = sorted(counts)
+        own = torch.stack(
+            [torch.as_tensor(counts[name], dtype=torch.float64) for name in names]
+        ).to(self.device)
+        own = own * (not self.is_empty)
+        weights = own * self.group.size / self.group.add(own).clamp(min=1)
+        weights = dict(zip(names, weights, strict=True))
+        if not isinstance(losses, dict):
+            return losses * weights["loss"].to(losses.dtype)
+        return {name: x * weights[name].to(x.dtype) for name, x in losses.items()}
+
+    @contextlib.contextmanager
+    def batch(self, *, last):
+        """Context of the forward and backward pass of a batch.
+
+        Parameters
+        ----------
+        last : bool
+            Whether the batch is the last one of its step.
+        """
+        if self.parallel is None:
+            yield
+            return
+        with contextlib.nullcontext() if last else self.parallel.no_sync():
+            yield
+
+    def call_back(self, function):
+        """Call a function of the user, which the first process does for all.
+
+        Returns
+        -------
+        bool
+            What the function returns.
+        """
+        if self.group is None:
+            with release_torch():
+                return bool(function())
+        found = False
+        with all_or_none():
+            if self.group.is_first:
+                with release_torch(), alone():
+                    found = bool(function())
+        return self.group.gather_objects(found)[0]
+
+    def end(self):
+        """Bring the rows of all processes together, so that each has the whole model.
+
+        It is called only if training has not failed.
+        """
+        for head in self.heads:
+            head.stop_sharing()
+
+
+def name_losses(found):
+    """Return the loss of a batch and its parts by their names in the history.
+
+    Parameters
+    ----------
+    found : tensor of shape () or dict of such tensors
+        What a network returns.
+
+    Returns
+    -------
+    dict of tensors
+        "loss", and for each part "NAME_loss".
+    """
+    if not isinstance(found, dict):
+        return {"loss": found}
+    parts = {f"{name}_loss": part for name, part in found.items()}
+    return {"loss": sum(parts.values()), **parts}
+
+
+def _check(network):
+    """Refuse a network that several processes cannot train together."""
+    advice = "Or fit in one process: call fit in the context skxmc.distributed.alone()."
+    if network.why_alone is not None:
+        raise ValueError(f"{network.why_alone} {advice}")
+    names = {module: name for name, module in network.named_modules()}
+    for module in modules_trained_by_row(network):
+        if isinstance(module, AllLabels) and module.trained_by != "candidates":
+            continue
+        name = names[module]
+        what, remedy = _REMEDIES.get(name, (None, None))
+        if getattr(network, "clusters", None) is not None and name == "ranker":
+            what, remedy = "clusters of labels", 'head="all" or head="dense"'
+        if what is None and isinstance(module, FeatureVectors):
+            what, remedy = "the vectors of features", "texts as X"
+        raise ValueError(
+            f"Several processes cannot train {what} together: each of them would "
+            f"change the same rows. Use {remedy}. {advice}"
+        )
+
+
+def _averaging_group():
+    global _averaging
+    if _averaging[0] is not dist.group.WORLD:
+        _averaging = dist.group.WORLD, dist.new_group()
+    return _averaging[1]

@@ -1,0 +1,218 @@
+"""Fits that several processes share, beside those of one process."""
+
+import multiprocessing
+from contextlib import redirect_stderr
+from io import StringIO
+
+import numpy as np
+import pytest
+from group_processes import CASES, assert_close, make, outcome
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer
+from store_examples import make_store
+
+import skxmc
+from skxmc import distributed
+from skxmc.store import open_store
+
+pytest_plugins = ["group_fixtures"]
+
+
+@pytest.mark.parametrize("n, cases", [(2, list(CASES)), (3, ["GUDN, all labels"])])
+def test_fits_as_one_process(n, cases, tiny_encoder, colours, start):
+    texts, Y, names = colours
+
+    def fit(rank):
+        fits = (make(case, tiny_encoder, names).fit(texts, Y) for case in cases)
+        return [outcome(model, texts) for model in fits]
+
+    processes = start(n, fit)
+    expected = fit(0)
+    for found in processes.results():
+        for case, one, other in zip(cases, found, expected, strict=True):
+            print(case)
+            assert_close(one, other)
+
+
+def test_float32(tiny_encoder, colours, start):
+    texts, Y, names = colours
+
+    def fit(rank):
+        model = make("GRank, all labels", tiny_encoder, names, precision="fp32")
+        ids, scores = model.fit(texts, Y).predict_topk(texts)
+        return model.history_, ids, scores
+
+    processes = start(2, fit)
+    history, ids, scores = fit(0)
+    for each in processes.results():
+        for one, other in zip(each[0], history, strict=True):
+            assert one == pytest.approx(other, rel=1e-5)
+        assert np.mean(each[1] == ids) > 0.99
+
+
+# --- as scikit-learn does ---------------------------------------------------
+
+
+def test_search_pipeline_and_score(tiny_encoder, colours, start):
+    texts, Y, names = colours
+    model = make("LightXML", tiny_encoder, names, max_epochs=1)
+    grid = {"lightxml__head_learning_rate": [1e-4, 1e-2]}
+
+    def search(rank):
+        pipeline = Pipeline([("strip", FunctionTransformer()), ("lightxml", model)])
+        found = GridSearchCV(pipeline, grid, cv=2, error_score="raise")
+        found.fit(texts, Y)
+        score = found.score(texts, Y) if rank else None  # the other one is elsewhere
+        return found.cv_results_["mean_test_score"], found.best_params_, score
+
+    processes = start(2, search)
+    expected = search(1)
+    for rank, (scores, best, score) in enumerate(processes.results()):
+        np.testing.assert_allclose(scores, expected[0], atol=1e-9)
+        assert best == expected[1]
+        assert score == (expected[2] if rank else None)
+
+
+def test_one_label_a_document(tiny_encoder, colours, start):
+    texts, Y, names = colours
+    y = np.array(list("abc"))[[row.indices.max() % 3 for row in Y]]
+
+    def fit(rank):
+        model = make("LightXML, all labels", tiny_encoder, names).fit(texts, y)
+        return model.predict_proba(texts)
+
+    processes = start(2, fit)
+    expected = fit(0)
+    for found in processes.results():
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_no_seed_is_the_seed_of_the_first(tiny_encoder, colours, start):
+    texts, Y, names = colours
+    options = dict(random_state=None, max_epochs=1, dropout=0.5)
+
+    def fit(rank):
+        np.random.seed(rank)  # noqa: NPY002
+        model = make("LightXML", tiny_encoder, names, **options).fit(texts, Y)
+        np.random.seed(rank)  # noqa: NPY002
+        with distributed.alone():
+            other = make("LightXML", tiny_encoder, names, **options).fit(texts, Y)
+        return [each.predict_topk(texts)[1] for each in (model, other)]
+
+    first, second = start(2, fit).results()
+    np.testing.assert_array_equal(first[0], second[0])
+    assert not np.array_equal(first[1], second[1])  # each was alone
+
+
+def test_more_processes_than_documents(tiny_encoder, colours, start):
+    texts, Y, names = colours
+    X, Y = texts[:2], Y[:2]
+    cases = "GRank", "GRank, all labels", "LightXML, all labels"
+
+    def fit(rank):
+        options = dict(validation_fraction=0, early_stopping=False, batch_size=1)
+        fits = (make(c, tiny_encoder, names, **options).fit(X, Y) for c in cases)
+        return [outcome(model, texts) for model in fits]
+
+    processes = start(3, fit)
+    expected = fit(0)
+    for found in processes.results():
+        for one, other in zip(found, expected, strict=True):
+            assert_close(one, other)
+
+
+def test_callbacks_and_bars_are_those_of_the_first(tiny_encoder, colours, start):
+    pytest.importorskip("sklearn.callback")
+    texts, Y, names = colours
+
+    class Stop:
+        """Predicts, and stops after two epochs."""
+
+        n_ended, ranked = 0, None
+
+        def setup(self, estimator, context):
+            pass
+
+        teardown = on_fit_task_begin = setup
+
+        def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
+            self.ranked = fitted_estimator.predict_topk(texts[:2], 3)
+            self.n_ended += 1
+            return self.n_ended == 2
+
+    def fit(rank):
+        model, callback = make("LightXML", tiny_encoder, names, verbose=1), Stop()
+        model.set_callbacks(callback)
+        error = StringIO()
+        with redirect_stderr(error):
+            model.fit(texts, Y)
+        stopped = len(model.history_), callback.n_ended, bool(error.getvalue())
+        model = make("LightXML, all labels", tiny_encoder, names)
+        model.set_callbacks(Stop())
+        with pytest.raises(RuntimeError, match="callback cannot predict"):
+            model.fit(texts, Y)
+        return stopped
+
+    assert start(2, fit).results() == [(2, 3, True), (2, 0, False)]
+
+
+def test_worker_processes_fit_alone(tiny_encoder, colours, monkeypatch):
+    texts, Y, names = colours
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT"):
+        monkeypatch.setenv(name, "2")
+    monkeypatch.setenv("MASTER_ADDR", "localhost")
+    model = make("LightXML", tiny_encoder, names, max_epochs=1)
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        found = pool.apply_async(fit_as_torchrun_does, (model, texts, Y)).get(60)
+    assert found == pytest.approx(model.fit(texts, Y).score(texts, Y))
+
+
+def fit_as_torchrun_does(model, X, Y):
+    distributed.start()
+    return model.fit(X, Y).score(X, Y)
+
+
+# --- folders ----------------------------------------------------------------
+
+
+def test_the_first_process_saves_what_one_would(tiny_encoder, colours, start, tmp_path):
+    texts, Y, names = colours
+
+    def fit(rank):
+        model = make("GRank, all labels", tiny_encoder, names).fit(texts, Y)
+        model.save_pretrained(tmp_path / f"of-{rank}")
+        return model.predict_topk(texts)
+
+    found = start(2, fit).results()
+    assert not (tmp_path / "of-1").exists()
+    loaded = skxmc.load(tmp_path / "of-0")
+    for ids, scores in found:
+        np.testing.assert_array_equal(loaded.predict_topk(texts)[0], ids)
+        np.testing.assert_array_equal(loaded.predict_topk(texts)[1], scores)
+    make("GRank, all labels", tiny_encoder, names).fit(texts, Y).save_pretrained(
+        tmp_path / "alone"
+    )
+    files = [
+        {path.relative_to(folder): path.stat().st_size for path in folder.rglob("*.*")}
+        for folder in (tmp_path / "of-0", tmp_path / "alone")
+    ]
+    assert files[0].keys() == files[1].keys()
+    for path in files[0]:
+        if path.suffix == ".safetensors":
+            assert files[0][path] == files[1][path]
+
+
+def test_fits_a_store(tiny_encoder, colours, colour_rows, start, tmp_path):
+    texts, _, names = colours
+    store = make_store(tmp_path, colour_rows, tiny_encoder, known_labels=names)
+
+    def fit(rank):
+        opened = open_store(tmp_path / "store") if rank else store
+        model = make("LightXML, all labels", tiny_encoder, names)
+        return outcome(model.fit(opened.X, opened.Y), texts)
+
+    processes = start(2, fit)
+    expected = fit(0)
+    for found in processes.results():
+        assert_close(found, expected)

@@ -1,0 +1,301 @@
+"""Fits of several processes that fail, are killed, and are resumed."""
+
+import errno
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+from group_processes import assert_close, make, outcome
+from sklearn.exceptions import NotFittedError
+from sklearn.feature_extraction.text import CountVectorizer
+from test_checkpoint import Killed, steps
+
+from skxmc import LightDXMLClassifier, LightXMLClassifier, distributed
+from skxmc.nn import checkpoint
+
+pytest_plugins = ["group_fixtures"]
+
+CASE = "LightXML, all labels"
+
+
+def error_of(function, *args):
+    """Return the kind and the message of the error of a call."""
+    try:
+        function(*args)
+    except Exception as error:
+        return type(error).__name__, str(error)
+    return None
+
+
+# --- what is refused ---------------------------------------------------------
+
+
+def test_different_fits_are_refused_by_all(tiny_encoder, colours, start):
+    texts, Y, names = colours
+    changed = Y.copy()
+    changed.data[0] = 0
+    changed.eliminate_zeros()
+    model = make(CASE, tiny_encoder, names, max_epochs=1)
+    others = {
+        "X": (model, [*texts[1:], texts[0]], Y),
+        "y": (model, texts, changed),
+        "the class": (make("GRank", tiny_encoder, names),),
+    }
+    for name, value in dict(batch_size=9, random_state=1).items():
+        other = make(CASE, tiny_encoder, names, max_epochs=1, **{name: value})
+        others[f"the parameter {name}"] = (other,)
+
+    def fit(rank):
+        errors = {}
+        for name, other in others.items():
+            own = (model, texts, Y)
+            if rank:
+                own = other + own[len(other) :]
+            errors[name] = error_of(own[0].fit, *own[1:])
+        # A failure leaves a group that fits.
+        return errors, model.set_params(verbose=rank).fit(texts, Y).score(texts, Y)
+
+    (one, score), (other, same_score) = start(2, fit).results()
+    assert one == other and score == same_score
+    for name, (kind, message) in one.items():
+        assert kind == "ValueError"
+        named = re.search("process 1 differs from process 0 in (.*?)[.] Give", message)
+        named = named[1].split(", ")
+        assert named == [name] or named[0] == name == "the class"
+
+
+def test_bad_input_on_one_is_refused_by_all(tiny_encoder, colours, start):
+    texts, Y, names = colours
+    model = make(CASE, tiny_encoder, names)
+
+    def fit(rank):
+        return error_of(model.fit, [None, *texts[1:]] if rank else texts, Y)
+
+    one, other = start(2, fit).results()
+    assert other[0] == "ValueError" and "None" in other[1]
+    assert one[0] == "RuntimeError" and other[1] in one[1]
+
+
+def test_what_processes_cannot_train_together(tiny_encoder, colours, start):
+    texts, Y, names = colours
+    X = CountVectorizer().fit_transform(texts)
+    features = LightXMLClassifier(label_init="random", random_state=0)
+    words = LightDXMLClassifier(random_state=0)
+    refused = [
+        ("GRank", dict(n_negatives=3), "n_negatives=None"),
+        ("GRank", dict(bag_of_words=True), "bag_of_words=False"),
+        ("LightXML", dict(max_leaf_size=3), "clusters.*head="),
+        ("LightXML", dict(max_leaf_size=3, negatives="static"), "dynamic"),
+        ("GUDN", dict(label_branch="multi-hot"), 'label_branch="names"'),
+        ("TReaderXML", dict(train_vectors=True), "train_vectors=False"),
+        (features, X, "texts as X"),
+        (words, texts, "LightDXMLClassifier"),
+    ]
+
+    def fit(rank):
+        errors = []
+        for case, options, _ in refused:
+            model, data = case, options
+            if isinstance(case, str):
+                model, data = make(case, tiny_encoder, names, **options), texts
+            errors.append(error_of(model.set_params(max_epochs=1).fit, data, Y))
+        with distributed.alone():
+            return errors, error_of(words.fit, texts, Y)
+
+    (one, fits_alone), (other, _) = start(2, fit).results()
+    assert one == other and fits_alone is None
+    for (_, _, message), (kind, found) in zip(refused, one, strict=True):
+        assert kind == "ValueError" and re.search(message, found), found
+        assert "skxmc.distributed.alone()" in found
+
+
+# --- processes that end ------------------------------------------------------
+
+
+def fails_at_step(rank, n_steps, fail):
+    """Count the steps of a process, which fails after some of them."""
+    patch = pytest.MonkeyPatch()
+    step = checkpoint.Run.end_step
+    done = [0]
+
+    def counting(self, n_done):
+        done[0] += 1
+        if rank == 1 and done[0] == n_steps:
+            fail()
+        step(self, n_done)
+
+    patch.setattr(checkpoint.Run, "end_step", counting)
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+def kill():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("fail, status", [(kill, -signal.SIGKILL), (interrupt, 1)])
+def test_others_end_with_one_that_ends(
+    fail, status, tiny_encoder, colours, start, tmp_path
+):
+    texts, Y, names = colours
+    folder = tmp_path / "checkpoints"
+
+    def fit(rank):
+        fails_at_step(rank, 9, fail)
+        model = make(CASE, tiny_encoder, names, checkpoint_dir=folder)
+        try:
+            model.fit(texts, Y)
+        except BaseException:
+            with pytest.raises(NotFittedError):
+                model.predict(texts)
+            raise
+
+    begun = time.monotonic()
+    processes = start(2, fit)
+    assert processes.wait() == [1, status]
+    assert time.monotonic() - begun < 60
+    errors = processes.errors()
+    assert "fit" in errors[0] and "Not" not in errors[0]
+    assert ("KeyboardInterrupt" in errors.get(1, "")) == (fail is interrupt)
+    assert len(list(folder.glob("*.checkpoint"))) == 1
+
+
+def test_one_that_ends_before_fit(tiny_encoder, colours, start):
+    texts, Y, names = colours
+
+    def fit(rank):
+        if rank:
+            raise OSError("no data here")
+        make(CASE, tiny_encoder, names).fit(texts, Y)
+
+    processes = start(2, fit)
+    assert processes.wait() == [1, 1]
+    assert "no data here" in processes.errors()[1]
+
+
+def test_a_full_disk_ends_all(tiny_encoder, colours, start, tmp_path):
+    texts, Y, names = colours
+
+    def fit(rank):
+        write, n_written = checkpoint.Checkpoint.write, [0]
+
+        def full(self, state):
+            n_written[0] += 1
+            if n_written[0] == 2:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            write(self, state)
+
+        pytest.MonkeyPatch().setattr(checkpoint.Checkpoint, "write", full)
+        model = make(CASE, tiny_encoder, names, checkpoint_dir=tmp_path / "full")
+        return error_of(model.fit, texts, Y), n_written[0]
+
+    (one, n_written), (other, n_others) = start(2, fit).results()
+    assert one[0] == "OSError" and "No space left" in one[1]
+    assert other[0] == "RuntimeError" and one[1] in other[1]
+    assert (n_written, n_others) == (2, 0)
+    assert len(list((tmp_path / "full").glob("*.checkpoint"))) == 1
+
+
+# --- checkpoints -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", ["GRank, all labels", CASE, "GUDN"])
+def test_any_number_of_processes_resumes(
+    case, tiny_encoder, colours, start, tmp_path, monkeypatch
+):
+    texts, Y, names = colours
+    monkeypatch.setattr(checkpoint, "_SECONDS_BETWEEN_WRITES", 0)  # one a step
+    model = make(
+        case, tiny_encoder, names, checkpoint_dir=tmp_path / "saved", max_epochs=3
+    )
+
+    def stop(rank):
+        with steps(7), pytest.raises(Killed):
+            model.fit(texts, Y)
+
+    def go_on(rank):
+        with steps() as done:
+            model.fit(texts, Y)
+        return outcome(model, texts), done[0]
+
+    start(2, stop).results()
+    stop(0)
+    assert len(list((tmp_path / "saved").iterdir())) == 1
+    processes = start(3, go_on)
+    found = processes.results()
+    assert not list((tmp_path / "saved").iterdir())
+    with steps() as done:
+        expected = make(case, tiny_encoder, names, max_epochs=3).fit(texts, Y)
+    for each, n_steps in found:
+        assert n_steps == done[0] - 14
+        assert_close(each, outcome(expected, texts))
+
+
+def test_a_checkpoint_that_one_does_not_see(
+    tiny_encoder, colours, start, tmp_path, monkeypatch
+):
+    texts, Y, names = colours
+    monkeypatch.setattr(checkpoint, "_SECONDS_BETWEEN_WRITES", 0)
+    model = make(CASE, tiny_encoder, names, checkpoint_dir=tmp_path / "here")
+
+    def fit(rank):
+        found = []
+        read = checkpoint.Checkpoint.read
+        patch = pytest.MonkeyPatch()
+        patch.setattr(
+            checkpoint.Checkpoint, "read", lambda self: None if rank else read(self)
+        )
+        with steps(6):
+            for _ in range(2):
+                try:
+                    model.fit(texts, Y)
+                except (Killed, OSError) as error:
+                    found.append(str(error))
+        return found
+
+    for _, message in start(2, fit).results():
+        assert re.search("Process 1 does not find the checkpoint.*share", message)
+
+
+# --- torchrun ----------------------------------------------------------------
+
+SCRIPT = """
+    import os, signal, sys
+    sys.path[:0] = [{tests!r}]
+    import skxmc.distributed
+    skxmc.distributed.start()
+    import numpy as np, scipy.sparse as sp
+    import group_processes, test_group_faults
+    rank = int(os.environ["RANK"])
+    test_group_faults.fails_at_step(rank, {n_steps}, test_group_faults.kill)
+    model = group_processes.make({case!r}, {encoder!r}, {names!r})
+    model.fit({texts!r}, sp.csr_array(np.array({Y!r}, float)))
+    print(f"process {{rank}} has finished", flush=True)
+"""
+
+
+def test_torchrun_ends_when_a_process_is_killed(tiny_encoder, colours, tmp_path):
+    texts, Y, names = colours
+    script = textwrap.dedent(SCRIPT).format(
+        tests=str(__file__).rpartition("/")[0],
+        n_steps=5,
+        case=CASE,
+        encoder=tiny_encoder,
+        names=names,
+        texts=texts,
+        Y=Y.toarray().astype(int).tolist(),
+    )
+    (tmp_path / "train.py").write_text(script)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
+    command += ["--standalone", str(tmp_path / "train.py")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 1
+    assert "has finished" not in done.stdout
+    assert "exitcode  : -9" in done.stderr
