@@ -100,6 +100,11 @@ class AllLabels(Head, TrainedByRow):
         """The label vectors, which are trained row by row."""
         return self.vectors
 
+    def read_rows(self):
+        """Return the vectors of all labels, and their biases or None."""
+        rows = self.vectors.data[: self.n_labels]
+        return rows[:, : self.dim], rows[:, -1] if self.has_bias else None
+
     def add_rows(self, vectors, bias=None):
         """Add labels at the end, in a new parameter.
 

@@ -34,8 +34,10 @@ class Head:
     The scores of all outputs never leave these methods, so that a head with hundreds of
     thousands of outputs can compute them in parts. A subclass is also a Module. It has
     ``n_outputs``, and its ``forward(docs)`` returns the scores of all outputs. If it
-    can score candidates alone, it takes them as ``forward(docs, ids)``. Outputs are
-    added at the end by ``add_rows(vectors, bias)``, and chosen by ``keep_rows(rows)``.
+    can score candidates alone, it takes them as ``forward(docs, ids)``. Its
+    ``read_rows()`` returns the vectors and biases of all outputs, or None for the
+    latter. Outputs are added at the end by ``add_rows(vectors, bias)``, and chosen by
+    ``keep_rows(rows)``.
     """
 
     @property
@@ -110,6 +112,10 @@ class LinearHead(Head, nn.Linear):
             "bias": parameter(self.out_features),
         }
 
+    def read_rows(self):
+        """Return the weights and the biases of all outputs."""
+        return self.weight.data, self.bias.data
+
     def add_rows(self, vectors, bias=None):
         """Add outputs at the end, in new parameters.
 
@@ -126,12 +132,7 @@ class LinearHead(Head, nn.Linear):
         self.out_features = len(self.weight)
 
     def keep_rows(self, rows):
-        """Keep some outputs, in the given order, in new parameters.
-
-        Parameters
-        ----------
-        rows : int64 tensor of shape (n_kept,)
-        """
+        """Keep some outputs, in the given order, in new parameters."""
         self.weight = choose_rows(self.weight, rows)
         self.bias = choose_rows(self.bias, rows)
         self.out_features = len(self.weight)
@@ -319,20 +320,19 @@ class LabelScores(Head, TrainedByRow):
         """The identity embeddings, which are trained row by row if `row_wise`."""
         return self.identity
 
-    def label_vectors(self):
-        """Return the identity embeddings, of shape (n_labels, identity_dim)."""
+    def read_rows(self):
+        """Return the identity embeddings of all labels, and None for the biases."""
         rows = self.identity.data[: self.n_labels]
-        return rows if self.rows is None else rows[self.rows[:-1]]
+        return (rows if self.rows is None else rows[self.rows[:-1]]), None
 
     def add_rows(self, vectors, bias=None):
-        """Add labels without words at the end, in new parameters.
+        """Add labels at the end, in new parameters. They have no words and no bias.
 
         Parameters
         ----------
         vectors : tensor of shape (n_new, identity_dim)
             Identity embeddings of the new labels.
         bias : None
-            Labels have no biases here.
         """
         before, self.n_labels = self.n_labels, self.n_labels + len(vectors)
         self.identity = append_rows(self.identity, vectors, at=before)
@@ -346,12 +346,7 @@ class LabelScores(Head, TrainedByRow):
         self._most_words = None
 
     def keep_rows(self, labels):
-        """Keep some labels, in the given order, in new parameters.
-
-        Parameters
-        ----------
-        labels : int64 tensor of shape (n_kept,)
-        """
+        """Keep some labels, in the given order, in new parameters."""
         labels = labels.to(self.identity.device)
         if self.words is not None:
             self._keep_words(labels)
