@@ -184,11 +184,8 @@ class LabelChangesMixin:
         if len(set(columns)) < len(columns):
             raise ValueError("names gives one label two new names: choose one.")
         given = check_label_names(list(names.values()), len(columns))
-        renamed = self.label_names_.astype(object)
-        renamed[columns] = given
-        others = np.delete(self.label_names_.astype(object), columns)
-        check_new_names(given, others)
-        return self._change(lambda model: model._rename_labels(renamed))
+        check_new_names(given, np.delete(self.label_names_.astype(object), columns))
+        return self._change(lambda model: model._rename_labels(columns, given))
 
     def _change(self, function):
         """Apply a function to a copy, and take over what it has changed."""
@@ -201,8 +198,10 @@ class LabelChangesMixin:
     def _take_over(self, changed):
         vars(self).update(vars(changed))
 
-    def _rename_labels(self, names):
-        self.label_names_ = names
+    def _rename_labels(self, columns, names):
+        self.label_names_ = self.label_names_.astype(object)
+        for column, name in zip(columns, names, strict=True):
+            self.label_names_[column] = name
         self._labels_changed = True
 
     def _number_labels(self, kept):
@@ -227,6 +226,11 @@ class LabelChangesMixin:
         self.n_labels_ = len(self.label_names_)
         self.classes_ = np.arange(self.n_labels_)
         self._labels_changed = True
+
+    def _count_added(self, Y):
+        """Count more documents."""
+        self.n_docs_ += Y.shape[0]
+        self.label_counts_ = self.label_counts_ + count_documents(Y)
 
     def _check_added(self, label_texts, label_names, X, y):
         """Check what `add_labels` was given.
@@ -257,16 +261,16 @@ class LabelChangesMixin:
         texts = label_texts
         if texts is not None:
             texts = check_texts(texts, "label_texts", normalize=self._nfc)
-        n_new = len(label_names if texts is None else texts)
+        names = texts
         if label_names is not None:
-            names = check_label_names(label_names, len(label_names))
-            if len(names) != n_new:
-                raise ValueError(
-                    f"label_names has {len(names)} names and label_texts {n_new} texts;"
-                    " label_names[j] must be the name of the label of label_texts[j]."
-                )
-        else:
-            names = list(texts)
+            n_names = len(label_names) if hasattr(label_names, "__len__") else 0
+            names = check_label_names(label_names, n_names)
+        n_new = len(names if texts is None else texts)
+        if len(names) != n_new or not n_new:
+            raise ValueError(
+                f"label_names has {len(names)} names and label_texts {n_new} texts; "
+                "there must be a name for each label, and at least one label."
+            )
         check_new_names(names, self.label_names_)
         if X is None:
             self._check_texts_suffice(texts, np.zeros(n_new, np.int64))
@@ -405,12 +409,6 @@ class SystemLabelChangesMixin(LabelChangesMixin):
             if clusters is not None:
                 groups = clusters.groups[:-1].numpy(force=True).copy()
             self.label_groups_ = groups
-
-    def _count_added(self, Y):
-        """Count more documents. The rows of label texts that vote come after theirs."""
-        self._move_text_rows(Y.shape[0])
-        self.n_docs_ += Y.shape[0]
-        self.label_counts_ = self.label_counts_ + count_documents(Y)
 
     def _encode_parts(self, X):
         """Return what the network's ``encode`` makes of documents, on the CPU.

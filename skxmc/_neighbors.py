@@ -263,16 +263,16 @@ class NeighborsMixin(SystemLabelChangesMixin):
             vectors.float(), *numbers, exact=exact
         )
 
-    def _move_text_rows(self, n_added):
-        """Make room for the rows of documents: those of label texts come after them."""
+    def _count_added(self, Y):
         votes = self.network_.neighbors
-        if votes is not None:
+        if votes is not None:  # the rows of label texts come after those of documents
             is_text = votes.rows >= self.n_docs_
-            rows = votes.rows + n_added * is_text
+            rows = votes.rows + Y.shape[0] * is_text
             self.network_.neighbors = votes.number(n_labels=votes.n_labels, rows=rows)
+        super()._count_added(Y)
 
     def _remember_texts(self, texts, parts, n_new):
-        """Have the memory know of new labels; their texts vote if those of others do."""
+        """Have the memory know of new labels, whose texts may vote as others do."""
         votes = self.network_.neighbors
         if votes is None:
             return

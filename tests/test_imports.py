@@ -34,7 +34,8 @@ TIERS = [
     "nn.named_examples nn.training _token_vectors _hierarchy",
     "_pretrained _label_branch",
     "_label_changes",
-    "nn.label_cycle nn.static_negatives persistence _neighbors _shortlist",
+    "nn.label_cycle nn.static_negatives persistence _neighbors _shortlist "
+    "_ensemble_labels",
     "base",
     "_clustering_classifier _taught_documents _mixture _shortlist_search",
     "grank gudn lightdxml lightxml treaderxml ensemble store",
