@@ -36,6 +36,7 @@ from skxmc.model_selection import MultilabelShuffleSplit
 
 # First numbers of training documents of a label in each range of frequencies.
 EDGES = (1, 2, 4, 16)
+RANGES = ("1 document", "2 to 3", "4 to 15", "16 or more")
 PARTS = ("all", "labels", "documents")
 
 
@@ -60,6 +61,7 @@ class Data:
         order = np.append(np.setdiff1d(known, added), added)
         self.n_old, self.n_labels = len(order) - len(added), len(order)
         self.names = [data.label_names[j] for j in order]
+        self.codes = [data.label_codes[j] for j in order]  # some names are equal
         Y = Y[:, order].tocsr()
         self.texts, self.Y = texts[train], Y[train]
         self.withheld = rng.permutation(len(train))[: options.documents]
@@ -79,8 +81,10 @@ class Data:
         found = {name: scores[name] for name in ("P@1", "P@5", "PSP@5")}
         found["P@5 of others"] = of_others["P@5"]
         found["R@10 of the added"] = is_found.mean()
-        for i, edge in enumerate(EDGES):
-            found[f"R@10, {edge} or more"] = is_found[self.bins[labels] == i].mean()
+        for i, name in enumerate(RANGES):
+            of_range = is_found[self.bins[labels] == i]
+            if len(of_range):
+                found[f"R@10, {name}"] = of_range.mean()
         return {name: round(100 * float(value), 1) for name, value in found.items()}
 
 
@@ -91,9 +95,10 @@ def timed(function):
     return round(time.perf_counter() - start, 1), result
 
 
-def fit(texts, Y, names):
+def fit(texts, Y, names, codes):
+    names = dict(label_texts=names, label_names=codes)
     model = GRankClassifier.with_effort(
-        "medium", label_texts=names, max_length=24, random_state=0
+        "medium", max_length=24, random_state=0, **names
     )
     return timed(lambda: model.fit(texts.tolist(), Y))
 
@@ -104,26 +109,27 @@ def report(rows, name, seconds, metrics):
 
 
 def measure_all(data, rows):
-    seconds, model = fit(data.texts, data.Y, data.names)
+    seconds, model = fit(data.texts, data.Y, data.names, data.codes)
     report(rows, "fit with all", seconds, data.measure(model))
 
 
 def measure_labels(data, rows):
     """Labels that are added by their texts, and by texts and documents."""
-    old, new_names = data.Y[:, : data.n_old].tocsr(), data.names[data.n_old :]
+    old, new = data.Y[:, : data.n_old].tocsr(), slice(data.n_old, None)
+    new = data.names[new], data.codes[new]
     is_known = np.diff(old.indptr) > 0
-    names = data.names[: data.n_old]
-    seconds, model = fit(data.texts[is_known], old[is_known], names)
+    names, codes = data.names[: data.n_old], data.codes[: data.n_old]
+    seconds, model = fit(data.texts[is_known], old[is_known], names, codes)
     report(rows, "without the labels", seconds, data.measure(model))
 
     more = copy.deepcopy(model)
-    seconds, _ = timed(lambda: more.add_labels(new_names))
+    seconds, _ = timed(lambda: more.add_labels(*new))
     report(rows, "labels added by text", seconds, data.measure(more))
 
     has_new = np.diff(data.Y[:, data.n_old :].tocsr().indptr) > 0
     X, Y = data.texts[has_new].tolist(), data.Y[has_new]
     more = copy.deepcopy(model)
-    seconds, _ = timed(lambda: more.add_labels(new_names, X=X, y=Y))
+    seconds, _ = timed(lambda: more.add_labels(*new, X=X, y=Y))
     report(rows, "labels added by text and documents", seconds, data.measure(more))
     rows["labels added by text and documents"]["documents"] = len(X)
 
@@ -133,7 +139,7 @@ def measure_labels(data, rows):
         remembered = np.flatnonzero(is_known)[votes.rows[votes.rows < model.n_docs_]]
         has = has_new[remembered]
         model.forget_documents(votes.rows[votes.rows < model.n_docs_][has].numpy())
-        model.add_documents(X, Y, new_names)
+        model.add_documents(X, Y, new[0], label_names=new[1])
 
     if model.network_.neighbors is not None:
         seconds, _ = timed(replace)
@@ -144,7 +150,7 @@ def measure_labels(data, rows):
 def measure_documents(data, rows):
     """Documents that are remembered after a fit without them."""
     rest = np.setdiff1d(np.arange(len(data.texts)), data.withheld)
-    seconds, model = fit(data.texts[rest], data.Y[rest], data.names)
+    seconds, model = fit(data.texts[rest], data.Y[rest], data.names, data.codes)
     report(rows, "without the documents", seconds, data.measure(model))
     if model.network_.neighbors is None:
         return

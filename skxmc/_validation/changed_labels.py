@@ -117,6 +117,6 @@ def check_new_names(names, others):
         if key in known:
             raise ValueError(
                 f"There is a label called {name!r:.80} already. Give the new one "
-                "another name, or remove the label first."
+                "another name (label_names), or remove the label first."
             )
         new[key] = j
