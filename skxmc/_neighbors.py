@@ -7,7 +7,15 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from ._hold_out import typical_depth
-from ._validation import check_flag, check_label_texts, check_number
+from ._label_changes import SystemLabelChangesMixin
+from ._validation import (
+    check_flag,
+    check_label_texts,
+    check_more_labels,
+    check_number,
+    encode_labels,
+    label_array,
+)
 from .metrics import precision_at_k
 from .nn.devices import check_free_memory
 from .nn.neighbors import DEPTH, NeighborVotes, add_votes
@@ -30,8 +38,8 @@ _DOCS_AT_ONCE = 1024
 _BYTES = 12
 
 
-class NeighborsMixin:
-    """What the systems share of neighbours that vote.
+class NeighborsMixin(SystemLabelChangesMixin):
+    """What the systems share of neighbours that vote, also for labels that change.
 
     A subclass has the parameters `neighbor_weight`, `n_voters`, `label_texts` and
     `label_texts_vote`.
@@ -62,7 +70,8 @@ class NeighborsMixin:
             Cosine distances (1 - cosine) between the network's vectors of the
             documents. Returned only if `return_distance` is True.
         rows : int64 ndarray of shape (n_docs, n_neighbors)
-            Rows of the training documents in the X seen in `fit`, nearest first.
+            Rows of the training documents in the X seen in `fit`, nearest first. The
+            rows of documents that came later (`add_documents`) continue after these.
             Documents that were held out or have no label are not among them. The text
             of label j, if label texts vote, has the row ``n_docs_ + j``.
 
@@ -73,13 +82,229 @@ class NeighborsMixin:
         """
         check_is_fitted(self)
         votes = self._get_votes()
-        n_known = votes.index.n_vectors
+        n_known = votes.n_found
         if n_neighbors is None:
             n_neighbors = min(votes.n_neighbors, n_known)
         check_number("n_neighbors", n_neighbors, numbers.Integral, 1, n_known)
         places, cosines, _ = self._find_neighbors(self._check_X(X), int(n_neighbors))
         rows = votes.rows[places].numpy()
         return (1 - cosines.numpy(), rows) if return_distance else rows
+
+    def add_documents(self, X, y, label_texts=None, *, label_names=None):
+        """Remember more documents, which vote as neighbors from the next call on.
+
+        Nothing is trained: the network reads the documents, and their vectors and
+        labels join the memory of the training documents. So a correction counts at
+        once, for documents that resemble it.
+
+        If `y` has more columns than there are labels, the others are new labels, which
+        are added first, as `add_labels` does with these documents.
+
+        Parameters
+        ----------
+        X : sequence of str, or matrix of shape (n_docs, n_features)
+            Documents of the kind seen in `fit`.
+        y : sparse matrix or array of shape (n_docs, `n_labels_` or more)
+            All their labels, in the form seen in `fit`. New labels are the last
+            columns. Documents without labels are counted, but do not vote.
+        label_texts : sequence of str of shape (n_new,), or None
+            Texts of the new labels, if there are any (see `add_labels`).
+        label_names : sequence of shape (n_new,) or None, default=None
+            Names of the new labels. None takes the texts.
+
+        Returns
+        -------
+        self : estimator
+            The same classifier. ``n_docs_`` and ``label_counts_`` count the documents.
+            In `kneighbors`, their rows begin at the value that ``n_docs_`` had before.
+
+        Raises
+        ------
+        ValueError
+            If an argument is not as described, or if no neighbors vote. The classifier
+            then stays as it was.
+
+        Examples
+        --------
+        >>> from scipy.sparse import csr_array
+        >>> from skxmc import LightDXMLClassifier
+        >>> texts = ["red house", "blue house", "old car", "new car"] * 5
+        >>> Y = csr_array([[1, 0], [0, 1], [1, 0], [0, 1]] * 5)
+        >>> model = LightDXMLClassifier(neighbor_weight=4, random_state=0)
+        >>> more = ["tall tree"], csr_array([[0, 1]])
+        >>> model = model.fit(texts, Y).add_documents(*more)
+        >>> model.kneighbors(["a tall tree"], 1, return_distance=False).tolist()
+        [[20]]
+        """
+        check_is_fitted(self)
+        self._get_votes()
+        return self._change(
+            lambda model: model._add_documents_and_labels(
+                X, y, label_texts, label_names
+            )
+        )
+
+    def forget_documents(self, rows):
+        """Have documents leave the memory: they vote no more.
+
+        What the network has learned from them in training stays.
+
+        Parameters
+        ----------
+        rows : int, or sequence of int
+            Rows of documents, as `kneighbors` returns them. The rows of other documents
+            stay the same. At least one document must remain.
+
+        Returns
+        -------
+        self : estimator
+            The same classifier. ``label_counts_`` no longer counts the documents.
+
+        Raises
+        ------
+        ValueError
+            If a document is not in the memory, or if no neighbors vote. The classifier
+            then stays as it was.
+
+        Examples
+        --------
+        >>> from scipy.sparse import csr_array
+        >>> from skxmc import LightDXMLClassifier
+        >>> texts = ["red house", "blue house", "old car", "new car"]
+        >>> Y = csr_array([[1, 0], [0, 1], [1, 0], [0, 1]])
+        >>> model = LightDXMLClassifier(
+        ...     neighbor_weight=4, validation_fraction=0, random_state=0
+        ... )
+        >>> model = model.fit(texts, Y).forget_documents([1])
+        >>> model.kneighbors(["blue house"], 1, return_distance=False).tolist()
+        [[0]]
+        """
+        check_is_fitted(self)
+        votes = self._get_votes()
+        rows = np.unique(np.atleast_1d(rows))
+        if rows.ndim != 1 or rows.dtype.kind not in "iu" and rows.size:
+            raise ValueError(
+                f"rows must be whole numbers, rows of documents; got {rows.dtype}."
+            )
+        places = votes.find_rows(torch.from_numpy(rows.astype(np.int64)))
+        missing = rows[(places.numpy() < 0) | (rows >= self.n_docs_)]
+        if len(missing):
+            raise ValueError(
+                f"Rows {missing[:5].tolist()} are not in the memory: no document has "
+                "such a row, or it was held out, has no labels, or has been forgotten."
+            )
+        known = votes.rows[votes.index.found_places()]
+        if len(rows) == int((known < self.n_docs_).sum()):
+            raise ValueError(
+                f"These are all {len(rows)} documents that vote, and one must remain. "
+                "To have none vote, fit with neighbor_weight=0."
+            )
+        return self._change(lambda model: model._forget(places))
+
+    def _forget(self, places):
+        votes = self.network_.neighbors
+        lengths = votes.indptr.diff()
+        is_forgotten = torch.zeros(len(lengths), dtype=torch.bool)
+        is_forgotten[places] = True
+        labels = votes.ids[is_forgotten.repeat_interleave(lengths)].numpy()
+        counts = np.bincount(labels, minlength=self.n_labels_)
+        self.label_counts_ = (self.label_counts_ - counts).clip(min=0)
+        self.network_.neighbors = votes.remove_documents(places)
+
+    def _add_documents_and_labels(self, X, y, label_texts, label_names):
+        first_row = self.n_docs_
+        if label_texts is None and label_names is None:
+            X = self._check_X(X)
+            Y = self._check_more_labels(
+                y, X.shape[0] if hasattr(X, "shape") else len(X)
+            )
+            parts = self._encode_parts(X)
+            self._count_added(Y)
+        else:
+            X, Y, parts = self._add_labels(label_texts, label_names, X, y)
+        (labeled,) = np.diff(Y.indptr).nonzero()
+        if len(labeled):
+            vectors = self.network_.compared_vectors(parts)[torch.from_numpy(labeled)]
+            Y = Y[labeled]
+            self._remember(vectors, Y.indptr, Y.indices, first_row + labeled)
+
+    def _check_more_labels(self, y, n_docs):
+        """Return the labels of documents that come after the fit, as a CSR matrix."""
+        if self._y_kind != "single":
+            y = label_array(y)
+            n_labels = self.n_labels_
+            if y.ndim == 2 and y.shape[1] > n_labels:
+                raise ValueError(
+                    f"y has {y.shape[1]} label columns, {y.shape[1] - n_labels} more "
+                    "than there are labels: give label_texts or label_names of the new "
+                    "labels."
+                )
+            return check_more_labels(y, n_docs, n_labels, 0)
+        Y = encode_labels(y, self.classes_, self._y_kind)
+        if Y.shape[0] != n_docs:
+            raise ValueError(f"X holds {n_docs} documents and y {Y.shape[0]} values.")
+        (unknown,) = np.nonzero(Y.data == 0)
+        if len(unknown):
+            raise ValueError(
+                f"y[{unknown[0]}] is a class that fit has not seen. Where y is 1-D, no "
+                "classes can be added: fit again."
+            )
+        return Y
+
+    def _remember(self, vectors, indptr, ids, rows):
+        """Have documents or label texts join the memory."""
+        votes = self.network_.neighbors
+        n_vectors = votes.index.n_vectors + len(vectors)
+        device, _ = self._choose_device_and_precision()
+        exact = device.startswith("cuda")
+        exact = exact or uses_exact_search("auto", n_vectors, _MAX_EXACT)
+        numbers = (torch.from_numpy(a.astype(np.int64)) for a in (indptr, ids, rows))
+        self.network_.neighbors = votes.add_documents(
+            vectors.float(), *numbers, exact=exact
+        )
+
+    def _count_added(self, Y):
+        votes = self.network_.neighbors
+        if votes is not None:  # the rows of label texts come after those of documents
+            is_text = votes.rows >= self.n_docs_
+            rows = votes.rows + Y.shape[0] * is_text
+            self.network_.neighbors = votes.number(n_labels=votes.n_labels, rows=rows)
+        super()._count_added(Y)
+
+    def _remember_texts(self, texts, parts, n_new):
+        """Have the memory know of new labels, whose texts may vote as others do."""
+        votes = self.network_.neighbors
+        if votes is None:
+            return
+        votes = votes.number(n_labels=self.n_labels_, rows=votes.rows)
+        self.network_.neighbors = votes
+        if (
+            parts is None
+            or not self.label_texts_vote
+            or self._get_known_texts() is None
+        ):
+            return
+        new = np.flatnonzero([bool(text.strip()) for text in texts])
+        labels = self.n_labels_ - n_new + new
+        if len(new):
+            vectors = self.network_.compared_vectors(parts)[torch.from_numpy(new)]
+            indptr = np.arange(len(new) + 1)
+            self._remember(vectors, indptr, labels, self.n_docs_ + labels)
+
+    def _remember_labels(self, columns, n_before):
+        """Have the memory know of some of the labels only, in the given order."""
+        votes = self.network_.neighbors
+        if votes is None:
+            return
+        moved = torch.full((n_before,), -1)
+        moved[columns] = torch.arange(len(columns))
+        kept = votes.keep_labels(columns)
+        if kept is not None:
+            is_text = kept.rows >= self.n_docs_
+            rows = kept.rows.clone()
+            rows[is_text] = self.n_docs_ + moved[rows[is_text] - self.n_docs_]
+            kept = kept.number(n_labels=len(columns), rows=rows)
+        self.network_.neighbors = kept
 
     def _get_votes(self):
         votes = self.network_.neighbors
@@ -208,7 +433,8 @@ class NeighborsMixin:
 
     def _get_label_texts(self):
         """Return the label texts as the system reads them."""
-        return check_label_texts(self.label_texts, self.n_labels_)
+        texts = check_label_texts(self.label_texts, self.n_labels_)
+        return self._clean_label_texts(texts)
 
     def _select_weight(self, votes, docs, Y, held_out):
         """Select the weight with the best mean of P@1 and P@k on held-out documents.

@@ -250,9 +250,10 @@ verbose : int
 classes_ : ndarray of shape (n_labels,)
     Class of each label column: the number of the column, or for a 1-D `y` its value.
 n_labels_ : int
-    Number of label columns of the `y` seen in `fit`.
+    Number of labels: the columns of the `y` seen in `fit`, and of later changes.
 n_docs_ : int
-    Number of documents seen in `fit`.
+    Number of documents seen in `fit`, and of those that came with `add_labels` and
+    `add_documents` since.
 n_features_in_ : int
     Number of features seen in `fit`. Defined only if X was a feature matrix.
 feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -261,8 +262,11 @@ feature_names_in_ : ndarray of shape (`n_features_in_`,)
 label_names_ : ndarray of shape (n_labels,)
     Name of each label: `label_names` if given, else `label_texts` if given, else
     `classes_`.
+label_texts_ : list of n_labels str, or None
+    Texts of the labels as they are now. None if there were no `label_texts` in `fit`.
 label_counts_ : int ndarray of shape (n_labels,)
-    Number of documents of each label in `fit`, from which propensities are computed.
+    Number of documents of each label, among those that `n_docs_` counts, but without
+    forgotten ones. Propensities are computed from it.
 label_groups_ : int ndarray of shape (n_labels,)
     Cluster of each label.
 history_ : list of dict

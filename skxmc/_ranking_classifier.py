@@ -29,7 +29,7 @@ from ._validation import (
 )
 from .metrics import precision_at_k
 from .metrics._ranking import check_truth
-from .nn.state import absent_or, array, choice, flag, number, refuse
+from .nn.state import MISSING, absent_or, array, choice, flag, number, refuse
 
 # Larger dense predictions are refused: making this many scores takes some 4 GiB.
 _DENSE_LIMIT = 2**26
@@ -56,10 +56,14 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
         "y_kind": "_y_kind",
         "y_dtype": "_y_dtype",
         "y_container": "_y_container",
+        "labels_changed": "_labels_changed",
     }
     # Whether texts are normalized to NFC. Models of older versions lack the attribute,
     # and were trained on texts as they came.
     _nfc = False
+    # Whether labels have been added, removed or renamed since the fit. Only then do
+    # models have the attribute.
+    _labels_changed = False
     # Whether a system reads the tokens of a store.
     _reads_stores = False
 
@@ -206,6 +210,7 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
         expected = {
             "takes_texts": flag,
             "nfc": absent_or(flag),
+            "labels_changed": absent_or(flag),
             "y_kind": choice("sparse", "dense", "single"),
             "y_dtype": self._check_y_dtype,
             "y_container": choice(sp.csr_array, sp.csr_matrix),
@@ -213,6 +218,7 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
             "n_labels_": number(2, whole=True),
             "label_counts_": array(n_labels, kinds="i", least=0, most=self.n_docs_),
             "label_names_": self._check_saved_names,
+            "label_texts_": self._check_saved_texts,
             "classes_": self._check_classes,
         }
         if not self._texts:
@@ -223,10 +229,19 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
 
     def _check_saved_names(self, names, name):
         array(self.n_labels_, kinds="OUiufb")(names, name)
+        if self._labels_changed:  # the parameters are about the labels of the fit
+            return
         if self.label_names is not None:
             check_label_names(self.label_names, self.n_labels_)
         if getattr(self, "label_texts", None) is not None:
             check_label_texts(self.label_texts, self.n_labels_)
+
+    def _check_saved_texts(self, texts, name):
+        if texts is MISSING or texts is None:
+            return
+        if not isinstance(texts, list):
+            refuse(name, "a list of texts", texts)
+        check_label_texts(texts, self.n_labels_)
 
     def _check_y_dtype(self, dtype, name):
         if not isinstance(dtype, np.dtype):
@@ -266,17 +281,21 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
                 "numbers of samples. Pass one row of labels for each document."
             )
         self.n_docs_, self.n_labels_ = Y.shape
+        vars(self).pop("_labels_changed", None)
+        if hasattr(self, "label_texts"):
+            texts = self.label_texts
+            known = None if texts is None else check_label_texts(texts, self.n_labels_)
+            self.label_texts_ = known
         self.label_names_ = self._choose_names()
         self.label_counts_ = count_documents(Y)
         return X, Y
 
     def _choose_names(self):
         """Return names of labels: `label_names`, or else `label_texts`, or classes."""
-        texts = getattr(self, "label_texts", None)
         if self.label_names is not None:
             given = check_label_names(self.label_names, self.n_labels_)
-        elif texts is not None:
-            given = check_label_texts(texts, self.n_labels_)
+        elif getattr(self, "label_texts_", None) is not None:
+            given = self.label_texts_
         else:
             return self.classes_.copy()
         names = np.empty(len(given), object)

@@ -306,6 +306,23 @@ class TaughtDocumentsMixin:
         parents = parents.tocsr().astype(np.float32)
         return parents, np.concatenate(descriptions).astype(np.int32)
 
+    def _describe_added(self, texts, X, Y):
+        """Have the teacher know of new labels, before they are added."""
+        if self.teacher_ is None:
+            return
+        n_new = Y.shape[1] if texts is None else len(texts)
+        centroids = sp.csr_matrix((n_new, self.teacher_.n_words), dtype=np.float32)
+        if X is not None:
+            features = X if self.vectorizer_ is None else self.vectorizer_.transform(X)
+            centroids = sp.csr_matrix(label_centroids(features, Y))
+        words = self._choose_words(texts, centroids)
+        self.teacher_ = self.teacher_.add_labels(words, self.n_labels_)
+
+    def _describe_kept(self, kept):
+        """Have the teacher know of some labels only, before the others go."""
+        if self.teacher_ is not None:
+            self.teacher_ = self.teacher_.keep_labels(kept, self.n_labels_)
+
     def _choose_words(self, texts, centroids):
         """Choose the first known words of each text, or else the top terms.
 

@@ -16,6 +16,7 @@ from ._calibration import (
     clip_probabilities,
     probabilities_from_scores,
 )
+from ._ensemble_labels import EnsembleLabelChangesMixin
 from ._mean_ranking import mean_ranking
 from ._parameters import fill_docstring
 from ._ranking_classifier import RankingClassifier
@@ -28,7 +29,11 @@ __all__ = ["EnsembleClassifier"]
 
 @fill_docstring
 class EnsembleClassifier(
-    MetaEstimatorMixin, FolderMixin, RankingClassifier, _BaseComposition
+    MetaEstimatorMixin,
+    FolderMixin,
+    EnsembleLabelChangesMixin,
+    RankingClassifier,
+    _BaseComposition,
 ):
     """Combine several classifiers by the mean of their probabilities or ranks.
 

@@ -166,6 +166,7 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
     %(n_features_in_)s
     %(feature_names_in_)s
     %(label_names_)s
+    %(label_texts_)s
     %(label_counts_)s
     %(label_groups_)s
     %(history_)s

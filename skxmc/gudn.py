@@ -175,6 +175,7 @@ class GUDNClassifier(LabelBranchMixin, PretrainedEncoderMixin, RecallingXMCClass
     %(n_features_in_)s
     %(feature_names_in_)s
     %(label_names_)s
+    %(label_texts_)s
     %(label_counts_)s
     %(label_groups_)s
     %(history_)s
@@ -468,8 +469,8 @@ class GUDNClassifier(LabelBranchMixin, PretrainedEncoderMixin, RecallingXMCClass
         )
         return network, examples
 
-    def _get_label_texts(self):
-        return [name.replace("_", " ") for name in super()._get_label_texts()]
+    def _clean_label_texts(self, texts):
+        return [text.replace("_", " ") for text in texts]
 
     def _finish_training(self, examples, Y, held_out):
         self.network_.drop_guide()

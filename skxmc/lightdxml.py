@@ -184,6 +184,7 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
     %(n_features_in_)s
     %(feature_names_in_)s
     %(label_names_)s
+    %(label_texts_)s
     %(label_counts_)s
     %(history_)s
     %(n_iter_)s
@@ -411,9 +412,8 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
         # SparseAdam does, which the released code uses.
         options = {"learning_rate": self.learning_rate, "rows_rest": True}
         if self.learning_rate == "auto":
-            docs = examples.docs
-            total = float(abs(docs.X).sum(dtype=np.float64))
-            mean_weight = total / max(1, np.count_nonzero(docs.lengths))
+            total = float(abs(examples.docs.X).sum(dtype=np.float64))
+            mean_weight = total / max(1, np.count_nonzero(examples.lengths))
             options["learning_rate"] = _STEP_SIZE / (mean_weight or 1.0)
         return options
 

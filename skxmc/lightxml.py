@@ -147,6 +147,7 @@ class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
     %(n_features_in_)s
     %(feature_names_in_)s
     %(label_names_)s
+    %(label_texts_)s
     %(label_counts_)s
     %(label_groups_)s
     %(history_)s

@@ -30,14 +30,15 @@ TIERS = [
     "nn.bags nn.encoders nn.examples nn.heads nn.neighbors nn.prediction "
     "nn.teacher nn.export",
     "nn.document_vectors nn.reading nn.sparse_encoder nn.all_labels_loss",
-    "nn.all_labels",
+    "nn.all_labels nn.label_changes",
     "nn.networks.grank nn.networks.lightdxml nn.networks.lightxml",
     "nn.networks.gudn nn.networks.treaderxml",  # with LightXML's heads
     "nn.replica",
     "nn.named_examples nn.training _token_vectors _hierarchy",
     "_pretrained _label_branch",
+    "_label_changes",
     "nn.label_cycle nn.static_negatives persistence _neighbors _network_state "
-    "_shortlist",
+    "_shortlist _ensemble_labels",
     "base",
     "_clustering_classifier _taught_documents _mixture _shortlist_search",
     "grank gudn lightdxml lightxml treaderxml ensemble store",

@@ -1,5 +1,6 @@
 """Checks of input: texts, labels and parameters; messages say what to change."""
 
+from .changed_labels import check_more_labels, check_new_names, find_columns
 from .label_arrays import check_ones, label_array
 from .labels import (
     check_label_names,
@@ -18,6 +19,8 @@ __all__ = [
     "check_label_names",
     "check_label_texts",
     "check_labels",
+    "check_more_labels",
+    "check_new_names",
     "check_number",
     "check_one_text_column",
     "check_ones",
@@ -26,6 +29,7 @@ __all__ = [
     "class_ids",
     "count_documents",
     "encode_labels",
+    "find_columns",
     "holds_texts",
     "indexable",
     "label_array",

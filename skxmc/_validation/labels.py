@@ -51,7 +51,7 @@ def check_labels(y):
             )
         return *_check_sparse(y), "sparse"
     if y.ndim == 2 and y.shape[1] != 1:
-        _check_dense(y)
+        check_dense(y)
         Y = sp.csr_matrix(y.astype(np.float32, copy=False))
         return *_check_sparse(Y), "dense"
     y = column_or_1d(y, warn=True)
@@ -189,7 +189,8 @@ def _check_sparse(y):
     return Y, np.arange(Y.shape[1])
 
 
-def _check_dense(y):
+def check_dense(y):
+    """Refuse an array of labels that holds other values than 0 and 1."""
     if y.dtype.kind not in "biuf":
         raise ValueError(
             f"y is a 2-D array of dtype {y.dtype}; it must hold 0 and 1 only."

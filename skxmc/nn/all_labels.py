@@ -18,7 +18,7 @@ from .all_labels_optimizer import AllLabelsAdamW, AllLabelsRowwise, AllLabelsSGD
 from .group import Shard, current_group
 from .heads import Head
 from .losses import at_least_float32, bce_loss_all, grank_loss_all
-from .rowwise import TrainedByRow, candidate_scores
+from .rowwise import TrainedByRow, append_rows, candidate_scores, choose_rows
 from .shortlist import best_labels
 from .state import flag, number, parameter
 
@@ -116,6 +116,36 @@ class AllLabels(Head, TrainedByRow):
     def n_rows(self):
         """Number of labels whose vectors this process has."""
         return len(self.vectors) - 1
+
+    def read_rows(self):
+        """Return the vectors of all labels, and their biases or None."""
+        rows = self.vectors.data[: self.n_labels]
+        return rows[:, : self.dim], rows[:, -1] if self.has_bias else None
+
+    def add_rows(self, vectors, bias=None):
+        """Add labels at the end, in a new parameter.
+
+        Parameters
+        ----------
+        vectors : tensor of shape (n_new, dim)
+        bias : tensor of shape (n_new,) or None, default=None
+            None means 0. It is not used if labels have no biases.
+        """
+        if self.has_bias:
+            bias = vectors.new_zeros(len(vectors)) if bias is None else bias
+            vectors = torch.cat([vectors, bias[:, None].to(vectors)], dim=1)
+        self.vectors = append_rows(self.vectors, vectors, at=self.n_labels)
+        self.n_labels += len(vectors)
+
+    def keep_rows(self, labels):
+        """Keep some labels, in the given order, in a new parameter.
+
+        Parameters
+        ----------
+        labels : int64 tensor of shape (n_kept,)
+        """
+        self.vectors = choose_rows(self.vectors, pad(labels, (0, 1), value=-1))
+        self.n_labels = len(labels)
 
     def chunks(self):
         """Yield the first row of each chunk, and the label vectors of the chunk.

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.functional import embedding_bag, linear, pad
 
 from .losses import at_least_float32
-from .rowwise import TrainedByRow, candidate_scores
+from .rowwise import TrainedByRow, append_rows, candidate_scores, choose_rows
 from .shortlist import best_labels
 from .state import (
     flag,
@@ -34,7 +34,10 @@ class Head:
     The scores of all outputs never leave these methods, so that a head with hundreds of
     thousands of outputs can compute them in parts. A subclass is also a Module. It has
     ``n_outputs``, and its ``forward(docs)`` returns the scores of all outputs. If it
-    can score candidates alone, it takes them as ``forward(docs, ids)``.
+    can score candidates alone, it takes them as ``forward(docs, ids)``. Its
+    ``read_rows()`` returns the vectors and biases of all outputs, or None for the
+    latter. Outputs are added at the end by ``add_rows(vectors, bias)``, and chosen by
+    ``keep_rows(rows)``.
     """
 
     @property
@@ -108,6 +111,31 @@ class LinearHead(Head, nn.Linear):
             "weight": parameter(self.out_features, self.in_features),
             "bias": parameter(self.out_features),
         }
+
+    def read_rows(self):
+        """Return the weights and the biases of all outputs."""
+        return self.weight.data, self.bias.data
+
+    def add_rows(self, vectors, bias=None):
+        """Add outputs at the end, in new parameters.
+
+        Parameters
+        ----------
+        vectors : tensor of shape (n_new, in_features)
+            Weights of the new outputs.
+        bias : tensor of shape (n_new,) or None, default=None
+            None means 0.
+        """
+        bias = vectors.new_zeros(len(vectors)) if bias is None else bias
+        self.weight = append_rows(self.weight, vectors)
+        self.bias = append_rows(self.bias, bias)
+        self.out_features = len(self.weight)
+
+    def keep_rows(self, rows):
+        """Keep some outputs, in the given order, in new parameters."""
+        self.weight = choose_rows(self.weight, rows)
+        self.bias = choose_rows(self.bias, rows)
+        self.out_features = len(self.weight)
 
 
 def cluster_head(doc_vectors, n_outputs, start=None, *, offset=None):
@@ -291,6 +319,60 @@ class LabelScores(Head, TrainedByRow):
     def table(self):
         """The identity embeddings, which are trained row by row if `row_wise`."""
         return self.identity
+
+    def read_rows(self):
+        """Return the identity embeddings of all labels, and None for the biases."""
+        rows = self.identity.data[: self.n_labels]
+        return (rows if self.rows is None else rows[self.rows[:-1]]), None
+
+    def add_rows(self, vectors, bias=None):
+        """Add labels at the end, in new parameters. They have no words and no bias.
+
+        Parameters
+        ----------
+        vectors : tensor of shape (n_new, identity_dim)
+            Identity embeddings of the new labels.
+        bias : None
+        """
+        before, self.n_labels = self.n_labels, self.n_labels + len(vectors)
+        self.identity = append_rows(self.identity, vectors, at=before)
+        if self.rows is not None:
+            new = torch.arange(before, self.n_labels + 1, device=self.rows.device)
+            self.rows = torch.cat([self.rows[:-1], new])
+        if self.words is not None:
+            self.word_starts = torch.cat(
+                [self.word_starts, self.word_starts[-1:].expand(len(vectors))]
+            )
+        self._most_words = None
+
+    def keep_rows(self, labels):
+        """Keep some labels, in the given order, in new parameters."""
+        labels = labels.to(self.identity.device)
+        if self.words is not None:
+            self._keep_words(labels)
+        rows, self.n_labels = labels, len(labels)
+        if self.rows is not None:  # the rows of the table stay in their order
+            order = self.rows[labels].argsort()
+            rows = self.rows[labels[order]]
+            self.rows = pad(order.argsort(), (0, 1), value=self.n_labels)
+        if self.row_wise:
+            rows = pad(rows, (0, 1), value=len(self.identity) - 1)
+        self.identity = choose_rows(self.identity, rows)
+        self._most_words = None
+
+    def _keep_words(self, labels):
+        """Keep the words of some labels; other words keep their vectors too."""
+        starts, counts = (
+            self.word_starts[labels].long(),
+            self.word_starts.diff()[labels],
+        )
+        ends = counts.cumsum(0)
+        owners = torch.arange(len(labels), device=labels.device)
+        owners = owners.repeat_interleave(counts)
+        places = torch.arange(len(owners), device=labels.device)
+        places = places + (starts - ends + counts)[owners]
+        self.words, self.word_shares = self.words[places], self.word_shares[places]
+        self.word_starts = torch.cat([ends[:1] * 0, ends, ends[-1:]]).int()
 
     def forward(self, docs, ids=None):
         """Score labels.

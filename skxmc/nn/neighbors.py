@@ -1,5 +1,6 @@
 """Neighbours that vote: labels of the nearest training documents join the ranking."""
 
+import copy
 import math
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ DEPTH = 100
 # Votes are a softmax of the cosines times this number.
 _SHARPNESS = 20.0
 # M and ef_construction of HNSW (see `NearestVectors`).
-_GRAPH = dict(n_links=16, build_width=100)
+_N_LINKS, _BUILD_WIDTH = 16, 100
 
 
 class Votes(NamedTuple):
@@ -75,7 +76,7 @@ class NeighborVotes:
         weight=1.0,
         exact=True,
     ):
-        self.index = NearestVectors(vectors.cpu(), exact=exact, half=True, **_GRAPH)
+        self.index = _make_index(vectors.cpu(), exact=exact)
         self.indptr, self.ids, self.rows = indptr, ids, rows
         self.n_labels = n_labels
         self.n_neighbors = n_neighbors
@@ -112,6 +113,111 @@ class NeighborVotes:
         descends = (indptr.diff() < 0).any()
         if descends or indptr[0] != 0 or indptr[-1] != len(self.ids):
             raise ValueError(f"{name} does not divide the labels among the documents.")
+
+    @property
+    def n_found(self):
+        """Number of documents that may vote."""
+        return self.index.n_found
+
+    def find_rows(self, rows):
+        """Return the places of documents that may vote, and -1 for others.
+
+        Parameters
+        ----------
+        rows : int64 tensor of shape (n,)
+            Rows of documents in the data of the user.
+        """
+        places = self.index.found_places()
+        known, order = self.rows[places].sort()
+        found = torch.searchsorted(known, rows).clamp(max=len(known) - 1)
+        return torch.where(known[found] == rows, places[order[found]], -1)
+
+    def add_documents(self, vectors, indptr, ids, rows, *, exact):
+        """Return a memory with more documents.
+
+        Parameters
+        ----------
+        vectors, indptr, ids, rows
+            As in the constructor, for the new documents.
+        exact : bool
+            Whether documents are still compared with all of the memory, if they were
+            so far. Otherwise a graph is built. A graph stays one.
+        """
+        index = self.index
+        if index.graph is None and not exact:
+            index = _make_index(torch.cat([index.vectors, vectors]), exact=False)
+        else:
+            index = index.add(vectors, build_width=_BUILD_WIDTH)
+        votes = self._copy_with(index)
+        votes.indptr = torch.cat([self.indptr, indptr[1:] + self.indptr[-1]])
+        votes.ids = torch.cat([self.ids, ids])
+        votes.rows = torch.cat([self.rows, rows])
+        return votes
+
+    def remove_documents(self, places):
+        """Return a memory without some documents, or None if none would remain.
+
+        Parameters
+        ----------
+        places : int64 tensor of shape (n_removed,)
+            Different places of documents that may vote.
+        """
+        if len(places) == self.n_found:
+            return None
+        if not len(places):
+            return self
+        index, kept = self.index.remove(places, build_width=_BUILD_WIDTH)
+        votes = self._copy_with(index)
+        votes.rows = self.rows[kept]
+        # In a graph, documents that have left keep their places, but no labels.
+        lengths = self.indptr.diff()
+        lengths[places] = 0
+        stays = torch.ones(len(self.indptr) - 1, dtype=torch.bool)
+        stays[places] = False
+        votes.ids = self.ids[stays.repeat_interleave(self.indptr.diff())]
+        votes.indptr = pad(lengths[kept].cumsum(0), (1, 0))
+        return votes
+
+    def number(self, *, n_labels, rows):
+        """Return this memory with other numbers of rows, and more labels.
+
+        Parameters
+        ----------
+        n_labels : int
+        rows : int64 tensor of shape (n_docs,)
+        """
+        votes = self._copy_with(self.index)
+        votes.n_labels, votes.rows = n_labels, rows
+        return votes
+
+    def keep_labels(self, labels):
+        """Return a memory of some labels, whose new columns are in the given order.
+
+        Documents with none of these labels leave it.
+
+        Parameters
+        ----------
+        labels : int64 tensor of shape (n_kept,)
+
+        Returns
+        -------
+        NeighborVotes or None
+            None if no document remains.
+        """
+        columns = labels.new_full((self.n_labels,), -1)
+        columns[labels] = torch.arange(len(labels))
+        ids = columns[self.ids]
+        votes = self._copy_with(self.index)
+        votes.n_labels, votes.ids = len(labels), ids[ids >= 0]
+        votes.indptr = pad((ids >= 0).cumsum(0), (1, 0))[self.indptr]
+        places = self.index.found_places()
+        return votes.remove_documents(places[votes.indptr.diff()[places] == 0])
+
+    def _copy_with(self, index):
+        """Return a copy with another index, for others may search in this one."""
+        votes = copy.copy(self)
+        votes.index = index
+        return votes
 
     def search(self, docs, n_neighbors=None):
         """Find the neighbours of documents.
@@ -221,6 +327,11 @@ class NeighborVotes:
             copy = self.index.to(device), self.indptr.to(device), self.ids.to(device)
             self._copy = copy
         return copy
+
+
+def _make_index(vectors, *, exact):
+    graph = dict(n_links=_N_LINKS, build_width=_BUILD_WIDTH)
+    return NearestVectors(vectors, exact=exact, half=True, **graph)
 
 
 def add_votes(ids, scores, votes, weight, k, *, n_labels, normalize):

@@ -194,6 +194,60 @@ class Network(nn.Module):
         """Width of the vectors by which neighbours are found."""
         raise NotImplementedError
 
+    def label_head(self, vectors):
+        """Return the head that scores labels, and the documents as it takes them.
+
+        Parameters
+        ----------
+        vectors : tuple of tensors
+            What `encode` returns.
+        """
+        raise NotImplementedError
+
+    @property
+    def labels_in_space(self):
+        """Whether the vectors of documents suit labels before any training."""
+        raise NotImplementedError
+
+    def start_rows(self, vectors):
+        """Return the first vectors of new labels, as rows of the head of labels.
+
+        Parameters
+        ----------
+        vectors : tuple of tensors of shape (n_new, some width), or None
+            For each new label, the mean of what `encode` returns for its text and its
+            documents. Unless `labels_in_space`, all rows are the mean of the rows that
+            there are.
+
+        Returns
+        -------
+        rows : tensor of shape (n_new, width of the head)
+        biases : tensor of shape (n_new,), or None if the head has none
+        """
+        raise NotImplementedError
+
+    def add_labels(self, rows, biases, vectors):
+        """Add labels at the end, without changing a tensor in place.
+
+        Parameters
+        ----------
+        rows, biases
+            As `start_rows` returns them, or trained from there.
+        vectors
+            As in `start_rows`. A label joins the cluster that suits its vectors best.
+        """
+        raise NotImplementedError
+
+    def keep_labels(self, labels):
+        """Keep some labels, in the given order, without changing a tensor in place.
+
+        Parameters
+        ----------
+        labels : int64 tensor of shape (n_kept,)
+            Columns of labels, at least one.
+        """
+        raise NotImplementedError
+
     def document_modules(self):
         """Return the modules between the encoder and the vectors of documents.
 

@@ -231,3 +231,31 @@ def modules_trained_by_row(network):
     """Return the modules of a network whose tables are trained row by row."""
     modules = network.modules()
     return [m for m in modules if isinstance(m, TrainedByRow) and m.row_wise]
+
+
+def append_rows(table, rows, *, at=None):
+    """Return a parameter with more rows.
+
+    Parameters
+    ----------
+    table : Parameter of shape (n_rows,) or (n_rows, dim)
+    rows : tensor of shape (n_new,) or (n_new, dim)
+    at : int or None, default=None
+        Row before which the new ones are inserted. None appends them.
+    """
+    rows = rows.to(table.device, table.dtype)
+    at = len(table) if at is None else at
+    grown = torch.cat([table.data[:at], rows, table.data[at:]])
+    return nn.Parameter(grown, requires_grad=table.requires_grad)
+
+
+def choose_rows(table, rows):
+    """Return a parameter that holds some rows of another one, in the given order.
+
+    Parameters
+    ----------
+    table : Parameter
+    rows : int64 tensor of shape (n_kept,)
+    """
+    kept = table.data[rows.to(table.device)]
+    return nn.Parameter(kept, requires_grad=table.requires_grad)

@@ -7,13 +7,15 @@ import torch
 from torch.nn.functional import normalize
 
 from .process import brief_lock
-from .state import absent_or, choice, floats, indices, nothing, number
+from .state import absent_or, choice, floats, indices, nothing, number, optional
 
 # Largest number of scores that exact search computes at once: 64 MB.
 _SCORES_AT_ONCE = 1 << 24
 # Numbers of links that a vector of a graph may have: the M of HNSW. A model folder with
 # another number is refused.
 _LINKS = (16, 32)
+# Bit of hnswlib's number of links of a vector that marks the vector as deleted.
+_DELETED = 1 << 16
 # Lock that is held while a graph is searched.
 _search_lock = brief_lock()
 
@@ -43,6 +45,13 @@ class NearestVectors:
         Whether to round the vectors to float16, as which a model folder then keeps
         them.
 
+    Attributes
+    ----------
+    n_vectors : int
+        Number of places in the index.
+    deleted : int64 tensor or None
+        Places of a graph whose vectors are never found, ascending.
+
     Raises
     ------
     ValueError
@@ -63,8 +72,9 @@ class NearestVectors:
     (tensor([[2, 1]]), tensor([[1.0000, 0.8000]]))
     """
 
-    # Indexes in older model folders have no such attribute.
+    # Indexes in older model folders have no such attributes.
     half = False
+    deleted = None
 
     def __init__(
         self, vectors, *, exact=True, seed=0, n_links=32, build_width=200, half=False
@@ -96,7 +106,7 @@ class NearestVectors:
 
         Returns
         -------
-        ids : int64 tensor of shape (n_queries, min(k, n_vectors))
+        ids : int64 tensor of shape (n_queries, min(k, n_found))
             Rows of the vectors, nearest first.
         cosines : tensor of the same shape, of the dtype of the queries
 
@@ -113,11 +123,85 @@ class NearestVectors:
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}.")
         _check_finite(queries, "queries")
-        k = min(k, self.n_vectors)
+        k = min(k, self.n_found)
         queries = normalize(queries, dim=1)
         if self.graph is None:
             return _search_all(self.vectors, queries, k)
         return self._search_graph(queries, k)
+
+    @property
+    def n_found(self):
+        """Number of vectors that a search can find."""
+        n_deleted = 0 if self.deleted is None else len(self.deleted)
+        return self.n_vectors - n_deleted
+
+    def found_places(self):
+        """Return the places whose vectors a search can find, ascending."""
+        places = torch.arange(self.n_vectors)
+        if self.deleted is None:
+            return places
+        return places[~torch.isin(places, self.deleted)]
+
+    def add(self, vectors, *, build_width=200):
+        """Return an index with more vectors, at the places after the present ones.
+
+        Parameters
+        ----------
+        vectors : tensor of shape (n_new, dim)
+        build_width : int, default=200
+            As in the constructor. The new vectors are linked one after the other, and
+            the links depend on nothing but the vectors and the seed.
+        """
+        _check_finite(vectors, "vectors")
+        vectors = normalize(vectors, dim=1)
+        if self.half:
+            vectors = vectors.half().to(vectors.dtype)
+        index = copy.copy(self)
+        index.n_vectors = self.n_vectors + len(vectors)
+        if self.graph is None:
+            index.vectors = torch.cat([self.vectors, vectors.to(self.vectors)])
+            return index
+        index.graph = _copy_graph(self.graph, ef_construction=build_width)
+        index.graph.resize_index(index.n_vectors)
+        index.graph.add_items(vectors.cpu().float().numpy(), num_threads=1)
+        return index
+
+    def remove(self, places, *, build_width=200):
+        """Return an index in which some vectors cannot be found any more.
+
+        The vectors of a graph keep their places, because its links remain. If more than
+        half of them are deleted, the graph is built again.
+
+        Parameters
+        ----------
+        places : int64 tensor of shape (n_removed,)
+            Some of `found_places`, but not all.
+        build_width : int, default=200
+            As in the constructor.
+
+        Returns
+        -------
+        index : NearestVectors
+        kept : int64 tensor of shape (n_vectors,)
+            The place that each vector of the new index has in this one.
+        """
+        index, kept = copy.copy(self), self.found_places()
+        kept = kept[~torch.isin(kept, places)]
+        if self.graph is None:
+            index.vectors = self.vectors[kept.to(self.vectors.device)]
+            index.n_vectors = len(kept)
+            return index, kept
+        if 2 * len(kept) < self.n_vectors:
+            vectors = np.asarray(self.graph.get_items(kept.numpy()), np.float32)
+            seed = self.graph.__getstate__()[0]["seed"]
+            index.graph = _build_graph(vectors, seed, self.graph.M, build_width)
+            index.n_vectors, index.deleted = len(kept), None
+            return index, kept
+        index.graph = _copy_graph(self.graph)
+        _mark_deleted(index.graph, places)
+        deleted = places if self.deleted is None else torch.cat([self.deleted, places])
+        index.deleted = deleted.sort().values
+        return index, torch.arange(self.n_vectors)
 
     def to(self, device):
         """Return an index that searches on another device, if it is exact."""
@@ -155,6 +239,9 @@ class NearestVectors:
         if index.graph is not None:
             vectors, index.vectors = index.vectors, None
             index.graph = _join_graph(vectors, **index.graph)
+            if index.deleted is not None:
+                index._check_deleted(index.deleted, "deleted")
+                _mark_deleted(index.graph, index.deleted)
         return index
 
     def expected_state(self):
@@ -165,10 +252,21 @@ class NearestVectors:
             "vectors": floats(self.n_vectors, self.dim, largest=1.01),
             "graph": nothing,
             "half": absent_or(choice(True)),
+            "deleted": absent_or(nothing),
         }
         if self.graph is not None:  # `_join_graph` has checked its vectors and links
             expected |= {"vectors": nothing, "graph": self._check_graph}
+            expected["deleted"] = absent_or(optional(self._check_deleted))
         return expected
+
+    def _check_deleted(self, deleted, name):
+        n_vectors = self.graph.element_count
+        indices(None, high=n_vectors)(deleted, name)
+        if (deleted.diff() <= 0).any() or len(deleted) == n_vectors:
+            raise ValueError(
+                f"{name} must hold different places in ascending order, and not all of "
+                f"the {n_vectors}."
+            )
 
     def _check_graph(self, graph, name):
         found = graph.element_count, graph.dim
@@ -192,9 +290,11 @@ class NearestVectors:
             except RuntimeError:  # the search has met fewer than k vectors
                 # A graph of many equal vectors may consist of parts without links.
                 if width > 2 * self.n_vectors:
-                    vectors = self.graph.get_items(range(self.n_vectors))
+                    places = self.found_places()
+                    vectors = self.graph.get_items(places.numpy())
                     vectors = torch.from_numpy(np.asarray(vectors, np.float32))
-                    return _search_all(vectors, queries, k)
+                    found, cosines = _search_all(vectors, queries, k)
+                    return places.to(found.device)[found], cosines
                 width *= 4
         cosines = torch.from_numpy(1 - distances).to(queries)
         return torch.from_numpy(ids.astype(np.int64)).to(queries.device), cosines
@@ -260,6 +360,17 @@ def _make_graph(n_vectors, dim, seed, n_links, build_width=200):
     return graph
 
 
+def _copy_graph(graph, **changed):
+    """Copy a graph, so that threads that search in it do not see it change."""
+    state = graph.__getstate__()[0] | changed
+    return type(graph)(state)
+
+
+def _mark_deleted(graph, places):
+    for place in places.tolist():
+        graph.mark_deleted(place)
+
+
 def _split_graph(graph):
     """Turn the bytes of a graph of hnswlib into tensors of its vectors and links.
 
@@ -280,8 +391,10 @@ def _split_graph(graph):
     rows = state["data_level0"].view(np.int32).reshape(n_vectors, -1)
     upper = state["link_lists"].view(np.int32).reshape(-1, 1 + graph.M)
     vectors = rows[:, width : width + graph.dim].copy().view(np.float32)
+    lowest = rows[:, :width].copy()
+    lowest[:, 0] &= ~_DELETED
     return torch.from_numpy(vectors), {
-        "lowest": torch.from_numpy(_clear_unused(rows[:, :width])),
+        "lowest": torch.from_numpy(_clear_unused(lowest)),
         "upper": torch.from_numpy(_clear_unused(upper)),
         "levels": torch.from_numpy(state["element_levels"].copy()),
         "entry": int(state["enterpoint_node"]),

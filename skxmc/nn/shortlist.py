@@ -29,6 +29,9 @@ class LabelClusters(nn.Module):
 
     def __init__(self, groups):
         super().__init__()
+        self._make_tables(groups)
+
+    def _make_tables(self, groups):
         self.n_labels, self.n_clusters = len(groups), int(groups.max()) + 1
         order = np.argsort(groups, kind="stable")
         sizes = np.bincount(groups, minlength=self.n_clusters)
@@ -68,6 +71,40 @@ class LabelClusters(nn.Module):
         )
         if not same:
             raise ValueError(f"{name} does not agree with the clusters of the labels.")
+
+    def add_rows(self, groups):
+        """Add labels at the end, in new tables.
+
+        Parameters
+        ----------
+        groups : int64 tensor of shape (n_new,)
+            Cluster of each new label.
+        """
+        self._replace_groups(torch.cat([self.groups[:-1], groups.to(self.groups)]))
+
+    def keep_rows(self, labels):
+        """Keep some labels, in the given order, in new tables.
+
+        Clusters without labels are dropped, and those after them move up.
+
+        Parameters
+        ----------
+        labels : int64 tensor of shape (n_kept,)
+
+        Returns
+        -------
+        int64 tensor of shape (n_clusters,)
+            The clusters that are kept, ascending.
+        """
+        groups = self.groups[labels.to(self.groups.device)]
+        clusters, groups = groups.unique(return_inverse=True)
+        self._replace_groups(groups)
+        return clusters
+
+    def _replace_groups(self, groups):
+        device = self.groups.device
+        self._make_tables(groups.numpy(force=True))
+        self.to(device)
 
     def targets(self, positives):
         """Return the clusters of each document's positives, each once.

@@ -1,5 +1,7 @@
 """The teacher of TReaderXML: the labels of the documents that are nearest to a text."""
 
+import copy
+
 import numpy as np
 import scipy.sparse as sp
 import torch
@@ -111,6 +113,46 @@ class Teacher:
             refuse(name, "a list of matrices", words)
         for i, matrix in enumerate(words):
             ones(self.knowledge.shape[1], self.n_words)(matrix, f"{name}.{i}")
+
+    def add_labels(self, descriptions, n_labels):
+        """Return a teacher that knows more labels, which no document has yet.
+
+        Parameters
+        ----------
+        descriptions : int ndarray of shape (n_new, label_length)
+            Words that describe each new label, padded with n_words.
+        n_labels : int
+            Number of labels so far. The new ones come after them, before the parents
+            that are no labels.
+        """
+        n_new = len(descriptions)
+        empty = sp.csr_matrix((self.knowledge.shape[0], n_new), dtype=np.float32)
+        labels, parents = self.knowledge[:, :n_labels], self.knowledge[:, n_labels:]
+        teacher = copy.copy(self)
+        teacher.knowledge = sp.hstack([labels, empty, parents], format="csr")
+        teacher.words = [
+            sp.vstack(
+                [words[:n_labels], one_hot(column, self.n_words), words[n_labels:]],
+                format="csr",
+            )
+            for words, column in zip(self.words, descriptions.T, strict=True)
+        ]
+        return teacher
+
+    def keep_labels(self, labels, n_labels):
+        """Return a teacher that knows some labels only, in the given order.
+
+        Parameters
+        ----------
+        labels : int ndarray of shape (n_kept,)
+        n_labels : int
+            Number of labels so far.
+        """
+        nodes = np.append(labels, np.arange(n_labels, self.knowledge.shape[1]))
+        teacher = copy.copy(self)
+        teacher.knowledge = make_binary(self.knowledge[:, nodes])
+        teacher.words = [words[nodes] for words in self.words]
+        return teacher
 
     def teach(self, vectors, groups=None):
         """Return the teacher knowledge of documents (Algorithm 1).

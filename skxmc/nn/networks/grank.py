@@ -11,6 +11,7 @@ from ..bags import BagEncoder, WordReader
 from ..document_vectors import DocumentVectors
 from ..encoders import TransformerEncoder
 from ..heads import LabelScores, LinearHead, at_full_precision, cluster_head
+from ..label_changes import best_clusters, typical_rows
 from ..losses import (
     at_least_float32,
     bce_loss,
@@ -282,6 +283,41 @@ class GRankNetwork(Network):
         They have the shapes (n_docs, cluster_dim) and (n_docs, dim).
         """
         return self.doc_vectors(*self.encoder(inputs), inputs)
+
+    def label_head(self, vectors):
+        """Return the head that scores labels, and the documents as it takes them."""
+        return self.ranker, vectors[1]
+
+    @property
+    def labels_in_space(self):
+        """Whether label vectors started as the encoder's vectors of documents."""
+        return getattr(self.doc_vectors, "lift", None) is not None
+
+    def start_rows(self, vectors):
+        """Return the first vectors of new labels (see `Network.start_rows`)."""
+        directions = vectors[1] if self.labels_in_space else None
+        return typical_rows(self.ranker, directions, n_new=len(vectors[1]))
+
+    def add_labels(self, rows, biases, vectors):
+        """Add labels at the end (see `Network.add_labels`)."""
+        for_clusters, for_labels = vectors
+        self.ranker.add_rows(rows, biases)
+        if self.clusters is not None:
+            self.clusters.add_rows(best_clusters(self.retriever, for_clusters))
+        elif self.retriever is not None:
+            directions = for_labels if self.labels_in_space else None
+            self.retriever.add_rows(
+                *typical_rows(self.retriever, directions, n_new=len(rows))
+            )
+
+    def keep_labels(self, labels):
+        """Keep some labels, in the given order (see `Network.keep_labels`)."""
+        self.ranker.keep_rows(labels)
+        if self.clusters is not None:
+            self.retriever.keep_rows(self.clusters.keep_rows(labels))
+            self.n_shortlist = min(self.n_shortlist, self.clusters.n_clusters)
+        elif self.retriever is not None:
+            self.retriever.keep_rows(labels)
 
     def document_modules(self):
         """Return the modules between the encoder and the vectors of documents."""

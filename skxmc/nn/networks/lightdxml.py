@@ -169,6 +169,11 @@ class LightDXMLNetwork(Network):
         self.index = self.index_turn = None
 
     @property
+    def labels_in_space(self):
+        """Whether the vectors of documents suit labels before any training."""
+        return True
+
+    @property
     def n_labels(self):
         """Number of all labels, including those without documents."""
         return self.ranker.n_labels
@@ -250,6 +255,68 @@ class LightDXMLNetwork(Network):
     def encode(self, inputs):
         """Return the vectors of documents: a tuple of one tensor (n_docs, dim)."""
         return (self.encoder(inputs),)
+
+    def label_head(self, vectors):
+        """Return a head that scores all labels, and the documents as it takes them."""
+        rows = at_least_float32(self.ranker.read_rows()[0]).clone()
+        weight, bias = self.frequent_ranker.read_rows()
+        rows[self.frequent] = torch.cat([weight, bias[:, None]], dim=1)
+        return LabelScores(rows), pad(vectors[0], (0, 1), value=1.0)
+
+    def start_rows(self, vectors):
+        """Return the first vectors of new labels (see `Network.start_rows`)."""
+        head, _ = self.label_head(vectors)
+        known = head.read_rows()[0][torch.cat([self.frequent, self.indexed])]
+        length = known[:, :-1].norm(dim=1).mean()
+        rows = length * self._encode_labels(vectors[0])
+        return pad(rows, (0, 1), value=float(known[:, -1].mean())), None
+
+    @torch.no_grad()
+    def _encode_labels(self, means):
+        return normalize(self.label_encoder(means.to(self.label_vectors)), dim=1)
+
+    @torch.no_grad()
+    def add_labels(self, rows, biases, vectors):
+        """Add labels at the end (see `Network.add_labels`), which are shortlisted."""
+        first = self.ranker.n_labels
+        self.ranker.add_rows(rows)
+        new = torch.arange(first, self.ranker.n_labels, device=self.indexed.device)
+        self.indexed = torch.cat([self.indexed, new])
+        self.places = _frequent_places(self.frequent, self.ranker.n_labels)
+        added = self._encode_labels(vectors[0])
+        self.label_vectors = torch.cat([self.label_vectors, added])
+        is_graph = self.index is not None and self.index.graph is not None
+        self.index = self.index.add(added) if is_graph else None
+
+    def keep_labels(self, labels):
+        """Keep some labels, in the given order (see `Network.keep_labels`).
+
+        A graph of the label vectors is built again.
+        """
+        labels = labels.to(self.indexed.device)
+        # The new column of each label, or -1.
+        columns = labels.new_full((self.ranker.n_labels,), -1)
+        columns[labels] = torch.arange(len(labels), device=labels.device)
+        frequent, indexed = columns[self.frequent], columns[self.indexed]
+        is_ranked = torch.cat([frequent, indexed]) >= 0
+        if not is_ranked.any():
+            raise ValueError(
+                "None of the labels that would remain has a document, so there would "
+                "be nothing to rank. Keep a label that had documents in fit."
+            )
+        kept = (frequent >= 0).nonzero()[:, 0]
+        self.frequent_ranker.keep_rows(kept)
+        self.frequent = frequent[kept]
+        indexed, order = indexed.sort()  # those that are dropped, of -1, come first
+        order = order[indexed >= 0]
+        self.indexed = indexed[indexed >= 0]
+        places = torch.cat([kept, order + len(frequent)])
+        self.label_vectors = self.label_vectors[places]
+        self.ranker.keep_rows(labels)
+        self.places = _frequent_places(self.frequent, len(labels))
+        self.index = None
+        if len(self.indexed) and not self.exact:
+            self.search_index()
 
     def rank(self, inputs, k):
         """Return the best labels of a batch (see `Network.rank`)."""

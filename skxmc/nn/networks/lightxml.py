@@ -11,6 +11,7 @@ from ..bags import BagEncoder, WordReader
 from ..document_vectors import DocumentVectors
 from ..encoders import TransformerEncoder
 from ..heads import LabelScores, LinearHead, at_full_precision
+from ..label_changes import best_clusters, typical_rows
 from ..losses import at_least_float32, bce_loss, bce_loss_all
 from ..neighbors import expected_votes
 from ..network import Network
@@ -275,6 +276,42 @@ class LightXMLNetwork(Network):
         if ranking is not None:
             for_labels = ranking(inputs, read)
         return for_clusters, for_labels
+
+    def label_head(self, vectors):
+        """Return the head that scores labels, and the documents as it takes them."""
+        for_clusters, for_labels = vectors
+        if self.clusters is not None:
+            return self.ranker, self._activate(at_least_float32(for_labels))
+        in_chunks = isinstance(self.recall, AllLabels)
+        return self.recall, for_labels if in_chunks else for_clusters
+
+    @property
+    def labels_in_space(self):
+        """Whether label vectors started as the encoder's vectors of documents."""
+        return getattr(self.doc_vectors, "lift", None) is not None
+
+    def start_rows(self, vectors):
+        """Return the first vectors of new labels (see `Network.start_rows`)."""
+        head, _ = self.label_head(vectors)
+        directions = self.compared_vectors(vectors) if self.labels_in_space else None
+        return typical_rows(head, directions, n_new=len(vectors[0]))
+
+    def add_labels(self, rows, biases, vectors):
+        """Add labels at the end (see `Network.add_labels`)."""
+        if self.clusters is None:
+            self.recall.add_rows(rows, biases)
+            return
+        self.ranker.add_rows(rows, biases)
+        self.clusters.add_rows(best_clusters(self.recall, vectors[0]))
+
+    def keep_labels(self, labels):
+        """Keep some labels, in the given order (see `Network.keep_labels`)."""
+        if self.clusters is None:
+            self.recall.keep_rows(labels)
+            return
+        self.ranker.keep_rows(labels)
+        self.recall.keep_rows(self.clusters.keep_rows(labels))
+        self.n_shortlist = min(self.n_shortlist, self.clusters.n_clusters)
 
     def document_modules(self):
         """Return the modules between the encoder and the vectors of documents."""

@@ -1,0 +1,122 @@
+"""Checks of labels that come, go or change their names after ``fit``."""
+
+import numbers
+
+import numpy as np
+import scipy.sparse as sp
+
+from .._words import nfc
+from .label_arrays import check_ones, label_array
+from .labels import check_dense
+
+
+def check_more_labels(y, n_docs, n_labels, n_new):
+    """Return the labels of documents that come after ``fit``, as a binary matrix.
+
+    Parameters
+    ----------
+    y : sparse matrix or array of shape (n_docs, n_new or n_labels + n_new)
+    n_docs : int
+        Number of documents.
+    n_labels : int
+        Number of labels of the classifier.
+    n_new : int
+        Number of new labels, whose columns are the last ones.
+
+    Returns
+    -------
+    Y : csr_array of shape (n_docs, n_labels + n_new), float32
+        All entries are 1; indices are sorted.
+    """
+    y = label_array(y)
+    widths = sorted({n_new, n_labels + n_new} - {0})
+    if y.ndim != 2 or y.shape[0] != n_docs or y.shape[1] not in widths:
+        raise ValueError(
+            f"y has shape {tuple(y.shape)}; with {n_docs} documents, {n_labels} labels "
+            f"and {n_new} new ones it must have {n_docs} rows and "
+            f"{' or '.join(map(str, widths))} columns."
+        )
+    if not sp.issparse(y):
+        check_dense(y)
+    Y = sp.csr_array(y, dtype=np.float32, copy=True)
+    Y.sum_duplicates()
+    Y.eliminate_zeros()
+    check_ones(Y, "y")
+    missing = n_labels + n_new - Y.shape[1]
+    if missing:
+        shape = n_docs, n_labels + n_new
+        Y = sp.csr_array((Y.data, Y.indices + missing, Y.indptr), shape)
+    return Y
+
+
+def find_columns(labels, names):
+    """Return the column of each label, which is given by its column or its name.
+
+    Parameters
+    ----------
+    labels : sequence, or a single label
+    names : ndarray of shape (n_labels,)
+
+    Returns
+    -------
+    list of int
+    """
+    is_one = isinstance(labels, str) or not hasattr(labels, "__len__")
+    known, columns = None, []
+    for label in [labels] if is_one else labels:
+        if isinstance(label, numbers.Integral) and not isinstance(label, bool):
+            if not 0 <= label < len(names):
+                raise ValueError(
+                    f"There is no label {label}: columns go from 0 to {len(names) - 1}."
+                )
+            columns.append(int(label))
+            continue
+        if known is None:
+            known = _places_of_names(names)
+        places = known.get(_key(label), [])
+        if not places:
+            raise ValueError(f"There is no label {label!r:.80} in label_names_.")
+        if len(places) > 1:
+            raise ValueError(
+                f"Labels {places[:5]} are called {label!r:.80}: choose one of them by "
+                "its column."
+            )
+        columns.append(places[0])
+    return columns
+
+
+def _places_of_names(names):
+    places = {}
+    for j, name in enumerate(names):
+        places.setdefault(_key(name), []).append(j)
+    return places
+
+
+def _key(name):
+    """Return what stands for a name in a dict: texts may have several forms."""
+    if isinstance(name, str):
+        return nfc(name)
+    try:
+        hash(name)
+    except TypeError:
+        return repr(name)
+    return name
+
+
+def check_new_names(names, others):
+    """Refuse names that two labels would have."""
+    known = {_key(name): j for j, name in enumerate(others)}
+    new = {}
+    for j, name in enumerate(names):
+        key = _key(name)
+        if key in new:
+            raise ValueError(
+                f"New labels {new[key]} and {j} are both called {name!r:.80}. Give "
+                "label_names that differ."
+            )
+        if key in known:
+            raise ValueError(
+                f"There is a label called {name!r:.80} already. Give the new one "
+                "another name (label_names), or remove the label first."
+            )
+        new[key] = j
