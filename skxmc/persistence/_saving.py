@@ -104,7 +104,8 @@ class FolderMixin:
 
         The repository is created if it does not exist. It gets the files of
         `save_pretrained` in one commit. Files of an earlier model that the new one
-        lacks are deleted, other files stay.
+        lacks are deleted, other files stay. In a process group, the first process
+        writes, and the others return None at once.
 
         Parameters
         ----------
@@ -144,6 +145,8 @@ class FolderMixin:
             which is kept, or if config.json holds paths of this machine.
         """
         check_is_fitted(self)
+        if not is_first():
+            return None
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
             with default_modes():
                 _write_model(self, Path(temporary), repo_id)
