@@ -206,8 +206,12 @@ class NeighborsMixin(SystemLabelChangesMixin):
         lengths = votes.indptr.diff()
         is_forgotten = torch.zeros(len(lengths), dtype=torch.bool)
         is_forgotten[places] = True
-        labels = votes.ids[is_forgotten.repeat_interleave(lengths)].numpy()
-        counts = np.bincount(labels, minlength=self.n_labels_)
+        is_left = is_forgotten.repeat_interleave(lengths)
+        labels, weights = votes.ids[is_left].numpy(), None
+        if votes.counts is not None:
+            weights = votes.counts.repeat_interleave(lengths)[is_left].numpy()
+        counts = np.bincount(labels, weights, minlength=self.n_labels_)
+        counts = counts.astype(self.label_counts_.dtype)
         self.label_counts_ = (self.label_counts_ - counts).clip(min=0)
         self.network_.neighbors = votes.remove_documents(places)
 
@@ -403,6 +407,10 @@ class NeighborsMixin(SystemLabelChangesMixin):
         # Each text has its label alone.
         indptr = np.append(Y_known.indptr, Y_known.nnz + 1 + np.arange(len(labels)))
         ids = np.append(Y_known.indices, labels)
+        weights = self._weights_of(rows)
+        if weights is not None:  # texts of labels have the weight 1
+            weights = np.append(weights, np.ones(len(labels))).astype(np.float32)
+            weights = torch.from_numpy(weights)
         rows = np.append(rows, self.n_docs_ + labels)
         votes = NeighborVotes(
             torch.cat(vectors),
@@ -411,6 +419,7 @@ class NeighborsMixin(SystemLabelChangesMixin):
             n_neighbors=int(self.n_voters),
             exact=device.startswith("cuda")
             or uses_exact_search("auto", len(rows), _MAX_EXACT),
+            counts=weights,
         )
         if self.neighbor_weight != "auto":
             votes.weight = float(self.neighbor_weight)
@@ -457,12 +466,12 @@ class NeighborsMixin(SystemLabelChangesMixin):
             for weight, parts in best.items():
                 options = dict(n_labels=self.n_labels_, normalize=False)
                 parts.append(add_votes(ids, scores, counted, weight, k, **options)[0])
-        means = {}
+        means, options = {}, {"sample_weight": self._weights_of(held_out)}
         for weight, parts in best.items():
             ids = pad_with_minus_one(torch.cat(parts).numpy(), self.n_labels_)
             truth = Y[held_out]
-            means[weight] = precision_at_k(truth, ids, 1) + precision_at_k(
-                truth, ids, k
+            means[weight] = sum(
+                precision_at_k(truth, ids, depth, **options) for depth in (1, k)
             )
         return max(means, key=lambda weight: (means[weight], -weight))
 

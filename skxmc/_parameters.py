@@ -264,9 +264,12 @@ label_names_ : ndarray of shape (n_labels,)
     `classes_`.
 label_texts_ : list of n_labels str, or None
     Texts of the labels as they are now. None if there were no `label_texts` in `fit`.
-label_counts_ : int ndarray of shape (n_labels,)
+label_counts_ : ndarray of shape (n_labels,)
     Number of documents of each label, among those that `n_docs_` counts, but without
-    forgotten ones. Propensities are computed from it.
+    forgotten ones. Propensities are computed from it. With sample weights it is the sum
+    of the weights of the documents.
+total_weight_ : float
+    Sum of the sample weights in `fit`. Defined only if there were any that are not 1.
 label_groups_ : int ndarray of shape (n_labels,)
     Cluster of each label.
 history_ : list of dict

@@ -13,6 +13,12 @@ from sklearn.utils.validation import (
 )
 
 from ._calibration import clip_probabilities
+from ._sample_weights import (
+    Weighing,
+    check_sample_weight,
+    choose_documents,
+    sum_weights,
+)
 from ._stored_texts import StoredTexts
 from ._top_k import top_k_per_row
 from ._validation import (
@@ -217,10 +223,13 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
             "n_docs_": number(1, whole=True),
             "n_labels_": number(2, whole=True),
             "label_counts_": array(n_labels, kinds="i", least=0, most=self.n_docs_),
+            "total_weight_": absent_or(number(0)),
             "label_names_": self._check_saved_names,
             "label_texts_": self._check_saved_texts,
             "classes_": self._check_classes,
         }
+        if hasattr(self, "total_weight_"):
+            expected["label_counts_"] = array(n_labels, kinds="if", least=0)
         if not self._texts:
             expected["n_features_in_"] = number(1, whole=True)
             names = array(getattr(self, "n_features_in_", 0), kinds="O")
@@ -289,6 +298,55 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
         self.label_names_ = self._choose_names()
         self.label_counts_ = count_documents(Y)
         return X, Y
+
+    def _weigh_documents(self, X, Y, sample_weight):
+        """Check the weights of documents, and leave out the documents of weight 0.
+
+        What the classifier knows of the documents is then known of the others alone,
+        as if the former had not been given.
+
+        Parameters
+        ----------
+        X, Y
+            What ``_check_fit`` returns.
+        sample_weight : array-like of shape (n_docs,) or None
+
+        Returns
+        -------
+        X, Y : as given
+            Documents whose weight is above 0, and their labels.
+        weighing : Weighing or None
+            None if there are no weights, or if all are 1.
+        """
+        weights = check_sample_weight(sample_weight, self.n_docs_)
+        if weights is None or (weights == 1).all():
+            return X, Y, None
+        n_docs, rows = self.n_docs_, np.flatnonzero(weights)
+        if len(rows) < n_docs:
+            X, Y, weights = choose_documents(X, rows), Y[rows], weights[rows]
+            if self._y_kind == "single":
+                Y = self._drop_classes(Y)
+            if not Y.nnz:
+                raise ValueError(
+                    "y holds no label in the documents whose sample_weight is above 0,"
+                    " so there is nothing to learn."
+                )
+        self.n_docs_, self.n_labels_ = Y.shape
+        self.label_names_ = self._choose_names()
+        self.label_counts_ = sum_weights(Y, weights)
+        self.total_weight_ = float(weights.sum())
+        return X, Y, Weighing(weights, rows, n_docs)
+
+    def _drop_classes(self, Y):
+        """Drop the classes that only documents of weight 0 have."""
+        used = np.unique(Y.indices)
+        if len(used) < 2:
+            raise ValueError(
+                f"y holds one class only ({self.classes_[used[0]]}) in the documents "
+                "whose sample_weight is above 0; two are needed."
+            )
+        self.classes_ = self.classes_[used]
+        return Y[:, used]
 
     def _choose_names(self):
         """Return names of labels: `label_names`, or else `label_texts`, or classes."""

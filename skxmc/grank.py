@@ -168,6 +168,7 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
     %(label_names_)s
     %(label_texts_)s
     %(label_counts_)s
+    %(total_weight_)s
     %(label_groups_)s
     %(history_)s
     %(n_iter_)s
@@ -386,7 +387,8 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
                 n_ranked = self.n_labels_
                 if clusters is not None:
                     n_ranked = clusters.n_candidates(min(self.n_shortlist, n_retrieved))
-                offset = _mean_log_odds(Y.nnz, n_ranked * len(rows))
+                n_positive, n_docs = self._count_pairs(Y, rows)
+                offset = _mean_log_odds(n_positive, n_ranked * n_docs)
         else:
             projection, vectors = project_vectors(label_vectors, self.label_dim)
             if n_retrieved:

@@ -177,6 +177,7 @@ class GUDNClassifier(LabelBranchMixin, PretrainedEncoderMixin, RecallingXMCClass
     %(label_names_)s
     %(label_texts_)s
     %(label_counts_)s
+    %(total_weight_)s
     %(label_groups_)s
     %(history_)s
     %(n_iter_)s

@@ -149,6 +149,7 @@ class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
     %(label_names_)s
     %(label_texts_)s
     %(label_counts_)s
+    %(total_weight_)s
     %(label_groups_)s
     %(history_)s
         If negatives are static, the epochs of the recall head come first, without a

@@ -38,11 +38,11 @@ TIERS = [
     "_pretrained _label_branch",
     "_label_changes",
     "nn.label_cycle nn.static_negatives persistence _neighbors _network_state "
-    "_shortlist _ensemble_labels",
+    "_shortlist _ensemble_labels _calibrated",
     "base",
     "_clustering_classifier _taught_documents _mixture _shortlist_search",
     "grank gudn lightdxml lightxml treaderxml ensemble store",
-    "_cli_data _cli_rows inspection",
+    "_cli_data _cli_rows _weight_checks inspection",
     "serve",
     "_cli_serve",
 ]
