@@ -151,6 +151,13 @@ predict_shortlist : int
     prediction. More clusters find more of the right labels, above all rare ones. If
     this is at least the number of clusters, every label is ranked. Used only if
     labels are clustered.
+label_weight : None, "propensity" or array-like of shape (n_labels,)
+    Weights of the labels in the loss, where a document has them: how much the loss of
+    missing a label counts. "propensity" is the inverse of the propensities of the
+    training frequencies (see `skxmc.metrics.propensity`), divided by its mean over all
+    pairs of a document and a label: rare labels then count more, as in the metric
+    PSP@k. An array holds numbers above 0. None weights all labels alike. Clusters of
+    labels have no weights.
 max_epochs : int
     Maximum number of passes over the training documents.
 batch_size : int

@@ -13,6 +13,7 @@ from sklearn.utils.validation import (
 )
 
 from ._calibration import clip_probabilities
+from ._label_weights import order_by_propensity
 from ._sample_weights import (
     Weighing,
     check_sample_weight,
@@ -22,6 +23,7 @@ from ._sample_weights import (
 from ._stored_texts import StoredTexts
 from ._top_k import top_k_per_row
 from ._validation import (
+    check_choice,
     check_label_names,
     check_label_texts,
     check_labels,
@@ -33,10 +35,12 @@ from ._validation import (
     holds_texts,
     label_array,
 )
-from .metrics import precision_at_k
+from .metrics import precision_at_k, propensity_from_counts
 from .metrics._ranking import check_truth
 from .nn.state import MISSING, absent_or, array, choice, flag, number, refuse
 
+# Number of most probable labels that rank_by="propensity" orders.
+_REORDERED = 100
 # Larger dense predictions are refused: making this many scores takes some 4 GiB.
 _DENSE_LIMIT = 2**26
 
@@ -73,7 +77,7 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
     # Whether a system reads the tokens of a store.
     _reads_stores = False
 
-    def predict_topk(self, X, k=5, *, return_names=False):
+    def predict_topk(self, X, k=5, *, return_names=False, rank_by="probability"):
         """Predict the k best labels of each document.
 
         Parameters
@@ -84,6 +88,14 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
             Number of labels per document.
         return_names : bool, default=False
             Whether to return the names of labels instead of their columns.
+        rank_by : {"probability", "propensity"}, default="probability"
+            What orders the labels. "propensity" divides the probabilities by the
+            propensities of the labels, for who is judged by
+            `skxmc.metrics.psp_at_k`: of the 100 most probable labels, or of k if that
+            is more, it returns those of the largest quotients. The propensities are
+            those of the training frequencies (see
+            `skxmc.metrics.propensity_from_counts`). It is not possible for a 1-D `y`
+            and for ensembles.
 
         Returns
         -------
@@ -92,15 +104,33 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
             than k labels were ranked. With ``return_names=True``, an object array of
             names from `label_names_`, padded with None.
         scores : float32 ndarray of shape (n_docs, k)
-            Probabilities of these labels, see `predict_proba`; 0 for padding.
+            Probabilities of these labels, see `predict_proba`; 0 for padding. They
+            do not depend on `rank_by`.
         """
         check_is_fitted(self)
         check_number("k", k, numbers.Integral, 1)
-        ids, scores = self._rank(X, k)
+        check_choice("rank_by", rank_by, ("probability", "propensity"))
+        by_propensity = rank_by == "propensity"
+        if by_propensity:
+            self._check_propensities()
+        ids, scores = self._rank(X, max(k, _REORDERED) if by_propensity else k)
         padding = ids < 0
         probabilities = self._probabilities(scores).astype(np.float32)
         scores = np.where(padding, np.float32(0), probabilities)
+        if by_propensity:
+            n_docs = getattr(self, "total_weight_", self.n_docs_)
+            propensity = propensity_from_counts(self.label_counts_, n_docs)
+            ids, scores = order_by_propensity(ids, scores, propensity, k)
         return (self._name_labels(ids) if return_names else ids), scores
+
+    def _check_propensities(self):
+        """Refuse a ranking by propensities where it has no meaning."""
+        if self._y_kind == "single":
+            raise ValueError(
+                'rank_by="propensity" is for several labels per document, some of which'
+                " may be missing; with a 1-D y each document has one label. Use "
+                'rank_by="probability".'
+            )
 
     def label_lists(self, Y):
         """Turn rows of labels or scores into lists of label names.

@@ -9,6 +9,7 @@ from ._callbacks import CallbackSupportMixin, Epochs, end_callbacks
 from ._efforts import EffortMixin
 from ._fingerprint import check_same_fit, open_checkpoint
 from ._hold_out import check_held_out, hold_out, keep_rows, typical_depth
+from ._label_weights import LabelWeightsMixin, refuse_in_group
 from ._neighbors import NeighborsMixin
 from ._network_state import NetworkStateMixin
 from ._ranking_classifier import RankingClassifier
@@ -36,6 +37,7 @@ class BaseXMCClassifier(
     EffortMixin,
     FitWeightsMixin,
     FolderMixin,
+    LabelWeightsMixin,
     NeighborsMixin,
     NetworkStateMixin,
     RankingClassifier,
@@ -162,12 +164,13 @@ class BaseXMCClassifier(
             X, Y = self._check_fit(X, y)
             X, Y, self._weighing = self._weigh_documents(X, Y, sample_weight)
             X, Y = self._add_documents(X, Y)
-            weights = self._weights_of_all(Y)
+            weights = self._weights_of_all(Y), self._choose_label_weights()
+            refuse_in_group(*weights)
             device, precision = self._choose_device_and_precision()
         check_same_fit(self, X, Y, device, precision)
         number = check_random_state(self.random_state).randint(2**31)
         rng = np.random.default_rng(from_first(number))
-        checkpoint = open_checkpoint(self, X, Y, weights)
+        checkpoint = open_checkpoint(self, X, Y, weights[0])
         with isolate_torch(device):
             seed(int(rng.integers(2**31)), device)
             # Documents that a system adds to the user's are never held out.
@@ -179,7 +182,7 @@ class BaseXMCClassifier(
             rows = np.flatnonzero(is_trained_on)
             check_held_out(self, held_out)
             network, examples = self._build(X, keep_rows(Y, rows), rows, rng)
-            examples.weigh(weights)
+            examples.weigh(*weights)
             with all_or_none():
                 check_memory(
                     network,

@@ -427,6 +427,13 @@ class EnsembleClassifier(
             normalize=self._y_kind == "single",
         )
 
+    def _check_propensities(self):
+        raise ValueError(
+            'rank_by="propensity" needs the probabilities of one classifier, and those '
+            "of an ensemble are means of its members' best labels alone. Use "
+            'rank_by="probability", or a member.'
+        )
+
     def _probabilities(self, scores):
         return clip_probabilities(scores)
 

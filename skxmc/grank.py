@@ -109,6 +109,7 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
     lambda_schedule : {"epoch", "step"}, default="epoch"
         Whether lambda grows once per epoch, as in Eq. 9, or with every step. Used only
         if the retriever is trained.
+    %(label_weight)s
     %(max_epochs)s
         The paper uses 20 to 50.
     %(batch_size)s
@@ -249,6 +250,7 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
         lambda_max=0.5,
         lambda_schedule="epoch",
         combine="ranker",
+        label_weight=None,
         max_epochs=8,
         batch_size=64,
         accumulate=1,
@@ -307,6 +309,7 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
         self.lambda_max = lambda_max
         self.lambda_schedule = lambda_schedule
         self.combine = combine
+        self.label_weight = label_weight
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.accumulate = accumulate

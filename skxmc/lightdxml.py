@@ -7,7 +7,7 @@ import torch
 
 from ._clustering_classifier import random_vectors
 from ._efforts import LIGHTDXML
-from ._label_documents import add_label_texts, repeats_label_text
+from ._label_documents import LabelDocumentsMixin
 from ._mixture import DEFAULT_BETA, select_beta
 from ._parameters import fill_docstring
 from ._sample_weights import sum_weights
@@ -34,7 +34,7 @@ __all__ = ["LightDXMLClassifier"]
 
 
 @fill_docstring
-class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
+class LightDXMLClassifier(LabelDocumentsMixin, ShortlistMixin, BaseXMCClassifier):
     """LightDXML: shortlist labels by their vectors, then classify only these.
 
     The vector of a document is the sum of its words' vectors, weighted by TF-IDF,
@@ -121,6 +121,7 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
 
     Training: objective, optimizer and held-out documents
 
+    %(label_weight)s
     %(max_epochs)s
         The paper uses 16 or 21.
     %(batch_size)s
@@ -246,6 +247,7 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
         beta="auto",
         shortlist_temperature=1.0,
         dropout=0.3,
+        label_weight=None,
         max_epochs=10,
         batch_size=64,
         accumulate=1,
@@ -295,6 +297,7 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
         self.beta = beta
         self.shortlist_temperature = shortlist_temperature
         self.dropout = dropout
+        self.label_weight = label_weight
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.accumulate = accumulate
@@ -374,16 +377,6 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
         if self.label_texts is not None:
             check_label_texts(self.label_texts, self.n_labels_)
         return X, Y
-
-    def _add_documents(self, X, Y):
-        if self.label_texts is None:
-            return X, Y
-        return add_label_texts(X, Y, self.label_texts)
-
-    def _find_repeated_texts(self, X):
-        if self.label_texts is None:
-            return np.zeros(self.n_docs_, bool)
-        return repeats_label_text(X, self.n_docs_)
 
     def _make_encoder(self, X):
         """Make the encoder, and turn X into `Features`, the documents that it takes.

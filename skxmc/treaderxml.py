@@ -149,6 +149,7 @@ class TReaderXMLClassifier(TaughtDocumentsMixin, RecallingXMCClassifier):
     loss_reduction : {"mean", "sum"}, default="mean"
         Reduction of the binary cross-entropy: the mean over all outputs of a batch, or
         the sum over the outputs of a document, averaged over documents.
+    %(label_weight)s
     %(max_epochs)s
     %(batch_size)s
     %(accumulate)s
@@ -273,6 +274,7 @@ class TReaderXMLClassifier(TaughtDocumentsMixin, RecallingXMCClassifier):
         predict_shortlist=75,
         cluster_features="tfidf",
         loss_reduction="mean",
+        label_weight=None,
         max_epochs=10,
         batch_size=64,
         accumulate=1,
@@ -335,6 +337,7 @@ class TReaderXMLClassifier(TaughtDocumentsMixin, RecallingXMCClassifier):
         self.predict_shortlist = predict_shortlist
         self.cluster_features = cluster_features
         self.loss_reduction = loss_reduction
+        self.label_weight = label_weight
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.accumulate = accumulate

@@ -24,7 +24,7 @@ TIERS = [
     "nn.rowwise _calibration",
     "nn.checkpoint nn.devices nn.text nn.labels nn.losses nn.optimizer nn.search "
     "nn.shortlist metrics datasets",
-    "nn.adapters nn.dense_layers",
+    "nn.adapters nn.dense_layers _label_weights",
     "cluster nn.encoder_files _callbacks _fingerprint _hold_out _ranking_classifier "
     "_stored_words",
     "nn.bags nn.encoders nn.examples nn.heads nn.neighbors nn.prediction "
