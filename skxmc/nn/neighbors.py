@@ -111,11 +111,16 @@ class NeighborVotes:
             "indptr": self._check_indptr,
             "ids": indices(len(self.ids), high=self.n_labels),
             "rows": indices(n_docs, high=2**63 - 1),
-            "counts": absent_or(optional(floats(n_docs))),
+            "counts": absent_or(optional(self._check_counts)),
             "n_labels": number(1, whole=True),
             "n_neighbors": number(1, whole=True),
             "weight": number(0),
         }
+
+    def _check_counts(self, counts, name):
+        floats(self.index.n_vectors)(counts, name)
+        if not (counts > 0).all():
+            raise ValueError(f"{name} holds numbers that are not above 0.")
 
     def _check_indptr(self, indptr, name):
         indices(self.index.n_vectors + 1, high=len(self.ids) + 1)(indptr, name)
