@@ -166,9 +166,26 @@ main.add_command(serve)
     "without this option. It is kept: another fit, or the same one after an "
     "interruption, does not read the files again.",
 )
+@click.option(
+    "--weight-column",
+    metavar="COLUMN",
+    help="Column of a table that holds the weight of each document: a number of at "
+    "least 0. A document of weight 2 counts as if it were given twice, and one of "
+    "weight 0 is left out.",
+)
 @click.option("--quiet", is_flag=True, help="Do not show progress.")
 @_add_table_options
-def train(data, model, system, settings, label_texts, store, quiet, **table_options):
+def train(
+    data,
+    model,
+    system,
+    settings,
+    label_texts,
+    store,
+    weight_column,
+    quiet,
+    **table_options,
+):
     """Fit a classifier to DATA and save it as the folder MODEL.
 
     If MODEL is already a model, it is replaced; a folder with other files is an error.
@@ -183,6 +200,7 @@ def train(data, model, system, settings, label_texts, store, quiet, **table_opti
         label_parameters,
         load_shards,
         load_training_part,
+        load_weights,
     )
     from skxmc.persistence._saving import check_target
 
@@ -197,6 +215,9 @@ def train(data, model, system, settings, label_texts, store, quiet, **table_opti
                 f"{', '.join(sorted(known))}."
             )
     check_target(model)  # before hours of training
+    weights = None
+    if weight_column is not None:
+        weights = load_weights(data, weight_column, table_options)
     if holds_shards(data):
         untrained = classifier_class(**parameters)
         store = store or model.with_name(f"{model.name}.store")
@@ -208,7 +229,7 @@ def train(data, model, system, settings, label_texts, store, quiet, **table_opti
         found = label_parameters(documents, parameters)
         of_labels |= {name: value for name, value in found.items() if name in known}
     classifier = classifier_class(**of_labels | parameters)
-    classifier.fit(documents.texts, documents.Y)
+    classifier.fit(documents.texts, documents.Y, weights)
     classifier.save_pretrained(model)
     scores = [epoch["score"] for epoch in classifier.history_ if "score" in epoch]
     print_json(
