@@ -203,15 +203,7 @@ class NeighborsMixin(SystemLabelChangesMixin):
 
     def _forget(self, places):
         votes = self.network_.neighbors
-        lengths = votes.indptr.diff()
-        is_forgotten = torch.zeros(len(lengths), dtype=torch.bool)
-        is_forgotten[places] = True
-        is_left = is_forgotten.repeat_interleave(lengths)
-        labels, weights = votes.ids[is_left].numpy(), None
-        if votes.counts is not None:
-            weights = votes.counts.repeat_interleave(lengths)[is_left].numpy()
-        counts = np.bincount(labels, weights, minlength=self.n_labels_)
-        counts = counts.astype(self.label_counts_.dtype)
+        counts = votes.count_labels(places).numpy().astype(self.label_counts_.dtype)
         self.label_counts_ = (self.label_counts_ - counts).clip(min=0)
         self.network_.neighbors = votes.remove_documents(places)
 
@@ -407,10 +399,9 @@ class NeighborsMixin(SystemLabelChangesMixin):
         # Each text has its label alone.
         indptr = np.append(Y_known.indptr, Y_known.nnz + 1 + np.arange(len(labels)))
         ids = np.append(Y_known.indices, labels)
-        weights = self._weights_of(rows)
-        if weights is not None:  # texts of labels have the weight 1
-            weights = np.append(weights, np.ones(len(labels))).astype(np.float32)
-            weights = torch.from_numpy(weights)
+        counts = self._weights_of(rows)
+        if counts is not None:  # texts of labels have the weight 1
+            counts = torch.from_numpy(np.append(counts, np.ones(len(labels)))).float()
         rows = np.append(rows, self.n_docs_ + labels)
         votes = NeighborVotes(
             torch.cat(vectors),
@@ -419,7 +410,7 @@ class NeighborsMixin(SystemLabelChangesMixin):
             n_neighbors=int(self.n_voters),
             exact=device.startswith("cuda")
             or uses_exact_search("auto", len(rows), _MAX_EXACT),
-            counts=weights,
+            counts=counts,
         )
         if self.neighbor_weight != "auto":
             votes.weight = float(self.neighbor_weight)

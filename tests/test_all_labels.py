@@ -95,7 +95,10 @@ def rows_of(head):
 
 def row_factor(loss):
     """By how much the gradient of rows exceeds that of the loss."""
-    return N_LABELS if loss is bce_loss_all else 1
+    kind, options = loss, {}
+    if isinstance(loss, functools.partial):
+        kind, options = loss.func, loss.keywords
+    return 1 if "reduction" in options or kind is not bce_loss_all else N_LABELS
 
 
 def backward(head, docs, positives, loss, weight=1.0):

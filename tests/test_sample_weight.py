@@ -18,8 +18,10 @@ from skxmc import (
     LightDXMLClassifier,
     LightXMLClassifier,
     TReaderXMLClassifier,
+    _label_weights,
 )
 from skxmc._fingerprint import fit_fingerprint
+from skxmc._label_weights import refuse_in_group
 from skxmc._testing import N_DOCS, N_LABELS, make_data, predict_all, text_features
 from skxmc._token_vectors import fit_words, latent_vectors
 from skxmc.metrics import precision_at_1_scorer, precision_at_k, psp_at_1_scorer
@@ -399,3 +401,40 @@ def test_an_ensemble_weighs_its_members():
     ensemble = EnsembleClassifier([("a", Unweighted(**TINY))])
     with pytest.raises(TypeError, match="takes no sample_weight"):
         ensemble.fit(texts, Y, weights)
+
+
+def test_documents_come_and_go_with_their_weights(tiny_encoder):
+    texts, Y = make_data()
+    weights = whole_weights()
+    weights[3] = 0
+    parameters = READS | dict(neighbor_weight=1, validation_fraction=0)
+    model = make(GRankClassifier, parameters, tiny_encoder).fit(texts, Y, weights)
+    counts, total = model.label_counts_.copy(), weights.sum()
+    model.add_documents(texts[:2], Y[:2])
+    added = Y[:2].sum(axis=0)
+    np.testing.assert_array_equal(model.label_counts_, counts + added)
+    assert model.total_weight_ == total + 2
+    votes = model.network_.neighbors
+    assert votes.counts[-2:].tolist() == [1, 1]
+    assert votes.rows[-2:].tolist() == [N_DOCS, N_DOCS + 1]
+    model.forget_documents([1, 5, N_DOCS])
+    left = weights[1] * Y[[1]] + weights[5] * Y[[5]] + Y[[0]]
+    np.testing.assert_array_equal(
+        model.label_counts_, counts + added - left.toarray()[0]
+    )
+    votes = model.network_.neighbors
+    places = votes.index.found_places()
+    rows = votes.rows[places]
+    expected = np.append(weights, [1, 1])[rows.numpy()]
+    np.testing.assert_array_equal(votes.counts[places].numpy(), expected)
+    ids, scores = model.predict_topk(texts)
+    assert (ids >= 0).all() and np.isfinite(scores).all()
+
+
+def test_a_group_of_processes_refuses_weights(monkeypatch):
+    refuse_in_group(np.ones(3), None)
+    monkeypatch.setattr(_label_weights, "current_group", lambda: "a group")
+    refuse_in_group(None, None)
+    for weights in ((np.ones(3), None), (None, np.ones(3))):
+        with pytest.raises(ValueError, match="alone()"):
+            refuse_in_group(*weights)

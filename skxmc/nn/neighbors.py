@@ -170,6 +170,24 @@ class NeighborVotes:
             votes.counts = torch.cat([self.counts, self.counts.new_ones(len(rows))])
         return votes
 
+    def count_labels(self, places):
+        """Count how many of some documents have each label.
+
+        Parameters
+        ----------
+        places : int64 tensor of shape (n_places,)
+            Different places of documents.
+
+        Returns
+        -------
+        tensor of shape (n_labels,)
+        """
+        lengths = self.indptr.diff()
+        counted = torch.zeros(len(lengths))
+        counted[places] = 1.0 if self.counts is None else self.counts[places]
+        counted = counted.repeat_interleave(lengths).double()
+        return self.ids.bincount(counted, minlength=self.n_labels)
+
     def remove_documents(self, places):
         """Return a memory without some documents, or None if none would remain.
 
