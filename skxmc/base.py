@@ -77,6 +77,9 @@ class BaseXMCClassifier(
     - ``_finish_training(examples, Y, held_out)``, called after training and before the
       calibration: it completes the network. Neighbours vote only after that.
 
+    Whatever a system computes from the documents of a fit takes their weights into
+    account, which ``_weights_of(rows)`` and ``_weights_of_all(X)`` return.
+
     ``_has_log_odds()`` says whether the network's scores are those of probabilities.
     `_efforts` lists the sets of parameters of ``with_effort`` (see `skxmc._efforts`).
 

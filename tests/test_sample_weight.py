@@ -40,6 +40,7 @@ FULL = dict(
     precision="fp64",
     random_state=0,
 )
+WORDS = ["one", "two", "three", "four", "five", "six"]
 TREADER = dict(word_dim=8, n_heads=2, n_neighbors=3, min_df=1)
 SYSTEMS = [
     (GRankClassifier, READS | CLUSTERS),
@@ -179,6 +180,31 @@ def test_whole_weights_repeat_texts():
     assert X.dtype == np.float32
 
 
+@pytest.mark.parametrize(
+    "kind, parameters",
+    [
+        (GRankClassifier, dict(neighbor_weight=1, label_texts=WORDS)),
+        (LightXMLClassifier, dict(trained_layers=1, bag_of_words=True)),
+        (GUDNClassifier, dict(label_texts=WORDS, label_reinforcement="repeat")),
+    ],
+)
+def test_whole_weights_repeat_texts_that_a_transformer_reads(
+    kind, parameters, tiny_encoder
+):
+    texts, Y = make_data()
+    weights = whole_weights()
+    rows = np.repeat(np.arange(N_DOCS), weights.astype(int))
+    options = FULL | dict(label_dim=None, encoder_dropout=0) | READS | parameters
+    model = kind(tiny_encoder, **options).fit(texts, Y, weights)
+    repeated = kind(tiny_encoder, **options).fit([texts[i] for i in rows], Y[rows])
+    alone = kind(tiny_encoder, **options).fit(texts, Y)
+    found, expected, without = (
+        m.predict_proba(texts).toarray() for m in (model, repeated, alone)
+    )
+    np.testing.assert_allclose(found, expected, rtol=2e-3)
+    assert abs(without - expected).max() > 0.02
+
+
 def test_texts_of_small_weights_still_have_words():
     texts, _ = make_data()
     found, _ = fit_words(texts, min_df=2, max_features=None, weights=np.full(24, 0.01))
@@ -247,7 +273,6 @@ def test_rows_of_neighbors_are_those_of_the_user(tiny_encoder):
         assert distances[i, rows[i] == i] <= distances[i].min() + 1e-3
 
 
-WORDS = ["one", "two", "three", "four", "five", "six"]
 BAD = [
     ([1.0] * (N_DOCS - 1), r"shape \(23,\) and .* 24"),
     (np.ones((N_DOCS, 2)), r"shape \(24, 2\)"),
