@@ -15,7 +15,7 @@ from .nn.state import number, refuse
 UNCALIBRATED = (1.0, 0.0)
 
 
-def fit_calibration(Y, ids, scores):
+def fit_calibration(Y, ids, scores, weights=None):
     """Fit the calibration by a logistic regression of labels on scores.
 
     Parameters
@@ -26,6 +26,8 @@ def fit_calibration(Y, ids, scores):
         Ranked labels, padded with -1.
     scores : ndarray of shape (n_docs, k)
         Scores of these labels.
+    weights : ndarray of shape (n_docs,) or None, default=None
+        Weights of the documents. None weighs all alike.
 
     Returns
     -------
@@ -36,15 +38,18 @@ def fit_calibration(Y, ids, scores):
     rows = np.broadcast_to(np.arange(len(ids))[:, None], ids.shape)
     hits = np.asarray(Y[rows[is_label], ids[is_label]]).ravel() > 0
     scores = scores[is_label]
+    weights = None if weights is None else weights[rows[is_label]]
     if hits.all() or not hits.any():
         # A regression would not converge. Take the mean log-odds that there would be
         # if one more label, of the other kind, had been ranked.
-        log_odds = np.log1p(len(hits))
-        return 1.0, float((log_odds if hits.all() else -log_odds) - scores.mean())
-    model = LogisticRegression(C=1.0).fit(scores[:, None], hits)
+        log_odds = np.log1p(len(hits) if weights is None else weights.sum())
+        log_odds = log_odds if hits.all() else -log_odds
+        return 1.0, float(log_odds - np.average(scores, weights=weights))
+    model = LogisticRegression(C=1.0).fit(scores[:, None], hits, weights)
     slope, offset = float(model.coef_[0, 0]), float(model.intercept_[0])
     if slope <= 0:  # there are too few documents to fit a slope
-        return 1.0, float(logit(hits.mean()) - scores.mean())
+        share = np.average(hits, weights=weights)
+        return 1.0, float(logit(share) - np.average(scores, weights=weights))
     return slope, offset
 
 

@@ -5,6 +5,7 @@ import scipy.sparse as sp
 
 from .datasets import load_table, load_xmc_repository
 from .datasets._table import read_documents
+from .datasets._table_rows import read_rows
 from .store import build_store, open_store
 from .store._build import find_shards
 from .store._open import is_store
@@ -67,6 +68,34 @@ def load_training_part(data, table_options):
         documents.label_codes = None
         return documents
     return _select_part(load_xmc_repository(data), data, "train")
+
+
+def load_weights(data, column, table_options):
+    """Return the weights of the documents of a table, as floats.
+
+    Parameters
+    ----------
+    data : Path
+    column : str
+        Column that holds a number for each document.
+    table_options : dict
+        Arguments of `load_table`.
+    """
+    if not data.is_file():
+        raise ValueError(
+            f"--weight-column needs a single table, and {data} is a folder. In Python, "
+            "fit takes sample_weight for documents from any source."
+        )
+    columns = table_options["text"], column
+    weights = []
+    for place, row in read_rows(data, columns, quoted=table_options["quoted"]):
+        try:
+            weights.append(float(row[column]))
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"{place}: {column!r} must be a number, got {row[column]!r:.60}."
+            ) from None
+    return weights
 
 
 def load_test_parts(data, table_options, known):

@@ -21,7 +21,7 @@ from .nn.all_labels import AllLabels
 from .nn.devices import choose_device
 from .nn.document_vectors import SCALE, DocumentVectors
 from .nn.heads import LabelScores, cluster_head, first_offset
-from .nn.labels import label_centroids
+from .nn.labels import label_centroids, weigh_rows
 from .nn.prediction import encode
 from .nn.reading import Documents, keep_vectors
 from .nn.shortlist import LabelClusters
@@ -152,6 +152,7 @@ class ClusteringXMCClassifier(ShortlistMixin, BaseXMCClassifier):
         tensor of shape (n_labels, hidden_size) or None
             Initial label vectors, of length one. None means random vectors.
         """
+        Y = weigh_rows(Y, self._weights_of_all(Y))
         doc_vectors, text_vectors = self._encode_untrained(encoder, docs)
         self.label_groups_ = np.arange(self.n_labels_)
         if not self._ranks_all_labels():
@@ -201,7 +202,8 @@ class ClusteringXMCClassifier(ShortlistMixin, BaseXMCClassifier):
 
     def _choose_bias(self):
         """Return the log-odds that a document has a label, by their numbers alone."""
-        mean = self.label_counts_.sum() / (self.n_docs_ * self.n_labels_)
+        n_docs = getattr(self, "total_weight_", self.n_docs_)
+        mean = self.label_counts_.sum() / (n_docs * self.n_labels_)
         return math.log(mean / (1 - mean)) if 0 < mean < 1 else 0.0
 
     def _make_candidate_ranker(self, vectors, *words):
@@ -309,7 +311,8 @@ class ClusteringXMCClassifier(ShortlistMixin, BaseXMCClassifier):
             return label_centroids(doc_vectors.numpy(), Y)
         if self._texts:
             options = dict(token_pattern=WORD, sublinear_tf=True, dtype=np.float32)
-            X = count_words(TfidfVectorizer(**options), X)
+            weights = self._weights_of_all(X)
+            X = count_words(TfidfVectorizer(**options), X, weights)
         return label_centroids(X, Y)
 
 
@@ -382,10 +385,10 @@ class RecallingXMCClassifier(ClusteringXMCClassifier):
         )
 
 
-def count_words(vectorizer, texts):
+def count_words(vectorizer, texts, weights=None):
     """Fit a vectorizer and return its matrix, with one empty column without words."""
     try:
-        return fit_vectorizer(vectorizer, texts)
+        return fit_vectorizer(vectorizer, texts, weights)
     except ValueError:  # scikit-learn refuses texts without any word
         return sp.csr_matrix((len(texts), 1), dtype=np.float32)
 

@@ -24,7 +24,7 @@ _OWN_PARAMETERS = "verbose", "device"
 _CHUNK = 2**20
 
 
-def open_checkpoint(estimator, X, Y):
+def open_checkpoint(estimator, X, Y, weights=None):
     """Return the checkpoint of a fit, or None without a `checkpoint_dir`.
 
     Parameters
@@ -32,6 +32,8 @@ def open_checkpoint(estimator, X, Y):
     estimator : BaseXMCClassifier
     X : list of str, or csr matrix of shape (n_docs, n_features)
     Y : csr matrix of shape (n_docs, n_labels)
+    weights : ndarray of shape (n_docs,) or None, default=None
+        Weights of the documents, if they have any.
 
     Returns
     -------
@@ -41,7 +43,7 @@ def open_checkpoint(estimator, X, Y):
     if estimator.checkpoint_dir is None:
         return None
     folder = Path(estimator.checkpoint_dir)
-    name = fit_fingerprint(estimator, X, Y, STATE_FORMAT)
+    name = fit_fingerprint(estimator, X, Y, STATE_FORMAT, weights)
     with all_or_none():
         checkpoint = Checkpoint(folder / f"{name}.checkpoint")
         if not estimator.resume and is_first():
@@ -58,7 +60,7 @@ def open_checkpoint(estimator, X, Y):
     return checkpoint
 
 
-def fit_fingerprint(estimator, X, Y, version):
+def fit_fingerprint(estimator, X, Y, version, weights=None):
     """Return the hash of an estimator's class and parameters, its data and a version.
 
     Documents and labels are hashed in chunks, so that no array is copied as a whole.
@@ -70,6 +72,8 @@ def fit_fingerprint(estimator, X, Y, version):
     Y : csr matrix of shape (n_docs, n_labels)
     version : int
         Version of the checkpoint format.
+    weights : ndarray of shape (n_docs,) or None, default=None
+        Weights of the documents, if they have any.
 
     Returns
     -------
@@ -86,6 +90,8 @@ def fit_fingerprint(estimator, X, Y, version):
     )
     for data in (X, Y):
         _add_to_hash(digest, data)
+    if weights is not None:
+        digest.update(np.asarray(weights, np.float64).tobytes())
     return digest.hexdigest()[:32]
 
 

@@ -231,6 +231,8 @@ class LabelChangesMixin:
         """Count more documents."""
         self.n_docs_ += Y.shape[0]
         self.label_counts_ = self.label_counts_ + count_documents(Y)
+        if hasattr(self, "total_weight_"):
+            self.total_weight_ += float(Y.shape[0])
 
     def _check_added(self, label_texts, label_names, X, y):
         """Check what `add_labels` was given.

@@ -5,7 +5,21 @@ import scipy.sparse as sp
 
 from ._validation import check_label_texts
 
-__all__ = ["add_label_texts", "repeats_label_text"]
+__all__ = ["LabelDocumentsMixin", "add_label_texts", "repeats_label_text"]
+
+
+class LabelDocumentsMixin:
+    """Adds the texts of labels to the documents of a `BaseXMCClassifier`."""
+
+    def _add_documents(self, X, Y):
+        if self.label_texts is None:
+            return X, Y
+        return add_label_texts(X, Y, self.label_texts)
+
+    def _find_repeated_texts(self, X):
+        if self.label_texts is None:
+            return np.zeros(self.n_docs_, bool)
+        return repeats_label_text(X, self.n_docs_)
 
 
 def add_label_texts(X, Y, label_texts):

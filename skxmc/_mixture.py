@@ -13,7 +13,7 @@ DEFAULT_BETA = 0.75
 _BETAS = (0.0, 0.25, 0.5, DEFAULT_BETA, 1.0)
 
 
-def select_beta(Y, held_out, label_ids, logits, cosines, temperature):
+def select_beta(Y, held_out, label_ids, logits, cosines, temperature, weights=None):
     """Select the beta that ranks the labels of held-out documents best.
 
     The quality of a ranking is the mean of P@1 and P@k. Of 0, 0.25, 0.5, 0.75 and 1,
@@ -33,6 +33,8 @@ def select_beta(Y, held_out, label_ids, logits, cosines, temperature):
         What `skxmc.nn.networks.lightdxml.LightDXMLNetwork.classify` returns.
     temperature : float
         Number by which the cosines are divided before the sigmoid.
+    weights : ndarray of shape (n_held_out,) or None, default=None
+        Weights of these documents. None weighs all alike.
 
     Returns
     -------
@@ -45,9 +47,15 @@ def select_beta(Y, held_out, label_ids, logits, cosines, temperature):
         ids, _ = best_labels(mixture, k, Y.shape[1], label_ids)
         hits = _find_hits(truth, ids.numpy())
         quality[beta] = (hits[:, 0] + hits.sum(axis=1) / k) / 2
-    best = max(_BETAS, key=lambda beta: (quality[beta].mean(), beta))
+
+    def mean(values):
+        return np.average(values, weights=weights)
+
+    best = max(_BETAS, key=lambda beta: (mean(quality[beta]), beta))
     gains = quality[best] - quality[DEFAULT_BETA]
-    is_clear = gains.mean() > 2 * gains.std() / np.sqrt(len(gains))
+    n_docs = len(gains) if weights is None else weights.sum()
+    deviation = np.sqrt(mean((gains - mean(gains)) ** 2))
+    is_clear = mean(gains) > 2 * deviation / np.sqrt(n_docs)
     return best if is_clear else DEFAULT_BETA
 
 

@@ -203,11 +203,7 @@ class NeighborsMixin(SystemLabelChangesMixin):
 
     def _forget(self, places):
         votes = self.network_.neighbors
-        lengths = votes.indptr.diff()
-        is_forgotten = torch.zeros(len(lengths), dtype=torch.bool)
-        is_forgotten[places] = True
-        labels = votes.ids[is_forgotten.repeat_interleave(lengths)].numpy()
-        counts = np.bincount(labels, minlength=self.n_labels_)
+        counts = votes.count_labels(places).numpy().astype(self.label_counts_.dtype)
         self.label_counts_ = (self.label_counts_ - counts).clip(min=0)
         self.network_.neighbors = votes.remove_documents(places)
 
@@ -403,6 +399,9 @@ class NeighborsMixin(SystemLabelChangesMixin):
         # Each text has its label alone.
         indptr = np.append(Y_known.indptr, Y_known.nnz + 1 + np.arange(len(labels)))
         ids = np.append(Y_known.indices, labels)
+        counts = self._weights_of(rows)
+        if counts is not None:  # texts of labels have the weight 1
+            counts = torch.from_numpy(np.append(counts, np.ones(len(labels)))).float()
         rows = np.append(rows, self.n_docs_ + labels)
         votes = NeighborVotes(
             torch.cat(vectors),
@@ -411,6 +410,7 @@ class NeighborsMixin(SystemLabelChangesMixin):
             n_neighbors=int(self.n_voters),
             exact=device.startswith("cuda")
             or uses_exact_search("auto", len(rows), _MAX_EXACT),
+            counts=counts,
         )
         if self.neighbor_weight != "auto":
             votes.weight = float(self.neighbor_weight)
@@ -457,12 +457,12 @@ class NeighborsMixin(SystemLabelChangesMixin):
             for weight, parts in best.items():
                 options = dict(n_labels=self.n_labels_, normalize=False)
                 parts.append(add_votes(ids, scores, counted, weight, k, **options)[0])
-        means = {}
+        means, options = {}, {"sample_weight": self._weights_of(held_out)}
         for weight, parts in best.items():
             ids = pad_with_minus_one(torch.cat(parts).numpy(), self.n_labels_)
             truth = Y[held_out]
-            means[weight] = precision_at_k(truth, ids, 1) + precision_at_k(
-                truth, ids, k
+            means[weight] = sum(
+                precision_at_k(truth, ids, depth, **options) for depth in (1, k)
             )
         return max(means, key=lambda weight: (means[weight], -weight))
 

@@ -151,6 +151,13 @@ predict_shortlist : int
     prediction. More clusters find more of the right labels, above all rare ones. If
     this is at least the number of clusters, every label is ranked. Used only if
     labels are clustered.
+label_weight : None, "propensity" or array-like of shape (n_labels,)
+    Weights of the labels in the loss, where a document has them: how much the loss of
+    missing a label counts. "propensity" is the inverse of the propensities of the
+    training frequencies (see `skxmc.metrics.propensity`), divided by its mean over all
+    pairs of a document and a label: rare labels then count more, as in the metric
+    PSP@k. An array holds numbers above 0. None weights all labels alike. Clusters of
+    labels have no weights.
 max_epochs : int
     Maximum number of passes over the training documents.
 batch_size : int
@@ -264,9 +271,12 @@ label_names_ : ndarray of shape (n_labels,)
     `classes_`.
 label_texts_ : list of n_labels str, or None
     Texts of the labels as they are now. None if there were no `label_texts` in `fit`.
-label_counts_ : int ndarray of shape (n_labels,)
+label_counts_ : ndarray of shape (n_labels,)
     Number of documents of each label, among those that `n_docs_` counts, but without
-    forgotten ones. Propensities are computed from it.
+    forgotten ones. Propensities are computed from it. With sample weights it is the sum
+    of the weights of the documents.
+total_weight_ : float
+    Sum of the sample weights in `fit`. Defined only if there were any that are not 1.
 label_groups_ : int ndarray of shape (n_labels,)
     Cluster of each label.
 history_ : list of dict

@@ -144,7 +144,11 @@ class PretrainedEncoderMixin:
                 check_prompt_length(prompt, tokenizer, self.max_length_)
         if self._uses_words:
             self.vectorizer_, counts = fit_words(
-                X, min_df=None, ngram_range=self.ngram_range, max_features=_MAX_WORDS
+                X,
+                min_df=None,
+                ngram_range=self.ngram_range,
+                max_features=_MAX_WORDS,
+                weights=self._weights_of_all(X),
             )
             words = (Features(counts),)
         if self.reading == "words":

@@ -13,9 +13,17 @@ from sklearn.utils.validation import (
 )
 
 from ._calibration import clip_probabilities
+from ._label_weights import order_by_propensity
+from ._sample_weights import (
+    Weighing,
+    check_sample_weight,
+    choose_documents,
+    sum_weights,
+)
 from ._stored_texts import StoredTexts
 from ._top_k import top_k_per_row
 from ._validation import (
+    check_choice,
     check_label_names,
     check_label_texts,
     check_labels,
@@ -27,10 +35,12 @@ from ._validation import (
     holds_texts,
     label_array,
 )
-from .metrics import precision_at_k
+from .metrics import precision_at_k, propensity_from_counts
 from .metrics._ranking import check_truth
 from .nn.state import MISSING, absent_or, array, choice, flag, number, refuse
 
+# Number of most probable labels that rank_by="propensity" orders.
+_REORDERED = 100
 # Larger dense predictions are refused: making this many scores takes some 4 GiB.
 _DENSE_LIMIT = 2**26
 
@@ -67,7 +77,7 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
     # Whether a system reads the tokens of a store.
     _reads_stores = False
 
-    def predict_topk(self, X, k=5, *, return_names=False):
+    def predict_topk(self, X, k=5, *, return_names=False, rank_by="probability"):
         """Predict the k best labels of each document.
 
         Parameters
@@ -78,6 +88,14 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
             Number of labels per document.
         return_names : bool, default=False
             Whether to return the names of labels instead of their columns.
+        rank_by : {"probability", "propensity"}, default="probability"
+            What orders the labels. "propensity" divides the probabilities by the
+            propensities of the labels, for who is judged by
+            `skxmc.metrics.psp_at_k`: of the 100 most probable labels, or of k if that
+            is more, it returns those of the largest quotients. The propensities are
+            those of the training frequencies (see
+            `skxmc.metrics.propensity_from_counts`). It is not possible for a 1-D `y`
+            and for ensembles.
 
         Returns
         -------
@@ -86,15 +104,33 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
             than k labels were ranked. With ``return_names=True``, an object array of
             names from `label_names_`, padded with None.
         scores : float32 ndarray of shape (n_docs, k)
-            Probabilities of these labels, see `predict_proba`; 0 for padding.
+            Probabilities of these labels, see `predict_proba`; 0 for padding. They
+            do not depend on `rank_by`.
         """
         check_is_fitted(self)
         check_number("k", k, numbers.Integral, 1)
-        ids, scores = self._rank(X, k)
+        check_choice("rank_by", rank_by, ("probability", "propensity"))
+        by_propensity = rank_by == "propensity"
+        if by_propensity:
+            self._check_propensities()
+        ids, scores = self._rank(X, max(k, _REORDERED) if by_propensity else k)
         padding = ids < 0
         probabilities = self._probabilities(scores).astype(np.float32)
         scores = np.where(padding, np.float32(0), probabilities)
+        if by_propensity:
+            n_docs = getattr(self, "total_weight_", self.n_docs_)
+            propensity = propensity_from_counts(self.label_counts_, n_docs)
+            ids, scores = order_by_propensity(ids, scores, propensity, k)
         return (self._name_labels(ids) if return_names else ids), scores
+
+    def _check_propensities(self):
+        """Refuse a ranking by propensities where it has no meaning."""
+        if self._y_kind == "single":
+            raise ValueError(
+                'rank_by="propensity" is for several labels per document, some of which'
+                " may be missing; with a 1-D y each document has one label. Use "
+                'rank_by="probability".'
+            )
 
     def label_lists(self, Y):
         """Turn rows of labels or scores into lists of label names.
@@ -217,10 +253,13 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
             "n_docs_": number(1, whole=True),
             "n_labels_": number(2, whole=True),
             "label_counts_": array(n_labels, kinds="i", least=0, most=self.n_docs_),
+            "total_weight_": absent_or(number(0)),
             "label_names_": self._check_saved_names,
             "label_texts_": self._check_saved_texts,
             "classes_": self._check_classes,
         }
+        if hasattr(self, "total_weight_"):
+            expected["label_counts_"] = array(n_labels, kinds="if", least=0)
         if not self._texts:
             expected["n_features_in_"] = number(1, whole=True)
             names = array(getattr(self, "n_features_in_", 0), kinds="O")
@@ -289,6 +328,55 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
         self.label_names_ = self._choose_names()
         self.label_counts_ = count_documents(Y)
         return X, Y
+
+    def _weigh_documents(self, X, Y, sample_weight):
+        """Check the weights of documents, and leave out the documents of weight 0.
+
+        What the classifier knows of the documents is then known of the others alone,
+        as if the former had not been given.
+
+        Parameters
+        ----------
+        X, Y
+            What ``_check_fit`` returns.
+        sample_weight : array-like of shape (n_docs,) or None
+
+        Returns
+        -------
+        X, Y : as given
+            Documents whose weight is above 0, and their labels.
+        weighing : Weighing or None
+            None if there are no weights, or if all are 1.
+        """
+        weights = check_sample_weight(sample_weight, self.n_docs_)
+        if weights is None or (weights == 1).all():
+            return X, Y, None
+        n_docs, rows = self.n_docs_, np.flatnonzero(weights)
+        if len(rows) < n_docs:
+            X, Y, weights = choose_documents(X, rows), Y[rows], weights[rows]
+            if self._y_kind == "single":
+                Y = self._drop_classes(Y)
+            if not Y.nnz:
+                raise ValueError(
+                    "y holds no label in the documents whose sample_weight is above 0,"
+                    " so there is nothing to learn."
+                )
+        self.n_docs_, self.n_labels_ = Y.shape
+        self.label_names_ = self._choose_names()
+        self.label_counts_ = sum_weights(Y, weights)
+        self.total_weight_ = float(weights.sum())
+        return X, Y, Weighing(weights, rows, n_docs)
+
+    def _drop_classes(self, Y):
+        """Drop the classes that only documents of weight 0 have."""
+        used = np.unique(Y.indices)
+        if len(used) < 2:
+            raise ValueError(
+                f"y holds one class only ({self.classes_[used[0]]}) in the documents "
+                "whose sample_weight is above 0; two are needed."
+            )
+        self.classes_ = self.classes_[used]
+        return Y[:, used]
 
     def _choose_names(self):
         """Return names of labels: `label_names`, or else `label_texts`, or classes."""

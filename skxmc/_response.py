@@ -36,10 +36,13 @@ def find_classifier(estimator):
 
 
 def find_training_counts(estimator):
-    """Return ``label_counts_`` and ``n_docs_`` of the fitted classifier, or None."""
+    """Return the counts of labels and of documents of a fitted classifier, or None.
+
+    If documents had weights, the counts are sums of these.
+    """
     for layer in unwrap(estimator):
         if hasattr(layer, "label_counts_") and hasattr(layer, "n_docs_"):
-            return layer.label_counts_, layer.n_docs_
+            return layer.label_counts_, getattr(layer, "total_weight_", layer.n_docs_)
     return None
 
 

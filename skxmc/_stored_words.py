@@ -31,7 +31,7 @@ _TEXTS, _CHARS = 4096, 2**20
 _ADVICE = "Set bag_of_words=False, or free room on the disk."
 
 
-def fit_vectorizer(vectorizer, texts):
+def fit_vectorizer(vectorizer, texts, weights=None):
     """Fit a vectorizer on texts in memory or in a store, and return their matrix.
 
     Parameters
@@ -39,6 +39,9 @@ def fit_vectorizer(vectorizer, texts):
     vectorizer : TfidfVectorizer
         Its `min_df` is an int and its `max_df` 1.0.
     texts : list of str or StoredTexts
+    weights : ndarray of shape (n_texts,) or None, default=None
+        Weights of the texts, as often as each of them counts. In `min_df`, each counts
+        at least once.
 
     Returns
     -------
@@ -52,6 +55,8 @@ def fit_vectorizer(vectorizer, texts):
     OSError
         If the disk has no room for the matrix.
     """
+    if weights is not None:
+        return _fit_weighted(vectorizer, texts, weights)
     if not isinstance(texts, StoredTexts):
         return vectorizer.fit_transform(texts)
     terms, n_texts_with, order = _choose_terms(vectorizer, texts)
@@ -79,6 +84,36 @@ def fit_vectorizer(vectorizer, texts):
         return vectorizer._tfidf.transform(X, copy=False)
 
     return _stack_parts(transform, texts, len(terms))
+
+
+def _fit_weighted(vectorizer, texts, weights):
+    """Fit a vectorizer on texts of which each counts as often as its weight says.
+
+    The words of all texts, those of a store included, are counted in memory.
+    """
+    names = CountVectorizer().get_params()
+    options = {name: vectorizer.get_params()[name] for name in names}
+    counter = CountVectorizer(**options | dict(min_df=1, max_features=None))
+    counts = counter.fit_transform(texts)
+    terms = counter.get_feature_names_out()
+    found = counts.copy()
+    found.data = np.ones(len(found.data))
+    chosen = np.maximum(weights, 1) @ found >= vectorizer.min_df
+    if vectorizer.vocabulary is not None:
+        chosen[:] = True
+    limit = vectorizer.max_features
+    if limit is not None and limit < chosen.sum():
+        places = np.flatnonzero(chosen)
+        totals = (weights @ counts)[places].astype(vectorizer.dtype)
+        chosen[:] = False
+        chosen[places[(-totals).argsort(kind="stable")[:limit]]] = True
+    if not chosen.any():
+        raise ValueError("No term remains.")
+    vectorizer.vocabulary_ = {term: i for i, term in enumerate(terms[chosen])}
+    idf = (1 + weights.sum()) / (1 + (weights @ found)[chosen])
+    vectorizer.idf_ = (np.log(idf) + 1).astype(vectorizer.dtype)
+    X = counts[:, np.flatnonzero(chosen)]
+    return vectorizer._tfidf.transform(X.astype(vectorizer.dtype), copy=False)
 
 
 def transform_words(vectorizer, texts):

@@ -12,11 +12,12 @@ from ._token_vectors import fit_words, is_lsa, latent_vectors, read_token_vector
 from ._top_k import top_k_per_row
 from ._words import word_reader
 from .cluster import BalancedKMeans
-from .nn.labels import label_centroids
+from .nn.all_labels import AllLabels
+from .nn.labels import label_centroids, weigh_rows
 from .nn.networks.treaderxml import SIZE, TReaderEncoder
 from .nn.prediction import map_batches
 from .nn.search import uses_exact_search
-from .nn.teacher import TaughtDocuments, Teacher, one_hot
+from .nn.teacher import TaughtDocuments, Teacher, make_binary, one_hot
 from .nn.text import padded_features
 
 # Number of documents from which the input of the bottleneck is standardized.
@@ -89,10 +90,12 @@ class TaughtDocumentsMixin:
         features = X
         if self._texts:
             label_texts = [] if self.label_texts is None else self._get_label_texts()
+            texts = [*X, *label_texts, *parent_texts]
             self.vectorizer_, features = fit_words(
-                [*X, *label_texts, *parent_texts],
+                texts,
                 min_df=self.min_df,
                 max_features=self.max_features,
+                weights=self._weights_of_all(texts),
             )
         vectors = self._make_word_vectors(features)
         lengths = vectors.norm(dim=1, keepdim=True).clamp(min=1e-12)
@@ -132,7 +135,8 @@ class TaughtDocumentsMixin:
         if self.token_vectors is None:
             return torch.randn(n_words, dim)
         if is_lsa(self.token_vectors):
-            vectors = latent_vectors(X, dim)
+            weights = self._weights_of_all(X)
+            vectors = latent_vectors(X, dim, weights)
             vectors = pad(vectors, (0, dim - vectors.shape[1]))
             lengths = vectors.norm(dim=1, keepdim=True)
             vectors = vectors / lengths.clamp(min=1e-12)
@@ -207,16 +211,17 @@ class TaughtDocumentsMixin:
     def _standardize_encoder(self, encoder, docs, rng):
         """Standardize the input of the bottleneck over a sample of the documents."""
         device, precision = self._choose_device_and_precision()
+        rows = rng.permutation(len(docs))[:_N_STANDARDIZED]
         (pooled,) = map_batches(
             encoder.to(device),
             lambda batch: (encoder.pooled(batch),),
             docs,
-            rng.permutation(len(docs))[:_N_STANDARDIZED],
+            rows,
             batch_size=self.batch_size,
             device=device,
             precision=precision,
         )
-        encoder.cpu().standardize(pooled.float())
+        encoder.cpu().standardize(pooled.float(), self._weights_of(rows))
 
     def _make_teacher(self, docs, X, Y, parents, parent_texts, rng):
         """Set ``teacher_``, and give the documents their teacher knowledge.
@@ -239,7 +244,8 @@ class TaughtDocumentsMixin:
             The same documents with their teacher.
         """
         features = X if self.vectorizer_ is None else self.vectorizer_.transform(X)
-        centroids = label_centroids(features, Y)
+        weighted = weigh_rows(Y, self._weights_of_all(Y))
+        centroids = label_centroids(features, weighted)
         parents, descriptions = self._describe_nodes(
             centroids, parents, parent_texts, rng
         )
@@ -338,6 +344,32 @@ class TaughtDocumentsMixin:
         words = pad(words, (0, length - words.shape[1]), value=n_words).numpy()
         has_no_word = (words == n_words).all(axis=1, keepdims=True)
         return np.where(has_no_word, terms, words)
+
+
+def start_at_frequencies(head, Y, groups, weights=None):
+    """Set the biases of a head to the log-odds of what it scores.
+
+    From biases of 0, a network spends most of its training on learning that almost all
+    labels are rare: a step of Adam moves each weight by no more than the learning rate.
+
+    Parameters
+    ----------
+    head : LinearHead or AllLabels
+        Head that scores clusters of labels, or labels if each is its own cluster.
+    Y : csr matrix of shape (n_docs, n_labels)
+        Labels of the training documents. Documents without labels do not count.
+    groups : int ndarray of shape (n_labels,)
+        Cluster of each label.
+    weights : float64 ndarray of shape (n_docs,) or None
+        Weights of the documents. None weighs all alike.
+    """
+    found = make_binary(Y @ one_hot(groups, head.n_outputs))
+    counts = np.asarray(weigh_rows(found, weights).sum(axis=0)).ravel() + 0.5
+    has_labels = np.diff(Y.indptr).astype(bool)
+    n_docs = has_labels.sum() if weights is None else weights @ has_labels
+    others = n_docs + 1 - counts
+    biases = head.vectors[:-1, -1] if isinstance(head, AllLabels) else head.bias
+    biases.data.copy_(torch.from_numpy(np.log(counts / others)))
 
 
 def group_repeats(X):

@@ -17,6 +17,7 @@ from torch.nn.functional import normalize
 from ._stored_words import fit_vectorizer
 from ._words import WORD, nfc
 from .nn.encoder_files import load_encoder
+from .nn.labels import weigh_rows
 from .nn.state import array, refuse
 from .nn.text import tokenize
 
@@ -35,7 +36,7 @@ _DOC_SIZE, _N_MEASURED = 0.1, 10_000
 _MIN_SHARE = 0.9
 
 
-def fit_words(texts, *, min_df, max_features, ngram_range=(1, 1)):
+def fit_words(texts, *, min_df, max_features, ngram_range=(1, 1), weights=None):
     """Fit a TF-IDF vectorizer with logarithmic term frequencies.
 
     Words of a single character count as words.
@@ -51,6 +52,8 @@ def fit_words(texts, *, min_df, max_features, ngram_range=(1, 1)):
         Maximum number of features: the most frequent are kept.
     ngram_range : (int, int), default=(1, 1)
         Shortest and longest sequence of words that is a feature.
+    weights : ndarray of shape (n_texts,) or None, default=None
+        Weights of the texts (see `skxmc._stored_words.fit_vectorizer`).
 
     Returns
     -------
@@ -59,9 +62,11 @@ def fit_words(texts, *, min_df, max_features, ngram_range=(1, 1)):
     X : csr matrix of shape (n_texts, n_features), float32
     """
     options = _OPTIONS | dict(ngram_range=ngram_range, max_features=max_features)
+    options["weights"] = weights
     minimum, min_share = (2, _MIN_SHARE) if min_df is None else (min_df, 0)
     frequent, n_with_frequent = _fit_vectorizer(texts, min_df=minimum, **options)
-    if n_with_frequent > min_share * len(texts):
+    n_texts = len(texts) if weights is None else weights.sum()
+    if n_with_frequent > min_share * n_texts:
         return frequent
     unlimited, n_with_words = _fit_vectorizer(texts, min_df=1, **options)
     # Texts without any word, such as empty ones, say nothing about min_df.
@@ -77,15 +82,20 @@ def fit_words(texts, *, min_df, max_features, ngram_range=(1, 1)):
     return unlimited
 
 
-def _fit_vectorizer(texts, **options):
-    """Return (vectorizer, its matrix of the texts) and how many texts have a word."""
+def _fit_vectorizer(texts, *, weights, **options):
+    """Return (vectorizer, its matrix of the texts) and how many texts have a word.
+
+    With weights, it is the sum of the weights of the texts that have a word.
+    """
     vectorizer = TfidfVectorizer(**options)
     try:
-        X = fit_vectorizer(vectorizer, texts)
+        X = fit_vectorizer(vectorizer, texts, weights)
     except ValueError:  # no word is in min_df texts, or there is no word at all
         vectorizer = TfidfVectorizer(vocabulary=["a"], **options)
-        X = fit_vectorizer(vectorizer, texts)
-    return (vectorizer, X), np.count_nonzero(np.diff(X.indptr))
+        X = fit_vectorizer(vectorizer, texts, weights)
+    has_words = np.diff(X.indptr) > 0
+    n_with_words = np.count_nonzero(has_words)
+    return (vectorizer, X), n_with_words if weights is None else weights @ has_words
 
 
 def check_words(vectorizer, name):
@@ -139,13 +149,15 @@ def check_needs_texts(estimator, names):
             raise ValueError(f"{name} needs texts, and X is a feature matrix.")
 
 
-def latent_vectors(X, dim):
+def latent_vectors(X, dim, weights=None):
     """Return the principal directions of features: latent semantic analysis.
 
     Parameters
     ----------
     X : csr matrix of shape (n_docs, n_features)
     dim : int
+    weights : ndarray of shape (n_docs,) or None, default=None
+        Weights of the documents. None weighs all alike.
 
     Returns
     -------
@@ -153,6 +165,8 @@ def latent_vectors(X, dim):
     """
     seed = int(torch.randint(2**31, ()))
     dim = min(dim, *X.shape)
+    # The directions of X are those of its second moments, X.T @ X.
+    X = weigh_rows(X, None if weights is None else np.sqrt(weights))
     _, _, directions = randomized_svd(X, dim, n_iter=2, random_state=seed)
     return torch.from_numpy(np.ascontiguousarray(directions.T, np.float32))
 
@@ -188,7 +202,7 @@ def mirror_vectors(vectors, dim):
     return torch.cat([vectors, -vectors, last], dim=1)
 
 
-def bag_vectors(X, dim, token_vectors, vectorizer):
+def bag_vectors(X, dim, token_vectors, vectorizer, weights=None):
     """Make LightDXML's initial word vectors, whose weighted sums represent documents.
 
     Parameters
@@ -200,6 +214,8 @@ def bag_vectors(X, dim, token_vectors, vectorizer):
         See `LightDXMLClassifier`.
     vectorizer : TfidfVectorizer or None
         Its features are the columns of X. Not used if `token_vectors` is "lsa" or None.
+    weights : ndarray of shape (n_docs,) or None, default=None
+        Weights of the documents. None weighs all alike.
 
     Returns
     -------
@@ -210,13 +226,17 @@ def bag_vectors(X, dim, token_vectors, vectorizer):
         vectors = torch.randn(X.shape[1], dim or 300)
     elif is_lsa(token_vectors):
         dim = dim or 300
-        vectors = mirror_vectors(latent_vectors(X, dim // 2), dim)
+        vectors = mirror_vectors(latent_vectors(X, dim // 2, weights), dim)
     else:
         terms = vectorizer.get_feature_names_out()
         vectors = torch.from_numpy(read_token_vectors(token_vectors, terms)[0])
         vectors = mirror_vectors(vectors, dim or 2 * vectors.shape[1])
     docs = torch.from_numpy(X[:_N_MEASURED] @ vectors.numpy())
-    size = docs.square().mean().sqrt()
+    squares = docs.square()
+    if weights is not None:
+        some = torch.from_numpy(weights[:_N_MEASURED])
+        squares = squares * (some / some.mean()).to(squares)[:, None]
+    size = squares.mean().sqrt()
     return vectors * (_DOC_SIZE / size if size > 0 else _DOC_SIZE)
 
 

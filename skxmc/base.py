@@ -4,19 +4,16 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
-from ._calibration import (
-    UNCALIBRATED,
-    calibrate,
-    fit_calibration,
-    probabilities_from_scores,
-)
+from ._calibrated import CalibrationMixin
 from ._callbacks import CallbackSupportMixin, Epochs, end_callbacks
 from ._efforts import EffortMixin
 from ._fingerprint import check_same_fit, open_checkpoint
 from ._hold_out import check_held_out, hold_out, keep_rows, typical_depth
+from ._label_weights import LabelWeightsMixin, refuse_in_group
 from ._neighbors import NeighborsMixin
 from ._network_state import NetworkStateMixin
 from ._ranking_classifier import RankingClassifier
+from ._sample_weights import FitWeightsMixin
 from ._validation.parameters import check_choice, check_training_parameters
 from .metrics import precision_at_k
 from .nn.devices import PRECISIONS, check_memory, choose_device, choose_precision
@@ -30,18 +27,17 @@ __all__ = ["BaseXMCClassifier"]
 
 # Attributes in which scikit-learn finds the callbacks to end when ``fit`` has failed.
 _CALLBACK_ATTRIBUTES = ("_callback_fit_ctx", "_skl_callbacks_to_teardown")
-# Number of best labels per document that the calibration is fitted on.
-_CALIBRATION_DEPTH = 50
-# Number of training documents that the calibration is fitted on if none are held out.
-_CALIBRATION_DOCS = 2000
 # A thread holds this lock while it moves a network to another device.
 _device_lock = brief_lock()
 
 
 class BaseXMCClassifier(
+    CalibrationMixin,
     CallbackSupportMixin,
     EffortMixin,
+    FitWeightsMixin,
     FolderMixin,
+    LabelWeightsMixin,
     NeighborsMixin,
     NetworkStateMixin,
     RankingClassifier,
@@ -81,6 +77,9 @@ class BaseXMCClassifier(
     - ``_finish_training(examples, Y, held_out)``, called after training and before the
       calibration: it completes the network. Neighbours vote only after that.
 
+    Whatever a system computes from the documents of a fit takes their weights into
+    account, which ``_weights_of(rows)`` and ``_weights_of_all(X)`` return.
+
     ``_has_log_odds()`` says whether the network's scores are those of probabilities.
     `_efforts` lists the sets of parameters of ``with_effort`` (see `skxmc._efforts`).
 
@@ -92,7 +91,7 @@ class BaseXMCClassifier(
     _network_class = None
     _memory_advice = "Lower batch_size."
 
-    def fit(self, X, y):
+    def fit(self, X, y, sample_weight=None):
         """Fit the classifier.
 
         Parameters
@@ -111,6 +110,12 @@ class BaseXMCClassifier(
             of sparse columns, and a dense array for any other array or table.
             Documents without labels are not trained on. A label without documents is a
             negative of every document.
+        sample_weight : array-like of shape (n_docs,) or None, default=None
+            Weights of the documents, at least 0. A document of weight 0 is left out,
+            and one of weight 2 counts as if it were given twice: in the loss, in the
+            counts of words and labels, in the vectors and clusters of labels, in the
+            votes of neighbors, and in the choices and the calibration on held-out
+            documents. None weights all alike.
 
         Returns
         -------
@@ -120,7 +125,8 @@ class BaseXMCClassifier(
         Raises
         ------
         ValueError
-            If `X`, `y` or a parameter is not as described, or if training diverges.
+            If `X`, `y`, `sample_weight` or a parameter is not as described, or if
+            training diverges.
         OSError
             If the encoder cannot be found.
         MemoryError
@@ -134,7 +140,7 @@ class BaseXMCClassifier(
         group = None
         try:
             with default_modes(), join() as group:
-                self._fit(X, y)
+                self._fit(X, y, sample_weight)
         except BaseException as error:
             # If the user interrupts training, the estimator keeps what has been
             # trained, unless other processes have a part of it. After any other failure
@@ -150,20 +156,24 @@ class BaseXMCClassifier(
                 vars(self).update(before | callbacks)
             raise
         finally:
+            self._end_weighing()
             end_callbacks(self)
         return self
 
-    def _fit(self, X, y):
+    def _fit(self, X, y, sample_weight):
         with all_or_none():
             self._check_parameters()
             epochs = Epochs(self, X, y)
             X, Y = self._check_fit(X, y)
+            X, Y, self._weighing = self._weigh_documents(X, Y, sample_weight)
             X, Y = self._add_documents(X, Y)
+            weights = self._weights_of_all(Y), self._choose_label_weights()
+            refuse_in_group(*weights)
             device, precision = self._choose_device_and_precision()
         check_same_fit(self, X, Y, device, precision)
         number = check_random_state(self.random_state).randint(2**31)
         rng = np.random.default_rng(from_first(number))
-        checkpoint = open_checkpoint(self, X, Y)
+        checkpoint = open_checkpoint(self, X, Y, weights[0])
         with isolate_torch(device):
             seed(int(rng.integers(2**31)), device)
             # Documents that a system adds to the user's are never held out.
@@ -175,6 +185,7 @@ class BaseXMCClassifier(
             rows = np.flatnonzero(is_trained_on)
             check_held_out(self, held_out)
             network, examples = self._build(X, keep_rows(Y, rows), rows, rng)
+            examples.weigh(*weights)
             with all_or_none():
                 check_memory(
                     network,
@@ -357,7 +368,7 @@ class BaseXMCClassifier(
 
     def _train(self, examples, Y, held_out, rng, checkpoint, epochs):
         device, precision = self._choose_device_and_precision()
-        k = typical_depth(Y)
+        k, weights = typical_depth(Y), self._weights_of(held_out)
 
         def evaluate(network):
             ids, _ = rank(
@@ -370,7 +381,7 @@ class BaseXMCClassifier(
                 precision=precision,
             )
             ids = pad_with_minus_one(ids, self.n_labels_)
-            return precision_at_k(Y[held_out], ids, k)
+            return precision_at_k(Y[held_out], ids, k, sample_weight=weights)
 
         self._run_training(
             examples,
@@ -413,17 +424,6 @@ class BaseXMCClassifier(
             raise
         self._calibrate(examples, Y, held_out, rng)
 
-    def _calibrate(self, examples, Y, held_out, rng):
-        self.n_iter_ = len(self.history_)
-        self.calibration_ = UNCALIBRATED
-        if self._y_kind == "single":
-            return  # scores are logarithms of probabilities already
-        if not len(held_out):
-            held_out = rng.permutation(examples.rows)[:_CALIBRATION_DOCS]
-        depth = min(self.n_labels_, _CALIBRATION_DEPTH)
-        ids, scores = self._rank_docs(examples.docs, depth, held_out)
-        self.calibration_ = fit_calibration(Y[held_out], ids, scores)
-
     def _rank_checked(self, X, k):
         with default_modes():
             docs = self._make_docs(X)
@@ -462,12 +462,3 @@ class BaseXMCClassifier(
                 f'are too large for precision={self.precision!r}. Try "fp32".'
             )
         return pad_with_minus_one(ids, self.n_labels_), scores
-
-    def _log_odds(self, scores):
-        return calibrate(scores.astype(np.float64), self.calibration_)
-
-    def _probabilities(self, scores):
-        single_label = self._y_kind == "single"
-        return probabilities_from_scores(
-            scores, self.calibration_, single_label=single_label
-        )

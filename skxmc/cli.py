@@ -166,9 +166,26 @@ main.add_command(serve)
     "without this option. It is kept: another fit, or the same one after an "
     "interruption, does not read the files again.",
 )
+@click.option(
+    "--weight-column",
+    metavar="COLUMN",
+    help="Column of a table that holds the weight of each document: a number of at "
+    "least 0. A document of weight 2 counts as if it were given twice, and one of "
+    "weight 0 is left out.",
+)
 @click.option("--quiet", is_flag=True, help="Do not show progress.")
 @_add_table_options
-def train(data, model, system, settings, label_texts, store, quiet, **table_options):
+def train(
+    data,
+    model,
+    system,
+    settings,
+    label_texts,
+    store,
+    weight_column,
+    quiet,
+    **table_options,
+):
     """Fit a classifier to DATA and save it as the folder MODEL.
 
     If MODEL is already a model, it is replaced; a folder with other files is an error.
@@ -183,6 +200,7 @@ def train(data, model, system, settings, label_texts, store, quiet, **table_opti
         label_parameters,
         load_shards,
         load_training_part,
+        load_weights,
     )
     from skxmc.persistence._saving import check_target
 
@@ -197,6 +215,9 @@ def train(data, model, system, settings, label_texts, store, quiet, **table_opti
                 f"{', '.join(sorted(known))}."
             )
     check_target(model)  # before hours of training
+    weights = None
+    if weight_column is not None:
+        weights = load_weights(data, weight_column, table_options)
     if holds_shards(data):
         untrained = classifier_class(**parameters)
         store = store or model.with_name(f"{model.name}.store")
@@ -208,7 +229,7 @@ def train(data, model, system, settings, label_texts, store, quiet, **table_opti
         found = label_parameters(documents, parameters)
         of_labels |= {name: value for name, value in found.items() if name in known}
     classifier = classifier_class(**of_labels | parameters)
-    classifier.fit(documents.texts, documents.Y)
+    classifier.fit(documents.texts, documents.Y, weights)
     classifier.save_pretrained(model)
     scores = [epoch["score"] for epoch in classifier.history_ if "score" in epoch]
     print_json(
@@ -221,6 +242,16 @@ def train(data, model, system, settings, label_texts, store, quiet, **table_opti
             "held_out": max(scores, default=None),
         }
     )
+
+
+_rank_by_option = click.option(
+    "--rank-by",
+    type=click.Choice(["probability", "propensity"]),
+    default="probability",
+    show_default=True,
+    help="What orders the labels: their probabilities, or these divided by the "
+    "propensities of the training frequencies, which PSP rewards.",
+)
 
 
 def _parse_part(context, option, value):
@@ -272,8 +303,9 @@ Examples:
     "or machines share the work. The outputs of all parts, one after the other, are "
     "the output of one process.",
 )
+@_rank_by_option
 @_unquoted_option
-def predict(model, texts, k, text, batch, part, quoted):
+def predict(model, texts, k, text, batch, part, rank_by, quoted):
     """Rank the labels of texts, line by line.
 
     TEXTS are files with one JSON object per line, tables (.csv, .tsv, .parquet), or
@@ -295,11 +327,14 @@ def predict(model, texts, k, text, batch, part, quoted):
     classifier = skxmc.load(model)
     batches = islice(read_batches(files, text, batch, quoted), start, stop)
     total = None if stop is None else (stop - start) * batch
+    options = dict(k=k, rank_by=rank_by)
     # On a terminal, rows show the progress, and a bar would be mixed up with them.
     with _progress_bar("predicting", total, hidden=sys.stdout.isatty()) as bar:
         for rows in batches:
             documents = [row[text] for row in rows]
-            names, scores = classifier.predict_topk(documents, k=k, return_names=True)
+            names, scores = classifier.predict_topk(
+                documents, return_names=True, **options
+            )
             for row, labels, values in zip(rows, names, scores, strict=True):
                 is_label = [label is not None for label in labels]  # not padding
                 # The field "labels" may hold the true labels, so it is left alone.
@@ -322,8 +357,9 @@ def predict(model, texts, k, text, batch, part, quoted):
     show_default=True,
     help="Rank k for P@k and the other metrics. May be repeated.",
 )
+@_rank_by_option
 @_add_table_options
-def evaluate(model, data, ks, **table_options):
+def evaluate(model, data, ks, rank_by, **table_options):
     """Print ranking metrics of MODEL on DATA.
 
     If DATA is a folder, its test part is used, or all of its .parquet and .jsonl files;
@@ -333,19 +369,21 @@ def evaluate(model, data, ks, **table_options):
     """
     import skxmc
     from skxmc._cli_data import load_test_parts, stack_labels
+    from skxmc._response import find_training_counts
     from skxmc._words import nfc
     from skxmc.metrics import propensity_from_counts, ranking_report
 
     classifier = skxmc.load(model)
     known = [nfc(str(name)) for name in classifier.label_names_]
-    ids, truths = [], []
+    ids, truths, options = [], [], dict(k=max(ks), rank_by=rank_by)
     for documents in load_test_parts(data, table_options, known):
-        ids.append(_rank_in_batches(classifier, documents.texts, max(ks)))
+        ids.append(_rank_in_batches(classifier, documents.texts, options))
         truths.append(documents.Y)
     Y = stack_labels(truths)
     n_new = Y.shape[1] - len(known)
-    counts = np.append(classifier.label_counts_, np.zeros(n_new, np.int64))
-    weights = propensity_from_counts(counts, classifier.n_docs_)
+    counts, n_docs = find_training_counts(classifier)
+    counts = np.append(counts, np.zeros(n_new, np.int64))
+    weights = propensity_from_counts(counts, n_docs)
     report = ranking_report(Y, np.concatenate(ids), ks, weights)
     sizes = {"documents": Y.shape[0], "unknown_labels": n_new}
     metrics = {name: round(float(value), 6) for name, value in report.items()}
@@ -404,13 +442,13 @@ def _progress_bar(title, total=None, hidden=False):
     return tqdm(desc=title, total=total, unit="doc", disable=disable)
 
 
-def _rank_in_batches(classifier, texts, k):
-    """Return the ids of the k best labels of each text, and show the progress."""
+def _rank_in_batches(classifier, texts, options):
+    """Return the ids of the best labels of each text, and show the progress."""
     parts = []
     with _progress_bar("evaluating", len(texts)) as bar:
         for start in range(0, len(texts) or 1, _EVALUATE_BATCH):
             batch = texts[start : start + _EVALUATE_BATCH]
-            parts.append(classifier.predict_topk(batch, k=k)[0])
+            parts.append(classifier.predict_topk(batch, **options)[0])
             bar.update(len(batch))
     return np.concatenate(parts)
 

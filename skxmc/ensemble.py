@@ -1,9 +1,9 @@
 """Several classifiers combined: the weighted mean of their rankings."""
 
 import numbers
-import time
 
 import numpy as np
+from scipy.sparse import issparse
 from scipy.special import logit
 from sklearn.base import MetaEstimatorMixin, clone
 from sklearn.utils import Bunch
@@ -18,9 +18,17 @@ from ._calibration import (
 )
 from ._ensemble_labels import EnsembleLabelChangesMixin
 from ._mean_ranking import mean_ranking
+from ._members import (
+    check_has_log_odds,
+    check_member,
+    check_takes_weights,
+    fit_member,
+    is_dropped,
+    is_named_pair,
+)
 from ._parameters import fill_docstring
 from ._ranking_classifier import RankingClassifier
-from ._validation import check_choice, check_number
+from ._validation import check_choice, check_number, label_array
 from .nn.state import refuse
 from .persistence import FolderMixin
 
@@ -94,6 +102,7 @@ class EnsembleClassifier(
     label_names_ : ndarray of shape (n_labels,)
         Name of each label: `label_names` if given, else `classes_`.
     %(label_counts_)s
+    %(total_weight_)s
 
     Notes
     -----
@@ -189,7 +198,7 @@ class EnsembleClassifier(
         self._set_params("estimators", **params)
         return self
 
-    def fit(self, X, y):
+    def fit(self, X, y, sample_weight=None):
         """Fit a clone of each member.
 
         If it fails or is interrupted, the ensemble stays as it was before.
@@ -204,6 +213,9 @@ class EnsembleClassifier(
             pyarrow) is accepted too, and so is a 1-D array or column of class labels.
             Predictions have the form of `y`: sparse for a sparse `y` or a pandas table
             of sparse columns, and a dense array for any other array or table.
+        sample_weight : array-like of shape (n_docs,) or None, default=None
+            Weights of the documents, which each member takes, so that its ``fit`` must
+            accept them. Documents of weight 0 are left out.
 
         Returns
         -------
@@ -213,7 +225,8 @@ class EnsembleClassifier(
         Raises
         ------
         TypeError
-            If a member has no ``fit`` or no ``predict_topk``.
+            If a member has no ``fit`` or no ``predict_topk``, or if its ``fit`` takes
+            no weights and there are some.
         ValueError
             If `X`, `y` or a parameter is not as described, or if ``scale="raw"`` and a
             member's network computes no probabilities.
@@ -222,7 +235,7 @@ class EnsembleClassifier(
         for name in [name for name in before if name.endswith("_")]:
             delattr(self, name)
         try:
-            self._fit(X, y)
+            self._fit(X, y, sample_weight)
         except BaseException:
             vars(self).clear()
             vars(self).update(before)
@@ -301,13 +314,24 @@ class EnsembleClassifier(
     # Members that read no tokens refuse them themselves.
     _reads_stores = True
 
-    def _fit(self, X, y):
+    def _fit(self, X, y, sample_weight):
         self._check_parameters()
-        X, _ = self._check_fit(X, y)
-        members = [(name, m) for name, m in self.estimators if not _is_dropped(m)]
+        X, Y = self._check_fit(X, y)
+        n_docs = self.n_docs_
+        X, Y, weighing = self._weigh_documents(X, Y, sample_weight)
+        members = [(name, m) for name, m in self.estimators if not is_dropped(m)]
+        weights = {}
+        if weighing is not None:
+            weights["sample_weight"] = weighing.weights
+            self.n_docs_ = n_docs
+            if len(weighing.rows) < n_docs:
+                y = label_array(y)
+                y = (y.tocsr() if issparse(y) else y)[weighing.rows]
+            for name, member in members:
+                check_takes_weights(name, member)
         clones = [(name, clone(member)) for name, member in members]
         self.estimators_ = Parallel(n_jobs=self.n_jobs)(
-            delayed(_fit_member)(name, member, X, y, self.verbose)
+            delayed(fit_member)(name, member, X, y, weights, self.verbose)
             for name, member in clones
         )
         fitted = dict(zip([name for name, _ in members], self.estimators_, strict=True))
@@ -335,7 +359,7 @@ class EnsembleClassifier(
     def _check_named_members(self, named, name):
         if type(named) is not Bunch:
             refuse(name, "a Bunch", named)
-        kept = [member for member in named.values() if not _is_dropped(member)]
+        kept = [member for member in named.values() if not is_dropped(member)]
         if len(kept) != len(self.estimators_) or any(
             one is not other for one, other in zip(kept, self.estimators_, strict=True)
         ):
@@ -345,25 +369,25 @@ class EnsembleClassifier(
     def _check_parameters(self):
         pairs = self.estimators
         is_list = isinstance(pairs, list) and len(pairs) > 0
-        if not is_list or not all(map(_is_named_pair, pairs)):
+        if not is_list or not all(map(is_named_pair, pairs)):
             raise ValueError(
                 "estimators must be a list of (name, estimator) pairs, at least one; "
                 f"got {pairs!r}."
             )
         self._validate_names([name for name, _ in pairs])
         for name, member in pairs:
-            _check_member(name, member)
+            check_member(name, member)
         self._check_weights([member for _, member in pairs])
         check_choice("scale", self.scale, ("probability", "raw", "rank"))
         if self.scale == "raw":
             for name, member in pairs:
-                _check_has_log_odds(name, member)
+                check_has_log_odds(name, member)
         check_number("depth", self.depth, numbers.Integral, 1)
         check_number("top_k", self.top_k, numbers.Integral, 1)
 
     def _check_weights(self, members):
         """Return the weight of each member; dropped members have 0."""
-        kept = np.array([not _is_dropped(member) for member in members])
+        kept = np.array([not is_dropped(member) for member in members])
         if not kept.any():
             raise ValueError('All estimators are "drop": keep at least one.')
         if self.weights is None:
@@ -389,7 +413,7 @@ class EnsembleClassifier(
         for (name, member), weight in zip(members.items(), weights, strict=True):
             if weight:
                 if scale == "raw":
-                    _check_has_log_odds(name, member)
+                    check_has_log_odds(name, member)
                     ids, scores = _predict_uncalibrated(member, X, depth)
                 else:
                     ids, scores = member.predict_topk(X, k=depth)
@@ -401,6 +425,13 @@ class EnsembleClassifier(
             k,
             self.n_labels_,
             normalize=self._y_kind == "single",
+        )
+
+    def _check_propensities(self):
+        raise ValueError(
+            'rank_by="propensity" needs the probabilities of one classifier, and those '
+            "of an ensemble are means of its members' best labels alone. Use "
+            'rank_by="probability", or a member.'
         )
 
     def _probabilities(self, scores):
@@ -416,55 +447,6 @@ def _rescale(scores, scale):
     if scale == "rank":
         return np.broadcast_to(1 / np.arange(1.0, scores.shape[1] + 1), scores.shape)
     return scores > 0.5 if scale == "votes" else scores
-
-
-def _fit_member(name, member, X, y, verbose):
-    """Fit a member, and return it: it may have been fitted in another process."""
-    start = time.perf_counter()
-    member.fit(X, y)
-    if verbose:
-        print(f"{name}: fitted in {time.perf_counter() - start:.1f} s", flush=True)
-    return member
-
-
-def _is_named_pair(value):
-    """Tell whether a value is a pair of a name and something else."""
-    is_pair = isinstance(value, (tuple, list)) and len(value) == 2
-    return is_pair and isinstance(value[0], str)
-
-
-def _is_dropped(member):
-    return isinstance(member, str) and member == "drop"
-
-
-def _check_member(name, member):
-    """Raise TypeError if a member cannot be fitted, or ranks no labels."""
-    if _is_dropped(member):
-        return
-    is_instance = not isinstance(member, type)
-    if is_instance and hasattr(member, "fit") and hasattr(member, "predict_topk"):
-        return
-    what = type(member).__name__ if is_instance else f"the class {member.__name__}"
-    raise TypeError(
-        f"The estimator {name!r} is {what}; a member must be an instance with "
-        "fit(X, y) and predict_topk(X, k), which returns ids and probabilities. A "
-        "Pipeline has no predict_topk: make the ensemble the last step of a Pipeline "
-        "instead."
-    )
-
-
-def _check_has_log_odds(name, member):
-    """Raise ValueError if a member's network computes no probabilities."""
-    if _is_dropped(member):
-        return
-    if hasattr(member, "_has_log_odds") and member._has_log_odds():
-        return
-    raise ValueError(
-        f'scale="raw" averages the probabilities of networks, and the estimator '
-        f"{name!r} has none: it is of class {type(member).__name__}. Members must be "
-        'classifiers of this package, GRankClassifier with loss="bce". Otherwise, use '
-        'scale="probability".'
-    )
 
 
 def _predict_uncalibrated(member, X, k):

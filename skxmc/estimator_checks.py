@@ -41,7 +41,8 @@ from ._testing import (
     text_features,
     to_dense,
 )
-from .metrics import precision_at_k, ranking_scorer
+from ._weight_checks import check_sample_weight, check_score  # noqa: F401
+from .metrics import ranking_scorer
 
 __all__ = ["check_xmc_estimator"]
 
@@ -214,20 +215,6 @@ def check_thresholds(estimator):
         np.testing.assert_array_equal((predicted == 1)[clear], (proba > 0.5)[clear])
         inner = ranked & (proba > 1e-6) & (proba < 1 - 1e-3)
         np.testing.assert_allclose(odds[inner], logit(proba[inner]), atol=1e-2)
-
-
-def check_score(estimator):
-    """Score is precision at 1, and accepts sample weights."""
-    texts, Y = make_data()
-    model = fit_clone(estimator, texts, Y)
-    best = model.predict_topk(texts, k=1)[0]
-    assert model.score(texts, Y) == precision_at_k(Y, best, 1)
-    hits = Y.toarray()[np.arange(N_DOCS), best[:, 0]]
-    weights = np.arange(1.0, N_DOCS + 1)
-    expected = np.average(hits, weights=weights)
-    np.testing.assert_allclose(model.score(texts, Y, sample_weight=weights), expected)
-    for wrong in (dict(y=Y[:-1]), dict(y=Y[:, :-1]), dict(y=Y[:-1], sample_weight=1)):
-        assert_refused(lambda wrong=wrong: model.score(texts, **wrong), "")
 
 
 def check_nothing_mutated(estimator):
@@ -494,7 +481,7 @@ def check_failure(estimator):
     assert_same(predict_all(model, texts), expected, "after a fit that failed")
 
 
-# All checks above, in this order.
+# All checks above, in the order of their names' appearance.
 CHECKS = tuple(
     value for name, value in list(globals().items()) if re.match("check_(?!xmc)", name)
 )

@@ -109,6 +109,7 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
     lambda_schedule : {"epoch", "step"}, default="epoch"
         Whether lambda grows once per epoch, as in Eq. 9, or with every step. Used only
         if the retriever is trained.
+    %(label_weight)s
     %(max_epochs)s
         The paper uses 20 to 50.
     %(batch_size)s
@@ -168,6 +169,7 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
     %(label_names_)s
     %(label_texts_)s
     %(label_counts_)s
+    %(total_weight_)s
     %(label_groups_)s
     %(history_)s
     %(n_iter_)s
@@ -248,6 +250,7 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
         lambda_max=0.5,
         lambda_schedule="epoch",
         combine="ranker",
+        label_weight=None,
         max_epochs=8,
         batch_size=64,
         accumulate=1,
@@ -306,6 +309,7 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
         self.lambda_max = lambda_max
         self.lambda_schedule = lambda_schedule
         self.combine = combine
+        self.label_weight = label_weight
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.accumulate = accumulate
@@ -386,7 +390,8 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
                 n_ranked = self.n_labels_
                 if clusters is not None:
                     n_ranked = clusters.n_candidates(min(self.n_shortlist, n_retrieved))
-                offset = _mean_log_odds(Y.nnz, n_ranked * len(rows))
+                n_positive, n_docs = self._count_pairs(Y, rows)
+                offset = _mean_log_odds(n_positive, n_ranked * n_docs)
         else:
             projection, vectors = project_vectors(label_vectors, self.label_dim)
             if n_retrieved:

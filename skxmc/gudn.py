@@ -128,6 +128,7 @@ class GUDNClassifier(LabelBranchMixin, PretrainedEncoderMixin, RecallingXMCClass
         Reduction of the classification loss and the link loss: the mean over all
         outputs of a batch, as in the released code, or the sum over the outputs of a
         document, averaged over documents, as in Eq. 4 and 7.
+    %(label_weight)s
     %(max_epochs)s
         The paper uses 20 or 40.
     %(batch_size)s
@@ -177,6 +178,7 @@ class GUDNClassifier(LabelBranchMixin, PretrainedEncoderMixin, RecallingXMCClass
     %(label_names_)s
     %(label_texts_)s
     %(label_counts_)s
+    %(total_weight_)s
     %(label_groups_)s
     %(history_)s
     %(n_iter_)s
@@ -256,6 +258,7 @@ class GUDNClassifier(LabelBranchMixin, PretrainedEncoderMixin, RecallingXMCClass
         predict_shortlist=75,
         cluster_features="tfidf",
         loss_reduction="mean",
+        label_weight=None,
         max_epochs=10,
         batch_size=32,
         accumulate=1,
@@ -318,6 +321,7 @@ class GUDNClassifier(LabelBranchMixin, PretrainedEncoderMixin, RecallingXMCClass
         self.predict_shortlist = predict_shortlist
         self.cluster_features = cluster_features
         self.loss_reduction = loss_reduction
+        self.label_weight = label_weight
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.accumulate = accumulate

@@ -7,9 +7,10 @@ import torch
 
 from ._clustering_classifier import random_vectors
 from ._efforts import LIGHTDXML
-from ._label_documents import add_label_texts, repeats_label_text
+from ._label_documents import LabelDocumentsMixin
 from ._mixture import DEFAULT_BETA, select_beta
 from ._parameters import fill_docstring
+from ._sample_weights import sum_weights
 from ._shortlist import ShortlistMixin
 from ._shortlist_search import choose_exact_search
 from ._stored_words import transform_words
@@ -25,18 +26,15 @@ from .nn.heads import LabelScores
 from .nn.label_cycle import ShortlistedExamples
 from .nn.networks.lightdxml import LabelEncoder, LightDXMLNetwork
 from .nn.search import NearestVectors
-from .nn.sparse_encoder import SparseEncoder
+from .nn.sparse_encoder import SparseEncoder, choose_learning_rate
 from .nn.state import nothing, number
 from .nn.text import Features
 
 __all__ = ["LightDXMLClassifier"]
 
-# With learning_rate="auto", a step moves a coordinate of the mean document so far.
-_STEP_SIZE = 0.012
-
 
 @fill_docstring
-class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
+class LightDXMLClassifier(LabelDocumentsMixin, ShortlistMixin, BaseXMCClassifier):
     """LightDXML: shortlist labels by their vectors, then classify only these.
 
     The vector of a document is the sum of its words' vectors, weighted by TF-IDF,
@@ -123,6 +121,7 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
 
     Training: objective, optimizer and held-out documents
 
+    %(label_weight)s
     %(max_epochs)s
         The paper uses 16 or 21.
     %(batch_size)s
@@ -186,6 +185,7 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
     %(label_names_)s
     %(label_texts_)s
     %(label_counts_)s
+    %(total_weight_)s
     %(history_)s
     %(n_iter_)s
     %(neighbor_weight_)s
@@ -247,6 +247,7 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
         beta="auto",
         shortlist_temperature=1.0,
         dropout=0.3,
+        label_weight=None,
         max_epochs=10,
         batch_size=64,
         accumulate=1,
@@ -296,6 +297,7 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
         self.beta = beta
         self.shortlist_temperature = shortlist_temperature
         self.dropout = dropout
+        self.label_weight = label_weight
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.accumulate = accumulate
@@ -376,30 +378,23 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
             check_label_texts(self.label_texts, self.n_labels_)
         return X, Y
 
-    def _add_documents(self, X, Y):
-        if self.label_texts is None:
-            return X, Y
-        return add_label_texts(X, Y, self.label_texts)
-
-    def _find_repeated_texts(self, X):
-        if self.label_texts is None:
-            return np.zeros(self.n_docs_, bool)
-        return repeats_label_text(X, self.n_docs_)
-
     def _make_encoder(self, X):
         """Make the encoder, and turn X into `Features`, the documents that it takes.
 
         This sets ``vectorizer_``, which ``_make_docs`` uses.
         """
         self.vectorizer_ = None
+        weights = self._weights_of_all(X)
         if self._texts:
             self.vectorizer_, X = fit_words(
                 X,
                 min_df=self.min_df,
                 ngram_range=self.ngram_range,
                 max_features=self.max_features,
+                weights=weights,
             )
-        vectors = bag_vectors(X, self.label_dim, self.token_vectors, self.vectorizer_)
+        source = self.token_vectors
+        vectors = bag_vectors(X, self.label_dim, source, self.vectorizer_, weights)
         return SparseEncoder(vectors, dropout=self.dropout), Features(X)
 
     def _make_docs(self, X):
@@ -412,9 +407,8 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
         # SparseAdam does, which the released code uses.
         options = {"learning_rate": self.learning_rate, "rows_rest": True}
         if self.learning_rate == "auto":
-            total = float(abs(examples.docs.X).sum(dtype=np.float64))
-            mean_weight = total / max(1, np.count_nonzero(examples.lengths))
-            options["learning_rate"] = _STEP_SIZE / (mean_weight or 1.0)
+            rate = choose_learning_rate(examples.docs, examples.doc_weights)
+            options["learning_rate"] = rate
         return options
 
     def _build(self, X, Y, rows, rng):
@@ -429,7 +423,7 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
             )
         n_labels = self.n_labels_
         # Labels without documents are neither classified nor shortlisted.
-        counts = np.bincount(Y.indices, minlength=n_labels)
+        counts = sum_weights(Y, self._weights_of_all(X))
         by_count = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
         frequent, shortlisted = np.split(by_count, [self.n_frequent])
         weights = random_vectors(n_labels, dim + 1, dim) * 0.1
@@ -492,9 +486,8 @@ class LightDXMLClassifier(ShortlistMixin, BaseXMCClassifier):
                 held_out,
                 verbose=self.verbose,
             )
-            self.beta_ = network.beta = select_beta(
-                Y, held_out, *classified, self.shortlist_temperature
-            )
+            rest = self.shortlist_temperature, self._weights_of(held_out)
+            self.beta_ = network.beta = select_beta(Y, held_out, *classified, *rest)
 
     def _add_neighbors(self, examples, Y, held_out):
         super()._add_neighbors(examples, Y, examples.without_repeated_texts(held_out))

@@ -98,6 +98,7 @@ class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
         Reduction of the loss of each head: the mean over all outputs of a batch, as in
         the released code, or the sum over the outputs of a document, averaged over
         documents, as in Eq. 1 and 5.
+    %(label_weight)s
     %(max_epochs)s
         The paper uses 5 to 30. If negatives are static, the recall head is trained for
         as many epochs, and then the ranking head for as many.
@@ -149,6 +150,7 @@ class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
     %(label_names_)s
     %(label_texts_)s
     %(label_counts_)s
+    %(total_weight_)s
     %(label_groups_)s
     %(history_)s
         If negatives are static, the epochs of the recall head come first, without a
@@ -220,6 +222,7 @@ class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
         ranking_encoder="frozen",
         bottleneck_activation="none",
         loss_reduction="mean",
+        label_weight=None,
         max_epochs=10,
         batch_size=32,
         accumulate=1,
@@ -276,6 +279,7 @@ class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
         self.ranking_encoder = ranking_encoder
         self.bottleneck_activation = bottleneck_activation
         self.loss_reduction = loss_reduction
+        self.label_weight = label_weight
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.accumulate = accumulate

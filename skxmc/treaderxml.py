@@ -3,19 +3,17 @@
 import numbers
 
 import numpy as np
-import torch
 
 from ._clustering_classifier import RecallingXMCClassifier
 from ._efforts import TREADERXML
 from ._parameters import fill_docstring
-from ._taught_documents import TaughtDocumentsMixin
+from ._taught_documents import TaughtDocumentsMixin, start_at_frequencies
 from ._token_vectors import check_needs_texts, check_words, is_lsa
 from ._validation import check_choice, check_number
-from .nn.all_labels import AllLabels
 from .nn.examples import Examples
 from .nn.networks.treaderxml import READINGS, SameVectors, TReaderXMLNetwork
 from .nn.state import array, nothing, part
-from .nn.teacher import Teacher, make_binary, one_hot
+from .nn.teacher import Teacher
 
 __all__ = ["TReaderXMLClassifier"]
 
@@ -151,6 +149,7 @@ class TReaderXMLClassifier(TaughtDocumentsMixin, RecallingXMCClassifier):
     loss_reduction : {"mean", "sum"}, default="mean"
         Reduction of the binary cross-entropy: the mean over all outputs of a batch, or
         the sum over the outputs of a document, averaged over documents.
+    %(label_weight)s
     %(max_epochs)s
     %(batch_size)s
     %(accumulate)s
@@ -199,6 +198,7 @@ class TReaderXMLClassifier(TaughtDocumentsMixin, RecallingXMCClassifier):
     %(label_names_)s
     %(label_texts_)s
     %(label_counts_)s
+    %(total_weight_)s
     %(label_groups_)s
     %(history_)s
     %(n_iter_)s
@@ -274,6 +274,7 @@ class TReaderXMLClassifier(TaughtDocumentsMixin, RecallingXMCClassifier):
         predict_shortlist=75,
         cluster_features="tfidf",
         loss_reduction="mean",
+        label_weight=None,
         max_epochs=10,
         batch_size=64,
         accumulate=1,
@@ -336,6 +337,7 @@ class TReaderXMLClassifier(TaughtDocumentsMixin, RecallingXMCClassifier):
         self.predict_shortlist = predict_shortlist
         self.cluster_features = cluster_features
         self.loss_reduction = loss_reduction
+        self.label_weight = label_weight
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.accumulate = accumulate
@@ -471,30 +473,9 @@ class TReaderXMLClassifier(TaughtDocumentsMixin, RecallingXMCClassifier):
             doc_vectors = SameVectors(encoder.hidden_size)
         heads = self._make_heads(encoder, label_vectors, doc_vectors)
         if label_vectors is None:
-            _start_at_frequencies(heads["recall"], Y, self.label_groups_)
+            weights = self._weights_of_all(Y)
+            start_at_frequencies(heads["recall"], Y, self.label_groups_, weights)
         network = TReaderXMLNetwork(
             encoder, output_activation=self.output_activation, **heads
         )
         return network, Examples(docs, Y, rows)
-
-
-def _start_at_frequencies(head, Y, groups):
-    """Set the biases of a head to the log-odds of what it scores.
-
-    From biases of 0, a network spends most of its training on learning that almost all
-    labels are rare: a step of Adam moves each weight by no more than the learning rate.
-
-    Parameters
-    ----------
-    head : LinearHead or AllLabels
-        Head that scores clusters of labels, or labels if each is its own cluster.
-    Y : csr matrix of shape (n_docs, n_labels)
-        Labels of the training documents. Documents without labels do not count.
-    groups : int ndarray of shape (n_labels,)
-        Cluster of each label.
-    """
-    found = make_binary(Y @ one_hot(groups, head.n_outputs))
-    counts = np.asarray(found.sum(axis=0)).ravel() + 0.5
-    others = np.diff(Y.indptr).astype(bool).sum() + 1 - counts
-    biases = head.vectors[:-1, -1] if isinstance(head, AllLabels) else head.bias
-    biases.data.copy_(torch.from_numpy(np.log(counts / others)))

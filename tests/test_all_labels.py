@@ -24,6 +24,16 @@ LOSSES = {
     "bce": bce_loss_all,
     "bce, sum": functools.partial(bce_loss_all, reduction="sum"),
 }
+# With weights of the documents, of the labels, and of both.
+DOC_WEIGHTS = {"doc_weights": torch.tensor([0.5, 1.5, 3.0, 0.2, 1.0])}
+LABEL_WEIGHTS = {"label_weights": torch.tensor([*range(1, 12), 6]) / 6}
+WEIGHTED = {
+    f"{name}, weighted {i}": functools.partial(loss, **weights)
+    for name, loss in LOSSES.items()
+    for i, weights in enumerate(
+        (DOC_WEIGHTS, LABEL_WEIGHTS, DOC_WEIGHTS | LABEL_WEIGHTS)
+    )
+}
 every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 every_optimizer = pytest.mark.parametrize("kind", ["sgd", "rowwise", "adamw"])
 # Padded with 11: some labels, none, one, all, and the first and the last.
@@ -85,7 +95,10 @@ def rows_of(head):
 
 def row_factor(loss):
     """By how much the gradient of rows exceeds that of the loss."""
-    return N_LABELS if loss is bce_loss_all else 1
+    kind, options = loss, {}
+    if isinstance(loss, functools.partial):
+        kind, options = loss.func, loss.keywords
+    return 1 if "reduction" in options or kind is not bce_loss_all else N_LABELS
 
 
 def backward(head, docs, positives, loss, weight=1.0):
@@ -98,7 +111,9 @@ def backward(head, docs, positives, loss, weight=1.0):
 # --- closed forms -----------------------------------------------------------
 
 
-@every_loss
+@pytest.mark.parametrize(
+    "loss", (LOSSES | WEIGHTED).values(), ids=list(LOSSES | WEIGHTED)
+)
 @pytest.mark.parametrize("bias", [None, -0.5])
 @pytest.mark.parametrize("armed", [False, True])
 @pytest.mark.parametrize(
@@ -160,7 +175,9 @@ def test_documents_of_half_precision(loss, dtype):
     torch.testing.assert_close(docs.grad.float(), expected[1], rtol=0.01, atol=0.01)
 
 
-@every_loss
+@pytest.mark.parametrize(
+    "loss", (LOSSES | WEIGHTED).values(), ids=list(LOSSES | WEIGHTED)
+)
 def test_loss_without_gradients(loss):
     head = make_head()
     docs = make_docs()

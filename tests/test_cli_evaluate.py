@@ -36,6 +36,24 @@ def assert_report(found, truth, ids, ks, p):
         assert found[name] == pytest.approx(value, abs=6e-7), name
 
 
+def test_evaluate_by_propensity(
+    colour_table, colour_model, colour_classifier, colour_rows
+):
+    option = "--rank-by", "propensity"
+    (found,) = answers(run("evaluate", colour_model, colour_table, *option))
+    texts = [row["text"] for row in colour_rows]
+    names = colour_classifier.label_names_.tolist()
+    Y = sp.csr_matrix(
+        [[name in row["labels"] for name in names] for row in colour_rows]
+    )
+    ids, _ = colour_classifier.predict_topk(texts, rank_by="propensity")
+    assert (ids != colour_classifier.predict_topk(texts)[0]).any()
+    assert_report(found, Y, ids, (1, 3, 5), propensity(Y))
+    answered = run("predict", colour_model, *option, input=json_lines(*colour_rows))
+    for row, labels in zip(answers(answered), ids, strict=True):
+        assert row["predicted"] == [names[j] for j in labels]
+
+
 @pytest.mark.parametrize("ks", [(), (2,), (1, 4), (3, 20)])
 def test_evaluate(colour_table, colour_model, colour_classifier, colour_rows, ks):
     args = [arg for k in ks for arg in ("-k", k)]

@@ -75,6 +75,43 @@ def test_train_on_other_columns(tmp_path, colour_rows):
     assert report["documents"] == 60 and report["unknown_labels"] == 0
 
 
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
+def test_weights_of_a_column(tmp_path, colour_rows, suffix):
+    weights = [i % 3 for i in range(len(colour_rows))]
+    path = tmp_path / f"weighted{suffix}"
+    if suffix == ".jsonl":
+        rows = zip(colour_rows, weights, strict=True)
+        path.write_text(json_lines(*({**row, "times": w} for row, w in rows)))
+    else:
+        rows = write_table(path, colour_rows).read_text().splitlines()
+        added = ["times", *map(str, weights)]
+        lines = [",".join(pair) for pair in zip(rows, added, strict=True)]
+        path.write_text("\n".join(lines))
+    train(path, tmp_path / "model", "--weight-column", "times")
+    model = skxmc.load(tmp_path / "model")
+    assert model.total_weight_ == sum(weights)
+    assert model.n_docs_ == len(colour_rows)
+    table = skxmc.datasets.load_table(path)
+    again = skxmc.LightDXMLClassifier(**model.get_params())
+    again.fit(table.texts, table.Y, weights)
+    np.testing.assert_array_equal(
+        again.predict_topk(table.texts)[1], model.predict_topk(table.texts)[1]
+    )
+
+
+def test_weights_that_are_refused(tmp_path, colour_table, colour_folder):
+    options = *QUICK, "--quiet", "--weight-column"
+    place = tmp_path / "model"
+    message = "'text' must be a number, got "
+    refused(message, "train", colour_table, place, *options, "text")
+    refused("times", "train", colour_table, place, *options, "times")
+    refused("needs a single table", "train", colour_folder[0], place, *options, "times")
+    path = tmp_path / "weighted.jsonl"
+    path.write_text(json_lines(*2 * [{"text": "a", "labels": ["b", "c"], "w": -1}]))
+    refused("sample_weight[0] is -1", "train", path, place, *options, "w")
+    assert not place.exists()
+
+
 def test_a_tab_between_labels(tmp_path, colour_rows):
     path = tmp_path / "tickets.csv"
     lines = ["\t".join(row["labels"]) + "," + row["text"] for row in colour_rows]

@@ -24,7 +24,7 @@ TIERS = [
     "nn.rowwise _calibration",
     "nn.checkpoint nn.devices nn.text nn.labels nn.losses nn.optimizer nn.search "
     "nn.shortlist metrics datasets",
-    "nn.adapters nn.dense_layers",
+    "nn.adapters nn.dense_layers _label_weights",
     "cluster nn.encoder_files _callbacks _fingerprint _hold_out _ranking_classifier "
     "_stored_words",
     "nn.bags nn.encoders nn.examples nn.heads nn.neighbors nn.prediction "
@@ -38,11 +38,11 @@ TIERS = [
     "_pretrained _label_branch",
     "_label_changes",
     "nn.label_cycle nn.static_negatives persistence _neighbors _network_state "
-    "_shortlist _ensemble_labels",
+    "_shortlist _ensemble_labels _calibrated",
     "base",
     "_clustering_classifier _taught_documents _mixture _shortlist_search",
     "grank gudn lightdxml lightxml treaderxml ensemble store",
-    "_cli_data _cli_rows inspection",
+    "_cli_data _cli_rows _weight_checks inspection",
     "serve",
     "_cli_serve",
 ]

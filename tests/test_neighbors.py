@@ -236,7 +236,8 @@ def test_probabilities_sum_to_at_most_one(
 @pytest.fixture(scope="module")
 def saved(colours, tmp_path_factory):
     folder = tmp_path_factory.mktemp("saved") / "model"
-    make(D, **VOTING).fit(colours[0], colours[1]).save_pretrained(folder)
+    weights = np.linspace(1, 2, len(colours[0]))
+    make(D, **VOTING).fit(*colours[:2], weights).save_pretrained(folder)
     return folder
 
 
@@ -254,6 +255,9 @@ def saved(colours, tmp_path_factory):
         ("indptr", lambda t: t[:-1]),
         ("rows", put(-1, 0)),
         ("rows", lambda t: t[:-1]),
+        ("counts", put(0.0, 0)),
+        ("counts", put(math.nan, 0)),
+        ("counts", lambda t: t[:-1]),
         ("index.vectors", put(math.nan, 0, 0)),
         ("index.vectors", put(3.0, 0, 0)),
         ("index.vectors", lambda t: t[:-1]),

@@ -233,7 +233,7 @@ def test_auto_without_held_out_documents(data):
 
 
 def test_auto_drops_neighbors_that_do_not_help(data, monkeypatch):
-    monkeypatch.setattr(_neighbors, "precision_at_k", lambda Y, ids, k: 0.5)
+    monkeypatch.setattr(_neighbors, "precision_at_k", lambda *rest, **options: 0.5)
     model = make(D, neighbor_weight="auto").fit(data["texts"], data["csr"])
     assert model.neighbor_weight_ == 0 and model.network_.neighbors is None
     with pytest.raises(ValueError, match="ranked best without votes"):

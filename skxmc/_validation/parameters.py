@@ -72,6 +72,8 @@ def check_training_parameters(estimator):
         check_number("swa_start", estimator.swa_start, real, 0, 1, open_high=True)
     check_number("swa_every", estimator.swa_every, whole, 1)
     check_choice("schedule", estimator.schedule, ("linear", "constant"))
+    if isinstance(estimator.label_weight, str):
+        check_choice("label_weight", estimator.label_weight, ("propensity",))
     if estimator.checkpoint_dir is not None and not isinstance(
         estimator.random_state, numbers.Integral
     ):

@@ -15,6 +15,11 @@ y_score : {array-like, sparse} of shape (n_docs, n_labels) or (n_docs, m)
 k : int or sequence of int, default=5
     Number of best labels of a document that count. It may exceed n_labels.
 """.strip()
+_WEIGHTS = """
+sample_weight : array-like of shape (n_docs,) or None, default=None
+    Weights of the documents, at least 0. One of weight 2 counts as if it were given
+    twice. None weights all alike.
+""".strip()
 _OUTPUT = """
 Returns
 -------
@@ -27,15 +32,16 @@ Raises
 ValueError
     If the shapes do not match, ``y_true`` holds values other than 0 and 1, scores
     are NaN, label ids are repeated or out of range, k < 1, or propensities are
-    outside (0, 1].
+    outside (0, 1], or weights are negative, not finite or all 0.
 """.strip()
 
 
-_fill_docstring = partial(fill_docstring, table={"inputs": _INPUTS, "output": _OUTPUT})
+_TABLE = {"inputs": _INPUTS, "weights": _WEIGHTS, "output": _OUTPUT}
+_fill_docstring = partial(fill_docstring, table=_TABLE)
 
 
 @_fill_docstring
-def precision_at_k(y_true, y_score, k=5):
+def precision_at_k(y_true, y_score, k=5, *, sample_weight=None):
     r"""Fraction of the k best labels that are true, averaged over documents.
 
     .. math:: P@k = \frac{1}{N} \sum_n \frac{1}{k} \sum_{i \le k} y_{n, r_i}
@@ -46,6 +52,7 @@ def precision_at_k(y_true, y_score, k=5):
     Parameters
     ----------
     %(inputs)s
+    %(weights)s
 
     %(output)s
 
@@ -59,11 +66,11 @@ def precision_at_k(y_true, y_score, k=5):
     >>> precision_at_k([[1, 0, 1]], [[0.9, 0.8, 0.1]], k=2)
     0.5
     """
-    return evaluate("precision", y_true, y_score, k)
+    return evaluate("precision", y_true, y_score, k, sample_weight=sample_weight)
 
 
 @_fill_docstring
-def recall_at_k(y_true, y_score, k=5):
+def recall_at_k(y_true, y_score, k=5, *, sample_weight=None):
     """Fraction of the true labels among the k best, averaged over documents.
 
     A document without true labels counts as 0.
@@ -71,6 +78,7 @@ def recall_at_k(y_true, y_score, k=5):
     Parameters
     ----------
     %(inputs)s
+    %(weights)s
 
     %(output)s
 
@@ -80,11 +88,11 @@ def recall_at_k(y_true, y_score, k=5):
     >>> recall_at_k([[1, 0, 1]], [[0.9, 0.8, 0.1]], k=(1, 3))
     array([0.5, 1. ])
     """
-    return evaluate("recall", y_true, y_score, k)
+    return evaluate("recall", y_true, y_score, k, sample_weight=sample_weight)
 
 
 @_fill_docstring
-def ndcg_at_k(y_true, y_score, k=5):
+def ndcg_at_k(y_true, y_score, k=5, *, sample_weight=None):
     r"""Normalized discounted cumulative gain, averaged over documents.
 
     A hit counts less in each further place, and a document's sum is divided by that of
@@ -98,6 +106,7 @@ def ndcg_at_k(y_true, y_score, k=5):
     Parameters
     ----------
     %(inputs)s
+    %(weights)s
 
     %(output)s
 
@@ -112,11 +121,11 @@ def ndcg_at_k(y_true, y_score, k=5):
     >>> round(ndcg_at_k([[1, 1, 0]], [[0.0, 0.9, 0.8]], k=2), 4)
     0.6131
     """
-    return evaluate("ndcg", y_true, y_score, k)
+    return evaluate("ndcg", y_true, y_score, k, sample_weight=sample_weight)
 
 
 @_fill_docstring
-def psp_at_k(y_true, y_score, k=5, *, propensity, normalize=True):
+def psp_at_k(y_true, y_score, k=5, *, propensity, normalize=True, sample_weight=None):
     r"""Propensity-scored precision: hits on rare labels weigh more.
 
     .. math::
@@ -133,6 +142,7 @@ def psp_at_k(y_true, y_score, k=5, *, propensity, normalize=True):
         Propensities in (0, 1], computed from the training labels by `propensity`.
     normalize : bool, default=True
         If False, return the numerator divided by (n_docs * k), which may exceed 1.
+    %(weights)s
 
     %(output)s
 
@@ -150,11 +160,14 @@ def psp_at_k(y_true, y_score, k=5, *, propensity, normalize=True):
     0.4
     """
     p = np.asarray(propensity, dtype=np.float64)  # so that None is refused as well
-    return evaluate("psp", y_true, y_score, k, p, normalize=normalize)
+    options = dict(normalize=normalize, sample_weight=sample_weight)
+    return evaluate("psp", y_true, y_score, k, p, **options)
 
 
 @_fill_docstring
-def psndcg_at_k(y_true, y_score, k=5, *, propensity, normalize=True):
+def psndcg_at_k(
+    y_true, y_score, k=5, *, propensity, normalize=True, sample_weight=None
+):
     r"""Propensity-scored nDCG: hits on rare labels and in first places weigh more.
 
     .. math::
@@ -175,6 +188,7 @@ def psndcg_at_k(y_true, y_score, k=5, *, propensity, normalize=True):
         Propensities in (0, 1], computed from the training labels by `propensity`.
     normalize : bool, default=True
         If False, return G(r), which may exceed 1.
+    %(weights)s
 
     %(output)s
 
@@ -190,11 +204,12 @@ def psndcg_at_k(y_true, y_score, k=5, *, propensity, normalize=True):
     0.4693
     """
     p = np.asarray(propensity, dtype=np.float64)  # so that None is refused as well
-    return evaluate("psndcg", y_true, y_score, k, p, normalize=normalize)
+    options = dict(normalize=normalize, sample_weight=sample_weight)
+    return evaluate("psndcg", y_true, y_score, k, p, **options)
 
 
 @_fill_docstring
-def coverage_at_k(y_true, y_score, k=5):
+def coverage_at_k(y_true, y_score, k=5, *, sample_weight=None):
     """Fraction of labels that are found in at least one document.
 
     Only labels that at least one document of ``y_true`` has are counted.
@@ -202,6 +217,7 @@ def coverage_at_k(y_true, y_score, k=5):
     Parameters
     ----------
     %(inputs)s
+    %(weights)s
 
     %(output)s
 
@@ -211,11 +227,11 @@ def coverage_at_k(y_true, y_score, k=5):
     >>> coverage_at_k([[1, 1, 0], [1, 0, 0]], [[0.9, 0.8, 0.1]] * 2, k=1)
     0.5
     """
-    return evaluate("coverage", y_true, y_score, k)
+    return evaluate("coverage", y_true, y_score, k, sample_weight=sample_weight)
 
 
 @_fill_docstring
-def macro_precision_at_k(y_true, y_score, k=5):
+def macro_precision_at_k(y_true, y_score, k=5, *, sample_weight=None):
     """Precision of each label when the k best are predicted, averaged over labels.
 
     The average is over labels that at least one document of ``y_true`` has. A label
@@ -224,6 +240,7 @@ def macro_precision_at_k(y_true, y_score, k=5):
     Parameters
     ----------
     %(inputs)s
+    %(weights)s
 
     %(output)s
 
@@ -238,11 +255,11 @@ def macro_precision_at_k(y_true, y_score, k=5):
     >>> macro_precision_at_k([[1, 1, 0], [0, 1, 0]], [[0.9, 0.8, 0.1]] * 2, k=2)
     0.75
     """
-    return evaluate("macro_precision", y_true, y_score, k)
+    return evaluate("macro_precision", y_true, y_score, k, sample_weight=sample_weight)
 
 
 @_fill_docstring
-def macro_recall_at_k(y_true, y_score, k=5):
+def macro_recall_at_k(y_true, y_score, k=5, *, sample_weight=None):
     """Recall of each label when the k best are predicted, averaged over labels.
 
     The average is over labels that at least one document of ``y_true`` has.
@@ -250,6 +267,7 @@ def macro_recall_at_k(y_true, y_score, k=5):
     Parameters
     ----------
     %(inputs)s
+    %(weights)s
 
     %(output)s
 
@@ -263,11 +281,11 @@ def macro_recall_at_k(y_true, y_score, k=5):
     >>> macro_recall_at_k([[1, 1, 0], [1, 0, 0]], [[0.9, 0.8, 0.1]] * 2, k=1)
     0.5
     """
-    return evaluate("macro_recall", y_true, y_score, k)
+    return evaluate("macro_recall", y_true, y_score, k, sample_weight=sample_weight)
 
 
 @_fill_docstring
-def macro_f1_at_k(y_true, y_score, k=5):
+def macro_f1_at_k(y_true, y_score, k=5, *, sample_weight=None):
     """F1 of each label when the k best are predicted, averaged over labels.
 
     The F1 of a label is 2 tp / (2 tp + fp + fn). The average is over labels that at
@@ -277,6 +295,7 @@ def macro_f1_at_k(y_true, y_score, k=5):
     Parameters
     ----------
     %(inputs)s
+    %(weights)s
 
     %(output)s
 
@@ -290,10 +309,12 @@ def macro_f1_at_k(y_true, y_score, k=5):
     >>> macro_f1_at_k([[1, 1, 0], [1, 0, 0]], [[0.9, 0.8, 0.1]] * 2, k=1)
     0.5
     """
-    return evaluate("macro_f1", y_true, y_score, k)
+    return evaluate("macro_f1", y_true, y_score, k, sample_weight=sample_weight)
 
 
-def ranking_report(y_true, y_score, ks=(1, 3, 5), propensity=None):
+def ranking_report(
+    y_true, y_score, ks=(1, 3, 5), propensity=None, *, sample_weight=None
+):
     """Compute all metrics at several k, ranking the labels only once.
 
     Parameters
@@ -307,6 +328,9 @@ def ranking_report(y_true, y_score, ks=(1, 3, 5), propensity=None):
     propensity : array-like of shape (n_labels,) or None, default=None
         Propensities in (0, 1], computed from the training labels by `propensity`. None
         leaves PSP and PSnDCG out.
+    sample_weight : array-like of shape (n_docs,) or None, default=None
+        Weights of the documents, at least 0. One of weight 2 counts as if it were given
+        twice. None weights all alike.
 
     Returns
     -------
@@ -327,5 +351,6 @@ def ranking_report(y_true, y_score, ks=(1, 3, 5), propensity=None):
     (0.5, 0.5)
     """
     ks = check_ks(ks)
-    ranking = Ranking(y_true, y_score, max(ks), propensity)
+    weights = {"sample_weight": sample_weight}
+    ranking = Ranking(y_true, y_score, max(ks), propensity, **weights)
     return evaluate_all(ranking, ks, has_propensity=propensity is not None)

@@ -7,6 +7,7 @@ import numpy as np
 from scipy.sparse import csr_array, issparse
 from sklearn.exceptions import UndefinedMetricWarning
 
+from .._sample_weights import check_sample_weight
 from .._top_k import top_k_per_row
 from .._validation import check_ones, label_array
 
@@ -190,6 +191,8 @@ class Ranking:
         The largest k that metrics will be asked for.
     propensity : array-like of shape (n_labels,) or None, default=None
         Without propensities, `gains` and `best_gains` are not set.
+    sample_weight : array-like of shape (n_docs,) or None, default=None
+        Weights of the documents. None weighs all alike.
 
     Attributes
     ----------
@@ -200,19 +203,27 @@ class Ranking:
         Whether each of these labels is true.
     n_true : int ndarray of shape (n_docs,)
         Number of true labels of each document.
-    label_counts : int ndarray of shape (n_labels,)
-        Number of documents that have each label.
+    weights : float64 ndarray of shape (n_docs,) or None
+        Weights of the documents.
+    total_weight : int or float
+        Sum of the weights, or the number of documents.
+    label_counts : ndarray of shape (n_labels,)
+        Number of documents that have each label, or the sum of their weights.
     gains, best_gains : float64 ndarrays of shape (n_docs, width)
         1 / propensity of each hit, and that of the true labels in the best order.
     """
 
-    def __init__(self, y_true, y_score, max_k, propensity=None):
+    def __init__(self, y_true, y_score, max_k, propensity=None, *, sample_weight=None):
         truth = check_truth(y_true)
         n_docs, n_labels = truth.shape
+        self.weights = check_sample_weight(sample_weight, n_docs)
+        self.total_weight = n_docs if self.weights is None else self.weights.sum()
         width = min(max_k, n_labels)
         self.ids = _rank_labels(y_score, truth.shape, width)
         self.n_true = np.diff(truth.indptr)
-        self.label_counts = np.bincount(truth.indices, minlength=n_labels)
+        self.label_counts = self._count(
+            truth.indices, np.repeat(np.arange(n_docs), self.n_true), n_labels
+        )
         if not truth.nnz:
             warnings.warn(
                 "y_true has no positives: every metric is set to 0.",
@@ -235,20 +246,31 @@ class Ranking:
             self.gains = np.where(self.hits, q[self.ids], 0)
             self.best_gains = np.where(best >= 0, q[best], 0)
 
+    def _count(self, ids, rows, n_labels):
+        """Count how often each label occurs, in documents of these rows."""
+        weights = None if self.weights is None else self.weights[rows]
+        return np.bincount(ids, weights=weights, minlength=n_labels)
+
+    def total(self, values):
+        """Return the sum of values, of which those of a document have its weight."""
+        if self.weights is None:
+            return values.sum()
+        return self.weights @ values.sum(axis=1)
+
     def mean_ndcg(self, gains, k):
         """Divide each document's DCG by that of a perfect ranking, and average."""
         ideal = self.ideal_dcg[np.minimum(self.n_true, k)]
         dcg = gains[:, :k] @ self.discount[:k]
         # A document with a true label has ideal >= 1; without one, its dcg is 0.
-        return np.mean(dcg / np.maximum(ideal, 1))
+        return np.average(dcg / np.maximum(ideal, 1), weights=self.weights)
 
     def label_confusion(self, k):
         """Count hits, predictions and documents of each label that has documents."""
         ids, hits, n = self.ids[:, :k], self.hits[:, :k], self.label_counts.size
         counts = np.stack(
             [
-                np.bincount(ids[hits], minlength=n),
-                np.bincount(ids[ids >= 0], minlength=n),
+                self._count(ids[hits], np.nonzero(hits)[0], n),
+                self._count(ids[ids >= 0], np.nonzero(ids >= 0)[0], n),
                 self.label_counts,
             ]
         )
@@ -261,16 +283,17 @@ def _ratio(numerator, denominator):
 
 def _mean_ratio(numerators, denominators):
     # A numerator is 0 wherever its denominator is.
-    ratios = numerators / np.maximum(denominators, 1)
+    ratios = numerators / np.where(denominators > 0, denominators, 1)
     return _ratio(ratios.sum(), ratios.size)
 
 
 def _precision(ranking, k):
-    return ranking.hits[:, :k].sum() / (len(ranking.hits) * k)
+    return ranking.total(ranking.hits[:, :k]) / (ranking.total_weight * k)
 
 
 def _recall(ranking, k):
-    return _mean_ratio(ranking.hits[:, :k].sum(axis=1), ranking.n_true)
+    shares = ranking.hits[:, :k].sum(axis=1) / np.maximum(ranking.n_true, 1)
+    return ranking.total(shares[:, None]) / ranking.total_weight
 
 
 def _ndcg(ranking, k):
@@ -278,10 +301,10 @@ def _ndcg(ranking, k):
 
 
 def _psp(ranking, k, normalize=True):
-    gain = ranking.gains[:, :k].sum()
+    gain = ranking.total(ranking.gains[:, :k])
     if not normalize:
-        return gain / (len(ranking.gains) * k)
-    return _ratio(gain, ranking.best_gains[:, :k].sum())
+        return gain / (ranking.total_weight * k)
+    return _ratio(gain, ranking.total(ranking.best_gains[:, :k]))
 
 
 def _psndcg(ranking, k, normalize=True):
@@ -324,10 +347,13 @@ METRICS = {
 NEEDS_PROPENSITY = ("psp", "psndcg")
 
 
-def evaluate(name, y_true, y_score, k, propensity=None, **options):
+def evaluate(
+    name, y_true, y_score, k, propensity=None, *, sample_weight=None, **options
+):
     """Compute a metric at one k (a float) or at several (an array)."""
     metric, ks = METRICS[name][1], check_ks(k)
-    ranking = Ranking(y_true, y_score, max(ks), propensity)
+    weights = {"sample_weight": sample_weight}
+    ranking = Ranking(y_true, y_score, max(ks), propensity, **weights)
     values = np.array([metric(ranking, i, **options) for i in ks], dtype=np.float64)
     return float(values[0]) if np.ndim(k) == 0 else values
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.utils.metadata_routing import UNUSED
 
 from .._response import find_training_counts, label_matrix, predict_ranking
 from ._propensity import propensity_from_counts
@@ -11,12 +12,19 @@ from ._ranking import METRICS, NEEDS_PROPENSITY, Ranking, check_ks, evaluate_all
 class _Scorer(BaseEstimator):
     """Base of the two scorers. It is an estimator, so that it has a repr and clones."""
 
-    def _rank(self, estimator, X, y, max_k, needs_propensity):
+    # What is left is sample_weight, so that there is set_score_request(sample_weight).
+    __metadata_request__score = {"estimator": UNUSED}
+
+    def score(self, estimator, X, y, sample_weight=None):
+        """Call the scorer. scikit-learn's metadata routing looks at the arguments."""
+        return self(estimator, X, y, sample_weight)
+
+    def _rank(self, estimator, X, y, max_k, needs_propensity, sample_weight):
         truth = label_matrix(estimator, y)
         p = self._propensity(estimator) if needs_propensity else None
         n_labels = truth.shape[1]
         scores = predict_ranking(estimator, X, n_labels, max_k)
-        return Ranking(truth, scores, max_k, p)
+        return Ranking(truth, scores, max_k, p, sample_weight=sample_weight)
 
     def _propensity(self, estimator):
         if self.propensity is not None:
@@ -41,9 +49,9 @@ class _MetricScorer(_Scorer):
         self.a = a
         self.b = b
 
-    def __call__(self, estimator, X, y):
+    def __call__(self, estimator, X, y, sample_weight=None):
         needs_propensity = self.metric in NEEDS_PROPENSITY
-        ranking = self._rank(estimator, X, y, self.k, needs_propensity)
+        ranking = self._rank(estimator, X, y, self.k, needs_propensity, sample_weight)
         return float(METRICS[self.metric][1](ranking, self.k))
 
 
@@ -56,9 +64,9 @@ class _ReportScorer(_Scorer):
         self.a = a
         self.b = b
 
-    def __call__(self, estimator, X, y):
+    def __call__(self, estimator, X, y, sample_weight=None):
         ks, has_propensity = check_ks(self.ks), self.propensity is not False
-        ranking = self._rank(estimator, X, y, max(ks), has_propensity)
+        ranking = self._rank(estimator, X, y, max(ks), has_propensity, sample_weight)
         return evaluate_all(ranking, ks, has_propensity)
 
 
@@ -89,7 +97,9 @@ def ranking_scorer(metric, k=5, *, propensity=None, a=0.55, b=1.5):
     Returns
     -------
     callable
-        ``scorer(estimator, X, y) -> float``; can be pickled and cloned.
+        ``scorer(estimator, X, y, sample_weight=None) -> float``; can be pickled and
+        cloned. With scikit-learn's metadata routing, it takes the weights of the
+        documents after ``set_score_request(sample_weight=True)``.
 
     Raises
     ------
@@ -145,8 +155,9 @@ def ranking_report_scorer(ks=(1, 3, 5), *, propensity=None, a=0.55, b=1.5):
     Returns
     -------
     callable
-        ``scorer(estimator, X, y) -> dict of str to float``; can be pickled and
-        cloned.
+        ``scorer(estimator, X, y, sample_weight=None) -> dict of str to float``; can be
+        pickled and cloned. With scikit-learn's metadata routing, it takes the weights
+        of the documents after ``set_score_request(sample_weight=True)``.
 
     Raises
     ------

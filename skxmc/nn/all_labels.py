@@ -195,10 +195,10 @@ class AllLabels(Head, TrainedByRow):
         positives : int64 tensor of shape (n_docs, n_positives)
             Labels of each document, padded with n_labels.
         loss : callable
-            `grank_loss_all`, `bce_loss_all`, or a ``functools.partial`` of the latter
-            with its ``reduction``. With "mean", the label vectors are still trained by
-            the gradient of the sum: divided by the number of labels, it would be as
-            small as the ``eps`` of AdamW.
+            `grank_loss_all`, `bce_loss_all`, or a ``functools.partial`` of one of them
+            with its ``reduction`` or with weights. With "mean", the label vectors are
+            still trained by the gradient of the sum: divided by the number of labels,
+            it would be as small as the ``eps`` of AdamW.
 
         Returns
         -------

@@ -6,7 +6,7 @@ They are computed in chunks of labels, for `skxmc.nn.all_labels.AllLabels`.
 import torch
 from torch.nn.functional import softplus
 
-from .losses import at_least_float32
+from .losses import at_least_float32, document_factors, relative_weights
 from .rowwise import candidate_scores
 
 # The loss, which training only reports, is computed of as many documents of a batch as
@@ -73,13 +73,21 @@ class Batch:
         Factor of the gradient of the documents beside that of the rows.
     exchange : Exchange or None
         The documents of all processes. None if this process has all labels.
+    doc_weights : tensor of shape (n_docs,) or None
+        Weights of the documents. There are none if there is an exchange.
+    label_weights : tensor of shape (n_docs, n_positives) or None
+        Weights of the positives. There are none if there is an exchange.
     """
 
     reduction = 1.0
     exchange = None
 
-    def __init__(self, head, positives):
+    def __init__(self, head, positives, doc_weights=None, label_weights=None):
         self.head, self.positives = head, positives
+        self.doc_weights = doc_weights
+        self.label_weights = None
+        if label_weights is not None:
+            self.label_weights = label_weights[positives]
 
     @torch.no_grad()
     def start(self, docs):
@@ -88,6 +96,8 @@ class Batch:
             self.exchange = self.head.shard.exchange(docs, self.positives)
             docs, self.positives = self.exchange.docs, self.exchange.positives
         self.docs = docs
+        if self.doc_weights is not None:
+            self.doc_weights = self.doc_weights.to(docs.dtype)
         self.real = self.positives < self.head.n_rows
         good = candidate_scores(docs, self.head.vectors, self.positives, None)
         return self._start(docs, good)
@@ -120,8 +130,13 @@ class GRankBatch(Batch):
     """
 
     def _start(self, docs, good):
-        low = (-good).masked_fill(~self.real, _NEVER).logsumexp(dim=1, keepdim=True)
-        share = (-good - low).clamp(max=0).exp() * self.real
+        bad, means = -good, 1
+        if self.label_weights is not None:
+            weights = self.label_weights.to(good.dtype)
+            shifts, means = relative_weights(weights, self.real)
+            bad, means = bad + shifts, means[:, None]
+        low = bad.masked_fill(~self.real, _NEVER).logsumexp(dim=1, keepdim=True)
+        share = (bad - low).clamp(max=0).exp() * self.real
         highest = docs.new_full((len(docs), 1), _NEVER)
         total, pulled = torch.zeros_like(highest), torch.zeros_like(docs)
         for start, rows in self.head.chunks():
@@ -148,13 +163,18 @@ class GRankBatch(Batch):
         usable = (n_positives > 0) & (n_positives < self.head.n_labels)
         z = torch.where(usable, self.high + low, _NEVER)
         n_usable = self._count(usable)
-        self.weight = z.sigmoid() / n_usable
+        self.weight = z.sigmoid() * means / n_usable
+        loss = (softplus(z) * means).sum() / n_usable if self.exchange is None else None
+        if self.doc_weights is not None:
+            factors = document_factors(usable[:, 0], self.doc_weights)[:, None] * means
+            self.weight = z.sigmoid() * factors
+            loss = (softplus(z) * factors).sum()
         self.weight_of_positives = self.weight * share
         own = at_least_float32(self.head.vectors.data[self.positives])
         pushed = (self.weight_of_positives[:, None] @ own)[:, 0]
         self.gradient = self.weight * pulled - pushed
         if self.exchange is None:
-            return softplus(z).sum() / n_usable
+            return loss
         own = self.exchange.own
         self.gradient = self.exchange.group.add(self.gradient)[own]
         return (softplus(z) / n_usable)[own].sum()
@@ -185,8 +205,8 @@ class GRankBatch(Batch):
 class BCEBatch(Batch):
     """Binary cross-entropy: Eq. 1 of LightXML, as `skxmc.nn.losses.bce_loss_all`."""
 
-    def __init__(self, head, positives, reduction="mean"):
-        super().__init__(head, positives)
+    def __init__(self, head, positives, reduction="mean", **weights):
+        super().__init__(head, positives, **weights)
         if reduction == "mean":
             self.reduction = 1 / head.n_labels
 
@@ -197,10 +217,26 @@ class BCEBatch(Batch):
         # Every few documents: batches may be sorted by length.
         some = slice(None, None, _count_steps(n_docs, n_labels))
         docs, good, real = docs[some], good[some], self.real[some]
+        if self.doc_weights is not None or self.label_weights is not None:
+            return self._weighted_loss(docs, good, some)
         total = -(good * real).sum()  # softplus(-s) = softplus(s) - s
         for _, rows in self.head.chunks():
             total += softplus(docs @ rows.T).sum()
         return total / len(docs) * self.reduction
+
+    def _weighted_loss(self, docs, good, some):
+        counted = 1 if self.doc_weights is None else self.doc_weights[some, None]
+        wanted = self._wanted()[some]
+        total = softplus(good) * (wanted - 1) * self.real[some] - good * wanted
+        total = total.sum(dim=1, keepdim=True)
+        for _, rows in self.head.chunks():
+            total += softplus(docs @ rows.T).sum(dim=1, keepdim=True)
+        return (total * counted).sum() / len(docs) * self.reduction
+
+    def _wanted(self):
+        """Return the weights of the positives, and 0 for padding."""
+        real = self.real.to(self.docs.dtype)
+        return real if self.label_weights is None else real * self.label_weights
 
     def _start_own(self, docs, good):
         """Return the loss of this process's documents, over the labels of all."""
@@ -225,6 +261,8 @@ class BCEBatch(Batch):
         if self.exchange is not None:
             n_docs = max(1, self.exchange.sizes[self.exchange.group.rank])
         self.scale = self._scale(upstream / n_docs)
+        if self.doc_weights is not None:
+            self.scale = self.scale * self.doc_weights[:, None]
         optimizer = self.head.optimizer
         pulled = torch.zeros_like(self.docs)
         if optimizer is not None and optimizer.add(self):
@@ -242,7 +280,12 @@ class BCEBatch(Batch):
     def differentiate(self, scores, start):
         """Replace scores by their gradient (see `Batch.differentiate`)."""
         scores.sigmoid_()
-        add_at(scores, self.positives - start, -1.0)
+        columns, change = self.positives - start, -1.0
+        if self.label_weights is not None:
+            found = scores.gather(1, columns.clamp(0, scores.shape[1] - 1))
+            wanted = self._wanted()
+            change = found * (wanted - 1) * self.real - wanted
+        add_at(scores, columns, change)
         scores.mul_(self.scale)
 
 

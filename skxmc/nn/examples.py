@@ -1,5 +1,8 @@
 """Training data: documents and labels in the batches that the training loop needs."""
 
+import numpy as np
+import torch
+
 from .text import padded_columns
 
 
@@ -17,15 +20,40 @@ class Examples:
         Labels of the documents.
     rows : int ndarray of shape (n_rows,)
         Rows of the documents to train on.
+
+    Attributes
+    ----------
+    doc_weights : float64 ndarray of shape (n_docs,) or None
+        Weights of the documents; None if all count alike.
+    label_weights : float ndarray of shape (n_labels,) or None
+        Weights of the labels as positives; None if all count alike.
     """
 
     # Whether the network does not use all of its weights for some batches.
     skips_weights = False
+    doc_weights = label_weights = None
 
     def __init__(self, docs, Y, rows):
         self.docs = docs
         self.Y = Y
         self.rows = rows
+
+    def weigh(self, doc_weights=None, label_weights=None):
+        """Give the documents, or the labels, weights in the loss.
+
+        Parameters
+        ----------
+        doc_weights : float64 ndarray of shape (n_docs,) or None, default=None
+            All above 0 for the documents to train on.
+        label_weights : float ndarray of shape (n_labels,) or None, default=None
+            All above 0.
+        """
+        self.doc_weights, self.label_weights = doc_weights, label_weights
+        if doc_weights is not None:  # relative to the mean of those in training
+            self._weights = doc_weights / doc_weights[self.rows].mean()
+        if label_weights is not None:
+            table = np.append(label_weights, 1).astype(np.float32)  # with padding
+            self._label_table = torch.from_numpy(table)
 
     @property
     def lengths(self):
@@ -46,9 +74,16 @@ class Examples:
         targets : dict of tensors
             What the loss needs to know about them. ``positives``, int64 of shape
             (n_rows, n_positives), holds the label columns of each document, padded
-            with n_labels.
+            with n_labels. If there are weights, ``doc_weights``, of shape (n_rows,) and
+            with the mean 1 over all training documents, and ``label_weights``, of shape
+            (n_labels + 1,), hold them.
         """
-        return self.docs.batch(rows), {"positives": padded_columns(self.Y, rows)}
+        targets = {"positives": padded_columns(self.Y, rows)}
+        if self.doc_weights is not None:
+            targets["doc_weights"] = torch.from_numpy(self._weights[rows])
+        if self.label_weights is not None:
+            targets["label_weights"] = self._label_table
+        return self.docs.batch(rows), targets
 
     def begin_epoch(self, epoch):
         """Prepare the batches of an epoch, which is counted from 1."""

@@ -45,7 +45,7 @@ class LabelEncoderTraining(Network):
         # The gradient of indexing, labels[...], would depend on the order in which
         # threads add it up. That of index_select does not.
         labels = self.encoder(inputs["means"]).index_select(0, targets["label"])
-        return log_distance_loss(targets["docs"], labels)
+        return log_distance_loss(targets["docs"], labels, targets.get("weights"))
 
 
 class LabelEncoderExamples(Examples):
@@ -59,12 +59,18 @@ class LabelEncoderExamples(Examples):
         Mean vector of each label's documents.
     Y : csr matrix of shape (n_docs, n_labels)
         Labels of the documents. Each of its entries is a pair.
+    weights : float64 ndarray of shape (n_docs,) or None, default=None
+        Weights of the documents in the loss. None weighs all alike.
     """
 
-    def __init__(self, docs, means, Y):
+    def __init__(self, docs, means, Y, weights=None):
         super().__init__(docs, Y, np.arange(Y.nnz))
         self.means = means
         self.owners = np.repeat(np.arange(len(docs)), np.diff(Y.indptr))
+        if weights is not None:  # those of the pairs, with the mean 1
+            weights = torch.from_numpy(weights[self.owners])
+            weights = weights / weights.mean() if len(weights) else weights
+        self.weights = weights
 
     @property
     def lengths(self):
@@ -80,11 +86,14 @@ class LabelEncoderExamples(Examples):
             ``means``, of shape (n_batch_labels, dim), of the labels of these pairs.
         targets : dict of tensors
             For each pair, ``docs`` holds the vector of its document, and ``label`` the
-            row of its label in ``means``.
+            row of its label in ``means``. If documents have weights, ``weights`` holds
+            those of the pairs.
         """
         labels, places = np.unique(self.Y.indices[rows], return_inverse=True)
         docs = self.docs[torch.from_numpy(self.owners[rows])]
         targets = {"docs": docs, "label": torch.from_numpy(places)}
+        if self.weights is not None:
+            targets["weights"] = self.weights[torch.from_numpy(rows)]
         return {"means": self.means[torch.from_numpy(labels)]}, targets
 
     def mean_distance(self, labels):
@@ -106,7 +115,10 @@ class LabelEncoderExamples(Examples):
             docs = self.docs[torch.from_numpy(self.owners[rows])].to(labels.device)
             columns = torch.from_numpy(self.Y.indices[rows].astype(np.int64))
             pairs = labels.index_select(0, columns.to(labels.device))
-            total += len(rows) * log_distance_loss(docs, pairs).item()
+            weights = None
+            if self.weights is not None:
+                weights = self.weights[torch.from_numpy(rows)].to(labels.device)
+            total += len(rows) * log_distance_loss(docs, pairs, weights).item()
         return total / max(1, len(self.rows))
 
 
@@ -224,7 +236,10 @@ class ShortlistedExamples(Examples):
         if epoch == 1 or (self.every and (epoch - 1) % self.every == 0):
             vectors = self.renew_label_vectors()
             if epoch == 1 and self.label_init == "documents":
-                length = float(vectors.norm(dim=1).mean())
+                lengths = vectors.norm(dim=1)
+                if self.doc_weights is not None:
+                    lengths = lengths * torch.from_numpy(self._weights[self.rows])
+                length = float(lengths.mean())
                 self.network.start_classifier(_SCALE, length)
             self._renew_shortlists(vectors)
 
@@ -263,10 +278,12 @@ class ShortlistedExamples(Examples):
         vectors = self._encode_documents()
         labels = torch.cat([network.frequent, network.indexed]).cpu().numpy()
         Y = self.Y[self.rows][:, labels].tocsr()
-        means = torch.from_numpy(label_means(vectors.numpy(), Y)).to(vectors.dtype)
+        weights = None if self.doc_weights is None else self._weights[self.rows]
+        means = label_means(vectors.numpy(), Y, weights)
+        means = torch.from_numpy(means).to(vectors.dtype)
         label_vectors = self._encode_labels(means)
         if self.label_options["max_epochs"]:
-            examples = LabelEncoderExamples(vectors, means, Y)
+            examples = LabelEncoderExamples(vectors, means, Y, weights)
             label_vectors = self._train_label_encoder(examples, label_vectors)
             _warn_of_zeros(label_vectors, means)
         network.label_vectors.copy_(normalize(label_vectors, dim=1))

@@ -63,7 +63,24 @@ def label_centroids(features, Y):
     return _normalize_rows(_sum_directions(features, Y))
 
 
-def label_means(vectors, Y):
+def weigh_rows(Y, weights):
+    """Multiply the rows of a label matrix by the weights of the documents.
+
+    Parameters
+    ----------
+    Y : CSR matrix or array of shape (n_docs, n_labels)
+    weights : ndarray of shape (n_docs,) or None
+        None returns Y itself.
+    """
+    if weights is None:
+        return Y
+    data = Y.data * np.repeat(weights, np.diff(Y.indptr))
+    weighted = type(Y)((data.astype(np.float32), Y.indices, Y.indptr), Y.shape)
+    weighted.has_canonical_format = Y.has_canonical_format
+    return weighted
+
+
+def label_means(vectors, Y, weights=None):
     """Compute the mean vector of each label's documents: Eq. 5 of LightDXML.
 
     Parameters
@@ -72,6 +89,8 @@ def label_means(vectors, Y):
         Vectors of the documents.
     Y : CSR matrix or array of shape (n_docs, n_labels)
         Labels of each document, 0/1.
+    weights : ndarray of shape (n_docs,) or None, default=None
+        Weights of the documents, above 0. None weighs all alike.
 
     Returns
     -------
@@ -90,6 +109,10 @@ def label_means(vectors, Y):
     """
     members = Y.T.tocsr().astype(vectors.dtype)
     counts = np.diff(members.indptr).clip(min=1)
+    if weights is not None:
+        members.data *= weights[members.indices].astype(vectors.dtype)
+        sums = np.asarray(members.sum(axis=1)).ravel()
+        counts = np.where(sums > 0, sums, 1)
     return (members @ vectors) / counts[:, None].astype(vectors.dtype)
 
 

@@ -9,7 +9,7 @@ from torch.nn.functional import pad
 
 from .losses import at_least_float32
 from .search import NearestVectors
-from .state import absent_or, indices, number, optional, part
+from .state import absent_or, floats, indices, number, optional, part
 
 # Number of best labels of a document that votes are added to. Other labels that get
 # votes count with the score of the last of these.
@@ -62,7 +62,13 @@ class NeighborVotes:
         Number by which votes are multiplied before they are added to scores.
     exact : bool, default=True
         Whether to compare with all documents. Otherwise an HNSW graph is used.
+    counts : float tensor of shape (n_docs,) or None, default=None
+        How many of the neighbours that vote each document counts for, as if it were
+        repeated. None counts each as one.
     """
+
+    # Folders of older versions lack it.
+    counts = None
 
     def __init__(
         self,
@@ -75,8 +81,10 @@ class NeighborVotes:
         n_neighbors=10,
         weight=1.0,
         exact=True,
+        counts=None,
     ):
         self.index = _make_index(vectors.cpu(), exact=exact)
+        self.counts = counts
         self.indptr, self.ids, self.rows = indptr, ids, rows
         self.n_labels = n_labels
         self.n_neighbors = n_neighbors
@@ -103,10 +111,16 @@ class NeighborVotes:
             "indptr": self._check_indptr,
             "ids": indices(len(self.ids), high=self.n_labels),
             "rows": indices(n_docs, high=2**63 - 1),
+            "counts": absent_or(optional(self._check_counts)),
             "n_labels": number(1, whole=True),
             "n_neighbors": number(1, whole=True),
             "weight": number(0),
         }
+
+    def _check_counts(self, counts, name):
+        floats(self.index.n_vectors)(counts, name)
+        if not (counts > 0).all():
+            raise ValueError(f"{name} holds numbers that are not above 0.")
 
     def _check_indptr(self, indptr, name):
         indices(self.index.n_vectors + 1, high=len(self.ids) + 1)(indptr, name)
@@ -152,7 +166,27 @@ class NeighborVotes:
         votes.indptr = torch.cat([self.indptr, indptr[1:] + self.indptr[-1]])
         votes.ids = torch.cat([self.ids, ids])
         votes.rows = torch.cat([self.rows, rows])
+        if self.counts is not None:
+            votes.counts = torch.cat([self.counts, self.counts.new_ones(len(rows))])
         return votes
+
+    def count_labels(self, places):
+        """Count how many of some documents have each label.
+
+        Parameters
+        ----------
+        places : int64 tensor of shape (n_places,)
+            Different places of documents.
+
+        Returns
+        -------
+        tensor of shape (n_labels,)
+        """
+        lengths = self.indptr.diff()
+        counted = torch.zeros(len(lengths))
+        counted[places] = 1.0 if self.counts is None else self.counts[places]
+        counted = counted.repeat_interleave(lengths).double()
+        return self.ids.bincount(counted, minlength=self.n_labels)
 
     def remove_documents(self, places):
         """Return a memory without some documents, or None if none would remain.
@@ -169,6 +203,8 @@ class NeighborVotes:
         index, kept = self.index.remove(places, build_width=_BUILD_WIDTH)
         votes = self._copy_with(index)
         votes.rows = self.rows[kept]
+        if self.counts is not None:
+            votes.counts = self.counts[kept]
         # In a graph, documents that have left keep their places, but no labels.
         lengths = self.indptr.diff()
         lengths[places] = 0
@@ -238,6 +274,8 @@ class NeighborVotes:
         weights : tensor of the same shape
             Weights of the neighbours, with sum 1. They are 0 for a document whose
             vector is 0 or not finite, for such a document has no neighbours.
+            Documents with counts get weights until their counts add up to
+            `n_neighbors`.
         """
         index, _, _ = self._on(docs.device)
         docs = at_least_float32(docs)
@@ -245,7 +283,12 @@ class NeighborVotes:
         docs = torch.where(is_finite, docs, 0)
         with torch.autocast(docs.device.type, enabled=False):
             places, cosines = index.search(docs, n_neighbors or self.n_neighbors)
-        weights = (_SHARPNESS * cosines).softmax(dim=1)
+        logits = _SHARPNESS * cosines
+        if self.counts is not None:
+            counts = self.counts.to(docs.device)[places].to(logits)
+            room = self.n_neighbors - counts.cumsum(dim=1) + counts
+            logits = logits + torch.minimum(counts, room).clamp(min=0).log()
+        weights = logits.softmax(dim=1)
         return places, cosines, weights * docs.any(dim=1, keepdim=True)
 
     def count(self, places, weights):

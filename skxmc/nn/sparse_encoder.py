@@ -1,11 +1,15 @@
 """LightDXML's encoder: weighted sums of word vectors, and a residual block."""
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import linear, normalize, relu
 
 from .bags import FeatureVectors
 from .state import floats, number, parameter, part
+
+# With learning_rate="auto", a step moves a coordinate of the mean document so far.
+_STEP_SIZE = 0.012
 
 
 class SpectralBlock(nn.Module):
@@ -80,6 +84,28 @@ class SpectralBlock(nn.Module):
                     self.direction.copy_(right)
             norm = left @ (self.weight @ right)
             return self.weight / norm.clamp(min=1e-12)
+
+
+def choose_learning_rate(docs, weights=None):
+    """Return the learning rate of word vectors that suits the length of documents.
+
+    It is 0.012 divided by the mean sum of the weights of a document's features.
+
+    Parameters
+    ----------
+    docs : Features
+        Documents without any feature do not count.
+    weights : float64 ndarray of shape (n_docs,) or None, default=None
+        Weights of the documents. None weighs all alike.
+    """
+    if weights is None:
+        total = float(abs(docs.X).sum(dtype=np.float64))
+        n_docs = np.count_nonzero(docs.lengths)
+    else:
+        total = float(weights @ np.asarray(abs(docs.X).sum(axis=1)).ravel())
+        n_docs = weights @ (docs.lengths > 0)
+    mean_weight = total / (n_docs or 1)
+    return _STEP_SIZE / (mean_weight or 1.0)
 
 
 class SparseEncoder(nn.Module):

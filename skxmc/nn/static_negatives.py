@@ -9,6 +9,7 @@ import torch
 
 from .examples import Examples
 from .heads import at_full_precision
+from .losses import loss_weights
 from .network import Network
 from .prediction import map_batches
 from .training import train
@@ -48,6 +49,10 @@ def train_in_turn(network, examples, *, history, evaluate, checkpoint, **options
             network.eval()
         shortlists = find_shortlists(network, examples, options)
     network.eval()
+    examples_of_ranker = StaticExamples(
+        examples.docs, examples.Y, examples.rows, shortlists
+    )
+    examples_of_ranker.weigh(examples.doc_weights, examples.label_weights)
 
     def evaluate_network(_):
         network.eval()
@@ -57,7 +62,7 @@ def train_in_turn(network, examples, *, history, evaluate, checkpoint, **options
 
     train(
         ranker,
-        StaticExamples(examples.docs, examples.Y, examples.rows, shortlists),
+        examples_of_ranker,
         history=history,
         evaluate=None if evaluate is None else evaluate_network,
         checkpoint=second,
@@ -165,7 +170,9 @@ class RecallTraining(_Phase):
     def forward(self, inputs, targets, progress):
         """Return the loss of the clusters' scores."""
         for_clusters, _ = self.doc_vectors(*self.encoder(inputs), inputs)
-        return self.network.recall_loss(self.recall(for_clusters), targets["positives"])
+        return self.network.recall_loss(
+            self.recall(for_clusters), targets["positives"], loss_weights(targets)
+        )
 
     def document_modules(self):
         """Return the modules between the encoder and the vectors of documents."""
@@ -196,7 +203,8 @@ class RankerTraining(_Phase):
         candidates = network.clusters.candidates_of(
             targets["shortlist"], targets["positives"]
         )
-        return network.ranking_loss(self.branch(inputs, read), *candidates)
+        docs, weights = self.branch(inputs, read), loss_weights(targets)
+        return network.ranking_loss(docs, *candidates, weights)
 
     def document_modules(self):
         """Return the modules between the encoder and the vectors of documents."""

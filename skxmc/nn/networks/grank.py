@@ -16,8 +16,11 @@ from ..losses import (
     at_least_float32,
     bce_loss,
     bce_loss_all,
+    candidate_weights,
+    cluster_weights,
     grank_loss,
     grank_loss_all,
+    loss_weights,
 )
 from ..neighbors import expected_votes
 from ..network import Network
@@ -200,23 +203,32 @@ class GRankNetwork(Network):
         loss alone.
         """
         positives = targets["positives"]  # (n_docs, n_positives)
+        weights = loss_weights(targets)
         for_clusters, for_labels = self.encode(inputs)
         if self.retriever is None:
-            return self._rank_negatives(for_labels, positives)
+            return self._rank_negatives(for_labels, positives, weights)
         loss, loss_of_all = _LOSSES[self.loss]
         if self.clusters is None:
-            retrieval_loss = self.retriever.loss(for_clusters, positives, loss_of_all)
-            ranking_loss = self._rank_negatives(for_labels, positives)
+            weighted = partial(loss_of_all, **weights)
+            retrieval_loss = self.retriever.loss(for_clusters, positives, weighted)
+            ranking_loss = self._rank_negatives(for_labels, positives, weights)
         else:
             cluster_scores = self.retriever(for_clusters)  # (n_docs, n_clusters)
             positive_clusters = self.clusters.targets(positives)
-            retrieval_loss = loss_of_all(cluster_scores, positive_clusters)
+            retrieval_loss = loss_of_all(
+                cluster_scores, positive_clusters, **cluster_weights(weights)
+            )
             # Both are (n_docs, n_candidates).
             ids, is_positive = self.clusters.candidates(
                 cluster_scores, positives, self.n_shortlist
             )
             scores = self._add_offset(self.ranker(for_labels, ids))
-            ranking_loss = loss(scores, is_positive, ids < self.n_labels)
+            ranking_loss = loss(
+                scores,
+                is_positive,
+                ids < self.n_labels,
+                **candidate_weights(weights, ids),
+            )
         weight = self.ranking_weight(progress)
         return (1 - weight) * retrieval_loss + weight * ranking_loss
 
@@ -230,7 +242,7 @@ class GRankNetwork(Network):
         numbers = (targets["positives"] < self.n_labels).sum(dim=1)
         return {"loss": ((numbers > 0) & (numbers < self.n_labels)).sum()}
 
-    def _rank_negatives(self, docs, positives):
+    def _rank_negatives(self, docs, positives, weights):
         """Return the loss of ranking positives above the other labels (Eq. 8).
 
         With `n_negatives`, these are the labels with the best scores alone. They have
@@ -238,6 +250,7 @@ class GRankNetwork(Network):
         ``loss="bce"`` their sigmoid, is close to 0.
         """
         loss, loss_of_all = _LOSSES[self.loss]
+        loss_of_all = partial(loss_of_all, **weights)
         if self.n_negatives is None and isinstance(self.ranker, AllLabels):
             return self.ranker.loss(docs, positives, loss_of_all)  # it has a bias
         if self.n_negatives is None:
@@ -251,7 +264,8 @@ class GRankNetwork(Network):
         is_real = ids < self.n_labels
         is_positive = is_real.clone()
         is_positive[:, positives.shape[1] :] = False
-        return loss(self._add_offset(self.ranker(docs, ids)), is_positive, is_real)
+        scores = self._add_offset(self.ranker(docs, ids))
+        return loss(scores, is_positive, is_real, **candidate_weights(weights, ids))
 
     @torch.no_grad()
     def _find_negatives(self, docs, positives):

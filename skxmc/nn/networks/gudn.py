@@ -7,7 +7,7 @@ from ..bags import FeatureVectors
 from ..document_vectors import DocumentVectors
 from ..encoders import TransformerEncoder
 from ..heads import LinearHead
-from ..losses import feature_loss
+from ..losses import feature_loss, loss_weights
 from ..state import choice, flag, linear_map, number, part
 from .lightxml import LightXMLNetwork
 
@@ -287,18 +287,19 @@ class GUDNNetwork(LightXMLNetwork):
         label with a name has the classification loss alone.
         """
         positives = targets["positives"]  # (n_docs, n_positives)
+        weights = loss_weights(targets)
         # (n_docs, width) and (n_docs, hidden_size)
         texts = self.encoder(inputs)
         if self.guide is None or self.label_encoder is None and "names" not in targets:
             vectors = self.doc_vectors(*texts, inputs)
-            loss = self._classification_loss(self.recall, *vectors, positives)
+            loss = self._classification_loss(self.recall, *vectors, positives, weights)
             if self.guide is None:
                 return loss
             losses = {"classification": loss}
             if self._has_link_loss and getattr(self.recall, "shard", None) is not None:
                 # Other processes may have names, and score them by the labels here.
                 nothing = (part[:0] for part in (*vectors, positives))
-                losses["link"] = self._classification_loss(self.recall, *nothing)
+                losses["link"] = self._classification_loss(self.recall, *nothing, {})
             return losses
         vectors, text_features = self.guide.make_text_vectors(
             self.doc_vectors, *texts, inputs
@@ -306,7 +307,7 @@ class GUDNNetwork(LightXMLNetwork):
         # Eq. 7, on all documents of the batch.
         losses = {
             "classification": self._classification_loss(
-                self.recall, *vectors, positives
+                self.recall, *vectors, positives, weights
             )
         }
         names = None
@@ -316,6 +317,7 @@ class GUDNNetwork(LightXMLNetwork):
             rows, names = targets["named"], targets["names"]  # (n_named,)
             labels = self.encoder(names)
             text_features, positives = text_features[rows], positives[rows]
+            weights = loss_weights(targets, rows)
         vectors, label_features = self.guide.make_label_vectors(
             self.doc_vectors, *labels, names
         )
@@ -323,11 +325,14 @@ class GUDNNetwork(LightXMLNetwork):
             if self.stop_gradient_labels:
                 label_features = label_features.detach()
             losses["feature"] = self.feature_weight * feature_loss(
-                text_features, label_features, reduction=self.feature_reduction
+                text_features,
+                label_features,
+                reduction=self.feature_reduction,
+                doc_weights=weights.get("doc_weights"),
             )
         if self._has_link_loss:  # Eq. 4
             recall = self.guide.recall or self.recall
-            link_loss = self._classification_loss(recall, *vectors, positives)
+            link_loss = self._classification_loss(recall, *vectors, positives, weights)
             losses["link"] = self.link_weight * link_loss
         return losses
 

@@ -10,7 +10,13 @@ from torch.nn.functional import linear, logsigmoid, normalize, pad, relu
 
 from ..devices import one_thread
 from ..heads import LabelScores, LinearHead, at_full_precision, first_offset
-from ..losses import at_least_float32, bce_loss, bce_loss_all
+from ..losses import (
+    at_least_float32,
+    bce_loss,
+    bce_loss_all,
+    candidate_weights,
+    loss_weights,
+)
 from ..neighbors import expected_votes
 from ..network import Network
 from ..search import NearestVectors
@@ -233,6 +239,7 @@ class LightDXMLNetwork(Network):
         """
         (docs,), positives = self.encode(inputs), targets["positives"]
         n_labels, n_frequent = self.ranker.n_labels, len(self.frequent)
+        weights = loss_weights(targets)
         options = dict(reduction="sum", weights=targets.get("weights"))
         # A dense layer classifies the frequent labels. `columns` is its output for each
         # positive, or n_frequent for other labels: (n_docs, n_positives).
@@ -246,9 +253,18 @@ class LightDXMLNetwork(Network):
             torch.arange(ids.shape[1], device=ids.device) < positives.shape[1]
         )
         scores = self._classify(docs, ids)
-        loss = bce_loss(scores, is_positive, ids < n_labels, **options)
+        loss = bce_loss(
+            scores,
+            is_positive,
+            ids < n_labels,
+            **options,
+            **candidate_weights(weights, ids),
+        )
         if n_frequent:
-            summed_bce = partial(bce_loss_all, **options)
+            if "label_weights" in weights:  # those of the frequent labels
+                places = pad(self.frequent, (0, 1), value=n_labels)
+                weights = candidate_weights(weights, places)
+            summed_bce = partial(bce_loss_all, **options, **weights)
             loss = loss + self.frequent_ranker.loss(docs, columns, summed_bce)
         return loss
 

@@ -12,7 +12,14 @@ from ..document_vectors import DocumentVectors
 from ..encoders import TransformerEncoder
 from ..heads import LabelScores, LinearHead, at_full_precision
 from ..label_changes import best_clusters, typical_rows
-from ..losses import at_least_float32, bce_loss, bce_loss_all
+from ..losses import (
+    at_least_float32,
+    bce_loss,
+    bce_loss_all,
+    candidate_weights,
+    cluster_weights,
+    loss_weights,
+)
 from ..neighbors import expected_votes
 from ..network import Network
 from ..shortlist import LabelClusters, log_odds
@@ -221,26 +228,33 @@ class LightXMLNetwork(Network):
     def forward(self, inputs, targets, progress):
         """Return the recall loss (Eq. 1) plus the ranking loss (Eq. 5): Eq. 6."""
         vectors = self.encode(inputs)
-        return self._classification_loss(self.recall, *vectors, targets["positives"])
+        return self._classification_loss(
+            self.recall, *vectors, targets["positives"], loss_weights(targets)
+        )
 
-    def _classification_loss(self, recall, for_clusters, for_labels, positives):
+    def _classification_loss(
+        self, recall, for_clusters, for_labels, positives, weights
+    ):
         if isinstance(recall, AllLabels):
-            loss = functools.partial(bce_loss_all, reduction=self.loss_reduction)
+            options = weights | {"reduction": self.loss_reduction}
+            loss = functools.partial(bce_loss_all, **options)
             return recall.loss(for_labels, positives, loss)
         if self.clusters is None:
-            return recall.loss(for_clusters, positives, self._loss_of_all)
+            loss = functools.partial(self._loss_of_all, **weights)
+            return recall.loss(for_clusters, positives, loss)
         cluster_scores = recall(for_clusters)  # (n_docs, n_clusters)
-        recall_loss = self.recall_loss(cluster_scores, positives)
+        recall_loss = self.recall_loss(cluster_scores, positives, weights)
         candidates = self.clusters.candidates(
             self._get_selection_scores(cluster_scores), positives, self.n_shortlist
         )
-        return recall_loss + self.ranking_loss(for_labels, *candidates)
+        return recall_loss + self.ranking_loss(for_labels, *candidates, weights)
 
-    def recall_loss(self, cluster_scores, positives):
+    def recall_loss(self, cluster_scores, positives, weights):
         """Return the loss of the clusters' scores: Eq. 1."""
-        return self._loss_of_all(cluster_scores, self.clusters.targets(positives))
+        targets = self.clusters.targets(positives)
+        return self._loss_of_all(cluster_scores, targets, **cluster_weights(weights))
 
-    def ranking_loss(self, for_labels, ids, is_positive):
+    def ranking_loss(self, for_labels, ids, is_positive, weights):
         """Return the loss of the candidates' scores: Eq. 5.
 
         Parameters
@@ -250,10 +264,13 @@ class LightXMLNetwork(Network):
         ids : int64 tensor of shape (n_docs, n_candidates)
             Label columns padded with n_labels.
         is_positive : bool tensor of the same shape
+        weights : dict of str to tensor
+            Weights of the batch by `skxmc.nn.losses.loss_weights`.
         """
         scores = self._add_offset(self.ranker(self._activate(for_labels), ids))
         mask = ids < self.n_labels
-        return bce_loss(scores, is_positive, mask, reduction=self.loss_reduction)
+        options = candidate_weights(weights, ids) | {"reduction": self.loss_reduction}
+        return bce_loss(scores, is_positive, mask, **options)
 
     def _get_selection_scores(self, cluster_scores):
         """Return the scores that choose the clusters of a training step."""
@@ -262,8 +279,8 @@ class LightXMLNetwork(Network):
         # float32 whatever the scores are: bf16 has so few values that many would tie.
         return torch.rand(cluster_scores.shape, device=cluster_scores.device)
 
-    def _loss_of_all(self, scores, positives):
-        return bce_loss_all(scores, positives, reduction=self.loss_reduction)
+    def _loss_of_all(self, scores, positives, **weights):
+        return bce_loss_all(scores, positives, reduction=self.loss_reduction, **weights)
 
     def encode(self, inputs):
         """Return the vectors of documents that score clusters and labels.

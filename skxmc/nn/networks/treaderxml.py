@@ -325,16 +325,23 @@ class TReaderEncoder(nn.Module):
         docs = at_least_float32(self.bottleneck(pooled).relu())
         return docs, docs
 
-    def standardize(self, pooled):
+    def standardize(self, pooled, weights=None):
         """Set `center` and `scale` so that the bottleneck gets mean 0 and variance 1.
 
         Parameters
         ----------
         pooled : tensor of shape (n_docs, dim)
             Pooled vectors of training documents.
+        weights : float64 ndarray of shape (n_docs,) or None, default=None
+            Weights of these documents. None weighs all alike.
         """
-        self.center.copy_(pooled.mean(dim=0))
-        size = (pooled - self.center).square().mean().sqrt()
+        relative = 1
+        if weights is not None:
+            weights = torch.from_numpy(weights / weights.mean())
+            relative = weights.to(pooled)[:, None]
+        self.center.copy_((pooled * relative).mean(dim=0))
+        squares = (pooled - self.center).square() * relative
+        size = squares.mean().sqrt()
         self.scale.fill_(1 / size if size > 1e-6 else 1)
 
     def pooled(self, batch):
@@ -491,9 +498,9 @@ class TReaderXMLNetwork(LightXMLNetwork):
             "output_activation": choice("none", "softmax"),
         }
 
-    def _loss_of_all(self, scores, positives):
+    def _loss_of_all(self, scores, positives, **weights):
         if self.output_activation == "softmax":
             # Eq. 18 as it is written. The loss then takes sigmoids of numbers from 0 to
             # 1, so that it can hardly change: by 0.04 % with 3,956 labels.
             scores = at_least_float32(scores).softmax(dim=1)
-        return super()._loss_of_all(scores, positives)
+        return super()._loss_of_all(scores, positives, **weights)

@@ -1,0 +1,105 @@
+"""Weights of labels in the loss, and rankings for propensity-scored metrics."""
+
+import numpy as np
+
+from .metrics import propensity_from_counts
+from .nn.group import current_group
+
+__all__ = [
+    "LabelWeightsMixin",
+    "check_label_weight",
+    "order_by_propensity",
+    "refuse_in_group",
+]
+
+
+class LabelWeightsMixin:
+    """What the five systems share of the parameter `label_weight`."""
+
+    def _choose_label_weights(self):
+        """Return the weights of labels, or None if all weigh alike.
+
+        Returns
+        -------
+        float64 ndarray of shape (n_labels,) or None
+            With "propensity", their mean is 1 over all pairs of a document and one of
+            its labels.
+        """
+        if self.label_weight is None:
+            return None
+        if not isinstance(self.label_weight, str):
+            return check_label_weight(self.label_weight, self.n_labels_)
+        counts = self.label_counts_
+        n_docs = getattr(self, "total_weight_", self.n_docs_)
+        inverse = 1 / propensity_from_counts(counts, n_docs)
+        return inverse * (counts.sum() / (counts @ inverse))
+
+
+def check_label_weight(label_weight, n_labels):
+    """Return the weights of labels that a user gives, as a float64 ndarray.
+
+    Raises
+    ------
+    ValueError
+        If there is not one finite number above 0 for each label.
+    """
+    try:
+        weights = np.array(label_weight, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(
+            'label_weight must be None, "propensity" or a number for each label; got '
+            f"{type(label_weight).__name__} of something else."
+        ) from None
+    if weights.shape != (n_labels,):
+        raise ValueError(
+            f"label_weight has shape {weights.shape} and y {n_labels} label columns; "
+            "label_weight[j] must be the weight of column j."
+        )
+    # The losses are computed in float32.
+    wrong = ~((weights >= np.finfo(np.float32).tiny) & (weights <= 1e30))
+    if wrong.any():
+        label = int(wrong.argmax())
+        raise ValueError(
+            f"label_weight[{label}] is {weights[label]}; weights must be finite and "
+            "above 0. Remove the column of a label that is not to be learned."
+        )
+    return weights
+
+
+def refuse_in_group(*weights):
+    """Refuse weights of documents or labels if several processes fit together.
+
+    Parameters
+    ----------
+    *weights : ndarray or None
+    """
+    if current_group() is None or all(one is None for one in weights):
+        return
+    raise ValueError(
+        "sample_weight and label_weight are not possible in a fit of several processes,"
+        " which exchange no weights. Call fit in the context skxmc.distributed.alone(),"
+        " or leave the weights out."
+    )
+
+
+def order_by_propensity(ids, probabilities, propensity, k):
+    """Choose the k labels of the largest probabilities over propensities.
+
+    Parameters
+    ----------
+    ids : int64 ndarray of shape (n_docs, n_ranked)
+        Label columns, padded with -1.
+    probabilities : ndarray of the same shape
+    propensity : ndarray of shape (n_labels,)
+    k : int
+
+    Returns
+    -------
+    ids, probabilities : ndarrays of shape (n_docs, min(k, n_ranked))
+        Labels of equal quotients stay in their order.
+    """
+    quotients = np.where(ids < 0, -np.inf, probabilities / propensity[ids])
+    order = np.argsort(-quotients, axis=1, kind="stable")[:, :k]
+    return tuple(
+        np.take_along_axis(part, order, axis=1) for part in (ids, probabilities)
+    )

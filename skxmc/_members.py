@@ -1,0 +1,64 @@
+"""Members of an ensemble: how they are fitted, and what they must have."""
+
+import time
+
+from sklearn.utils.validation import has_fit_parameter
+
+
+def fit_member(name, member, X, y, weights, verbose):
+    """Fit a member, and return it: it may have been fitted in another process."""
+    start = time.perf_counter()
+    member.fit(X, y, **weights)
+    if verbose:
+        print(f"{name}: fitted in {time.perf_counter() - start:.1f} s", flush=True)
+    return member
+
+
+def is_named_pair(value):
+    """Tell whether a value is a pair of a name and something else."""
+    is_pair = isinstance(value, (tuple, list)) and len(value) == 2
+    return is_pair and isinstance(value[0], str)
+
+
+def is_dropped(member):
+    """Tell whether a member is left out."""
+    return isinstance(member, str) and member == "drop"
+
+
+def check_member(name, member):
+    """Raise TypeError if a member cannot be fitted, or ranks no labels."""
+    if is_dropped(member):
+        return
+    is_instance = not isinstance(member, type)
+    if is_instance and hasattr(member, "fit") and hasattr(member, "predict_topk"):
+        return
+    what = type(member).__name__ if is_instance else f"the class {member.__name__}"
+    raise TypeError(
+        f"The estimator {name!r} is {what}; a member must be an instance with "
+        "fit(X, y) and predict_topk(X, k), which returns ids and probabilities. A "
+        "Pipeline has no predict_topk: make the ensemble the last step of a Pipeline "
+        "instead."
+    )
+
+
+def check_takes_weights(name, member):
+    """Raise TypeError if the ``fit`` of a member takes no weights of documents."""
+    if not has_fit_parameter(member, "sample_weight"):
+        raise TypeError(
+            f"The estimator {name!r} is {type(member).__name__}, whose fit takes no "
+            'sample_weight: replace it by "drop", or leave sample_weight out.'
+        )
+
+
+def check_has_log_odds(name, member):
+    """Raise ValueError if a member's network computes no probabilities."""
+    if is_dropped(member):
+        return
+    if hasattr(member, "_has_log_odds") and member._has_log_odds():
+        return
+    raise ValueError(
+        f'scale="raw" averages the probabilities of networks, and the estimator '
+        f"{name!r} has none: it is of class {type(member).__name__}. Members must be "
+        'classifiers of this package, GRankClassifier with loss="bce". Otherwise, use '
+        'scale="probability".'
+    )
