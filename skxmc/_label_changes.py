@@ -57,7 +57,8 @@ class LabelChangesMixin:
         y : sparse matrix or array of shape (n_docs, n_new or `n_labels_` + n_new)
             Their labels: the columns of the new labels, or those of all labels, with
             the new ones at the end. Labels of a document that `y` does not name are
-            ranked below its new ones. Give all columns if you have them.
+            ranked below its new ones, so give all columns if you have them. Documents
+            without new labels then teach where these do not belong.
 
         Returns
         -------
