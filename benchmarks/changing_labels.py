@@ -10,6 +10,7 @@ from each range of frequencies; and without ``--documents`` documents. ``--only`
 one of them. What was withheld then comes by `add_labels` and `add_documents`. "R@10 of
 the added" is the share of the added labels of held-out documents that are among the 10
 best. "P@5 of others" is for held-out documents without any added label. All in %.
+Times are seconds of one CPU thread.
 
 Each fit of the whole list takes about eight minutes on one thread. Writes
 results/changing-labels.json, or changing-labels-1-2.json for chapters 1 and 2.
@@ -89,10 +90,10 @@ class Data:
 
 
 def timed(function):
-    """Seconds of a call, and what it returns."""
-    start = time.perf_counter()
+    """CPU seconds of a call, and what it returns."""
+    start = time.process_time()
     result = function()
-    return round(time.perf_counter() - start, 1), result
+    return round(time.process_time() - start, 1), result
 
 
 def fit(texts, Y, names, codes):

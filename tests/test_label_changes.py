@@ -129,7 +129,7 @@ def test_the_vector_of_a_label_is_that_of_its_text(name, fitted, data):
     known = model.network_.ranker.read_rows()[0]
     model.add_labels(new)
     rows = model.network_.ranker.read_rows()[0][N_OLD:]
-    vectors = model._encode_parts(new)[1]
+    vectors = model._encode_parts(model._make_label_docs(new))[1]
     lengths = known.norm(dim=1).mean() / vectors.norm(dim=1, keepdim=True)
     assert_allclose(rows, vectors * lengths, rtol=1e-4, atol=1e-5)
 

@@ -116,10 +116,12 @@ class Labels:
 
 
 def _find_texts(classifier, names):
-    """Return ``label_texts`` of a classifier or of a member of an ensemble, or None."""
+    """Return the label texts of a classifier or of a member of an ensemble, or None."""
     members = getattr(classifier, "estimators_", [])
     for each in [classifier, *members]:
-        texts = getattr(each, "label_texts", None)
-        if texts is not None and len(texts) == len(names):
-            return list(map(str, texts))
+        # Labels may have changed since the fit, and old models lack label_texts_.
+        for name in ("label_texts_", "label_texts"):
+            texts = getattr(each, name, None)
+            if texts is not None and len(texts) == len(names):
+                return list(map(str, texts))
     return None
