@@ -8,15 +8,17 @@ import subprocess
 import sys
 import textwrap
 import time
+from datetime import timedelta
 
 import pytest
 from group_processes import assert_close, make, outcome
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.model_selection import GridSearchCV
 from test_checkpoint import Killed, steps
 
 from skxmc import LightDXMLClassifier, LightXMLClassifier, distributed
-from skxmc.nn import checkpoint
+from skxmc.nn import checkpoint, group
 
 pytest_plugins = ["group_fixtures"]
 
@@ -162,9 +164,28 @@ def test_others_end_with_one_that_ends(
     assert processes.wait() == [1, status]
     assert time.monotonic() - begun < 60
     errors = processes.errors()
-    assert "fit" in errors[0] and "Not" not in errors[0]
+    assert "SystemExit" in errors[0]
     assert ("KeyboardInterrupt" in errors.get(1, "")) == (fail is interrupt)
     assert len(list(folder.glob("*.checkpoint"))) == 1
+
+
+def test_one_that_would_go_on_after_an_error(tiny_encoder, colours, start, monkeypatch):
+    texts, Y, names = colours
+    monkeypatch.setattr(group, "_PATIENCE", timedelta(seconds=3))
+
+    def fail():
+        raise OSError("no memory")
+
+    def fit(rank):
+        fails_at_step(rank, 3, fail)
+        model = make(CASE, tiny_encoder, names)
+        # It goes on after errors.
+        GridSearchCV(model, {"dropout": [0.0]}, cv=2).fit(texts, Y)
+
+    processes = start(2, fit)
+    assert processes.wait() == [1, 1]
+    for error in processes.errors().values():
+        assert re.search("SystemExit: Process . of 2 ends", error)
 
 
 def test_one_that_ends_before_fit(tiny_encoder, colours, start):
