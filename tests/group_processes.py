@@ -118,7 +118,9 @@ CASES = {
     ),
     "LightXML": (
         "LightXMLClassifier",
-        TEXTS | dict(accumulate=3, clip_norm=0.5, swa_start=0.3, swa_every=2),
+        TEXTS
+        | dict(accumulate=3, clip_norm=0.5, swa_start=0.3, swa_every=2)
+        | dict(gradient_checkpointing=True),
     ),
     "LightXML, all labels": (
         "LightXMLClassifier",

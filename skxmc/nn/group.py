@@ -77,9 +77,9 @@ class Group:
         tensor of shape (size, ...), on the device of `tensor`
         """
         sent = self._sendable(tensor).contiguous()
-        found = sent.new_empty(self.size * len(sent), *sent.shape[1:])
-        dist.all_gather_into_tensor(found, sent)
-        return found.view(self.size, *sent.shape).to(tensor.device)
+        found = sent.new_empty(self.size, *sent.shape)
+        dist.all_gather(list(found), sent)
+        return found.to(tensor.device)
 
     def add(self, tensor):
         """Return the sum of the tensors of all processes, equal to the bit on all."""

@@ -6,6 +6,7 @@ gradients of the weights that all of them have, and the label vectors of
 """
 
 import contextlib
+import inspect
 
 import numpy as np
 import torch
@@ -25,6 +26,11 @@ _REMEDIES = {
     "label_encoder.vectors": ("the vectors of labels", 'label_branch="names"'),
     "ranker": ("the vectors of the best labels alone", "n_negatives=None"),
 }
+# DistributedDataParallel's parameter that sends buffers with each batch, or not. Older
+# versions of torch call it otherwise.
+_BUFFERS = "forward_sync_buffers"
+if _BUFFERS not in inspect.signature(DistributedDataParallel).parameters:
+    _BUFFERS = "broadcast_buffers"
 
 
 class Replica:
@@ -61,7 +67,7 @@ class Replica:
             # This also gives all processes the weights of the first one.
             self.parallel = DistributedDataParallel(
                 network,
-                broadcast_buffers=False,
+                **{_BUFFERS: False},  # buffers do not change in training
                 process_group=self.group.averaging,
                 find_unused_parameters=examples.skips_weights,
             )
