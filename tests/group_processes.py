@@ -50,7 +50,8 @@ class Processes:
             dist.init_process_group("gloo", store=store, rank=rank, world_size=n)
             found = function(rank)
             (self.folder / f"{rank}.pickle").write_bytes(pickle.dumps(found))
-            dist.barrier()  # else a process closes what another still reads
+            if dist.is_initialized():  # else a process closes what another still reads
+                dist.barrier()
             status = 0
         except BaseException:
             (self.folder / f"{rank}.error").write_text(traceback.format_exc())
@@ -117,7 +118,9 @@ CASES = {
     ),
     "LightXML": (
         "LightXMLClassifier",
-        TEXTS | dict(accumulate=3, clip_norm=0.5, swa_start=0.3, swa_every=2),
+        TEXTS
+        | dict(accumulate=3, clip_norm=0.5, swa_start=0.3, swa_every=2)
+        | dict(gradient_checkpointing=True),
     ),
     "LightXML, all labels": (
         "LightXMLClassifier",

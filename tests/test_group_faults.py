@@ -8,15 +8,20 @@ import subprocess
 import sys
 import textwrap
 import time
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from group_processes import assert_close, make, outcome
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.model_selection import GridSearchCV
 from test_checkpoint import Killed, steps
 
+import skxmc
 from skxmc import LightDXMLClassifier, LightXMLClassifier, distributed
-from skxmc.nn import checkpoint
+from skxmc.datasets import load_table
+from skxmc.nn import checkpoint, group
 
 pytest_plugins = ["group_fixtures"]
 
@@ -162,9 +167,28 @@ def test_others_end_with_one_that_ends(
     assert processes.wait() == [1, status]
     assert time.monotonic() - begun < 60
     errors = processes.errors()
-    assert "fit" in errors[0] and "Not" not in errors[0]
+    assert "SystemExit" in errors[0]
     assert ("KeyboardInterrupt" in errors.get(1, "")) == (fail is interrupt)
     assert len(list(folder.glob("*.checkpoint"))) == 1
+
+
+def test_one_that_would_go_on_after_an_error(tiny_encoder, colours, start, monkeypatch):
+    texts, Y, names = colours
+    monkeypatch.setattr(group, "_PATIENCE", timedelta(seconds=3))
+
+    def fail():
+        raise OSError("no memory")
+
+    def fit(rank):
+        fails_at_step(rank, 3, fail)
+        model = make(CASE, tiny_encoder, names)
+        # It goes on after errors.
+        GridSearchCV(model, {"dropout": [0.0]}, cv=2).fit(texts, Y)
+
+    processes = start(2, fit)
+    assert processes.wait() == [1, 1]
+    for error in processes.errors().values():
+        assert re.search("SystemExit: Process . of 2 ends", error)
 
 
 def test_one_that_ends_before_fit(tiny_encoder, colours, start):
@@ -266,36 +290,36 @@ def test_a_checkpoint_that_one_does_not_see(
 
 # --- torchrun ----------------------------------------------------------------
 
-SCRIPT = """
-    import os, signal, sys
-    sys.path[:0] = [{tests!r}]
-    import skxmc.distributed
-    skxmc.distributed.start()
-    import numpy as np, scipy.sparse as sp
+EXAMPLE = Path(__file__).parents[1] / "examples" / "training" / "with_torchrun.py"
+# A script that kills one of the processes in a step.
+KILLED = f"""
+    import os, runpy, sys
+    sys.path[:0] = [{str(Path(__file__).parent)!r}]
     import group_processes, test_group_faults
-    rank = int(os.environ["RANK"])
-    test_group_faults.fails_at_step(rank, {n_steps}, test_group_faults.kill)
-    model = group_processes.make({case!r}, {encoder!r}, {names!r})
-    model.fit({texts!r}, sp.csr_array(np.array({Y!r}, float)))
-    print(f"process {{rank}} has finished", flush=True)
+    test_group_faults.fails_at_step(
+        int(os.environ["RANK"]), 2, test_group_faults.kill
+    )
+    runpy.run_path({str(EXAMPLE)!r}, run_name="__main__")
 """
 
 
-def test_torchrun_ends_when_a_process_is_killed(tiny_encoder, colours, tmp_path):
-    texts, Y, names = colours
-    script = textwrap.dedent(SCRIPT).format(
-        tests=str(__file__).rpartition("/")[0],
-        n_steps=5,
-        case=CASE,
-        encoder=tiny_encoder,
-        names=names,
-        texts=texts,
-        Y=Y.toarray().astype(int).tolist(),
-    )
-    (tmp_path / "train.py").write_text(script)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
-    command += ["--standalone", str(tmp_path / "train.py")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+def run_torchrun(script, *args):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc_per_node=2", *map(str, [script, *args])]
+    return subprocess.run(command, capture_output=True, text=True, timeout=240)
+
+
+def test_torchrun(tiny_encoder, colour_table, tmp_path):
+    options = ["--encoder", tiny_encoder, "--max-length", "16"]
+    done = run_torchrun(EXAMPLE, colour_table, tmp_path / "model", *options)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("P@1") == 1
+    data = load_table(colour_table)
+    model = skxmc.load(tmp_path / "model")
+    assert model.history_[-1]["loss"] < model.history_[0]["loss"]
+    (tmp_path / "killed.py").write_text(textwrap.dedent(KILLED))
+    done = run_torchrun(tmp_path / "killed.py", colour_table, tmp_path / "no", *options)
     assert done.returncode == 1
-    assert "has finished" not in done.stdout
-    assert "exitcode  : -9" in done.stderr
+    assert "exitcode  : -9" in done.stderr and "P@1" not in done.stdout
+    assert not (tmp_path / "no").exists()
+    assert model.score(data.texts, data.Y) > 0.3

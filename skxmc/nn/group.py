@@ -6,6 +6,8 @@ process. It never looks at environment variables: the workers of joblib inherit 
 """
 
 import contextlib
+import datetime
+import traceback
 
 import torch
 import torch.distributed as dist
@@ -13,6 +15,12 @@ import torch.distributed as dist
 # The group that the fit of this process has joined, if any, and how many contexts
 # `alone` there are.
 _joined, _n_alone = None, 0
+# Process groups beside that of the user, and the one that they were made for: one in
+# which gradients are averaged, so that they are not taken for what heads exchange, and
+# one in which processes tell that they have failed.
+_others = None, None, None
+# Seconds that a process that has failed waits for the others to fail too.
+_PATIENCE = datetime.timedelta(seconds=20)
 
 
 class Group:
@@ -24,9 +32,18 @@ class Group:
     ----------
     rank, size : int
         Number of this process, from 0 on, and number of processes.
+    averaging : ProcessGroup
+        The process group in which gradients are averaged.
     """
 
     def __init__(self):
+        global _others
+        if _others[0] is not dist.group.WORLD:
+            dist.barrier()  # fails if a process has ended, which new_group waits for
+            averaging = dist.new_group()
+            failing = dist.new_group(backend="gloo", timeout=_PATIENCE)
+            _others = dist.group.WORLD, averaging, failing
+        _, self.averaging, self._failing = _others
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
         config = dist.get_backend_config().split(",")
         backends = dict(part.split(":") for part in config)
@@ -60,9 +77,9 @@ class Group:
         tensor of shape (size, ...), on the device of `tensor`
         """
         sent = self._sendable(tensor).contiguous()
-        found = sent.new_empty(self.size * len(sent), *sent.shape[1:])
-        dist.all_gather_into_tensor(found, sent)
-        return found.view(self.size, *sent.shape).to(tensor.device)
+        found = sent.new_empty(self.size, *sent.shape)
+        dist.all_gather(list(found), sent)
+        return found.to(tensor.device)
 
     def add(self, tensor):
         """Return the sum of the tensors of all processes, equal to the bit on all."""
@@ -81,6 +98,26 @@ class Group:
         values = [None] * self.size
         dist.all_gather_object(values, value)
         return values
+
+    def settle(self):
+        """End this process, unless all processes have failed as this one has.
+
+        What is wrong with parameters or data is refused by all. If this process alone
+        has failed, the others wait for what it will never send, until it ends. A caller
+        that catches errors and goes on, as a grid search does, would have them wait.
+
+        Raises
+        ------
+        SystemExit
+        """
+        try:
+            dist.all_reduce(torch.zeros(1), group=self._failing)
+        except RuntimeError:
+            traceback.print_exc()
+            raise SystemExit(
+                f"Process {self.rank} of {self.size} ends, because fit has failed on "
+                "it and not on all others, or because another process has ended."
+            ) from None
 
     def _sendable(self, tensor):
         """Move a tensor to a device whose tensors the backend can send."""
@@ -105,12 +142,21 @@ def join():
     """Context of a fit that joins the process group, if there is one.
 
     It yields the group, or None without one.
+
+    Raises
+    ------
+    SystemExit
+        If the fit has failed on some processes only.
     """
     global _joined
     before = _joined
     _joined = Group() if can_join() else None
     try:
         yield _joined
+    except Exception:
+        if _joined is not None:
+            _joined.settle()
+        raise
     finally:
         _joined = before
 

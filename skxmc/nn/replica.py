@@ -6,10 +6,10 @@ gradients of the weights that all of them have, and the label vectors of
 """
 
 import contextlib
+import inspect
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from .all_labels import AllLabels
@@ -26,9 +26,11 @@ _REMEDIES = {
     "label_encoder.vectors": ("the vectors of labels", 'label_branch="names"'),
     "ranker": ("the vectors of the best labels alone", "n_negatives=None"),
 }
-# The process group in which gradients are averaged, and the one it was made for.
-# Otherwise gradients and what heads exchange could be taken for each other.
-_averaging = None, None
+# DistributedDataParallel's parameter that sends buffers with each batch, or not. Older
+# versions of torch call it otherwise.
+_BUFFERS = "forward_sync_buffers"
+if _BUFFERS not in inspect.signature(DistributedDataParallel).parameters:
+    _BUFFERS = "broadcast_buffers"
 
 
 class Replica:
@@ -65,8 +67,8 @@ class Replica:
             # This also gives all processes the weights of the first one.
             self.parallel = DistributedDataParallel(
                 network,
-                broadcast_buffers=False,
-                process_group=_averaging_group(),
+                **{_BUFFERS: False},  # buffers do not change in training
+                process_group=self.group.averaging,
                 find_unused_parameters=examples.skips_weights,
             )
             self.call = self.parallel
@@ -216,10 +218,3 @@ def _check(network):
             f"Several processes cannot train {what} together: each of them would "
             f"change the same rows. Use {remedy}. {advice}"
         )
-
-
-def _averaging_group():
-    global _averaging
-    if _averaging[0] is not dist.group.WORLD:
-        _averaging = dist.group.WORLD, dist.new_group()
-    return _averaging[1]
