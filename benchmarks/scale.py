@@ -1,7 +1,7 @@
 """Time and memory of the heads and of training, by the number of labels and documents.
 
     python benchmarks/scale.py
-    python benchmarks/scale.py --device cuda --batch-size 512 --name scale-gpu
+    python benchmarks/scale.py --device cuda --one-process --name scale-gpu
     python benchmarks/scale.py --tables
 
 The networks of GRankClassifier and LightXMLClassifier make their own training steps on
@@ -20,6 +20,7 @@ docs/scale.png.
 
 import argparse
 import csv
+import gc
 import json
 import math
 import subprocess
@@ -60,7 +61,8 @@ def parse(argv=None):
     parser.add_argument("--documents", type=int, nargs="*", default=default)
     parser.add_argument("--dim", type=int, help="default: 384, and 128 from 1 M labels")
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--encoder", default="all-MiniLM-L6-v2")
+    default = "all-MiniLM-L6-v2"
+    parser.add_argument("--encoder", default=default, help='or "random", of its size')
     parser.add_argument("--max-length", type=int, default=128)
     parser.add_argument("--steps", type=int, default=3, help="steps of a process")
     parser.add_argument("--turns", type=int, default=1, help="processes of each head")
@@ -69,6 +71,9 @@ def parse(argv=None):
         "--most-gb", type=float, default=8.0, help="leave out heads that need more"
     )
     parser.add_argument("--name", default="scale", help="name of the file in results")
+    parser.add_argument(
+        "--one-process", action="store_true", help="quick; peaks on a CPU are rough"
+    )
     parser.add_argument("--tables", action="store_true", help="only write tables")
     parser.add_argument("--one", help=argparse.SUPPRESS)  # what a process measures
     return parser.parse_args(argv)
@@ -156,6 +161,19 @@ def measure_head(loss, kind, n_labels, options):
     return found | {"predict_ms": predict}
 
 
+def random_encoder():
+    """Make a transformer of the size of all-MiniLM-L6-v2."""
+    from transformers import AutoModel, BertConfig
+
+    config = BertConfig(
+        hidden_size=384,
+        num_hidden_layers=6,
+        num_attention_heads=12,
+        intermediate_size=1536,
+    )
+    return AutoModel.from_config(config)
+
+
 def measure_encoder(options):
     """Measure the bare encoder, and the rate of products of matrices in float32."""
     from skxmc.nn.devices import autocast
@@ -163,8 +181,11 @@ def measure_encoder(options):
     from skxmc.nn.encoders import TransformerEncoder
 
     meter, device = Meter(options.device), options.device
-    model = TransformerEncoder(load_encoder(options.encoder)[0], n_layers=1).model
-    model = model.to(device).train()
+    if options.encoder == "random":
+        model = random_encoder()
+    else:
+        model = load_encoder(options.encoder)[0]
+    model = TransformerEncoder(model, n_layers=1).model.to(device).train()
     shape = options.batch_size, options.max_length
     ids = torch.randint(1000, 2000, shape, device=device)
     batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
@@ -218,8 +239,19 @@ def measure(what, options):
     return measure_head(loss, kind, *options.labels, options)
 
 
+def lists(changed):
+    """Put the values of options that take several into lists."""
+    several = ("labels", "documents")
+    return {k: [value] if k in several else value for k, value in changed.items()}
+
+
 def run_alone(what, options, **changed):
-    """Measure in a process of its own."""
+    """Measure in a process of its own, or in this one."""
+    if options.one_process:
+        gc.collect()
+        if options.device.startswith("cuda"):
+            torch.cuda.empty_cache()
+        return measure(what, argparse.Namespace(**vars(options) | lists(changed)))
     command = [sys.executable, __file__, "--one", what]
     shared = ("dim", "batch_size", "steps", "device", "encoder", "max_length")
     for name, value in (
@@ -289,7 +321,7 @@ def compare(own, dense, encoder):
     }
     if dense:
         found["step_ratio"] = step / dense["step_s"]
-        found["peak_ratio"] = own["peak_MB"] / dense["peak_MB"]
+        found["peak_ratio"] = own["peak_MB"] / max(1, dense["peak_MB"])
     return found
 
 
