@@ -31,3 +31,17 @@ def stepper(network, device, precision, *, label_learning_rate=None):
         optimizer.step(loss, last=True)
 
     return step
+
+
+def bare_stepper(encoder, device, precision):
+    """Return a function that makes one step of AdamW on the encoder alone."""
+    optimizer = torch.optim.AdamW(encoder.parameters(), lr=1e-5, fused=True)
+
+    def step(batch, _):
+        with autocast(device, precision):
+            states = encoder(**batch).last_hidden_state
+        states[:, 0].float().square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step

@@ -28,7 +28,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits, pad
 
 from skxmc.nn.devices import autocast, choose_device, choose_precision, to_device
 from skxmc.nn.document_vectors import DocumentVectors
-from skxmc.nn.encoders import TransformerEncoder, load_encoder
+from skxmc.nn.encoder_files import load_encoder
+from skxmc.nn.encoders import TransformerEncoder
 from skxmc.nn.heads import LabelScores, cluster_head
 from skxmc.nn.networks.lightxml import LightXMLNetwork
 from skxmc.nn.shortlist import LabelClusters

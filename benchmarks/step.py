@@ -14,12 +14,13 @@ import time
 import numpy as np
 import torch
 from _common import write_json
-from _steps import stepper
+from _steps import bare_stepper, stepper
 
 from skxmc import GRankClassifier
 from skxmc.datasets import make_xmc
 from skxmc.nn.devices import autocast, choose_device, choose_precision, to_device
-from skxmc.nn.encoders import TransformerEncoder, load_encoder
+from skxmc.nn.encoder_files import load_encoder
+from skxmc.nn.encoders import TransformerEncoder
 from skxmc.nn.text import padded_columns, shuffled_batches, tokenize
 
 
@@ -46,20 +47,6 @@ def timed(function, device):
     function()
     synchronize(device)
     return time.perf_counter() - start
-
-
-def bare_stepper(encoder, device, precision):
-    """Return a function that makes one step of AdamW on the encoder alone."""
-    optimizer = torch.optim.AdamW(encoder.parameters(), lr=1e-5, fused=True)
-
-    def step(batch, _):
-        with autocast(device, precision):
-            states = encoder(**batch).last_hidden_state
-        states[:, 0].float().square().mean().backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return step
 
 
 def measure(n_labels, options, device, precision):

@@ -221,6 +221,7 @@ def test_dense_sparse_blocks_and_gpu_layout_agree(n_labels, monkeypatch):
         assert quality == pytest.approx(mean_cosine(X, sparse), rel=2e-3)
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("make", [np.asarray, sp.csr_array])
 def test_gpu_agrees_and_repeats(make):

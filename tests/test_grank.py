@@ -594,6 +594,7 @@ def test_grid_search_in_two_processes(tiny_encoder, colours):
     assert search.score(texts[:20], truth) == pytest.approx(expected)
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_pickle_moves_from_gpu_to_cpu(tiny_encoder, colours):
     model = fit_colours(tiny_encoder, colours, device="cuda")

@@ -57,25 +57,22 @@ def classifier(colours, tiny_encoder):
     ).fit(texts, Y)
 
 
-def predict_folder(folder, texts):
-    """Predict in a worker, which loads the model itself."""
-    return skxmc.load(folder, device="cpu").predict_topk(texts, 5)
-
-
 def test_parallel_predictions(backend, classifier, colours, tmp_path):
     texts = colours[0]
     parts = [texts[start : start + 16] for start in range(0, 60, 16)]
     expected = [classifier.predict_topk(part, 5) for part in parts]
     classifier.save_pretrained(tmp_path / "model")
-    for function in (
-        joblib.delayed(classifier.predict_topk),
-        lambda part, k: joblib.delayed(predict_folder)(tmp_path / "model", part),
-    ):
-        with joblib.parallel_config(backend=backend):
-            found = joblib.Parallel(n_jobs=2)(function(part, 5) for part in parts)
-        for one, other in zip(found, expected, strict=True):
-            assert_array_equal(one[0], other[0])
-            assert_array_equal(one[1], other[1])
+
+    def predict_folder(folder, part):  # the workers do not find this module
+        return skxmc.load(folder, device="cpu").predict_topk(part, 5)
+
+    sent = [joblib.delayed(classifier.predict_topk)(part, 5) for part in parts]
+    sent += [joblib.delayed(predict_folder)(tmp_path / "model", part) for part in parts]
+    with joblib.parallel_config(backend=backend):
+        found = joblib.Parallel(n_jobs=2)(sent)
+    for one, other in zip(found, expected * 2, strict=True):
+        assert_array_equal(one[0], other[0])
+        assert_array_equal(one[1], other[1])
 
 
 @pytest.mark.parametrize("method", ["predict_topk", "predict_proba", "predict"])

@@ -29,7 +29,10 @@ def texts(tmp_path, colour_rows):
 
 def run(recipe, *args):
     command = [sys.executable, RECIPES / f"{recipe}.py", *map(str, args)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "PYSPARK_PYTHON": sys.executable,
+    }
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
 

@@ -138,6 +138,57 @@ def check_memory(
     MemoryError
         If the estimate exceeds the free memory of `device`.
     """
+    weights, states, step = estimate_memory(
+        network,
+        length,
+        batch_size,
+        device,
+        averages=averages,
+        keeps_best=keeps_best,
+        accumulate=accumulate,
+        precision=precision,
+    )
+    free = _free_memory(device)
+    if free is None or states + step <= free:
+        return
+    GiB = 2**30
+    raise MemoryError(
+        f"Training needs about {(states + step) / GiB:.1f} GiB more on {device}, and "
+        f"{free / GiB:.1f} GiB are free: {states / GiB:.1f} GiB for gradients, AdamW's "
+        f"moments and copies of {weights / GiB:.1f} GiB of weights, and "
+        f"{step / GiB:.1f} GiB for a step of {batch_size} documents of up to {length} "
+        f"tokens. {advice}"
+    )
+
+
+def estimate_memory(
+    network,
+    length,
+    batch_size,
+    device,
+    *,
+    averages=False,
+    keeps_best=False,
+    accumulate=1,
+    precision="fp32",
+):
+    """Estimate the memory that training needs.
+
+    Parameters
+    ----------
+    network, length, batch_size, device, averages, keeps_best, accumulate, precision
+        As in `check_memory`. The network may be on the meta device.
+
+    Returns
+    -------
+    weights : int
+        Bytes of the weights.
+    states : int
+        Bytes of gradients, moments and copies of the weights. On a GPU, the weights
+        themselves are one of the copies.
+    step : int
+        Bytes of what a step computes.
+    """
     on_cpu = device == "cpu"  # the weights are counted only if they must be copied
     n_copies = (not on_cpu) + (keeps_best and on_cpu)
     number_bytes = 8 if precision == "fp64" else 4
@@ -164,17 +215,7 @@ def check_memory(
         for table in tables:
             n_rows = length if id(table) in encoder else network.n_candidates
             step += 4 * n_docs * n_rows * (6 * table.shape[1] + n_docs)
-    free = _free_memory(device)
-    if free is None or states + step <= free:
-        return
-    GiB = 2**30
-    raise MemoryError(
-        f"Training needs about {(states + step) / GiB:.1f} GiB more on {device}, and "
-        f"{free / GiB:.1f} GiB are free: {states / GiB:.1f} GiB for gradients, AdamW's "
-        f"moments and copies of {weights / GiB:.1f} GiB of weights, and "
-        f"{step / GiB:.1f} GiB for a step of {batch_size} documents of up to {length} "
-        f"tokens. {advice}"
-    )
+    return weights, states, step
 
 
 def check_free_memory(n_bytes, what, advice):
