@@ -51,8 +51,9 @@ trained_layers : "all" or int
     encoder has adapters of peft, these alone are trained in the same layers.
 gradient_checkpointing : bool
     Whether a step keeps only the inputs of the encoder's layers and computes the rest
-    again for the gradient. Training takes less memory and about a third more time, and
-    the gradient is the same up to rounding. Only where the encoder is trained.
+    again for the gradient, which is the same up to rounding. Training takes less memory
+    and more time. Refused where nothing of the encoder is trained, and for encoders
+    that do not offer it.
 bag_of_words : bool
     Whether the TF-IDF-weighted sum of the document's word vectors is added to what the
     encoder makes of it. These vectors start at 0 and are trained at

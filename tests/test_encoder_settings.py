@@ -118,6 +118,23 @@ def test_dense_layers_of_a_classifier(n_trained, folder, colours, tmp_path):
     assert_equal(scores(pickle.loads(pickle.dumps(model)), texts), expected, rtol=0)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(label_branch="multi-hot"),
+        dict(variant="paper", max_leaf_size=3),
+        dict(trained_layers=0),
+        dict(trained_layers=1, bag_of_words=True),
+    ],
+)
+def test_dense_layers_of_gudn(options, folder, colours):
+    # Its guide reads the states of the layers, which have another width.
+    write_two_dense(folder)
+    model = fit(folder, colours, GUDNClassifier, **options)
+    assert model.network_.encoder.hidden_size == 8
+    assert np.isfinite(scores(model, colours[0])[1]).all()
+
+
 def test_words_are_read_through_dense_layers(folder, colours):
     write_two_dense(folder)
     model = fit(folder, colours, reading="words", text_prompt="red ")

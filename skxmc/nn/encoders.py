@@ -98,6 +98,8 @@ class TransformerEncoder(nn.Module):
         checkpointing=False,
     ):
         super().__init__()
+        # A pooler takes states, not what Dense layers make of the untrained mean.
+        with_pooler = with_pooler and not (n_trained == 0 and len(dense))
         pooler = getattr(model, "pooler", None) if with_pooler else None
         self.model = set_dropout(remove_pooler(model), dropout)
         self.n_trained = n_trained
