@@ -127,12 +127,20 @@ class Batcher:
                 self._n_waiting -= job.n_left
 
     def _work(self):
-        while shares := self._next_batch():
-            start = time.perf_counter()
+        # A batch is forgotten before the thread waits for the next one.
+        while self._rank_next():
+            pass
+
+    def _rank_next(self):
+        """Rank the next batch; return False after the last one."""
+        shares = self._next_batch()
+        start = time.perf_counter()
+        if shares:
             self._rank(shares)
-            if self.on_batch is not None:
-                n_texts = sum(len(texts) for _, texts in shares)
-                self.on_batch(n_texts, time.perf_counter() - start)
+        if shares and self.on_batch is not None:
+            n_texts = sum(len(texts) for _, texts in shares)
+            self.on_batch(n_texts, time.perf_counter() - start)
+        return bool(shares)
 
     def _next_batch(self):
         """Wait for requests; return pairs of a job and its texts in the next batch."""
