@@ -3,8 +3,8 @@ Save a model and serve it
 =========================
 
 A fitted classifier is saved as a folder of plain files, loaded without unpickling, and
-served over HTTP. The server uses only the standard library. A server for many users
-would use a web framework, and load the model in the same way.
+served over HTTP. This example runs the server from Python; ``skxmc serve FOLDER`` does
+the same on the command line (:doc:`/serving`).
 """
 
 # %%
@@ -16,15 +16,16 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import uvicorn
 
 import skxmc
 from skxmc import LightDXMLClassifier
 from skxmc.datasets import load_table
+from skxmc.serve import make_app
 
 tickets = """text,labels
 no sound after the update,audio|driver
@@ -72,51 +73,40 @@ except ValueError as error:
 weights.write_bytes(whole)
 
 # %%
-# A server needs thirty lines. It takes POST requests with a JSON list of texts, and
-# answers with label names and scores. Its threads may call the model at the same time.
+# ``make_app`` makes the application of ``skxmc serve``: a REST service, and a page for
+# tagging at ``/``. Here uvicorn runs it in a thread, on a free port.
+
+app = make_app({"tickets": loaded})
+server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
+thread = threading.Thread(target=server.run)
+thread.start()
+while not server.started:
+    time.sleep(0.01)
+port = server.servers[0].sockets[0].getsockname()[1]
 
 
-class Answer(BaseHTTPRequestHandler):
-    """Answers a request with the labels of its texts."""
-
-    def do_POST(self):
-        """Rank the labels of a JSON list of texts."""
-        try:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            texts = json.loads(body)
-            names, scores = loaded.predict_topk(texts, k=2, return_names=True)
-            status, answer = 200, {"labels": names.tolist(), "scores": scores.tolist()}
-        except (TypeError, ValueError) as error:
-            status, answer = 400, {"error": str(error)}
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.end_headers()
-        self.wfile.write(json.dumps(answer).encode())
-
-    def log_message(self, *arguments):
-        """Print no log lines."""
-
-
-server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
-threading.Thread(target=server.serve_forever, daemon=True).start()
-address = f"http://127.0.0.1:{server.server_port}"
-
-
-def ask(texts):
-    """Send texts to the server and return its answer."""
+def ask(**fields):
+    """Send a request to the server and return its answer."""
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/predict",
+        json.dumps(fields).encode(),
+        {"Content-Type": "application/json"},
+    )
     try:
-        with urllib.request.urlopen(address, json.dumps(texts).encode()) as reply:
+        with urllib.request.urlopen(request) as reply:
             return json.load(reply)
     except urllib.error.HTTPError as error:
         return json.load(error)
 
 
-print(ask(["headphones have no sound", "laptop is off after a minute of sleep"]))
+answer = ask(texts=["headphones have no sound", "laptop is off after sleep"], k=2)
+for result in answer["results"]:
+    print(result["labels"])
 
 # %%
 # For wrong input, the answer says what is wrong and where.
 
-print(ask(["no sound", None]))
+print(ask(texts=["no sound", None]))
 
 # %%
 # How long does a request take? The times include HTTP, splitting the text into words,
@@ -125,10 +115,10 @@ print(ask(["no sound", None]))
 times = []
 for _ in range(200):
     start = time.perf_counter()
-    ask(["mouse is not recognised"])
+    ask(text="mouse is not recognised")
     times.append(1000 * (time.perf_counter() - start))
-server.shutdown()
-server.server_close()
+server.should_exit = True
+thread.join()
 folder.cleanup()
 
 figure, ax = plt.subplots(figsize=(6, 3), layout="constrained")

@@ -183,6 +183,9 @@ def browsing(downloads=None):
         command = [
             *(CHROMIUM, "--headless", "--no-sandbox", "--remote-debugging-pipe"),
             *("--disable-gpu", "--hide-scrollbars", f"--user-data-dir={profile}"),
+            # A mouse, which a machine without a screen lacks.
+            "--blink-settings=primaryHoverType=2,availableHoverTypes=2,"
+            "primaryPointerType=4,availablePointerTypes=4",
         ]
         # The browser takes its commands from file 3, and answers on file 4.
         shell = f'exec "$0" "$@" 3<&{to_read[0]} 4>&{to_write[1]}'

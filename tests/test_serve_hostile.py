@@ -5,6 +5,7 @@ import json
 import socket
 import time
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -174,6 +175,39 @@ def test_slow_heads_and_bodies_are_dropped(monkeypatch):
             assert slow_body.recv(100).startswith(b"HTTP/1.1 408")
         after_another.close()
         assert client.post("/predict", text="ab")[0] == 200
+
+
+class ManyLabels(Stub):
+    """A classifier whose rankings are long."""
+
+    n_labels_ = 1000
+    label_names_ = np.array([f"label {i}" for i in range(1000)], object)
+    label_counts_ = np.ones(1000, int)
+
+    def predict_topk(self, X, k):
+        return np.tile(np.arange(k), (len(X), 1)), np.full((len(X), k), 0.5)
+
+
+@pytest.mark.parametrize("connection", ["close", "keep-alive"])
+def test_a_client_that_does_not_read_is_dropped(monkeypatch, connection):
+    monkeypatch.setattr(_server, "_HEAD_SECONDS", 0.2)
+    body = json.dumps({"texts": ["a"] * 256, "k": 1000})
+    data = (
+        f"{HEAD}Connection: {connection}\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+    )
+    with serving({"many": ManyLabels()}) as client:
+        with client.send(data.encode()) as opened:
+            wait_until(lambda: 'path="/predict",status="200"' in metrics(client))
+            opened.settimeout(30)
+            time.sleep(1)
+            received = 0
+            with contextlib.suppress(ConnectionResetError):
+                while part := opened.recv(2**20):
+                    received += len(part)
+        # The answer has 256,000 labels.
+        assert 0 < received < 256_000 * 40
+        status, answer = client.post("/predict", texts=["a"] * 256, k=1000)
+        assert status == 200 and len(answer["results"][255]["labels"]) == 1000
 
 
 def test_too_many_connections_are_refused(monkeypatch):

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import datetime
 import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Literal
@@ -30,6 +31,8 @@ _MAX_WORDS = 512
 # Explanations that wait or run. Each costs as many predictions as its text has words.
 _MAX_EXPLANATIONS = 8
 _BODY_SECONDS = 30
+# To write out more labels takes so long that other requests would wait for it.
+_MANY_LABELS = 2000
 # Names in one tagged text, and characters of one of them.
 _MAX_NAMES, _MAX_NAME = 1000, 1000
 _DESCRIPTION = """
@@ -76,7 +79,8 @@ def make_app(
 
     Requests that come together are read in one batch by one thread. The application
     has to run in a single process, as uvicorn runs it by default, for a bounded queue
-    and a single file of tagged texts.
+    and a single file of tagged texts. ``skxmc serve`` also limits the number of
+    connections, and the time that the head of a request may take.
 
     Parameters
     ----------
@@ -184,7 +188,7 @@ class _Service:
         self.batcher = Batcher(batch_size, max_waiting)
         # Explanations take long: they have a thread of their own.
         self._explainer = ThreadPoolExecutor(1, "skxmc-explainer")
-        self._n_explanations = 0
+        self._places = threading.BoundedSemaphore(_MAX_EXPLANATIONS)
 
     @contextlib.asynccontextmanager
     async def lifespan(self, app):
@@ -221,7 +225,7 @@ class _Service:
                 )
 
     async def rank(self, request, model, texts, k):
-        """Return for each text its k best labels, as dicts."""
+        """Return ids and probabilities of the k best labels of each text."""
         k = min(k, len(model.labels))
         try:
             future = self.batcher.submit(model.classifier, texts, k)
@@ -229,28 +233,16 @@ class _Service:
             raise _too_busy("The queue is full") from None
         except QueueClosed:
             raise HTTPException(503, "The server is shutting down.") from None
-        ids, scores = await self.wait(request, future)
-        return [
-            [
-                model.labels.describe(label) | {"probability": round(score, 6)}
-                for label, score in zip(*row, strict=True)
-                if label >= 0  # padding
-            ]
-            for row in zip(ids.tolist(), scores.tolist(), strict=True)
-        ]
+        return await self.wait(request, future)
 
     async def explain(self, request, model, text, label):
         """Return an `Explanation` of a label's column."""
-        if self._n_explanations >= _MAX_EXPLANATIONS:
+        if not self._places.acquire(blocking=False):
             raise _too_busy("Too many explanations are waiting")
-        self._n_explanations += 1
         future = self._explainer.submit(
             explain, model.classifier, text, label, max_words=_MAX_WORDS
         )
-        loop = asyncio.get_running_loop()
-        future.add_done_callback(
-            lambda _: loop.call_soon_threadsafe(self._forget_explanation)
-        )
+        future.add_done_callback(lambda _: self._places.release())
         return await self.wait(request, future)
 
     async def wait(self, request, future):
@@ -277,8 +269,20 @@ class _Service:
             hangs_up.cancel()
             waiting.cancel()
 
-    def _forget_explanation(self):
-        self._n_explanations -= 1
+
+def _answer_rankings(model, ids, scores, threshold):
+    """Make the answer of ids and probabilities, of shape (n_texts, k)."""
+    results = [
+        {
+            "labels": [
+                model.labels.describe(label) | {"probability": rounded}
+                for label, score in zip(*row, strict=True)
+                if label >= 0 and (rounded := round(score, 6)) >= threshold
+            ]
+        }
+        for row in zip(ids.tolist(), scores.tolist(), strict=True)
+    ]
+    return _Answer({"model": model.name, "results": results})
 
 
 async def _hangs_up(request):
@@ -301,12 +305,11 @@ def _add_routes(app, service, metrics):
             raise HTTPException(400, "Send either 'text' or 'texts'.")
         texts = body.texts if body.text is None else [body.text]
         service.check_texts(texts)
-        rankings = await service.rank(request, model, texts, body.k)
-        results = [
-            {"labels": [x for x in labels if x["probability"] >= body.threshold]}
-            for labels in rankings
-        ]
-        return _Answer({"model": model.name, "results": results})
+        ids, scores = await service.rank(request, model, texts, body.k)
+        rankings = model, ids, scores, body.threshold
+        if ids.size > _MANY_LABELS:
+            return await asyncio.to_thread(_answer_rankings, *rankings)
+        return _answer_rankings(*rankings)
 
     @app.post("/explain", response_model=schemas.ExplainAnswer, responses=_ERRORS)
     async def explain_label(request: Request, body: schemas.ExplainRequest):
@@ -349,8 +352,8 @@ def _add_routes(app, service, metrics):
         if by == "prefix":
             found = map(model.labels.describe, model.labels.search(q, limit))
         else:
-            (ranking,) = await service.rank(request, model, [q], limit)
-            found = ({n: x[n] for n in x if n != "probability"} for x in ranking)
+            ids, _ = await service.rank(request, model, [q], limit)
+            found = map(model.labels.describe, ids[ids >= 0].tolist())
         return _Answer({"model": model.name, "labels": list(found)})
 
     @app.post("/tagged", response_model=schemas.TaggedAnswer, responses=_ERRORS)

@@ -68,10 +68,7 @@ class Batcher:
         self._n_waiting = 0
         self._closed = False
         self._changed = threading.Condition()
-        self._thread = threading.Thread(
-            target=self._work, name="skxmc-batcher", daemon=True
-        )
-        self._thread.start()
+        self._thread = None  # starts with the first request
 
     @property
     def n_waiting(self):
@@ -109,6 +106,11 @@ class Batcher:
             self._jobs.append(job)
             self._n_waiting += len(texts)
             self._changed.notify()
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._work, name="skxmc-batcher", daemon=True
+                )
+                self._thread.start()
         job.future.add_done_callback(lambda future: self._forget(job))
         return job.future
 
@@ -117,7 +119,8 @@ class Batcher:
         with self._changed:
             self._closed = True
             self._changed.notify()
-        self._thread.join(timeout)
+        if self._thread is not None:
+            self._thread.join(timeout)
 
     def _forget(self, job):
         """Remove a request that is done or cancelled from the queue."""
@@ -127,12 +130,20 @@ class Batcher:
                 self._n_waiting -= job.n_left
 
     def _work(self):
-        while shares := self._next_batch():
-            start = time.perf_counter()
+        # A batch is forgotten before the thread waits for the next one.
+        while self._rank_next():
+            pass
+
+    def _rank_next(self):
+        """Rank the next batch; return False after the last one."""
+        shares = self._next_batch()
+        start = time.perf_counter()
+        if shares:
             self._rank(shares)
-            if self.on_batch is not None:
-                n_texts = sum(len(texts) for _, texts in shares)
-                self.on_batch(n_texts, time.perf_counter() - start)
+        if shares and self.on_batch is not None:
+            n_texts = sum(len(texts) for _, texts in shares)
+            self.on_batch(n_texts, time.perf_counter() - start)
+        return bool(shares)
 
     def _next_batch(self):
         """Wait for requests; return pairs of a job and its texts in the next batch."""

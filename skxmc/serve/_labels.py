@@ -3,6 +3,7 @@
 import bisect
 import re
 import unicodedata
+from array import array
 
 from .._words import nfc
 
@@ -39,7 +40,7 @@ class Labels:
         # Every word is preceded by a blank, and every label by a line break.
         lines = [f"\n {fold(self._searched(i))}" for i in range(len(self.names))]
         self._lines = "".join(lines)
-        self._starts, at = [], 0
+        self._starts, at = array("q"), 0
         for line in lines:
             self._starts.append(at)
             at += len(line)

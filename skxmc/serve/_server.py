@@ -26,6 +26,7 @@ class GuardedProtocol(H11Protocol):
     """
 
     _head_timer = None
+    _n_unsent = None
 
     def connection_made(self, transport):
         """Start to wait for a request, or refuse the connection."""
@@ -62,8 +63,19 @@ class GuardedProtocol(H11Protocol):
         self._wait_for_head()
 
     def _wait_for_head(self):
-        if self._head_timer is None and not self.transport.is_closing():
-            self._head_timer = self.loop.call_later(_HEAD_SECONDS, self.transport.close)
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(_HEAD_SECONDS, self._give_up)
+
+    def _give_up(self):
+        """Close the connection, unless the client still reads an answer."""
+        self._head_timer, before = None, self._n_unsent
+        self._n_unsent = self.transport.get_write_buffer_size()
+        if self._n_unsent == 0:
+            self.transport.close()
+        elif before is None or self._n_unsent < before:
+            self._wait_for_head()
+        else:  # to close would mean to wait until it has read everything
+            self.transport.abort()
 
     def _stop_waiting(self):
         if self._head_timer is not None:

@@ -212,6 +212,8 @@ function showWords(text, words, label) {
   }
   parts.push(characters.slice(end).join(""));
   $("reading").replaceChildren(...parts);
+  $("some-marked").hidden = $("how-marked").hidden = parts.length === 1;
+  $("none-marked").hidden = parts.length > 1;
   $("legend-label").textContent = shownName(label).title;
   showReading(true);
   const best = words
