@@ -23,7 +23,10 @@ _REMEDIES = {
     "doc_vectors.bag": ("the vectors of words", "bag_of_words=False"),
     "ranking.doc_vectors.bag": ("the vectors of words", "bag_of_words=False"),
     "encoder.words": ("the vectors of words", "train_vectors=False"),
-    "label_encoder.vectors": ("the vectors of labels", 'label_branch="names"'),
+    "label_encoder.vectors": (
+        "the vectors of labels",
+        'label_texts and label_branch="names"',
+    ),
     "ranker": ("the vectors of the best labels alone", "n_negatives=None"),
 }
 # DistributedDataParallel's parameter that sends buffers with each batch, or not. Older
