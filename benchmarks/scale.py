@@ -378,13 +378,17 @@ def replace_rows(section, old, new):
 # Tables and the picture
 
 
-def write_tables():
-    """Write what the docs show."""
-    sections = read_sections("scale")
-    found = {tuple(row[k] for k in KEYS["heads"]): row for row in sections["heads"]}
+def by_head(rows):
+    """Return rows by their labels, loss and head."""
+    return {tuple(row[name] for name in KEYS["heads"]): row for row in rows}
+
+
+def head_table(rows):
+    """Rows of the table of heads, header first."""
+    found = by_head(rows)
     names = ["Labels x dimensions", "Head", "BCE, s", "GRank, s"]
     names += ["BCE, share in %", "GRank, share in %", "BCE, MB", "GRank, MB"]
-    rows = [[*names, "GRank, ms a document"]]
+    table = [[*names, "GRank, ms a document"]]
     for n_labels in sorted({labels for labels, *_ in found}):
         for head in SHOWN:
             pair = [found.get((n_labels, loss, head)) for loss in LOSSES]
@@ -394,15 +398,26 @@ def write_tables():
             row += [f"{one['step_s']:.3g}" for one in pair]
             row += [f"{100 * one['share_of_step']:.2g}" for one in pair]
             row += [f"{one['peak_MB']:,}" for one in pair]
-            rows.append([*row, f"{pair[1]['predict_ms']:.2f}"])
-    write_csv("scale", rows)
-    rows = [["Documents", "s", "s for 1,000 documents", "MB"]]
-    for one in sections["documents"]:
+            table.append([*row, f"{pair[1]['predict_ms']:.2f}"])
+    return table
+
+
+def document_table(rows):
+    """Rows of the table of whole fits, header first."""
+    table = [["Documents", "s", "s for 1,000 documents", "MB"]]
+    for one in rows:
         n, seconds = one["documents"], one["fit_s"]
         rate = f"{1000 * seconds / n:.2f}"
-        rows.append([f"{n:,}", f"{seconds:.1f}", rate, f"{one['peak_MB']:,}"])
-    write_csv("scale-documents", rows)
-    draw(found)
+        table.append([f"{n:,}", f"{seconds:.1f}", rate, f"{one['peak_MB']:,}"])
+    return table
+
+
+def write_tables():
+    """Write what the docs show."""
+    sections = read_sections("scale")
+    write_csv("scale", head_table(sections["heads"]))
+    write_csv("scale-documents", document_table(sections["documents"]))
+    draw(by_head(sections["heads"]))
 
 
 def write_csv(name, rows):
