@@ -1,6 +1,7 @@
 """Time and memory of the heads and of training, by the number of labels and documents.
 
     python benchmarks/scale.py
+    OMP_NUM_THREADS=1 python benchmarks/scale.py --labels --documents --processes 1 2
     python benchmarks/scale.py --device cuda --one-process --name scale-gpu
     python benchmarks/scale.py --tables
 
@@ -11,7 +12,9 @@ makes steps and predictions in the same run. Each of them runs in processes of i
 which take turns. On a CPU, the time is the CPU time of the fastest step, since other
 processes may run on the machine; on a GPU it is that of the clock. The memory is the
 largest during steps, less that before the network was made. "documents" are whole fits
-on more and more documents, and "estimates" is what `fit` expects training to need.
+on more and more documents, "processes" are fits by one and by two processes that share
+the work (by the clock, so that each needs a core or a GPU of its own), and "estimates"
+is what `fit` expects training to need.
 
 Rows of the results file that are not measured again are kept. `--tables` measures
 nothing. It writes docs/tables/scale.csv and scale-documents.csv, and the picture
@@ -19,10 +22,8 @@ docs/scale.png.
 """
 
 import argparse
-import csv
 import gc
 import json
-import math
 import subprocess
 import sys
 import time
@@ -31,17 +32,17 @@ from pathlib import Path
 import torch
 from _common import RESULTS, write_json
 from _heads import HEADS, make_batches, make_network
+from _scale_tables import LOSSES, SHOWN, write_tables
 from _steps import bare_stepper, stepper
 
 from skxmc.nn.devices import choose_precision, estimate_memory
 
-DOCS = Path(__file__).parents[1] / "docs"
-SHOWN = ["dense", "all", "all, bf16", "clusters"]
-LOSSES = ["bce", "grank"]
 # Products of documents, label vectors and scores in a step, if it scores all labels.
 PRODUCTS = {"bce": 3, "grank": 4}
 # From this number of labels on, label vectors have 128 dimensions instead of 384.
 MANY_LABELS = 1_000_000
+# Labels of the fits by several processes.
+PROCESSES_LABELS = 47_000
 # What is estimated: labels, dimensions, head, device.
 ESTIMATES = [
     (3_000_000, 128, "all", "cpu"),
@@ -59,6 +60,9 @@ def parse(argv=None):
     parser.add_argument("--heads", nargs="+", default=SHOWN, choices=HEADS)
     default = [4000, 16_000, 64_000]
     parser.add_argument("--documents", type=int, nargs="*", default=default)
+    parser.add_argument(
+        "--processes", type=int, nargs="*", default=[], help="such as 1 2; by the clock"
+    )
     parser.add_argument("--dim", type=int, help="default: 384, and 128 from 1 M labels")
     parser.add_argument("--batch-size", type=int, default=64)
     default = "all-MiniLM-L6-v2"
@@ -229,10 +233,40 @@ def measure_fit(n_docs, options):
     return {"documents": n_docs, "fit_s": seconds, "peak_MB": meter.peak() >> 20}
 
 
+def measure_processes(options):
+    """Measure a fit that this process shares with those that torchrun has started."""
+    import skxmc.distributed
+    from skxmc.datasets import make_xmc
+
+    skxmc.distributed.start()
+    n_labels, n_docs = *options.labels, 8 * options.batch_size
+    data = make_xmc(n_docs, n_labels, words_per_doc=options.max_length, random_state=0)
+    model = skxmc.LightXMLClassifier(
+        options.encoder,
+        head="all",
+        label_init="random",
+        label_dim=128,
+        trained_layers="all",
+        bag_of_words=False,
+        max_length=options.max_length,
+        batch_size=options.batch_size,
+        max_epochs=1,
+        validation_fraction=0,
+        swa_start=None,
+        random_state=0,
+    )
+    start = time.perf_counter()
+    model.fit(data.texts, data.Y)
+    seconds = time.perf_counter() - start
+    return {"labels": n_labels, "documents": n_docs, "fit_s": seconds}
+
+
 def measure(what, options):
     """Measure in this process what the name of a measurement says."""
     if what == "encoder":
         return measure_encoder(options)
+    if what == "processes":
+        return measure_processes(options)
     if what == "documents":
         return measure_fit(*options.documents, options)
     loss, _, kind = what.partition(" ")
@@ -245,14 +279,18 @@ def lists(changed):
     return {k: [value] if k in several else value for k, value in changed.items()}
 
 
-def run_alone(what, options, **changed):
-    """Measure in a process of its own, or in this one."""
-    if options.one_process:
+def run_alone(what, options, n_processes=None, **changed):
+    """Measure in a process of its own, in this one, or in several by torchrun."""
+    if options.one_process and not n_processes:
         gc.collect()
         if options.device.startswith("cuda"):
             torch.cuda.empty_cache()
         return measure(what, argparse.Namespace(**vars(options) | lists(changed)))
-    command = [sys.executable, __file__, "--one", what]
+    command = [sys.executable]
+    if n_processes:
+        command += ["-m", "torch.distributed.run", "--standalone"]
+        command += [f"--nproc_per_node={n_processes}"]
+    command += [__file__, "--one", what]
     shared = ("dim", "batch_size", "steps", "device", "encoder", "max_length")
     for name, value in (
         {name: getattr(options, name) for name in shared} | changed
@@ -331,6 +369,15 @@ def documents(options):
         yield round_all(run_alone("documents", options, documents=n_docs))
 
 
+def processes(options):
+    """Yield fits by more and more processes. Each uses OMP_NUM_THREADS cores."""
+    alone = None
+    for n in options.processes:
+        row = run_alone("processes", options, n, labels=PROCESSES_LABELS)
+        alone = alone or row["fit_s"]
+        yield round_all({"processes": n, **row, "speed_up": alone / row["fit_s"]})
+
+
 def estimates(options):
     """Yield estimates of the memory of training with an encoder as large as BERT."""
     from transformers import AutoModel, BertConfig
@@ -349,11 +396,17 @@ def round_all(row):
     return {k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()}
 
 
-SECTIONS = {"heads": heads, "documents": documents, "estimates": estimates}
+SECTIONS = {
+    "heads": heads,
+    "documents": documents,
+    "processes": processes,
+    "estimates": estimates,
+}
 # What tells the rows of a section from each other.
 KEYS = {
     "heads": ("labels", "loss", "head"),
     "documents": ("documents",),
+    "processes": ("processes",),
     "estimates": ("labels", "dim", "head", "device"),
 }
 
@@ -375,72 +428,6 @@ def replace_rows(section, old, new):
     return sorted(kept.values(), key=lambda row: row[KEYS[section][0]])
 
 
-# Tables and the picture
-
-
-def write_tables():
-    """Write what the docs show."""
-    sections = read_sections("scale")
-    found = {tuple(row[k] for k in KEYS["heads"]): row for row in sections["heads"]}
-    names = ["Labels x dimensions", "Head", "BCE, s", "GRank, s"]
-    names += ["BCE, share in %", "GRank, share in %", "BCE, MB", "GRank, MB"]
-    rows = [[*names, "GRank, ms a document"]]
-    for n_labels in sorted({labels for labels, *_ in found}):
-        for head in SHOWN:
-            pair = [found.get((n_labels, loss, head)) for loss in LOSSES]
-            if None in pair:
-                continue
-            row = [f"{n_labels:,} x {pair[0]['dim']}", head.replace(", ", ", in ")]
-            row += [f"{one['step_s']:.3g}" for one in pair]
-            row += [f"{100 * one['share_of_step']:.2g}" for one in pair]
-            row += [f"{one['peak_MB']:,}" for one in pair]
-            rows.append([*row, f"{pair[1]['predict_ms']:.2f}"])
-    write_csv("scale", rows)
-    rows = [["Documents", "s", "s for 1,000 documents", "MB"]]
-    for one in sections["documents"]:
-        n, seconds = one["documents"], one["fit_s"]
-        rate = f"{1000 * seconds / n:.2f}"
-        rows.append([f"{n:,}", f"{seconds:.1f}", rate, f"{one['peak_MB']:,}"])
-    write_csv("scale-documents", rows)
-    draw(found)
-
-
-def write_csv(name, rows):
-    path = DOCS / "tables" / f"{name}.csv"
-    with path.open("w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows(rows)
-    print(f"written: {path}")
-
-
-def draw(found):
-    """Draw the time of a step and its memory by the number of labels."""
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-    for axis, name, title in zip(
-        axes,
-        ("step_s", "peak_MB"),
-        ("CPU time of a step, s", "memory, MB"),
-        strict=True,
-    ):
-        for colour, head in enumerate(SHOWN):
-            for loss, line in zip(LOSSES, ("-", "--"), strict=True):
-                rows = [row for key, row in found.items() if key[1:] == (loss, head)]
-                # Label vectors of another width would bend the line.
-                rows = [row for row in rows if row["dim"] == 384]
-                label = head.replace(", ", ", in ") if loss == "bce" else None
-                points = [(row["labels"], row[name]) for row in rows]
-                axis.plot(*zip(*points, strict=True), line, c=f"C{colour}", label=label)
-        axis.set(xscale="log", yscale="log", xlabel="labels", title=title)
-        axis.grid(alpha=0.3)
-    times = [row["encoder_step_s"] for row in found.values()]
-    axes[0].axhline(math.fsum(times) / len(times), c="0.5", ls=":", label="encoder")
-    axes[0].legend(fontsize="small")
-    path = DOCS / "scale.png"
-    figure.savefig(path, dpi=150)
-    print(f"written: {path}")
-
-
 def main():
     options = parse()
     if options.one:
@@ -454,12 +441,20 @@ def main():
             print(section, row, flush=True)
         sections[section] = replace_rows(section, sections[section], rows)
     if not options.tables:
-        leave_out = ("one", "labels", "heads", "documents", "tables", "dim")
+        leave_out = (
+            "one",
+            "labels",
+            "heads",
+            "documents",
+            "processes",
+            "tables",
+            "dim",
+        )
         settings = {k: v for k, v in vars(options).items() if k not in leave_out}
         settings["threads"] = torch.get_num_threads()
         write_json(options.name, {"settings": settings, **sections})
     if options.name == "scale":
-        write_tables()
+        write_tables(sections)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import skxmc
+from skxmc.datasets import make_xmc
 from skxmc.nn import search
 from skxmc.nn.search import NearestVectors, has_hnswlib
 
@@ -238,6 +240,20 @@ def test_hnswlib_missing(monkeypatch):
         NearestVectors(torch.eye(3), exact=False)
     index = NearestVectors(torch.eye(3))
     assert index.search(torch.eye(3), 1)[0].tolist() == [[0], [1], [2]]
+
+
+@pytest.mark.parametrize(
+    "kind", ["GRank", "LightXML", "LightDXML", "TReaderXML", "GUDN"]
+)
+def test_without_a_graph_nothing_needs_hnswlib(kind, monkeypatch):
+    monkeypatch.setitem(sys.modules, "hnswlib", None)
+    data = make_xmc(60, 20, kind="features", random_state=0)
+    options = {"label_branch": "multi-hot"} if kind == "GUDN" else {}
+    model = getattr(skxmc, f"{kind}Classifier")(
+        max_epochs=1, precision="fp32", random_state=0, **options
+    )
+    ids, _ = model.fit(data.X, data.Y).predict_topk(data.X, 3)
+    assert ids.shape == (60, 3) and (ids >= 0).all()
 
 
 def test_searches_of_a_graph_in_threads_are_those_of_one():

@@ -17,5 +17,5 @@ class Predict:
 
 
 folder, texts, out = sys.argv[1:]
-actors = {"concurrency": 2, "fn_constructor_args": [folder]}  # with GPUs: "num_gpus": 1
+actors = {"concurrency": (1, 8), "fn_constructor_args": [folder]}  # "num_gpus": 1
 ray.data.read_parquet(texts).map_batches(Predict, **actors).write_parquet(out)
