@@ -8,6 +8,7 @@ import scipy.sparse as sp
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from persistence_examples import FEW, D, G, L, T, U, make
+from saved_models import documents, written
 from sklearn.base import clone
 from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -529,6 +530,22 @@ def test_folders_of_older_versions_grow(fitted, data):
     model.add_labels(["bright"])
     assert model.label_texts_ == data["words"][:11]
     assert model.kneighbors(["bright"], 1)[1].tolist() == [[60 + 10]]
+
+
+@pytest.mark.parametrize("folder", written(), ids=lambda path: path.name)
+def test_folders_of_every_format_can_change(folder, tmp_path):
+    X, Y = documents(folder.name)
+    model = skxmc.load(folder, device="cpu")
+    names = model.label_names_.tolist()
+    if model._y_kind != "single":
+        model.add_labels(None, ["new"], X=X, y=Y[:, [0]])
+    model.remove_labels([1])
+    model.save_pretrained(tmp_path / "model")
+    loaded = skxmc.load(tmp_path / "model")
+    ids, scores = loaded.predict_topk(X, 3)
+    assert_array_equal(ids, model.predict_topk(X, 3)[0])
+    new = [] if model._y_kind == "single" else ["new"]
+    assert loaded.label_names_.tolist() == names[:1] + names[2:] + new
 
 
 def test_ensembles_change_all_members(fitted, data, tmp_path):
