@@ -8,6 +8,7 @@ import scipy.sparse as sp
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from persistence_examples import FEW, D, G, L, T, U, make
+from saved_models import documents, written
 from sklearn.base import clone
 from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -30,6 +31,8 @@ SYSTEMS = {
     "GRank, all": (G, ONCE | dict(head="all")),
     "GRank, dual": (G, dict(small_label_mode="dual")),
     "GRank, bce": (G, ONCE | dict(loss="bce", head="all")),
+    "GRank, fp64": (G, ONCE | dict(precision="fp64")),
+    "GRank, bf16": (G, ONCE | FEW | dict(label_precision="bf16")),
     "GRank, votes": (G, ONCE | dict(neighbor_weight=1.5, n_voters=3)),
     "LightXML": (L, {}),
     "LightXML, bag": (L, ONCE),
@@ -37,6 +40,7 @@ SYSTEMS = {
     "LightXML, static": (L, FEW | dict(negatives="static")),
     "LightXML, all": (L, dict(head="all")),
     "LightDXML": (D, dict(label_epochs=1)),
+    "LightDXML, fp64": (D, dict(precision="fp64")),
     "LightDXML, few frequent": (D, dict(n_frequent=3, predict_shortlist=20)),
     "TReaderXML": (T, {}),
     "TReaderXML, clustered": (T, FEW),
@@ -156,13 +160,11 @@ def test_documents_train_added_labels(name, fitted, data):
     both = []
     for _ in range(2):
         model = fitted(name)
-        held = everything(model)
         tensors = {n: t.clone() for n, t in model.network_.state_dict().items()}
         model.add_labels(data["words"][N_OLD:], X=texts, y=Y)
         both.append(model)
         assert model.n_docs_ == 120
         assert_array_equal(model.label_counts_[N_OLD:], Y[:, N_OLD:].sum(axis=0))
-        assert everything(fitted(name)) == held
     # Everything but what knows of labels has its bits; the same seed gives the same.
     one, other = (model.network_.state_dict() for model in both)
     for key, before in tensors.items():
@@ -528,6 +530,22 @@ def test_folders_of_older_versions_grow(fitted, data):
     model.add_labels(["bright"])
     assert model.label_texts_ == data["words"][:11]
     assert model.kneighbors(["bright"], 1)[1].tolist() == [[60 + 10]]
+
+
+@pytest.mark.parametrize("folder", written(), ids=lambda path: path.name)
+def test_folders_of_every_format_can_change(folder, tmp_path):
+    X, Y = documents(folder.name)
+    model = skxmc.load(folder, device="cpu")
+    names = model.label_names_.tolist()
+    if model._y_kind != "single":
+        model.add_labels(None, ["new"], X=X, y=Y[:, [0]])
+    model.remove_labels([1])
+    model.save_pretrained(tmp_path / "model")
+    loaded = skxmc.load(tmp_path / "model")
+    ids, scores = loaded.predict_topk(X, 3)
+    assert_array_equal(ids, model.predict_topk(X, 3)[0])
+    new = [] if model._y_kind == "single" else ["new"]
+    assert loaded.label_names_.tolist() == names[:1] + names[2:] + new
 
 
 def test_ensembles_change_all_members(fitted, data, tmp_path):

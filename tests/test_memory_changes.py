@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
-from persistence_examples import D, G, L, T, U, make, needs_hnswlib
+from persistence_examples import D, G, L, T, U, make, needs_hnswlib, sign
 from safetensors.torch import load_file, save_file
 from test_search import assert_nearest, make_vectors, ways
 
@@ -425,5 +425,6 @@ def test_crafted_folders_of_changed_memories(data, monkeypatch, tmp_path):
     (name,) = [name for name in tensors if name.endswith("index.deleted")]
     tensors[name] = torch.tensor([2**40])
     save_file(tensors, file)
+    sign(tmp_path / "model")
     with pytest.raises(ValueError, match="deleted"):
-        skxmc.load(tmp_path / "model", verify=False)
+        skxmc.load(tmp_path / "model")
