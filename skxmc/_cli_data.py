@@ -3,7 +3,9 @@
 import numpy as np
 import scipy.sparse as sp
 
-from .datasets import load_table, load_xmc_repository
+from ._cli_vocabulary import find_label_codes, relabel, use_vocabulary
+from .datasets import load_annif_corpus, load_table, load_xmc_repository
+from .datasets._annif import is_annif_corpus
 from .datasets._table import read_documents
 from .datasets._table_rows import read_rows
 from .store import build_store, open_store
@@ -15,11 +17,12 @@ def label_parameters(documents, parameters):
     """Return the parameters that describe labels, as far as the data have them."""
     found = {}
     if documents.label_names:
-        found["label_texts"] = documents.label_names
+        found["label_texts"] = documents.get("label_texts") or documents.label_names
     # If --set gives another hierarchy, the names of this one's nodes do not fit it.
-    if documents.get("parent_names") and "label_parents" not in parameters:
-        found["label_parents"] = documents.label_parents
-        found["parent_texts"] = documents.parent_names
+    parents = documents.get("label_parents")
+    if parents is not None and "label_parents" not in parameters:
+        found["label_parents"] = parents
+        found["parent_texts"] = documents.parent_names or None
     return found
 
 
@@ -58,15 +61,30 @@ def load_shards(data, store, classifier, table_options):
     return documents
 
 
-def load_training_part(data, table_options):
-    """Return the documents of a table, or of the training part of a folder."""
+def load_training_part(data, table_options, vocabulary=None):
+    """Return the documents of a table or corpus, or of the training part of a folder.
+
+    Parameters
+    ----------
+    data : Path
+    table_options : dict
+        Arguments of `load_table`.
+    vocabulary : Bunch or None, default=None
+        As `load_vocabulary` returns it. Its labels become those of the documents.
+    """
+    if is_annif_corpus(data):
+        return load_annif_corpus(data, vocabulary)
     if data.is_file():
         documents = load_table(data, **table_options)
         if not documents.label_names:
             column = table_options["labels"]
             raise ValueError(f"{data} has no labels in its column {column!r}.")
         documents.label_codes = None
+        if vocabulary is not None:
+            use_vocabulary(documents, data, vocabulary)
         return documents
+    if vocabulary is not None:
+        _refuse_vocabulary(data)
     return _select_part(load_xmc_repository(data), data, "train")
 
 
@@ -98,8 +116,8 @@ def load_weights(data, column, table_options):
     return weights
 
 
-def load_test_parts(data, table_options, known):
-    """Yield the documents of a table, a store, shards, or the test part of a folder.
+def load_test_parts(data, table_options, known, vocabulary=None):
+    """Yield the documents of a table, corpus or store, of shards, or of a test part.
 
     Each part has the label columns of the one before, and may have more.
 
@@ -110,8 +128,14 @@ def load_test_parts(data, table_options, known):
         Arguments of `load_table`.
     known : list of str
         Names of the model's labels, which are the first columns.
+    vocabulary : Bunch or None, default=None
+        Gives the URIs of labels, if these are the names of the model's labels.
     """
-    if data.is_file():
+    if is_annif_corpus(data):
+        yield _load_corpus(data, known, vocabulary)
+    elif vocabulary is not None:
+        yield _load_named_table(data, table_options, known, vocabulary)
+    elif data.is_file():
         yield load_table(data, **table_options, known=known)
     elif is_store(data):
         yield _load_store(data, known)
@@ -126,6 +150,28 @@ def stack_labels(matrices):
     for Y in matrices:
         Y.resize(Y.shape[0], matrices[-1].shape[1])
     return matrices[0] if len(matrices) == 1 else sp.vstack(matrices, format="csr")
+
+
+def _load_corpus(data, known, vocabulary):
+    documents = load_annif_corpus(data, vocabulary, known=known)
+    if not documents.Y[:, : len(known)].nnz:
+        raise ValueError(
+            f"The model knows no subject of {data}. Its labels are such as "
+            f"{', '.join(known[:2])}, and subjects are such as "
+            f"{', '.join(documents.label_codes[len(known) :][:2]) or 'none'}. If one "
+            "are URIs and the other labels, give the --vocabulary."
+        )
+    return documents
+
+
+def _load_named_table(data, table_options, known, vocabulary):
+    """Load a table whose labels are URIs, names or notations of a vocabulary."""
+    if not data.is_file():
+        _refuse_vocabulary(data)
+    documents = load_table(data, **table_options)
+    codes = find_label_codes(documents.label_names, vocabulary)
+    documents.Y, documents.label_names = relabel(documents.Y, codes, known)
+    return documents
 
 
 def _load_store(data, known):
@@ -172,6 +218,13 @@ def _load_test_part(data, known):
             "or on a table."
         )
     return documents
+
+
+def _refuse_vocabulary(data):
+    raise ValueError(
+        f"{data} names its labels itself: leave --vocabulary out. It is for tables and "
+        "for corpora of Annif."
+    )
 
 
 def _select_part(data, path, part):

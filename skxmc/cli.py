@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from ._cli_output import print_json
 from ._cli_serve import serve
+from ._cli_vocabulary import read_vocabulary, vocabulary_options
 
 __all__ = ["main"]
 
@@ -27,6 +28,8 @@ _SYSTEMS = {
 # Documents ranked between two updates of evaluate's progress bar. A system divides them
 # into batches of its own, of which this is several.
 _EVALUATE_BATCH = 1024
+# Number of labels that annif eval takes of each document, unless its --limit is set.
+_ANNIF_LIMIT = 10
 # inspect shows longer lists only by their length.
 _MAX_SHOWN = 10
 
@@ -117,8 +120,8 @@ def main():
     DATA is a table with a column of texts and a column of labels (.csv, .tsv, .jsonl,
     .parquet), or a folder in a raw layout of the extreme classification repository
     (train_texts.txt and train_labels.txt, or trn.json and lbl.json). It may also be a
-    folder of .parquet and .jsonl files, which need not fit in memory. MODEL is the
-    folder that train writes.
+    folder of .parquet and .jsonl files, which need not fit in memory, or a corpus in a
+    format of Annif. MODEL is the folder that train writes.
 
     Results are printed to standard output as JSON, progress and warnings to standard
     error. The exit code is 0 for success, 1 for an error in data or a model, and 2 for
@@ -174,6 +177,7 @@ main.add_command(serve)
     "weight 0 is left out.",
 )
 @click.option("--quiet", is_flag=True, help="Do not show progress.")
+@vocabulary_options
 @_add_table_options
 def train(
     data,
@@ -184,6 +188,8 @@ def train(
     store,
     weight_column,
     quiet,
+    vocabulary,
+    language,
     **table_options,
 ):
     """Fit a classifier to DATA and save it as the folder MODEL.
@@ -218,12 +224,13 @@ def train(
     weights = None
     if weight_column is not None:
         weights = load_weights(data, weight_column, table_options)
-    if holds_shards(data):
+    vocabulary = read_vocabulary(vocabulary, language)
+    if vocabulary is None and holds_shards(data):
         untrained = classifier_class(**parameters)
         store = store or model.with_name(f"{model.name}.store")
         documents = load_shards(data, store, untrained, table_options)
     else:
-        documents = load_training_part(data, table_options)
+        documents = load_training_part(data, table_options, vocabulary)
     of_labels = {"label_names": documents.label_codes or documents.label_names}
     if label_texts:
         found = label_parameters(documents, parameters)
@@ -241,6 +248,7 @@ def train(
             "epochs": classifier.n_iter_,
             "held_out": max(scores, default=None),
         }
+        | ({} if vocabulary is None else {"unknown_labels": len(documents.unknown)})
     )
 
 
@@ -358,35 +366,52 @@ def predict(model, texts, k, text, batch, part, rank_by, quoted):
     help="Rank k for P@k and the other metrics. May be repeated.",
 )
 @_rank_by_option
+@click.option(
+    "--annif/--no-annif",
+    default=None,
+    help="Whether to print the metrics of annif eval too, for the 10 best labels and "
+    "under its names. Without this option, they are printed if DATA is a corpus of "
+    "Annif.",
+)
+@vocabulary_options
 @_add_table_options
-def evaluate(model, data, ks, rank_by, **table_options):
+def evaluate(model, data, ks, rank_by, annif, vocabulary, language, **table_options):
     """Print ranking metrics of MODEL on DATA.
 
     If DATA is a folder, its test part is used, or all of its .parquet and .jsonl files;
     it may also be a store. The command prints one line of JSON. The propensities of PSP
     come from the label frequencies of the training data. Labels that the classifier
-    does not know count as missed.
+    does not know count as missed; in the metrics of annif eval they do not count, as
+    there. A vocabulary gives the URIs of labels.
     """
     import skxmc
-    from skxmc._cli_data import load_test_parts, stack_labels
+    from skxmc._cli_data import is_annif_corpus, load_test_parts, stack_labels
     from skxmc._response import find_training_counts
     from skxmc._words import nfc
-    from skxmc.metrics import propensity_from_counts, ranking_report
+    from skxmc.metrics import annif_report, propensity_from_counts, ranking_report
 
     classifier = skxmc.load(model)
     known = [nfc(str(name)) for name in classifier.label_names_]
-    ids, truths, options = [], [], dict(k=max(ks), rank_by=rank_by)
-    for documents in load_test_parts(data, table_options, known):
+    vocabulary = read_vocabulary(vocabulary, language)
+    annif = is_annif_corpus(data) if annif is None else annif
+    options = dict(k=max(*ks, _ANNIF_LIMIT) if annif else max(ks), rank_by=rank_by)
+    ids, truths = [], []
+    for documents in load_test_parts(data, table_options, known, vocabulary):
         ids.append(_rank_in_batches(classifier, documents.texts, options))
         truths.append(documents.Y)
-    Y = stack_labels(truths)
+    ids, Y = np.concatenate(ids), stack_labels(truths)
     n_new = Y.shape[1] - len(known)
     counts, n_docs = find_training_counts(classifier)
     counts = np.append(counts, np.zeros(n_new, np.int64))
     weights = propensity_from_counts(counts, n_docs)
-    report = ranking_report(Y, np.concatenate(ids), ks, weights)
+    report = ranking_report(Y, ids, ks, weights)
+    if annif:
+        report |= annif_report(Y[:, : len(known)], ids, limit=_ANNIF_LIMIT)
     sizes = {"documents": Y.shape[0], "unknown_labels": n_new}
-    metrics = {name: round(float(value), 6) for name, value in report.items()}
+    metrics = {
+        name: value if isinstance(value, int) else round(float(value), 6)
+        for name, value in report.items()
+    }
     print_json(sizes | metrics)
 
 

@@ -42,6 +42,7 @@ TIERS = [
     "base",
     "_clustering_classifier _taught_documents _mixture _shortlist_search",
     "grank gudn lightdxml lightxml treaderxml ensemble store",
+    "_cli_vocabulary",
     "_cli_data _cli_rows _weight_checks inspection",
     "serve",
     "_cli_serve",

@@ -151,14 +151,14 @@ def test_no_path_and_no_long_value_is_told(data, tmp_path):
         G,
         checkpoint_dir=home,
         encoder=str(home / "bert"),
-        label_texts=[f"secret {j}" for j in range(12)],
-        label_names=range(12),
+        label_texts=[f"text {j}" for j in range(12)],
+        label_names=[f"name {j}" for j in range(12)],
         cluster_features=np.eye(12),
         **dict(max_leaf_size=3, n_shortlist=2),
     )
     model.fit(data["features"], data["csr_array"])
     card = read_card(model, home / "model")
-    assert "jane" not in card and "secret" not in card
+    assert "jane" not in card
     parameters = dict(rows(sections(card)["GRankClassifier"]))
     assert parameters["`encoder`"] == "a text or a path"
     assert parameters["`label_texts`"] == "list of length 12"
@@ -180,6 +180,19 @@ def test_base_model(saved, tmp_path):
     model = copy.copy(saved.text).set_params(encoder="all-MiniLM-L6-v2")
     card = read_card(model, tmp_path / "model")
     assert front_matter(card)["base_model"] == "sentence-transformers/all-MiniLM-L6-v2"
+
+
+def test_texts_of_labels_stand_beside_other_names(saved, data, tmp_path):
+    names = [f"http://a.org/{j}" for j in range(12)]
+    texts = [f"a | {j}" for j in range(12)]
+    model = make(G, label_names=names, label_texts=texts)
+    model.fit(data["features"], data["csr_array"])
+    card = read_card(model, tmp_path / "model")
+    j = int(model.label_counts_.argmax())
+    row = rf"| http\:\/\/a\.org\/{j} | a \| {j} | {model.label_counts_[j]} |"
+    assert row in card and "| label | text | documents |" in card
+    # The texts of this model are the names.
+    assert "| label | documents |" in (saved.folder / "text/README.md").read_text()
 
 
 # Saving again

@@ -23,7 +23,7 @@ from sklearn.exceptions import NotFittedError
 
 import skxmc
 from skxmc import GRankClassifier, LightXMLClassifier
-from skxmc.persistence import _hub
+from skxmc.persistence import _hub, _tensors
 
 pytest_plugins = ["persistence_fixtures"]
 pytestmark = [
@@ -426,3 +426,12 @@ def test_in_a_process_with_the_variables_of_the_hub(saved, tmp_path):
         loaded, n_labels, commit = done.stdout.split()
         assert (loaded, n_labels) == ("False", "12")
         assert stub.repositories["jane/copy"].refs["main"] == commit
+
+
+@pytest.mark.parametrize("mmap", [True, False])
+def test_weights_outlive_the_links_to_them(mmap, hub, saved, data, monkeypatch):
+    monkeypatch.setattr(_tensors, "_SMALLEST", 1)
+    hub.add("jane/codes", saved.folder / "text")
+    for load in (skxmc.load, GRankClassifier.from_pretrained):
+        model = load("jane/codes", mmap=mmap)
+        assert_same(model, saved.text, data["texts"])

@@ -141,7 +141,7 @@ def test_files_are_these(saved):
     found = [n for n, content in content_of(saved.folder / "text").items() if content]
     assert sorted(found) == sorted(["README.md", *(name for _, name in FILES)])
     config = config_of(saved.folder / "text")
-    assert set(config["files"]) == set(found) - {"config.json"}
+    assert set(config["files"]) == set(found) - {"config.json", "README.md"}
     assert config["format"] == 3 and config["class"] == "GRankClassifier"
     assert config["versions"]["skxmc"] == skxmc.__version__
     assert config["versions"]["torch"] == torch.__version__

@@ -16,6 +16,7 @@ are misses. A document without true labels counts as 0 in averages over document
 adds nothing to PSP. Inputs are never modified. Malformed input raises ValueError.
 """
 
+from ._annif import annif_report
 from ._functions import (
     coverage_at_k,
     macro_f1_at_k,
@@ -44,6 +45,7 @@ from ._scorers import (
 )
 
 __all__ = [
+    "annif_report",
     "coverage_at_k",
     "macro_f1_at_k",
     "macro_precision_at_k",

@@ -126,14 +126,21 @@ def _describe_model(model):
         ("Labels of a document, on average", f"{counts.sum() / model.n_docs_:.1f}"),
     ]
     most = np.argsort(-counts, kind="stable")[:_N_LABELS_SHOWN]
-    names = [(escape(model.label_names_[j]), f"{counts[j]:,}") for j in most]
+    head, labels = ("label", "documents"), []
+    texts = getattr(model, "label_texts", None)
+    has_texts = isinstance(texts, (list, tuple)) and len(texts) == model.n_labels_
+    if has_texts and any(str(model.label_names_[j]) != texts[j] for j in most):
+        head = ("label", "text", "documents")
+    for j in most:
+        texts_shown = [escape(texts[j])] if len(head) > 2 else []
+        labels.append([escape(model.label_names_[j]), *texts_shown, f"{counts[j]:,}"])
     return (
         f"# {model.n_labels_:,} labels for a {source}\n\n"
         f"This {type(model).__name__} of the Python package skxmc ranks "
         f"{model.n_labels_:,} labels for a {source} and gives each a probability.\n\n"
         + _table(("", ""), rows)
         + "\nThe most frequent labels:\n\n"
-        + _table(("label", "documents"), names)
+        + _table(head, labels)
     )
 
 
