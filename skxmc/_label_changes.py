@@ -341,10 +341,11 @@ class SystemLabelChangesMixin(LabelChangesMixin):
         n_before, n_new = self.n_labels_, len(names)
         of_texts = of_docs = Y_new = None
         if self._texts and texts is not None:
-            of_texts = self._encode_parts(self._clean_label_texts(texts))
+            docs = self._make_label_docs(self._clean_label_texts(texts))
+            of_texts = self._encode_parts(docs)
             is_blank = torch.tensor([not text.strip() for text in texts])
         if X is not None:
-            of_docs = self._encode_parts(X)
+            of_docs = self._encode_parts(self._make_docs(X))
             Y_new = Y[:, n_before:].tocsr()
         parts = of_docs if of_texts is None else of_texts
         vectors = tuple(
@@ -410,14 +411,13 @@ class SystemLabelChangesMixin(LabelChangesMixin):
                 groups = clusters.groups[:-1].numpy(force=True).copy()
             self.label_groups_ = groups
 
-    def _encode_parts(self, X):
+    def _encode_parts(self, docs):
         """Return what the network's ``encode`` makes of documents, on the CPU.
 
         Returns
         -------
         tuple of tensors of shape (n_docs, some width), or None
         """
-        docs = self._make_docs(X)
         is_none = []
 
         def keep(vectors):

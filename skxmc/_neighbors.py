@@ -218,7 +218,7 @@ class NeighborsMixin(SystemLabelChangesMixin):
             Y = self._check_more_labels(
                 y, X.shape[0] if hasattr(X, "shape") else len(X)
             )
-            parts = self._encode_parts(X)
+            parts = self._encode_parts(self._make_docs(X))
             self._count_added(Y)
         else:
             X, Y, parts = self._add_labels(label_texts, label_names, X, y)

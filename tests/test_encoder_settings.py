@@ -259,6 +259,11 @@ def test_prompts_are_read_before_texts(n_trained, folder, colours, tmp_path):
     shutil.rmtree(folder)
     again = skxmc.load(tmp_path / "model").set_params(device="cpu")
     assert_equal(scores(again, texts), found, rtol=0, atol=0)
+    # Labels that are added later are read after the prompt too.
+    again.add_labels(["stone"], label_names=["m"])
+    expected.add_labels(["blue stone"], label_names=["m"])
+    found = scores(again, texts)
+    assert_equal(found, scores(expected, [f"red {text}" for text in texts]), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
