@@ -22,7 +22,7 @@ _READ_ONCE = dict(
 GRANK = {
     "low": _READ_ONCE | dict(reading="words", max_epochs=4),
     "medium": _READ_ONCE | dict(reading="texts"),
-    "high": _READ_ONCE | dict(reading="texts", trained_layers="all", max_epochs=4),
+    "high": _READ_ONCE | dict(reading="texts", trained_layers=2),
     "paper": _PAPER_READING
     | dict(
         n_negatives=None,

@@ -159,10 +159,12 @@ class PretrainedEncoderMixin:
         n_layers = self._count_layers(n_states)
         if n_trained is not None:  # lower layers are not computed in training
             n_layers = min(n_layers, n_trained + 1)
+        # The first token of a decoder has read nothing of the text.
+        reads_last = reads_forward(model) and settings.pooling != "cls"
         encoder = TransformerEncoder(
             model,
             n_layers=n_layers,
-            cls_last=cls_is_last(tokenizer) or reads_forward(model),
+            cls_last=cls_is_last(tokenizer) or reads_last,
             dropout=self.encoder_dropout,
             n_trained=n_trained,
             unit=self.bag_of_words or n_trained is not None,

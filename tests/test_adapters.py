@@ -288,7 +288,7 @@ def test_round_trip(options, tiny_model, tiny_tokenizer, colours, tmp_path):
     files = {path.name for path in folder.rglob("*") if path.is_file()}
     assert files == {
         *("config.json", "model.safetensors", "labels.json"),
-        *("tokenizer.json", "tokenizer_config.json"),
+        *("tokenizer.json", "tokenizer_config.json", "README.md"),
     }
     # The weights of the transformer are a folder of transformers without adapters.
     plain = load_file(folder / "encoder" / "model.safetensors")

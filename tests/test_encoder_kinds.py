@@ -227,6 +227,18 @@ def test_layers_of_a_decoder_are_read_at_the_last_token(ending_tokenizer, colour
             torch.testing.assert_close(first[i], expected, rtol=1e-4, atol=1e-5)
 
 
+def test_first_token_of_a_decoder(ending_tokenizer, colours):
+    # Whoever asks for it gets it: the first tokens are all that can be told apart.
+    pair = random_model("Qwen3Model", ending_tokenizer), ending_tokenizer
+    model = fit(pair, colours, pooling="cls", neighbor_weight=0, bag_of_words=False)
+    texts = ["red fox", "red dog house", "blue fox"]
+    found = model.decision_function(texts).toarray()
+    np.testing.assert_allclose(found[0], found[1], atol=1e-5)
+    assert abs(found[0] - found[2]).max() > 1e-4
+    vectors = TextEncoder(pair, pooling="cls", precision="fp32").fit_transform(texts)
+    np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-5)
+
+
 # Tokenizers
 
 

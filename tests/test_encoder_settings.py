@@ -259,6 +259,11 @@ def test_prompts_are_read_before_texts(n_trained, folder, colours, tmp_path):
     shutil.rmtree(folder)
     again = skxmc.load(tmp_path / "model").set_params(device="cpu")
     assert_equal(scores(again, texts), found, rtol=0, atol=0)
+    # Labels that are added later are read after the prompt too.
+    again.add_labels(["stone"], label_names=["m"])
+    expected.add_labels(["blue stone"], label_names=["m"])
+    found = scores(again, texts)
+    assert_equal(found, scores(expected, [f"red {text}" for text in texts]), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -307,10 +312,24 @@ def test_prompts_that_are_refused(options, message, folder, colours):
 
 def test_prompts_left_out_of_the_pooling_are_refused(folder, colours):
     config = MEAN | {"include_prompt": False}
-    write_settings(folder, config)
-    fit(folder, colours)
     write_settings(folder, config, PROMPTS)
-    with pytest.raises(ValueError, match="leave the tokens of a prompt out"):
+    fit(folder, colours)
+    for name in ("text_prompt", "label_prompt"):
+        with pytest.raises(ValueError, match="tokens of a prompt, such as 'to: ', out"):
+            fit(folder, colours, **{name: "to: "})
+    write_settings(folder, config, PROMPTS, "query")
+    with pytest.raises(ValueError, match="such as 'red ', out of the pooling"):
+        fit(folder, colours)
+    fit(folder, colours, text_prompt="", label_prompt="none")
+
+
+def test_transformers_for_other_tasks_are_refused(folder, colours):
+    write_settings(folder, MEAN)
+    path = folder / "sentence_bert_config.json"
+    path.write_text('{"transformer_task": "feature-extraction"}')
+    fit(folder, colours)
+    path.write_text('{"transformer_task": "fill-mask"}')
+    with pytest.raises(ValueError, match="for fill-mask .*transformer_task"):
         fit(folder, colours)
 
 

@@ -74,12 +74,15 @@ class EncoderSettings(NamedTuple):
         Texts that are put before a text, by the name of their purpose.
     default_prompt : str
         The text that is put before a text if nothing else is said; mostly "".
+    pools_prompt : bool
+        Whether the tokens of a prompt take part in the pooling.
     """
 
     pooling: str = "mean"
     dense: tuple = ()
     prompts: dict = {}
     default_prompt: str = ""
+    pools_prompt: bool = True
 
     def find_prompt(self, prompt):
         """Return the text of a prompt.
@@ -88,10 +91,22 @@ class EncoderSettings(NamedTuple):
         ----------
         prompt : str or None
             The name of one of `prompts`, or a text. None is the default prompt.
+
+        Raises
+        ------
+        ValueError
+            If there is a prompt whose tokens do not take part in the pooling.
         """
-        if prompt is None:
-            return self.default_prompt
-        return self.prompts.get(prompt, prompt)
+        text = self.default_prompt
+        if prompt is not None:
+            text = self.prompts.get(prompt, prompt)
+        if text and not self.pools_prompt:
+            raise ValueError(
+                f"The files of the encoder leave the tokens of a prompt, such as "
+                f"{text!r}, out of the pooling (include_prompt), which is not "
+                'supported. Set the prompt to "", which is none.'
+            )
+        return text
 
 
 def load_encoder(encoder):
@@ -244,12 +259,18 @@ def read_settings(encoder, pooling="auto"):
             "order. Load the model with transformers and pass it as (model, "
             "tokenizer), which leaves these layers out."
         )
-    includes_prompt = True
+    task = _read_transformer_settings(source).get("transformer_task")
+    if task not in (None, "feature-extraction"):
+        raise ValueError(
+            f"The files of encoder={encoder!r} say that its transformer is for "
+            f"{task} (transformer_task), and it must be for feature-extraction."
+        )
+    pools_prompt = True
     for module, kind in zip(modules, kinds, strict=True):
         path = module.get("path") or ""
         config = _read_json(source, f"{path}/config.json") or {}
         if kind == "Pooling":
-            includes_prompt = config.get("include_prompt", True)
+            pools_prompt = config.get("include_prompt", True)
             if pooling == "auto":
                 found = _find_pooling(encoder, config, "Dense" in kinds)
         elif kind == "Dense":
@@ -257,13 +278,7 @@ def read_settings(encoder, pooling="auto"):
     config = _read_json(source, "config_sentence_transformers.json") or {}
     prompts = {n: text or "" for n, text in (config.get("prompts") or {}).items()}
     default = prompts.get(config.get("default_prompt_name"), "")
-    if not includes_prompt and any(prompts.values()):
-        raise ValueError(
-            f"The files of encoder={encoder!r} leave the tokens of a prompt out of the "
-            "pooling (include_prompt), which is not supported. Load the model with "
-            "transformers and pass it as (model, tokenizer)."
-        )
-    return EncoderSettings(found, tuple(dense), prompts, default)
+    return EncoderSettings(found, tuple(dense), prompts, default, pools_prompt)
 
 
 def _name_module(module):

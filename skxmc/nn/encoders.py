@@ -41,8 +41,8 @@ class TransformerEncoder(nn.Module):
     n_layers : int
         Number of last layers whose first-token states are concatenated.
     cls_last : bool, default=False
-        Whether the classification token is at the end of a text. Its states are
-        then used instead of the first token's.
+        Whether the classification token is at the end of a text, or the model is a
+        decoder. The last token's states are then used instead of the first token's.
     dropout : float or None, default=None
         Dropout rate inside the model. None keeps the model's own rates.
     with_pooler : bool, default=False
@@ -235,17 +235,18 @@ class TransformerEncoder(nn.Module):
         Parameters
         ----------
         batch : dict of tensors
-            ``input_ids`` and ``attention_mask``. With ``states``, of shape (n_docs,
-            length, hidden_size), the untrained layers are not computed: these are the
-            states of the highest of them. With ``vectors``, of shape (n_docs,
-            hidden_size), nothing is computed.
+            ``input_ids`` and ``attention_mask``, padded on the right. With ``states``,
+            of shape (n_docs, length, state_size), the untrained layers are not
+            computed: these are the states of the highest of them. With ``vectors``, of
+            shape (n_docs, hidden_size), nothing is computed.
 
         Returns
         -------
         first : tensor of shape (n_docs, width)
             First-token states of the last layers, concatenated.
         mean : tensor of shape (n_docs, hidden_size)
-            Mean of the last layer's states over the tokens, or what `pooling` says.
+            Mean of the last layer's states over the tokens, or what `pooling` says,
+            mapped by the Dense layers.
         """
         if "vectors" in batch:
             vectors = batch["vectors"].to(self._dtype)
@@ -260,7 +261,7 @@ class TransformerEncoder(nn.Module):
         -------
         mean : tensor of shape (n_docs, hidden_size)
             As `forward` returns it.
-        states : tensor of shape (n_docs, length, hidden_size) or None
+        states : tensor of shape (n_docs, length, state_size) or None
             The states of the highest untrained layer, if training can go on from them.
         """
         lower = self._split_layers()[0]
@@ -283,7 +284,7 @@ class TransformerEncoder(nn.Module):
 
         Returns
         -------
-        tuple of tensors of shape (n_docs, length, hidden_size)
+        tuple of tensors of shape (n_docs, length, state_size)
         """
         # A text without a token gets one, which nothing reads: the attention of its
         # states would be a division by 0. The padding is always on the right.

@@ -26,7 +26,7 @@ class Documents:
     vectors : float16 tensor of shape (n_docs, hidden_size) or None, default=None
         Vectors of the documents by an encoder, scaled to length 1. Batches hold them,
         and the encoder computes nothing, unless there are states.
-    states : float16 ndarray of shape (n_tokens, hidden_size) or None, default=None
+    states : float16 ndarray of shape (n_tokens, state_size) or None, default=None
         States of the tokens, end to end, from which the encoder goes on. The first part
         must then be `Tokens`.
 
@@ -70,7 +70,7 @@ class Documents:
         -------
         dict of tensors
             What the batches of the parts hold. ``states``, float16 of shape (n_rows,
-            longest, hidden_size) and padded with 0, is added if states are kept, and
+            longest, state_size) and padded with 0, is added if states are kept, and
             ``vectors``, float16 of shape (n_rows, hidden_size), if vectors alone are.
         """
         batch = {}
