@@ -10,7 +10,8 @@ _PAPER_READING = dict(
     encoder_dropout=None,
 )
 # X-GRank reads words instead of texts ("low"), reads each text once ("medium"), or
-# trains the encoder ("high"). "paper" is Table II for large label sets, in 20 epochs.
+# trains the two top layers of the encoder ("high"). "paper" is Table II for large label
+# sets, in 20 epochs.
 _READ_ONCE = dict(
     bag_of_words=True,
     n_negatives=128,
