@@ -5,13 +5,13 @@
     python benchmarks/changing_labels.py --sample 0 --labels 2000 --documents 10000
 
 GRankClassifier.with_effort("medium") at max_length=24 is fitted on 90 % of ``--sample``
-training documents, drawn at random (0 takes all), and the rest is predicted. Labels that no document of the 90 % has are left
-out. Three fits are made: on everything; without ``--labels`` labels, a quarter of them
-from each range of frequencies; and without ``--documents`` documents. ``--only`` makes
-one of them. What was withheld then comes by `add_labels` and `add_documents`. "R@10 of
-the added" is the share of the added labels of held-out documents that are among the 10
-best. "P@5 of others" is for held-out documents without any added label. All in %.
-Times are seconds of one CPU thread.
+training documents, drawn at random (0 takes all), and the rest is predicted. Labels
+that no document of the 90 % has are left out. Three fits are made: on everything;
+without ``--labels`` labels, a quarter of them from each range of frequencies; and
+without ``--documents`` documents. ``--only`` makes one of them. What was withheld then
+comes by `add_labels` and `add_documents`. "R@10 of the added" is the share of the added
+labels of held-out documents that are among the 10 best. "P@5 of others" is for held-out
+documents without any added label. All in %. Times are seconds of one CPU thread.
 
 Each fit takes two to three minutes on one thread, and one of all documents takes eight.
 Writes results/changing-labels.json, changing-labels-1-2.json for chapters 1 and 2, or
