@@ -146,6 +146,22 @@ def test_added_labels_are_found_at_once(name, weight, fitted, data):
     assert all(word in found for word, found in zip(new, names.tolist(), strict=True))
 
 
+@pytest.mark.parametrize(
+    "name, params, text, same",
+    [
+        ("GUDN", {}, "river_stone", "river stone"),
+        ("GRank", dict(label_prompt="dark ", bag_of_words=False), "slow", "dark slow"),
+    ],
+)
+def test_new_texts_are_read_as_those_of_the_fit(name, params, text, same, fitted, data):
+    model = fitted(name, neighbor_weight=0, **params).add_labels([text])
+    head, _ = model.network_.label_head((torch.zeros(1, 1),) * 2)
+    row = head.read_rows()[0][-1]
+    vector = model._encode_parts(model._make_docs([same]))[1][0]
+    row = row[-len(vector) :]
+    assert_allclose(row / row.norm(), vector / vector.norm(), rtol=1e-4, atol=1e-5)
+
+
 def test_a_label_joins_the_cluster_that_its_text_is_sent_to(fitted, data):
     model, new = fitted("GRank, clustered"), data["words"][N_OLD:]
     order = model.label_groups_.max() + 1
