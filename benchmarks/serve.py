@@ -1,13 +1,18 @@
 """Documents a second of ``skxmc serve``, with and without batches; and a long load.
 
-    OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false python benchmarks/serve.py
+    export OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
+    python benchmarks/serve.py --systems GRankClassifier --name serve-grank
+    python benchmarks/serve.py --systems LightDXMLClassifier --name serve-lightdxml
+    python benchmarks/serve.py --clients --name serve-hold --hold 120
 
 Models are trained for one epoch on random texts, as in latency.py. A server runs in a
 process of its own, and this process plays the clients. Each client sends one text,
 waits for the answer, and sends the next one. "batch" is the server's option --batch: a
 server with 1 reads texts one by one. "calls" are calls of ``predict_topk`` with one
-text, and with 64, in this process and without HTTP. Then 64 clients load the server for
-two minutes, while its memory is read.
+text, and with 64, in this process and without HTTP. Documents are counted for a second
+of the clock, and for a second of processor time of the server, which others on the
+same machine do not disturb. With --hold, 64 clients then load the server of each
+system for that long, while its memory is read.
 """
 
 import argparse
@@ -39,10 +44,10 @@ def parse(argv=None):
     parser.add_argument("--documents", type=int, default=1000, help="trained on")
     parser.add_argument("--encoder", default="all-MiniLM-L6-v2")
     parser.add_argument("--tokens", type=int, nargs=1, default=[64])
-    parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 64])
+    parser.add_argument("--clients", type=int, nargs="*", default=[1, 8, 64])
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 64])
-    parser.add_argument("--seconds", type=float, default=6, help="of each figure")
-    parser.add_argument("--hold", type=float, default=120, help="seconds of the load")
+    parser.add_argument("--seconds", type=float, default=5, help="of each figure")
+    parser.add_argument("--hold", type=float, default=0, help="seconds of the load")
     parser.add_argument("--hold-clients", type=int, default=64)
     parser.add_argument("--name", default="serve", help="name of the file in results")
     return parser.parse_args(argv)
@@ -97,12 +102,21 @@ async def load(port, n_clients, texts, seconds):
     return times, errors
 
 
-def measure(port, n_clients, texts, seconds):
+def processor_seconds(pid):
+    """Processor time of a process, of all its threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
+def measure(pid, port, n_clients, texts, seconds):
+    before = processor_seconds(pid)
     times, errors = asyncio.run(load(port, n_clients, texts, seconds))
+    used = processor_seconds(pid) - before
     median, slow = (1e3 * np.percentile(times, [50, 99])).round(1).tolist()
     return {
         "clients": n_clients,
         "documents_per_second": round(len(times) / seconds, 1),
+        "documents_per_processor_second": round(len(times) / used, 1),
         "median_ms": median,
         "99_percent_ms": slow,
         "errors": len(errors),
@@ -110,16 +124,16 @@ def measure(port, n_clients, texts, seconds):
 
 
 def rate_of_calls(model, texts, n_texts, seconds):
-    """Documents a second of ``predict_topk`` with so many texts a call."""
+    """Documents a processor second of ``predict_topk`` with so many texts a call."""
     groups = itertools.cycle(
         texts[i : i + n_texts] for i in range(0, len(texts) - n_texts + 1, n_texts)
     )
     for _ in range(3):
         model.predict_topk(next(groups), K)
-    n_docs, start = 0, time.perf_counter()
-    while time.perf_counter() - start < seconds:
+    n_docs, start = 0, time.process_time()
+    while time.process_time() - start < seconds:
         n_docs += len(model.predict_topk(next(groups), K)[0])
-    return round(n_docs / (time.perf_counter() - start), 1)
+    return round(n_docs / (time.process_time() - start), 1)
 
 
 def memory_mib(pid):
@@ -149,28 +163,28 @@ def main(argv=None):
     (n_tokens,) = options.tokens
     # Two tokens are special.
     texts = random_texts(512, n_tokens - 2, np.random.default_rng(1))
-    rows, held = [], None
+    rows, held = [], []
     for system in options.systems:
         with tempfile.TemporaryDirectory() as folder:
             model = fitted(system, options)
             folder = Path(folder, "model")
             model.save_pretrained(folder)
-            calls = {n: rate_of_calls(model, texts, n, 3) for n in CALL_SIZES}
+            calls = {n: rate_of_calls(model, texts, n, 2) for n in CALL_SIZES}
             print(system, "calls", calls, flush=True)
-            for batch in options.batches:
-                with server(folder, "--batch", str(batch)) as (_, port):
+            for batch in options.batches if options.clients else ():
+                with server(folder, "--batch", str(batch)) as (pid, port):
                     asyncio.run(load(port, 8, texts, 1))  # warms up
                     for n_clients in options.clients:
-                        row = measure(port, n_clients, texts, options.seconds)
+                        row = measure(pid, port, n_clients, texts, options.seconds)
                         rows.append({"system": system, "batch": batch, **row})
                         print(rows[-1], flush=True)
             rows.append({"system": system, "calls": calls})
-            if held is None and options.hold:
+            if options.hold:
                 with server(folder) as (pid, port):
                     asyncio.run(load(port, 8, texts, 1))
                     work = hold(pid, port, options.hold_clients, texts, options.hold)
-                    held = {"system": system, **asyncio.run(work)}
-                print(held, flush=True)
+                    held.append({"system": system, **asyncio.run(work)})
+                print(held[-1], flush=True)
     write_json(options.name, {"settings": vars(options), "results": rows, "hold": held})
 
 
