@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import torch
 from group_processes import assert_close, make, outcome
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import CountVectorizer
@@ -89,8 +90,8 @@ def test_bad_input_on_one_is_refused_by_all(tiny_encoder, colours, start):
 def test_what_processes_cannot_train_together(tiny_encoder, colours, start):
     texts, Y, names = colours
     X = CountVectorizer().fit_transform(texts)
-    features = LightXMLClassifier(label_init="random", random_state=0)
-    words = LightDXMLClassifier(random_state=0)
+    features = LightXMLClassifier(label_init="random", device="cpu", random_state=0)
+    words = LightDXMLClassifier(device="cpu", random_state=0)
     refused = [
         ("GRank", dict(n_negatives=3), "n_negatives=None"),
         ("GRank", dict(bag_of_words=True), "bag_of_words=False"),
@@ -303,23 +304,46 @@ KILLED = f"""
 """
 
 
-def run_torchrun(script, *args):
+def run_torchrun(script, *args, **variables):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc_per_node=2", *map(str, [script, *args])]
-    return subprocess.run(command, capture_output=True, text=True, timeout=240)
+    options = dict(capture_output=True, text=True, timeout=240)
+    return subprocess.run(command, env=os.environ | variables, **options)
 
 
 def test_torchrun(tiny_encoder, colour_table, tmp_path):
     options = ["--encoder", tiny_encoder, "--max-length", "16"]
-    done = run_torchrun(EXAMPLE, colour_table, tmp_path / "model", *options)
+    on_cpu = dict(CUDA_VISIBLE_DEVICES="")
+    done = run_torchrun(EXAMPLE, colour_table, tmp_path / "model", *options, **on_cpu)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("P@1") == 1
     data = load_table(colour_table)
     model = skxmc.load(tmp_path / "model")
     assert model.history_[-1]["loss"] < model.history_[0]["loss"]
     (tmp_path / "killed.py").write_text(textwrap.dedent(KILLED))
-    done = run_torchrun(tmp_path / "killed.py", colour_table, tmp_path / "no", *options)
+    script = tmp_path / "killed.py"
+    done = run_torchrun(script, colour_table, tmp_path / "no", *options, **on_cpu)
     assert done.returncode == 1
     assert "exitcode  : -9" in done.stderr and "P@1" not in done.stdout
     assert not (tmp_path / "no").exists()
     assert model.score(data.texts, data.Y) > 0.3
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+@pytest.mark.parametrize("head", ["dense", "all"])
+def test_torchrun_on_two_gpus(head, tiny_encoder, colour_table, tmp_path):
+    options = ["--encoder", tiny_encoder, "--max-length", "16", "--head", head]
+    done = run_torchrun(EXAMPLE, colour_table, tmp_path / "model", *options)
+    assert done.returncode == 0, done.stderr
+    model, data = skxmc.load(tmp_path / "model"), load_table(colour_table)
+    assert model.score(data.texts, data.Y) > 0.3
+
+
+def test_a_process_without_a_gpu(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(RuntimeError, match="--nproc_per_node=1"):
+        distributed.start()

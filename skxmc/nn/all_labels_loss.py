@@ -243,8 +243,7 @@ class BCEBatch(Batch):
         exchange = self.exchange
         n_docs, n_own = sum(exchange.sizes), exchange.sizes[exchange.group.rank]
         step = _count_steps(n_docs, self.head.n_labels)
-        places = exchange.places()
-        some = (places % step == 0).to(docs.device)
+        some = (exchange.places() % step == 0).nonzero()[:, 0].to(docs.device)
         totals = docs.new_zeros(len(docs))
         totals[some] = -(good * self.real).sum(dim=1)[some]
         for _, rows in self.head.chunks():
