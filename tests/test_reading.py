@@ -10,6 +10,7 @@ from torch.nn.functional import normalize
 from transformers import AlbertConfig, AlbertModel, XLNetConfig, XLNetModel
 
 import skxmc
+from skxmc import _pretrained
 from skxmc.nn import maps, reading
 from skxmc.nn.bags import WordReader
 from skxmc.nn.document_vectors import SCALE
@@ -227,6 +228,8 @@ def test_each_text_is_read_once(system, tiny_encoder, colours, monkeypatch):
         return compute(self, batch)
 
     monkeypatch.setattr(TransformerEncoder, "_compute_states", counting)
+    # It reads two texts of its own.
+    monkeypatch.setattr(_pretrained, "check_padding", lambda *args: None)
     options = dict(feature_weight=0, link_weight=0) if "GUDN" in system else {}
     make(system, tiny_encoder, trained_layers=0, **options).fit(texts, Y)
     assert sum(read) == len(texts)
@@ -246,6 +249,7 @@ def test_label_texts_are_read_once(tiny_encoder, colours, monkeypatch):
     model = make("GRankClassifier", tiny_encoder, neighbor_weight=2, **options)
     with monkeypatch.context() as patched:
         patched.setattr(TransformerEncoder, "_compute_states", counting)
+        patched.setattr(_pretrained, "check_padding", lambda *args: None)
         model.fit(texts, Y)
     assert sum(read) == len(texts) + len(names)
     # Their vectors in the memory are those of the texts.
