@@ -25,10 +25,14 @@ class CalibrationMixin:
             return  # scores are logarithms of probabilities already
         if not len(held_out):
             held_out = rng.permutation(examples.rows)[:_CALIBRATION_DOCS]
-        depth = min(self.n_labels_, _CALIBRATION_DEPTH)
+        depth = self._calibration_depth()
         ids, scores = self._rank_docs(examples.docs, depth, held_out)
         weights = self._weights_of(held_out)
         self.calibration_ = fit_calibration(Y[held_out], ids, scores, weights)
+
+    def _calibration_depth(self):
+        """Return the number of labels of a document that enter the calibration."""
+        return min(self.n_labels_, _CALIBRATION_DEPTH)
 
     def _log_odds(self, scores):
         return calibrate(scores.astype(np.float64), self.calibration_)

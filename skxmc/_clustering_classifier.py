@@ -14,6 +14,7 @@ from torch.nn.functional import normalize
 from ._shortlist import ShortlistMixin
 from ._stored_words import fit_vectorizer
 from ._validation import check_choice, check_label_texts, check_number
+from ._warm_labels import continue_labels
 from ._words import WORD
 from .base import BaseXMCClassifier
 from .cluster import BalancedKMeans
@@ -153,6 +154,8 @@ class ClusteringXMCClassifier(ShortlistMixin, BaseXMCClassifier):
             Initial label vectors, of length one. None means random vectors.
         """
         Y = weigh_rows(Y, self._weights_of_all(Y))
+        if self._start is not None:
+            return continue_labels(self, encoder, docs, X, Y)
         doc_vectors, text_vectors = self._encode_untrained(encoder, docs)
         self.label_groups_ = np.arange(self.n_labels_)
         if not self._ranks_all_labels():
@@ -166,6 +169,8 @@ class ClusteringXMCClassifier(ShortlistMixin, BaseXMCClassifier):
 
     def _choose_head(self):
         """Return `head`, or what "auto" stands for."""
+        if self._start is not None:
+            return self._start.head
         if self.head != "auto":
             return self.head
         if self.max_leaf_size != "auto":
@@ -277,6 +282,15 @@ class ClusteringXMCClassifier(ShortlistMixin, BaseXMCClassifier):
         random = torch.randn(int(is_zero.sum()), vectors.shape[1])
         return vectors.index_put((is_zero,), normalize(random, dim=1))
 
+    def _project_vectors(self, vectors):
+        """Project label vectors on the space of the head (see `project_vectors`)."""
+        if self._start is None:
+            return project_vectors(vectors, self.label_dim)
+        # The map has been trained, and with it the space.
+        projection = self._start.network.doc_vectors.lift.weight.detach()
+        projection = projection.cpu().to(vectors.dtype)
+        return projection, normalize(vectors @ projection.T, dim=1)
+
     def _encode_docs(self, encoder, docs):
         if isinstance(docs, Documents) and docs.vectors is not None:
             return docs.vectors
@@ -348,7 +362,7 @@ class RecallingXMCClassifier(ClusteringXMCClassifier):
         n_clusters = int(self.label_groups_.max()) + 1
         projection = cluster_vectors = dim = offset = None
         if label_vectors is not None:
-            projection, vectors = project_vectors(label_vectors, self.label_dim)
+            projection, vectors = self._project_vectors(label_vectors)
             cluster_vectors = mean_directions(vectors, self.label_groups_)
             offset = first_offset(vectors, SCALE)
             dim = vectors.shape[1]

@@ -8,6 +8,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 import scipy.sparse as sp
+import torch
 
 from ._stored_texts import StoredTexts
 from .nn.checkpoint import STATE_FORMAT, Checkpoint
@@ -16,7 +17,7 @@ from .nn.group import all_or_none, current_group, is_first
 # Parameters that may change when a fit is resumed: training does not depend on them.
 _FREE_PARAMETERS = (
     *("checkpoint_dir", "label_names", "resume", "top_k", "verbose"),
-    *("neighbor_weight", "n_voters", "label_texts_vote"),
+    *("neighbor_weight", "n_voters", "label_texts_vote", "warm_start"),
 )
 # Parameters in which the processes of a group may differ.
 _OWN_PARAMETERS = "verbose", "device"
@@ -40,7 +41,7 @@ def open_checkpoint(estimator, X, Y, weights=None):
     Checkpoint or None
         With ``resume=False``, an existing file is removed.
     """
-    if estimator.checkpoint_dir is None:
+    if estimator.checkpoint_dir is None or estimator._stream is not None:
         return None
     folder = Path(estimator.checkpoint_dir)
     name = fit_fingerprint(estimator, X, Y, STATE_FORMAT, weights)
@@ -92,6 +93,9 @@ def fit_fingerprint(estimator, X, Y, version, weights=None):
         _add_to_hash(digest, data)
     if weights is not None:
         digest.update(np.asarray(weights, np.float64).tobytes())
+    start = getattr(estimator, "_start", None)
+    if start is not None:
+        digest.update(hash_start(start).encode())
     return digest.hexdigest()[:32]
 
 
@@ -174,6 +178,58 @@ def hash_tokenizer(tokenizer):
     side = getattr(tokenizer, "truncation_side", "right")
     rules = json.dumps([describe_tokenizer(tokenizer), side], sort_keys=True)
     return hashlib.sha256(rules.encode()).hexdigest()
+
+
+def hash_documents(X):
+    """Return a hash of 64 bits of each document, by which it is known again.
+
+    Parameters
+    ----------
+    X : list of str, StoredTexts, or csr matrix of shape (n_docs, n_features), float32
+        Of a store, tokens are hashed, since it may not keep texts. Hashes of rows do
+        not depend on the order of their entries.
+
+    Returns
+    -------
+    int64 ndarray of shape (n_docs,)
+    """
+    if not sp.issparse(X):
+        if isinstance(X, StoredTexts):
+            ids, offsets = X.ids, X.offsets
+            tokens = (ids[offsets[row] : offsets[row + 1]] for row in X.rows)
+            parts = (part.astype(np.int32).tobytes() for part in tokens)
+        else:
+            parts = (text.encode("utf-8", "surrogatepass") for text in X)
+        digests = (hashlib.blake2b(part, digest_size=8).digest() for part in parts)
+        hashes = (int.from_bytes(digest, "little", signed=True) for digest in digests)
+        return np.fromiter(hashes, np.int64, len(X))
+    # The sum over the entries of a random code of the column times the value's bits.
+    codes = np.random.default_rng(0).integers(2**63, size=X.shape[1], dtype=np.uint64)
+    bits = 2 * X.data.astype(np.float32).view(np.uint32).astype(np.uint64) + 1
+    entries = np.where(X.data != 0, (codes[X.indices] | np.uint64(1)) * bits, 0)
+    sums = np.append(np.uint64(0), entries.astype(np.uint64).cumsum(dtype=np.uint64))
+    return (sums[X.indptr[1:]] - sums[X.indptr[:-1]]).view(np.int64)
+
+
+def hash_start(start):
+    """Return a hash of the fitted state that a warm fit goes on from.
+
+    Parameters
+    ----------
+    start : skxmc._warm_start.Start
+    """
+    weights = {
+        name: (w.float() if w.dtype == torch.bfloat16 else w).numpy(force=True)
+        for name, w in start.network.state_dict().items()
+    }
+    names = ("label_names_", "calibration_", "_held_out_hashes")
+    others = {name: start.attributes.get(name) for name in names}
+    votes = start.network.neighbors
+    if votes is not None:
+        others["voters"] = votes.get_hashes().numpy()
+    vectorizer = start.attributes.get("vectorizer_")
+    words = None if vectorizer is None else vectorizer.vocabulary_
+    return joblib.hash((weights, others, words))
 
 
 def _add_to_hash(digest, X):

@@ -10,7 +10,7 @@ from .nn.maps import is_mapped, temporary_array
 _DOCS = 2**18
 
 
-def hold_out(Y, fraction, rng):
+def hold_out(Y, fraction, rng, *, only=None):
     """Choose documents to hold out, such that every label keeps a training document.
 
     The documents are put in random order, and of each label the last document in this
@@ -23,6 +23,8 @@ def hold_out(Y, fraction, rng):
         Share of the documents with labels to hold out. Fewer are held out if too many
         must stay in training.
     rng : numpy Generator
+    only : bool ndarray of shape (n_docs,) or None, default=None
+        Which documents may be held out. None means all. `fraction` is that of these.
 
     Returns
     -------
@@ -30,6 +32,8 @@ def hold_out(Y, fraction, rng):
         Rows of the held-out documents, ascending.
     """
     rows = rng.permutation(np.flatnonzero(np.diff(Y.indptr)))
+    if only is not None:  # others come last, so that they are the ones that stay
+        rows = rows[np.argsort(~only[rows], kind="stable")]
     # Position of each document in the random order.
     position = np.zeros(Y.shape[0], np.int64)
     position[rows] = np.arange(len(rows))
@@ -39,6 +43,8 @@ def hold_out(Y, fraction, rng):
     must_stay = np.zeros(len(rows), bool)
     for ids, positions in _split_entries(Y, position):
         must_stay[positions[positions == last[ids]]] = True
+    if only is not None:
+        must_stay, rows = must_stay[only[rows]], rows[only[rows]]
     return np.sort(rows[~must_stay][: round(fraction * len(rows))])
 
 

@@ -5,12 +5,30 @@ import warnings
 import numpy as np
 
 from ._stored_words import transform_words
+from .nn.encoder_files import load_encoder
 from .nn.named_examples import NamedExamples, special_tokens
 from .nn.text import tokenize
 
 # Largest number of tokens of names if label_length is None: the paper's, which fills
 # them up to 512 for a Longformer that reads 4,096 tokens of a text too.
 _MAX_LABEL_LENGTH = 512
+
+
+def load_pooler(encoder, model):
+    """Return the pretrained pooler of an encoder, or None if there is none to find.
+
+    Parameters
+    ----------
+    encoder : str, path, or (model, tokenizer)
+    model : PreTrainedModel
+        Transformer that the pooler must suit.
+    """
+    try:
+        pretrained, _ = load_encoder(encoder)
+    except OSError:  # the classifier may have come here without its encoder
+        return None
+    same = pretrained.config.hidden_size == model.config.hidden_size
+    return getattr(pretrained, "pooler", None) if same else None
 
 
 class LabelBranchMixin:

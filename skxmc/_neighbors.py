@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from ._hold_out import typical_depth
+from ._fingerprint import hash_documents
 from ._label_changes import SystemLabelChangesMixin
+from ._neighbor_weight import select_weight
 from ._validation import (
     check_flag,
     check_label_texts,
@@ -16,23 +17,18 @@ from ._validation import (
     encode_labels,
     label_array,
 )
-from .metrics import precision_at_k
 from .nn.devices import check_free_memory
-from .nn.neighbors import DEPTH, NeighborVotes, add_votes
-from .nn.prediction import map_batches, pad_with_minus_one
+from .nn.neighbors import NeighborVotes
+from .nn.prediction import map_batches
 from .nn.process import default_modes
 from .nn.search import uses_exact_search
 
-# Weights that neighbor_weight="auto" chooses from.
-_WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 # neighbor_weight="auto" means this weight if no documents are held out.
 _DEFAULT_WEIGHT = 1.0
 # Largest number of training documents that a CPU compares with every document. With
 # 20,000 training documents of width 384, that takes 2.5 ms for a text on its own, and a
 # graph takes 0.15 ms. The graph is built in 3 s, and that of 60,000 documents in 15 s.
 _MAX_EXACT = 10_000
-# Number of held-out documents whose votes are counted at once.
-_DOCS_AT_ONCE = 1024
 # Bytes that a number of the documents' vectors takes at most while the memory is made:
 # the vectors, their directions and those in the graph, all of them float32.
 _BYTES = 12
@@ -73,7 +69,8 @@ class NeighborsMixin(SystemLabelChangesMixin):
             Rows of the training documents in the X seen in `fit`, nearest first. The
             rows of documents that came later (`add_documents`) continue after these.
             Documents that were held out or have no label are not among them. The text
-            of label j, if label texts vote, has the row ``n_docs_ + j``.
+            of label j, if label texts vote, has the row ``n_docs_ + j``. Documents of
+            earlier fits that still vote (see `warm_start`) come after those of X.
 
         Raises
         ------
@@ -222,7 +219,8 @@ class NeighborsMixin(SystemLabelChangesMixin):
         if len(labeled):
             vectors = self.network_.compared_vectors(parts)[torch.from_numpy(labeled)]
             Y = Y[labeled]
-            self._remember(vectors, Y.indptr, Y.indices, first_row + labeled)
+            hashes = hash_documents(X)[labeled]
+            self._remember(vectors, Y.indptr, Y.indices, first_row + labeled, hashes)
 
     def _check_more_labels(self, y, n_docs):
         """Return the labels of documents that come after the fit, as a CSR matrix."""
@@ -247,7 +245,7 @@ class NeighborsMixin(SystemLabelChangesMixin):
             )
         return Y
 
-    def _remember(self, vectors, indptr, ids, rows):
+    def _remember(self, vectors, indptr, ids, rows, hashes=None):
         """Have documents or label texts join the memory."""
         votes = self.network_.neighbors
         n_vectors = votes.index.n_vectors + len(vectors)
@@ -256,7 +254,10 @@ class NeighborsMixin(SystemLabelChangesMixin):
         exact = exact or uses_exact_search("auto", n_vectors, _MAX_EXACT)
         numbers = (torch.from_numpy(a.astype(np.int64)) for a in (indptr, ids, rows))
         self.network_.neighbors = votes.add_documents(
-            vectors.float(), *numbers, exact=exact
+            vectors.float(),
+            *numbers,
+            exact=exact,
+            hashes=None if hashes is None else torch.from_numpy(hashes),
         )
 
     def _count_added(self, Y):
@@ -378,7 +379,8 @@ class NeighborsMixin(SystemLabelChangesMixin):
         # Documents that a system adds to the user's are no rows of the user's X.
         rows = examples.rows[examples.rows < self.n_docs_]
         labels, texts = self._find_voting_texts()
-        if not len(rows) + len(labels):
+        earlier = self._find_earlier_voters()
+        if not len(rows) + len(labels) + len(earlier.rows):
             return
         known = [(examples.docs, rows)] if len(rows) else []
         label_docs = getattr(examples.docs, "label_docs", None)
@@ -401,8 +403,15 @@ class NeighborsMixin(SystemLabelChangesMixin):
         ids = np.append(Y_known.indices, labels)
         counts = self._weights_of(rows)
         if counts is not None:  # texts of labels have the weight 1
-            counts = torch.from_numpy(np.append(counts, np.ones(len(labels)))).float()
-        rows = np.append(rows, self.n_docs_ + labels)
+            counts = np.append(counts, np.ones(len(labels)))
+        hashes = np.append(self._hashes[rows], np.zeros(len(labels), np.int64))
+        rows = np.append(rows, self.n_docs_ + earlier.n_docs + labels)
+        if len(earlier.rows):
+            vectors.append(earlier.vectors.to(vectors[0] if vectors else "cpu"))
+            indptr = np.append(indptr, indptr[-1] + earlier.indptr[1:])
+            counts = earlier.append_weights(counts, len(rows))
+            ids, rows = np.append(ids, earlier.ids), np.append(rows, earlier.rows)
+            hashes = np.append(hashes, earlier.hashes)
         votes = NeighborVotes(
             torch.cat(vectors),
             *(torch.from_numpy(a.astype(np.int64)) for a in (indptr, ids, rows)),
@@ -410,15 +419,21 @@ class NeighborsMixin(SystemLabelChangesMixin):
             n_neighbors=int(self.n_voters),
             exact=device.startswith("cuda")
             or uses_exact_search("auto", len(rows), _MAX_EXACT),
-            counts=counts,
+            counts=None if counts is None else torch.from_numpy(counts).float(),
+            hashes=torch.from_numpy(hashes),
         )
         if self.neighbor_weight != "auto":
             votes.weight = float(self.neighbor_weight)
         elif len(held_out):
-            votes.weight = self._select_weight(votes, examples.docs, Y, held_out)
+            votes.weight = select_weight(self, votes, examples.docs, Y, held_out)
         else:
-            votes.weight = _DEFAULT_WEIGHT
+            votes.weight = self._find_earlier_weight(_DEFAULT_WEIGHT)
         network.neighbors = votes if votes.weight else None
+        if votes.weight:
+            self.n_docs_ += earlier.n_docs
+            self.label_counts_ = self.label_counts_ + earlier.counts
+            if hasattr(self, "total_weight_"):
+                self.total_weight_ += earlier.n_docs
 
     def _make_label_docs(self, texts):
         """Turn label texts into documents of the network."""
@@ -435,36 +450,6 @@ class NeighborsMixin(SystemLabelChangesMixin):
         """Return the label texts as the system reads them."""
         texts = check_label_texts(self.label_texts, self.n_labels_)
         return self._clean_label_texts(texts)
-
-    def _select_weight(self, votes, docs, Y, held_out):
-        """Select the weight with the best mean of P@1 and P@k on held-out documents.
-
-        Of weights with equal means, the smallest is selected.
-        """
-        network, k = self.network_, typical_depth(Y)
-
-        def rank_and_search(vectors):
-            ranking = network.rank_encoded(vectors, DEPTH)
-            places, _, weights = votes.search(network.compared_vectors(vectors))
-            return *ranking, places, weights
-
-        found = self._map_docs(rank_and_search, docs, held_out, verbose=self.verbose)
-        best = {weight: [] for weight in _WEIGHTS}
-        for ids, scores, places, weights in zip(
-            *(part.split(_DOCS_AT_ONCE) for part in found), strict=True
-        ):
-            counted = votes.count(places, weights)
-            for weight, parts in best.items():
-                options = dict(n_labels=self.n_labels_, normalize=False)
-                parts.append(add_votes(ids, scores, counted, weight, k, **options)[0])
-        means, options = {}, {"sample_weight": self._weights_of(held_out)}
-        for weight, parts in best.items():
-            ids = pad_with_minus_one(torch.cat(parts).numpy(), self.n_labels_)
-            truth = Y[held_out]
-            means[weight] = sum(
-                precision_at_k(truth, ids, depth, **options) for depth in (1, k)
-            )
-        return max(means, key=lambda weight: (means[weight], -weight))
 
     def _map_docs(self, function, docs, rows, *, verbose):
         """Apply a function to the network's vectors of documents.

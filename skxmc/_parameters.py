@@ -250,6 +250,11 @@ checkpoint_dir : path or None
 resume : bool
     Whether to continue from a checkpoint of the same fit in `checkpoint_dir`. If
     False, such a checkpoint is replaced.
+warm_start : bool
+    Whether `fit` goes on from what an earlier fit has learned: with other documents,
+    and with the same or more labels. Labels are found by `label_names`, or without them
+    by their columns, and new labels have columns at the end. False forgets the earlier
+    fit.
 random_state : int, RandomState or None
     Seed of all random numbers. With the same int, machine and number of threads, a
     fit on the CPU gives the same bits.
@@ -260,8 +265,9 @@ classes_ : ndarray of shape (n_labels,)
 n_labels_ : int
     Number of labels: the columns of the `y` seen in `fit`, and of later changes.
 n_docs_ : int
-    Number of documents seen in `fit`, and of those that came with `add_labels` and
-    `add_documents` since.
+    Number of documents seen in `fit`, of those that came with `add_labels` and
+    `add_documents` since, and of those of earlier fits that still vote as neighbors
+    (see `warm_start`).
 n_features_in_ : int
     Number of features seen in `fit`. Defined only if X was a feature matrix.
 feature_names_in_ : ndarray of shape (`n_features_in_`,)

@@ -8,8 +8,9 @@ from sklearn.utils.validation import check_is_fitted
 from ._fingerprint import hash_tokenizer
 from ._stored_texts import StoredTexts
 from ._stored_words import transform_words
-from ._token_vectors import check_words, fit_words
+from ._token_vectors import check_words
 from ._validation import check_choice, check_flag, check_number, check_prompt
+from ._warm_encoder import continue_encoder
 from .nn.adapters import find_adapter, merge
 from .nn.bags import BagEncoder, WordReader
 from .nn.encoder_files import (
@@ -119,10 +120,11 @@ class PretrainedEncoderMixin:
         """
         self.tokenizer_ = self.vectorizer_ = None
         self.text_prompt_ = self.label_prompt_ = ""
+        if self._start is not None and self._texts:
+            return continue_encoder(self, X)
         if not self._texts:
             dim = self.label_dim or _DEFAULT_DIM
             return BagEncoder(X.shape[1], dim, dropout=self.dropout), Features(X)
-        words = ()
         is_fixed = self.reading == "words" or self.trained_layers == 0
         if self.gradient_checkpointing and is_fixed:
             raise ValueError(
@@ -142,15 +144,7 @@ class PretrainedEncoderMixin:
             self._check_store(X)
             for prompt in (self.text_prompt_, self.label_prompt_):
                 check_prompt_length(prompt, tokenizer, self.max_length_)
-        if self._uses_words:
-            self.vectorizer_, counts = fit_words(
-                X,
-                min_df=None,
-                ngram_range=self.ngram_range,
-                max_features=_MAX_WORDS,
-                weights=self._weights_of_all(X),
-            )
-            words = (Features(counts),)
+        words = self._make_words(X)
         if self.reading == "words":
             encoder = WordReader(self._read_words(model, tokenizer, settings))
             return encoder, self._read_once(encoder, *words, others=words)
@@ -174,10 +168,27 @@ class PretrainedEncoderMixin:
             **self._encoder_options(model),
         )
         check_padding(encoder, tokenizer, self.max_length_, "cpu")
+        return encoder, self._read_tokens(encoder, X, words)
+
+    def _read_tokens(self, encoder, X, words):
+        """Return documents of tokens, and of what an encoder computes of them once."""
         tokens = self._tokenize(X, self.text_prompt_)
         if encoder.is_fixed or encoder.keeps_states:
-            return encoder, self._read_once(encoder, tokens, others=words)
-        return encoder, Documents(tokens, *words) if words else tokens
+            return self._read_once(encoder, tokens, others=words)
+        return Documents(tokens, *words) if words else tokens
+
+    def _make_words(self, X):
+        """Set ``vectorizer_``, and return the words of X as a tuple for `Documents`."""
+        if not self._uses_words:
+            return ()
+        self.vectorizer_, counts = self._fit_words(
+            X,
+            min_df=None,
+            ngram_range=self.ngram_range,
+            max_features=_MAX_WORDS,
+            weights=self._weights_of_all(X),
+        )
+        return (Features(counts),)
 
     def _check_adapter(self, model, is_fixed):
         """Refuse an adapter that cannot be trained, and tell of one that is not."""
@@ -252,17 +263,20 @@ class PretrainedEncoderMixin:
         encoder.cpu()  # training begins there, after memory has been checked
         return read
 
-    def _read_words(self, model, tokenizer, settings):
-        """Let the transformer read each word of ``vectorizer_`` alone."""
+    def _read_words(self, model, tokenizer, settings, n_known=0):
+        """Let the transformer read each word of ``vectorizer_`` but the first alone."""
         return read_words(
             model,
             tokenizer,
-            self.vectorizer_.get_feature_names_out(),
+            self.vectorizer_.get_feature_names_out()[n_known:],
             pooling=settings.pooling,
             dense=settings.dense,
             prompt=self.text_prompt_,
             **self._computing_options(),
         )
+
+    def _complete_encoder(self, encoder):
+        """Add to the encoder of another fit what it lost at the end of that fit."""
 
     def _encoder_options(self, model):
         """Return a dict of more arguments of `TransformerEncoder`."""

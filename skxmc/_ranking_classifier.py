@@ -306,7 +306,7 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
     def _check_fit(self, X, y):
         """Check documents and labels, and set what every classifier knows of them."""
         X = self._check_X(X, fitting=True)
-        Y, self.classes_, self._y_kind = check_labels(y)
+        Y, self.classes_, self._y_kind = self._check_labels(y)
         # Only numpy's dtypes that can be made from their names can be saved: not those
         # of pandas, and not StringDType ("T").
         dtype = getattr(y, "dtype", None)
@@ -328,6 +328,10 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
         self.label_names_ = self._choose_names()
         self.label_counts_ = count_documents(Y)
         return X, Y
+
+    def _check_labels(self, y):
+        """Return labels as a CSR matrix, their classes and their kind."""
+        return check_labels(y)
 
     def _weigh_documents(self, X, Y, sample_weight):
         """Check the weights of documents, and leave out the documents of weight 0.
@@ -418,7 +422,9 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
         if texts:
             return check_texts(X, normalize=self._nfc)
         check_one_text_column(X)
-        X = validate_data(self, X, accept_sparse="csr", dtype=np.float32, reset=fitting)
+        # A fit that goes on from another one must have the same features.
+        reset = fitting and getattr(self, "_start", None) is None
+        X = validate_data(self, X, accept_sparse="csr", dtype=np.float32, reset=reset)
         return X if sp.issparse(X) else sp.csr_matrix(X)
 
     def _rank(self, X, k):

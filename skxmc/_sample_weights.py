@@ -167,7 +167,8 @@ class FitWeightsMixin:
         weighing = vars(self).pop("_weighing", None)
         if weighing is None or "network_" not in vars(self):
             return
-        self.n_docs_ = weighing.n_docs
+        # Documents of earlier fits may be counted too.
+        self.n_docs_ += weighing.n_docs - len(weighing.rows)
         votes = self.network_.neighbors
         if votes is not None:
             rows = weighing.restore_rows(votes.rows.numpy())

@@ -8,8 +8,10 @@ import torch
 from torch.nn.functional import pad
 
 from ._hierarchy import check_label_parents
-from ._token_vectors import fit_words, is_lsa, latent_vectors, read_token_vectors
+from ._token_vectors import is_lsa, latent_vectors, read_token_vectors
 from ._top_k import top_k_per_row
+from ._warm_labels import place_labels
+from ._warm_teacher import EarlierLessons, continue_encoder, continue_words
 from ._words import word_reader
 from .cluster import BalancedKMeans
 from .nn.all_labels import AllLabels
@@ -58,9 +60,7 @@ class TaughtDocumentsMixin:
         """Return whether the user names parents, rather than None or "clusters"."""
         if self.label_parents is None:
             return False
-        return not (
-            isinstance(self.label_parents, str) and self.label_parents == "clusters"
-        )
+        return not _is_clusters(self.label_parents)
 
     def _check_n_heads(self, word_dim):
         if word_dim % self.n_heads:
@@ -91,20 +91,25 @@ class TaughtDocumentsMixin:
         if self._texts:
             label_texts = [] if self.label_texts is None else self._get_label_texts()
             texts = [*X, *label_texts, *parent_texts]
-            self.vectorizer_, features = fit_words(
+            self.vectorizer_, features = self._fit_words(
                 texts,
                 min_df=self.min_df,
                 max_features=self.max_features,
                 weights=self._weights_of_all(texts),
             )
-        vectors = self._make_word_vectors(features)
-        lengths = vectors.norm(dim=1, keepdim=True).clamp(min=1e-12)
-        unit_vectors = vectors / lengths
-        by_idf = self.neighbor_weights == "idf"
-        self._neighbor_vectors = (unit_vectors if by_idf else vectors).numpy()
-        root_mean_square = vectors.square().mean().sqrt().clamp(min=1e-12)
+        start = self._start
+        if start is None:
+            vectors = self._make_word_vectors(features)
+            lengths = vectors.norm(dim=1, keepdim=True).clamp(min=1e-12)
+            unit_vectors = vectors / lengths
+            by_idf = self.neighbor_weights == "idf"
+            self._neighbor_vectors = (unit_vectors if by_idf else vectors).numpy()
+            root_mean_square = vectors.square().mean().sqrt().clamp(min=1e-12)
+            vectors = vectors * (SIZE / root_mean_square)
+        else:
+            vectors, self._neighbor_vectors = continue_words(start, features.shape[1])
         encoder = TReaderEncoder(
-            vectors * (SIZE / root_mean_square),
+            vectors,
             label_length=self.label_length if self.use_teacher else 0,
             hidden_size=self.label_dim or vectors.shape[1],
             n_heads=self.n_heads,
@@ -118,6 +123,8 @@ class TaughtDocumentsMixin:
             pools_teacher=self._pools_teacher(),
             trains_vectors=self.train_vectors,
         )
+        if start is not None:
+            continue_encoder(encoder, start)
         return encoder, self._make_untaught_docs(X)
 
     def _pools_teacher(self):
@@ -210,6 +217,8 @@ class TaughtDocumentsMixin:
 
     def _standardize_encoder(self, encoder, docs, rng):
         """Standardize the input of the bottleneck over a sample of the documents."""
+        if self._start is not None:
+            return  # the encoder has been trained with what it had
         device, precision = self._choose_device_and_precision()
         rows = rng.permutation(len(docs))[:_N_STANDARDIZED]
         (pooled,) = map_batches(
@@ -246,16 +255,26 @@ class TaughtDocumentsMixin:
         features = X if self.vectorizer_ is None else self.vectorizer_.transform(X)
         weighted = weigh_rows(Y, self._weights_of_all(Y))
         centroids = label_centroids(features, weighted)
-        parents, descriptions = self._describe_nodes(
-            centroids, parents, parent_texts, rng
-        )
         labeled = np.flatnonzero(np.diff(Y.indptr))
         others = np.setdiff1d(np.arange(len(docs)), labeled)
         groups = group_repeats(docs.X)
+        taught = docs.vectors[labeled], groups[labeled], Y[labeled]
+        earlier = None
+        if self._start is not None:
+            earlier = EarlierLessons(
+                self._start,
+                docs.vectors,
+                self.n_labels_,
+                docs.X.shape[1],
+                has_clusters=not self._has_named_parents()
+                and _is_clusters(self._get_noted("label_parents")),
+            )
+            taught = earlier.append_to(*taught)
+        parents, descriptions = self._describe_nodes(
+            centroids, parents, parent_texts, rng, earlier, taught
+        )
         self.teacher_ = Teacher(
-            docs.vectors[labeled],
-            groups[labeled],
-            Y[labeled],
+            *taught,
             parents,
             descriptions,
             n_words=docs.X.shape[1],
@@ -273,7 +292,9 @@ class TaughtDocumentsMixin:
         nodes = sp.vstack(parts, format="csr")[original_order]
         return TaughtDocuments(docs.X, docs.vectors, self.teacher_, nodes)
 
-    def _describe_nodes(self, centroids, parents, parent_texts, rng):
+    def _describe_nodes(
+        self, centroids, parents, parent_texts, rng, earlier=None, taught=None
+    ):
         """Choose the words that describe labels and parents, which are called nodes.
 
         Parameters
@@ -283,6 +304,11 @@ class TaughtDocumentsMixin:
         parents, parent_texts
             What ``_make_parents`` returns.
         rng : numpy Generator
+        earlier : EarlierLessons or None, default=None
+            What is known of an earlier fit.
+        taught : tuple or None, default=None
+            The vectors, groups and labels of all documents that teach, earlier ones
+            included. Needed with `earlier`.
 
         Returns
         -------
@@ -293,6 +319,8 @@ class TaughtDocumentsMixin:
         length, n_labels = self.label_length, self.n_labels_
         label_texts = None if self.label_texts is None else self._get_label_texts()
         descriptions = [self._choose_words(label_texts, centroids)]
+        if earlier is not None:
+            descriptions = [earlier.keep_descriptions(descriptions[0])]
         if self.label_parents is None:
             parents = sp.csr_matrix((n_labels, n_labels), dtype=np.float32)
         elif parents is not None:
@@ -300,17 +328,26 @@ class TaughtDocumentsMixin:
                 centroids = (parents[:, n_labels:].T @ centroids).tocsr()
                 descriptions.append(self._choose_words(parent_texts, centroids))
         else:
-            model = BalancedKMeans(
-                _MAX_CLUSTER_SIZE,
-                device=self.device,
-                random_state=int(rng.integers(2**31)),
-            )
-            groups = model.fit(centroids).labels_
+            features = centroids
+            if earlier is not None:  # labels may have no documents in this fit
+                features = label_centroids(taught[0], taught[2])
+            groups = self._cluster_for_parents(features, rng, earlier)
             links = one_hot(groups, int(groups.max()) + 1)
-            descriptions.append(largest_columns((links.T @ centroids).tocsr(), length))
+            terms = largest_columns((links.T @ centroids).tocsr(), length)
+            if earlier is not None:
+                terms = earlier.describe_clusters(terms, groups, descriptions[0])
+            descriptions.append(terms)
             parents = sp.hstack([sp.csr_matrix((n_labels, n_labels)), links])
         parents = parents.tocsr().astype(np.float32)
         return parents, np.concatenate(descriptions).astype(np.int32)
+
+    def _cluster_for_parents(self, features, rng, earlier):
+        """Cluster labels by their features, or place new ones in earlier clusters."""
+        seed = int(rng.integers(2**31))
+        if earlier is not None and earlier.groups is not None:
+            return place_labels(features, earlier.groups, 2 * _MAX_CLUSTER_SIZE)
+        model = BalancedKMeans(_MAX_CLUSTER_SIZE, device=self.device, random_state=seed)
+        return model.fit(features).labels_
 
     def _describe_added(self, texts, X, Y):
         """Have the teacher know of new labels, before they are added."""
@@ -344,6 +381,10 @@ class TaughtDocumentsMixin:
         words = pad(words, (0, length - words.shape[1]), value=n_words).numpy()
         has_no_word = (words == n_words).all(axis=1, keepdims=True)
         return np.where(has_no_word, terms, words)
+
+
+def _is_clusters(label_parents):
+    return isinstance(label_parents, str) and label_parents == "clusters"
 
 
 def start_at_frequencies(head, Y, groups, weights=None):

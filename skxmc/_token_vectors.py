@@ -77,7 +77,7 @@ def fit_words(texts, *, min_df, max_features, ngram_range=(1, 1), weights=None):
             f"min_df={min_df}, but no word is in {min_df} texts: all words are used. "
             "Lower min_df.",
             UserWarning,
-            stacklevel=6,
+            stacklevel=7,
         )
     return unlimited
 

@@ -8,13 +8,14 @@ from ._calibrated import CalibrationMixin
 from ._callbacks import CallbackSupportMixin, Epochs, end_callbacks
 from ._efforts import EffortMixin
 from ._fingerprint import check_same_fit, open_checkpoint
-from ._hold_out import check_held_out, hold_out, keep_rows, typical_depth
+from ._hold_out import check_held_out, keep_rows, typical_depth
 from ._label_weights import LabelWeightsMixin, refuse_in_group
 from ._neighbors import NeighborsMixin
 from ._network_state import NetworkStateMixin
 from ._ranking_classifier import RankingClassifier
 from ._sample_weights import FitWeightsMixin
 from ._validation.parameters import check_choice, check_training_parameters
+from ._warm_start import WarmStartMixin
 from .metrics import precision_at_k
 from .nn.devices import PRECISIONS, check_memory, choose_device, choose_precision
 from .nn.group import all_or_none, current_group, from_first, join
@@ -38,6 +39,7 @@ class BaseXMCClassifier(
     FitWeightsMixin,
     FolderMixin,
     LabelWeightsMixin,
+    WarmStartMixin,
     NeighborsMixin,
     NetworkStateMixin,
     RankingClassifier,
@@ -70,6 +72,8 @@ class BaseXMCClassifier(
     - ``_count_numbers()``, called when ``precision="auto"`` is resolved: it returns the
       size of the data, or None to rule out fp64.
     - ``_memory_advice``, a str: it is shown if training would not fit in memory.
+    - ``_inherit_weights(examples, Y)``, called before training: it gives the network
+      the weights of the fit that goes on (see `skxmc._warm_start`).
     - ``_training_options(examples)``, called before training: it returns arguments of
       `skxmc.nn.training.train` that depend on the system.
     - ``_run_training(examples, **options)``: it trains the network, for at most
@@ -92,7 +96,7 @@ class BaseXMCClassifier(
     _memory_advice = "Lower batch_size."
 
     def fit(self, X, y, sample_weight=None):
-        """Fit the classifier.
+        """Fit the classifier, or go on with an earlier fit (see `warm_start`).
 
         Parameters
         ----------
@@ -125,18 +129,17 @@ class BaseXMCClassifier(
         Raises
         ------
         ValueError
-            If `X`, `y`, `sample_weight` or a parameter is not as described, or if
-            training diverges.
+            If `X`, `y`, `sample_weight` or a parameter is not as described, if training
+            diverges, or if an earlier fit cannot go on with these.
         OSError
             If the encoder cannot be found.
         MemoryError
             If training does not fit in the memory of the device.
         """
-        before = vars(self).copy()
+        before, start = vars(self).copy(), self._find_start()
         if "network_" in before:
             before["network_"].cpu()  # makes room on a GPU for the new network
-        for name in [name for name in before if name.endswith("_")]:
-            delattr(self, name)
+        self._begin_from(start)
         group = None
         try:
             with default_modes(), join() as group:
@@ -157,6 +160,7 @@ class BaseXMCClassifier(
             raise
         finally:
             self._end_weighing()
+            self._end_start()
             end_callbacks(self)
         return self
 
@@ -178,12 +182,13 @@ class BaseXMCClassifier(
             seed(int(rng.integers(2**31)), device)
             # Documents that a system adds to the user's are never held out.
             user_Y = Y if Y.shape[0] == self.n_docs_ else Y[: self.n_docs_]
-            held_out = hold_out(user_Y, self.validation_fraction, rng)
+            held_out = self._hold_out(X, user_Y, rng)
             # A document without labels is not trained on.
             is_trained_on = np.diff(Y.indptr) > 0
             is_trained_on[held_out] = False
             rows = np.flatnonzero(is_trained_on)
-            check_held_out(self, held_out)
+            if self._stream is None:
+                check_held_out(self, held_out)
             network, examples = self._build(X, keep_rows(Y, rows), rows, rng)
             examples.weigh(*weights)
             with all_or_none():
@@ -203,6 +208,7 @@ class BaseXMCClassifier(
             if precision == "fp64":
                 self.network_.double()
             self.history_ = []
+            self._inherit_weights(examples, Y)
             try:
                 self._train(examples, Y, held_out, rng, checkpoint, epochs)
             except KeyboardInterrupt:
@@ -349,10 +355,12 @@ class BaseXMCClassifier(
         precision : {"fp64", "fp32", "bf16", "fp16"}
         """
         device = choose_device(self.device)
-        if hasattr(self, "network_"):
+        start = self._start
+        known = getattr(self, "network_", None if start is None else start.network)
+        if known is not None:
             precision = choose_precision(self.precision, device)
             # A network that was trained in float64 predicts in float64.
-            weights = next(self.network_.parameters())
+            weights = next(known.parameters())
             return device, "fp64" if weights.dtype == torch.float64 else precision
         n_numbers = self._count_numbers()
         return device, choose_precision(self.precision, device, n_numbers=n_numbers)
@@ -383,8 +391,7 @@ class BaseXMCClassifier(
             ids = pad_with_minus_one(ids, self.n_labels_)
             return precision_at_k(Y[held_out], ids, k, sample_weight=weights)
 
-        self._run_training(
-            examples,
+        options = dict(
             rng=rng,
             history=self.history_,
             evaluate=evaluate if len(held_out) else None,
@@ -407,6 +414,7 @@ class BaseXMCClassifier(
             verbose=self.verbose,
             **self._training_options(examples),
         )
+        self._run_training(examples, **options | self._stream_options())
         if not all(p.isfinite().all() for p in self.network_.parameters()):
             raise ValueError(
                 "Training diverged: weights are no longer finite. Lower learning_rate "

@@ -10,13 +10,14 @@ from ._clustering_classifier import (
     ClusteringXMCClassifier,
     count_words,
     mean_directions,
-    project_vectors,
     random_vectors,
 )
 from ._efforts import GRANK
 from ._parameters import fill_docstring
+from ._partial_fit import PartialFitMixin
 from ._pretrained import PretrainedEncoderMixin
 from ._validation import check_choice, check_label_texts, check_number
+from ._warm_labels import find_label_words
 from ._words import WORD
 from .nn.document_vectors import SCALE
 from .nn.examples import Examples
@@ -28,7 +29,7 @@ __all__ = ["GRankClassifier"]
 
 
 @fill_docstring
-class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
+class GRankClassifier(PartialFitMixin, PretrainedEncoderMixin, ClusteringXMCClassifier):
     """X-GRank: retrieve label clusters, then rank their labels, with a group-wise loss.
 
     A transformer encodes a document. A retriever scores clusters of labels from the
@@ -156,6 +157,7 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
     %(precision)s
     %(checkpoint_dir)s
     %(resume)s
+    %(warm_start)s
     %(random_state)s
     %(verbose)s
 
@@ -278,6 +280,7 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
         precision="auto",
         checkpoint_dir=None,
         resume=True,
+        warm_start=False,
         random_state=None,
         verbose=0,
     ):
@@ -337,11 +340,18 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
         self.precision = precision
         self.checkpoint_dir = checkpoint_dir
         self.resume = resume
+        self.warm_start = warm_start
         self.random_state = random_state
         self.verbose = verbose
 
     _network_class = GRankNetwork
     _efforts = GRANK
+    _fixed_parameters = (
+        *("encoder", "reading", "trained_layers", "bag_of_words", "ngram_range"),
+        *("pooling", "text_prompt", "label_prompt"),
+        *("max_length", "n_layers", "label_init", "label_dim", "label_precision"),
+        *("head", "max_leaf_size", "small_label_mode", "loss"),
+    )
 
     def _check_parameters(self):
         super()._check_parameters()
@@ -393,7 +403,7 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
                 n_positive, n_docs = self._count_pairs(Y, rows)
                 offset = _mean_log_odds(n_positive, n_ranked * n_docs)
         else:
-            projection, vectors = project_vectors(label_vectors, self.label_dim)
+            projection, vectors = self._project_vectors(label_vectors)
             if n_retrieved:
                 cluster_vectors = mean_directions(vectors, self.label_groups_)
             parts = (vectors,)
@@ -456,6 +466,8 @@ class GRankClassifier(PretrainedEncoderMixin, ClusteringXMCClassifier):
             return (random_vectors(self.n_labels_, dim, dim),)
         texts = check_label_texts(self.label_texts, self.n_labels_)
         counts = count_words(CountVectorizer(token_pattern=WORD), texts)
+        if self._start is not None:
+            self._start.label_words = find_label_words(self._start, texts)
         words = random_vectors(counts.shape[1], dim // 2, dim)
         identities = random_vectors(self.n_labels_, dim - dim // 2, dim)
         return identities, counts, words

@@ -4,7 +4,7 @@ import numbers
 
 from ._clustering_classifier import RecallingXMCClassifier
 from ._efforts import GUDN
-from ._label_branch import LabelBranchMixin
+from ._label_branch import LabelBranchMixin, load_pooler
 from ._parameters import fill_docstring
 from ._pretrained import DEFAULT_N_LAYERS, PretrainedEncoderMixin, count_layers
 from ._validation import check_choice, check_number
@@ -165,6 +165,7 @@ class GUDNClassifier(LabelBranchMixin, PretrainedEncoderMixin, RecallingXMCClass
     %(precision)s
     %(checkpoint_dir)s
     %(resume)s
+    %(warm_start)s
     %(random_state)s
     %(verbose)s
 
@@ -285,6 +286,7 @@ class GUDNClassifier(LabelBranchMixin, PretrainedEncoderMixin, RecallingXMCClass
         precision="auto",
         checkpoint_dir=None,
         resume=True,
+        warm_start=False,
         random_state=None,
         verbose=0,
     ):
@@ -348,11 +350,19 @@ class GUDNClassifier(LabelBranchMixin, PretrainedEncoderMixin, RecallingXMCClass
         self.precision = precision
         self.checkpoint_dir = checkpoint_dir
         self.resume = resume
+        self.warm_start = warm_start
         self.random_state = random_state
         self.verbose = verbose
 
     _network_class = GUDNNetwork
     _efforts = GUDN
+    _fixed_parameters = (
+        *("encoder", "reading", "trained_layers", "bag_of_words", "ngram_range"),
+        *("pooling", "text_prompt", "label_prompt"),
+        *("max_length", "n_layers", "label_init", "label_dim", "label_precision"),
+        *("head", "max_leaf_size", "label_layers", "variant"),
+        "classifier_activation",
+    )
 
     def _check_parameters(self):
         super()._check_parameters()
@@ -416,6 +426,10 @@ class GUDNClassifier(LabelBranchMixin, PretrainedEncoderMixin, RecallingXMCClass
         """Return how many layers texts and label names use if the encoder has them."""
         n_layers = self.n_layers or DEFAULT_N_LAYERS
         return n_layers, self.label_layers or n_layers + 2 * (self.variant == "paper")
+
+    def _complete_encoder(self, encoder):
+        if self._encoder_options(encoder.model)["with_pooler"]:
+            encoder.pooler = load_pooler(self.encoder, encoder.model)
 
     def _encoder_options(self, model):
         length = self._get_label_length()

@@ -2,23 +2,21 @@
 
 import numbers
 
-import numpy as np
 import torch
 
+from ._bag_documents import BagDocumentsMixin
 from ._clustering_classifier import random_vectors
 from ._efforts import LIGHTDXML
 from ._label_documents import LabelDocumentsMixin
+from ._lightdxml_labels import continue_split, inherit_classifier, split_labels
 from ._mixture import DEFAULT_BETA, select_beta
 from ._parameters import fill_docstring
 from ._sample_weights import sum_weights
 from ._shortlist import ShortlistMixin
 from ._shortlist_search import choose_exact_search
-from ._stored_words import transform_words
 from ._token_vectors import (
-    bag_vectors,
     check_needs_texts,
     check_words,
-    fit_words,
 )
 from ._validation import check_choice, check_label_texts, check_number
 from .base import BaseXMCClassifier
@@ -26,15 +24,15 @@ from .nn.heads import LabelScores
 from .nn.label_cycle import ShortlistedExamples
 from .nn.networks.lightdxml import LabelEncoder, LightDXMLNetwork
 from .nn.search import NearestVectors
-from .nn.sparse_encoder import SparseEncoder, choose_learning_rate
 from .nn.state import nothing, number
-from .nn.text import Features
 
 __all__ = ["LightDXMLClassifier"]
 
 
 @fill_docstring
-class LightDXMLClassifier(LabelDocumentsMixin, ShortlistMixin, BaseXMCClassifier):
+class LightDXMLClassifier(
+    BagDocumentsMixin, LabelDocumentsMixin, ShortlistMixin, BaseXMCClassifier
+):
     """LightDXML: shortlist labels by their vectors, then classify only these.
 
     The vector of a document is the sum of its words' vectors, weighted by TF-IDF,
@@ -172,6 +170,7 @@ class LightDXMLClassifier(LabelDocumentsMixin, ShortlistMixin, BaseXMCClassifier
     %(precision)s
     %(checkpoint_dir)s
     %(resume)s
+    %(warm_start)s
     %(random_state)s
     %(verbose)s
 
@@ -272,6 +271,7 @@ class LightDXMLClassifier(LabelDocumentsMixin, ShortlistMixin, BaseXMCClassifier
         precision="auto",
         checkpoint_dir=None,
         resume=True,
+        warm_start=False,
         random_state=None,
         verbose=0,
     ):
@@ -322,6 +322,7 @@ class LightDXMLClassifier(LabelDocumentsMixin, ShortlistMixin, BaseXMCClassifier
         self.precision = precision
         self.checkpoint_dir = checkpoint_dir
         self.resume = resume
+        self.warm_start = warm_start
         self.random_state = random_state
         self.verbose = verbose
 
@@ -332,6 +333,9 @@ class LightDXMLClassifier(LabelDocumentsMixin, ShortlistMixin, BaseXMCClassifier
 
     _network_class = LightDXMLNetwork
     _efforts = LIGHTDXML
+    _fixed_parameters = (
+        *("ngram_range", "label_dim", "label_hidden_dim", "label_activation"),
+    )
 
     def expected_state(self):
         """Return the checks of what `fit` sets (see `skxmc.nn.state`)."""
@@ -378,39 +382,6 @@ class LightDXMLClassifier(LabelDocumentsMixin, ShortlistMixin, BaseXMCClassifier
             check_label_texts(self.label_texts, self.n_labels_)
         return X, Y
 
-    def _make_encoder(self, X):
-        """Make the encoder, and turn X into `Features`, the documents that it takes.
-
-        This sets ``vectorizer_``, which ``_make_docs`` uses.
-        """
-        self.vectorizer_ = None
-        weights = self._weights_of_all(X)
-        if self._texts:
-            self.vectorizer_, X = fit_words(
-                X,
-                min_df=self.min_df,
-                ngram_range=self.ngram_range,
-                max_features=self.max_features,
-                weights=weights,
-            )
-        source = self.token_vectors
-        vectors = bag_vectors(X, self.label_dim, source, self.vectorizer_, weights)
-        return SparseEncoder(vectors, dropout=self.dropout), Features(X)
-
-    def _make_docs(self, X):
-        if self.vectorizer_ is not None:
-            X = transform_words(self.vectorizer_, X)
-        return Features(X)
-
-    def _training_options(self, examples):
-        # A step changes only the vectors of words that the batch contains, as torch's
-        # SparseAdam does, which the released code uses.
-        options = {"learning_rate": self.learning_rate, "rows_rest": True}
-        if self.learning_rate == "auto":
-            rate = choose_learning_rate(examples.docs, examples.doc_weights)
-            options["learning_rate"] = rate
-        return options
-
     def _build(self, X, Y, rows, rng):
         encoder, docs = self._make_encoder(X)
         dim = encoder.hidden_size
@@ -423,9 +394,13 @@ class LightDXMLClassifier(LabelDocumentsMixin, ShortlistMixin, BaseXMCClassifier
             )
         n_labels = self.n_labels_
         # Labels without documents are neither classified nor shortlisted.
-        counts = sum_weights(Y, self._weights_of_all(X))
-        by_count = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
-        frequent, shortlisted = np.split(by_count, [self.n_frequent])
+        counts, is_known = sum_weights(Y, self._weights_of_all(X)), None
+        if self._start is None:
+            frequent, shortlisted = split_labels(counts, self.n_frequent)
+        else:
+            frequent, shortlisted, is_known = continue_split(
+                self._start, counts, self.n_frequent
+            )
         weights = random_vectors(n_labels, dim + 1, dim) * 0.1
         weights[:, -1] = 0  # the last column is the bias
         ranker = LabelScores(weights, row_wise=True)
@@ -435,7 +410,7 @@ class LightDXMLClassifier(LabelDocumentsMixin, ShortlistMixin, BaseXMCClassifier
             LabelEncoder(dim, hidden_dim, activation=self.label_activation),
             ranker,
             torch.from_numpy(frequent),
-            torch.from_numpy(np.sort(shortlisted)),
+            torch.from_numpy(shortlisted),
             n_shortlist=self.n_shortlist,
             predict_shortlist=self.predict_shortlist,
             n_random_negatives=self.n_random_negatives,
@@ -452,6 +427,7 @@ class LightDXMLClassifier(LabelDocumentsMixin, ShortlistMixin, BaseXMCClassifier
             network,
             every=self.refresh_every,
             label_init=self.label_init,
+            is_known=is_known,
             n_user_docs=self.n_docs_,
             repeats_text=self._find_repeated_texts(X),
             text_negatives=self.label_text_negatives,
@@ -469,6 +445,11 @@ class LightDXMLClassifier(LabelDocumentsMixin, ShortlistMixin, BaseXMCClassifier
             options=dict(device=device, precision=precision, verbose=self.verbose),
         )
         return network, examples
+
+    def _inherit_weights(self, examples, Y):
+        self._record_parameters()
+        if self._start is not None:
+            inherit_classifier(self.network_, self._start)
 
     def _finish_training(self, examples, Y, held_out):
         network = self.network_

@@ -6,6 +6,7 @@ import numbers
 from ._clustering_classifier import RecallingXMCClassifier
 from ._efforts import LIGHTXML
 from ._parameters import fill_docstring
+from ._partial_fit import PartialFitMixin
 from ._pretrained import PretrainedEncoderMixin
 from ._validation import check_choice, check_number
 from .nn.examples import Examples
@@ -16,7 +17,9 @@ __all__ = ["LightXMLClassifier"]
 
 
 @fill_docstring
-class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
+class LightXMLClassifier(
+    PartialFitMixin, PretrainedEncoderMixin, RecallingXMCClassifier
+):
     """LightXML: recall label clusters, then rank the labels in them.
 
     A transformer encodes a document. A recall head scores clusters of labels, and a
@@ -137,6 +140,7 @@ class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
     %(precision)s
     %(checkpoint_dir)s
     %(resume)s
+    %(warm_start)s
     %(random_state)s
     %(verbose)s
 
@@ -249,6 +253,7 @@ class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
         precision="auto",
         checkpoint_dir=None,
         resume=True,
+        warm_start=False,
         random_state=None,
         verbose=0,
     ):
@@ -306,11 +311,19 @@ class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
         self.precision = precision
         self.checkpoint_dir = checkpoint_dir
         self.resume = resume
+        self.warm_start = warm_start
         self.random_state = random_state
         self.verbose = verbose
 
     _network_class = LightXMLNetwork
     _efforts = LIGHTXML
+    _fixed_parameters = (
+        *("encoder", "reading", "trained_layers", "bag_of_words", "ngram_range"),
+        *("pooling", "text_prompt", "label_prompt"),
+        *("max_length", "n_layers", "label_init", "label_dim", "label_precision"),
+        *("head", "max_leaf_size", "negatives", "ranking_encoder"),
+        "bottleneck_activation",
+    )
 
     def _check_parameters(self):
         super()._check_parameters()
@@ -320,6 +333,15 @@ class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
         check_choice("ranking_encoder", self.ranking_encoder, ("frozen", "own"))
         activations = ("none", "sigmoid")
         check_choice("bottleneck_activation", self.bottleneck_activation, activations)
+
+    def _why_no_stream(self):
+        if self.negatives == "static":
+            return (
+                'negatives="static" finds the negatives of all documents once, after '
+                'the recall head has been trained. Use negatives="dynamic", or fit '
+                "with warm_start=True."
+            )
+        return None
 
     def _why_not_all(self):
         if self.negatives != "dynamic":
@@ -352,10 +374,11 @@ class LightXMLClassifier(PretrainedEncoderMixin, RecallingXMCClassifier):
 
     def _count_epochs(self):
         # Callbacks ask before the labels have been counted.
-        return self.max_epochs * (2 if self.negatives == "static" else 1)
+        return super()._count_epochs() * (2 if self.negatives == "static" else 1)
 
     def _run_training(self, examples, **options):
         if self._has_phases():
+            options["goes_on"] = self._start is not None
             train_in_turn(self.network_, examples, **options)
         else:
             super()._run_training(examples, **options)

@@ -185,6 +185,7 @@ class TReaderXMLClassifier(TaughtDocumentsMixin, RecallingXMCClassifier):
     %(precision)s
     %(checkpoint_dir)s
     %(resume)s
+    %(warm_start)s
     %(random_state)s
     %(verbose)s
 
@@ -300,6 +301,7 @@ class TReaderXMLClassifier(TaughtDocumentsMixin, RecallingXMCClassifier):
         precision="auto",
         checkpoint_dir=None,
         resume=True,
+        warm_start=False,
         random_state=None,
         verbose=0,
     ):
@@ -363,11 +365,19 @@ class TReaderXMLClassifier(TaughtDocumentsMixin, RecallingXMCClassifier):
         self.precision = precision
         self.checkpoint_dir = checkpoint_dir
         self.resume = resume
+        self.warm_start = warm_start
         self.random_state = random_state
         self.verbose = verbose
 
     _network_class = TReaderXMLNetwork
     _efforts = TREADERXML
+    _fixed_parameters = (
+        *("word_dim", "train_vectors", "max_length", "label_length", "use_teacher"),
+        *("neighbor_weights", "reading", "residual", "mask", "n_heads", "positional"),
+        *("pooling", "pool_teacher", "layer_norm", "output_activation", "label_init"),
+        *("label_dim", "label_precision", "head", "max_leaf_size"),
+    )
+    _noted_parameters = ("label_names", "label_parents")
     attribute_names = {"neighbor_vectors": "_neighbor_vectors"}
 
     def expected_state(self):

@@ -25,6 +25,7 @@ FREE = {
     "checkpoint_dir",
     "label_names",
     "resume",
+    "warm_start",
     "top_k",
     "verbose",
     "neighbor_weight",

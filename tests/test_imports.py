@@ -31,16 +31,19 @@ TIERS = [
     "nn.teacher nn.export",
     "nn.document_vectors nn.reading nn.sparse_encoder nn.all_labels_loss",
     "nn.all_labels nn.label_changes",
-    "nn.networks.grank nn.networks.lightdxml nn.networks.lightxml",
+    "nn.networks.grank nn.networks.lightdxml nn.networks.lightxml nn.inherit",
     "nn.networks.gudn nn.networks.treaderxml",  # with LightXML's heads
     "nn.replica",
-    "nn.named_examples nn.training _token_vectors _hierarchy",
-    "_pretrained _label_branch",
+    "nn.named_examples nn.training _token_vectors _hierarchy _warm_encoder "
+    "_warm_teacher _lightdxml_labels",
+    "_warm_words",
+    "_pretrained _label_branch _warm_labels _warm_start _partial_fit _neighbor_weight",
     "_label_changes",
     "nn.label_cycle nn.static_negatives persistence _neighbors _network_state "
     "_shortlist _ensemble_labels _calibrated",
     "base",
-    "_clustering_classifier _taught_documents _mixture _shortlist_search",
+    "_clustering_classifier _taught_documents _mixture _shortlist_search "
+    "_bag_documents",
     "grank gudn lightdxml lightxml treaderxml ensemble store",
     "_cli_vocabulary",
     "_cli_data _cli_rows _weight_checks inspection",

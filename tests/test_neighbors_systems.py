@@ -16,7 +16,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
 import skxmc
-from skxmc import EnsembleClassifier, _neighbors
+from skxmc import EnsembleClassifier, _neighbor_weight, _neighbors
 from skxmc.inspection import Explanation, explain
 from skxmc.metrics import precision_at_k
 from skxmc.nn import devices
@@ -233,7 +233,8 @@ def test_auto_without_held_out_documents(data):
 
 
 def test_auto_drops_neighbors_that_do_not_help(data, monkeypatch):
-    monkeypatch.setattr(_neighbors, "precision_at_k", lambda *rest, **options: 0.5)
+    equal = lambda *rest, **options: 0.5  # noqa: E731
+    monkeypatch.setattr(_neighbor_weight, "precision_at_k", equal)
     model = make(D, neighbor_weight="auto").fit(data["texts"], data["csr"])
     assert model.neighbor_weight_ == 0 and model.network_.neighbors is None
     with pytest.raises(ValueError, match="ranked best without votes"):

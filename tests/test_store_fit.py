@@ -10,6 +10,7 @@ from transformers import AutoTokenizer
 
 import skxmc
 from skxmc import _hold_out, _stored_words
+from skxmc._fingerprint import hash_documents
 from skxmc.model_selection import cross_val_score
 from skxmc.nn import labels as nn_labels
 from skxmc.nn import prediction, reading
@@ -260,3 +261,15 @@ def test_tokens_alone_are_enough(name, store, documents, tiny_encoder, tmp_path)
 def test_another_number_of_rows_is_refused(store, tiny_encoder):
     with pytest.raises(ValueError, match="X holds 5 documents and y 64 rows"):
         make("GRank", tiny_encoder, store.label_names).fit(store.X[:5], store.Y)
+
+
+def test_a_fit_on_a_store_goes_on(store, tiny_encoder):
+    model = make("GRank", tiny_encoder, store.label_names, neighbor_weight=1)
+    model.set_params(warm_start=True, validation_fraction=0.2)
+    X, Y = store.X, store.Y
+    model.fit(X[:40], Y[:40]).fit(X[20:], Y[20:])
+    known = set(model.network_.neighbors.hashes.tolist())
+    held_out = set(model._held_out_hashes.tolist())
+    labeled = np.flatnonzero(np.diff(Y.indptr))
+    given = set(hash_documents(X[labeled]).tolist())
+    assert held_out and known - {0} == given - held_out

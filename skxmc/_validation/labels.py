@@ -71,6 +71,32 @@ def check_labels(y):
     return Y, classes, "single"
 
 
+def check_more_classes(y, known):
+    """Return a 1-D y as a label matrix with columns for known classes and for new ones.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_docs,)
+        It may hold a single class.
+    known : ndarray of shape (n_known,)
+        The classes of earlier fits.
+
+    Returns
+    -------
+    Y : csr_matrix of shape (n_docs, n_classes), float32
+    classes : ndarray of shape (n_classes,)
+        All classes, sorted.
+    """
+    y = column_or_1d(label_array(y), warn=True)
+    check_classification_targets(y)
+    _, is_known = class_ids(y, known)
+    classes = np.unique(np.append(known, y[~is_known]))
+    ids, _ = class_ids(y, classes)
+    ones = np.ones(len(y), np.float32)
+    shape = len(y), len(classes)
+    return sp.csr_matrix((ones, ids, np.arange(len(y) + 1)), shape), classes
+
+
 def encode_labels(y, classes, kind):
     """Return the label matrix of y for an estimator that was fitted on labels like it.
 

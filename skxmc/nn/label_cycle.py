@@ -141,6 +141,10 @@ class ShortlistedExamples(Examples):
     label_init : {"documents", "random"}
         Whether the classifier starts as the label vectors of the first turn, or at
         random.
+    is_known : bool tensor of shape (n_frequent + n_indexed,) or None
+        Which labels of the network have been trained before, if a fit goes on from
+        another one: their classifiers stay, and so do the vectors of those without
+        documents. None if none has.
     n_user_docs : int
         Number of the user's documents. Those that follow are texts of labels.
     repeats_text : bool ndarray of shape (n_user_docs,)
@@ -173,6 +177,7 @@ class ShortlistedExamples(Examples):
         *,
         every,
         label_init,
+        is_known=None,
         n_user_docs,
         repeats_text,
         text_negatives,
@@ -184,6 +189,7 @@ class ShortlistedExamples(Examples):
         super().__init__(docs, Y, rows)
         self.network = network
         self.label_init = label_init
+        self.is_known = is_known
         self.n_user_docs = n_user_docs
         self.repeats_text = repeats_text
         self.text_negatives = text_negatives
@@ -239,8 +245,10 @@ class ShortlistedExamples(Examples):
                 lengths = vectors.norm(dim=1)
                 if self.doc_weights is not None:
                     lengths = lengths * torch.from_numpy(self._weights[self.rows])
-                length = float(lengths.mean())
-                self.network.start_classifier(_SCALE, length)
+                length, is_new = float(lengths.mean()), None
+                if self.is_known is not None:
+                    is_new = ~self.is_known.to(self.network.label_vectors.device)
+                self.network.start_classifier(_SCALE, length, is_new)
             self._renew_shortlists(vectors)
 
     def state_dict(self):
@@ -286,7 +294,14 @@ class ShortlistedExamples(Examples):
             examples = LabelEncoderExamples(vectors, means, Y, weights)
             label_vectors = self._train_label_encoder(examples, label_vectors)
             _warn_of_zeros(label_vectors, means)
-        network.label_vectors.copy_(normalize(label_vectors, dim=1))
+        label_vectors = normalize(label_vectors, dim=1)
+        if self.is_known is not None:
+            has_docs = torch.from_numpy(
+                np.bincount(Y.indices, minlength=Y.shape[1]) > 0
+            )
+            has_docs = has_docs.to(label_vectors.device)[:, None]
+            label_vectors = torch.where(has_docs, label_vectors, network.label_vectors)
+        network.label_vectors.copy_(label_vectors)
         if not network.label_vectors.isfinite().all():
             raise ValueError(
                 "Training diverged: label vectors hold NaN or infinity. Lower "

@@ -65,10 +65,12 @@ class NeighborVotes:
     counts : float tensor of shape (n_docs,) or None, default=None
         How many of the neighbours that vote each document counts for, as if it were
         repeated. None counts each as one.
+    hashes : int64 tensor of shape (n_docs,) or None, default=None
+        Hashes by which documents are known again, 0 where there is none.
     """
 
-    # Folders of older versions lack it.
-    counts = None
+    # Folders of older versions lack them.
+    counts = hashes = None
 
     def __init__(
         self,
@@ -82,10 +84,12 @@ class NeighborVotes:
         weight=1.0,
         exact=True,
         counts=None,
+        hashes=None,
     ):
         self.index = _make_index(vectors.cpu(), exact=exact)
         self.counts = counts
         self.indptr, self.ids, self.rows = indptr, ids, rows
+        self.hashes = torch.zeros_like(rows) if hashes is None else hashes
         self.n_labels = n_labels
         self.n_neighbors = n_neighbors
         self.weight = weight
@@ -115,6 +119,7 @@ class NeighborVotes:
             "n_labels": number(1, whole=True),
             "n_neighbors": number(1, whole=True),
             "weight": number(0),
+            "hashes": absent_or(indices(n_docs, low=-(2**63), high=2**63 - 1)),
         }
 
     def _check_counts(self, counts, name):
@@ -127,6 +132,10 @@ class NeighborVotes:
         descends = (indptr.diff() < 0).any()
         if descends or indptr[0] != 0 or indptr[-1] != len(self.ids):
             raise ValueError(f"{name} does not divide the labels among the documents.")
+
+    def get_hashes(self):
+        """Return the hashes of documents, or zeros."""
+        return torch.zeros_like(self.rows) if self.hashes is None else self.hashes
 
     @property
     def n_found(self):
@@ -146,12 +155,12 @@ class NeighborVotes:
         found = torch.searchsorted(known, rows).clamp(max=len(known) - 1)
         return torch.where(known[found] == rows, places[order[found]], -1)
 
-    def add_documents(self, vectors, indptr, ids, rows, *, exact):
+    def add_documents(self, vectors, indptr, ids, rows, *, exact, hashes=None):
         """Return a memory with more documents.
 
         Parameters
         ----------
-        vectors, indptr, ids, rows
+        vectors, indptr, ids, rows, hashes
             As in the constructor, for the new documents.
         exact : bool
             Whether documents are still compared with all of the memory, if they were
@@ -168,6 +177,8 @@ class NeighborVotes:
         votes.rows = torch.cat([self.rows, rows])
         if self.counts is not None:
             votes.counts = torch.cat([self.counts, self.counts.new_ones(len(rows))])
+        hashes = torch.zeros_like(rows) if hashes is None else hashes
+        votes.hashes = torch.cat([self.get_hashes(), hashes])
         return votes
 
     def count_labels(self, places):
@@ -205,6 +216,7 @@ class NeighborVotes:
         votes.rows = self.rows[kept]
         if self.counts is not None:
             votes.counts = self.counts[kept]
+        votes.hashes = self.get_hashes()[kept]
         # In a graph, documents that have left keep their places, but no labels.
         lengths = self.indptr.diff()
         lengths[places] = 0

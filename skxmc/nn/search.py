@@ -129,6 +129,13 @@ class NearestVectors:
             return _search_all(self.vectors, queries, k)
         return self._search_graph(queries, k)
 
+    def get_vectors(self):
+        """Return the vectors, scaled to length 1: a tensor on the CPU."""
+        if self.graph is None:
+            return self.vectors.cpu()
+        vectors = self.graph.get_items(range(self.n_vectors))
+        return torch.from_numpy(np.asarray(vectors, np.float32))
+
     @property
     def n_found(self):
         """Number of vectors that a search can find."""

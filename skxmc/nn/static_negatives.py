@@ -15,7 +15,9 @@ from .prediction import map_batches
 from .training import train
 
 
-def train_in_turn(network, examples, *, history, evaluate, checkpoint, **options):
+def train_in_turn(
+    network, examples, *, history, evaluate, checkpoint, goes_on=False, **options
+):
     """Train the recall of a network, find all shortlists, and train the ranker.
 
     Each of the two trainings has ``max_epochs`` epochs, learning rates and an average
@@ -31,6 +33,9 @@ def train_in_turn(network, examples, *, history, evaluate, checkpoint, **options
     evaluate : callable or None
         ``evaluate(network) -> float``, which chooses the best epoch of the ranker.
     checkpoint : Checkpoint or None
+    goes_on : bool, default=False
+        Whether the ranker's vectors of documents have been trained before. Otherwise
+        they start as those of the recall.
     **options
         Other arguments of `skxmc.nn.training.train`.
     """
@@ -45,7 +50,8 @@ def train_in_turn(network, examples, *, history, evaluate, checkpoint, **options
         try:
             train(recall, examples, history=history, checkpoint=first, **alone)
         finally:  # predictions are possible if training was interrupted
-            network.ranking.copy_from(network)
+            if not goes_on:
+                network.ranking.copy_from(network)
             network.eval()
         shortlists = find_shortlists(network, examples, options)
     network.eval()

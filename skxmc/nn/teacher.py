@@ -7,7 +7,7 @@ import scipy.sparse as sp
 import torch
 
 from .search import NearestVectors
-from .state import array, number, ones, part, refuse
+from .state import absent_or, array, number, ones, part, refuse
 from .text import padded_features
 
 # Number of documents whose neighbours are searched for at once.
@@ -51,7 +51,11 @@ class Teacher:
         Index of the vectors of the groups.
     words : list of csr matrices of shape (n_nodes, n_words)
         One-hot matrices of the descriptions, one for each place.
+    parents : csr matrix of shape (n_labels, n_nodes) or None
+        Parents of each label. None if the teacher comes from an older folder.
     """
+
+    parents = None
 
     def __init__(
         self,
@@ -86,6 +90,7 @@ class Teacher:
         )
 
         self.words = [one_hot(column, n_words) for column in descriptions.T]
+        self.parents = make_binary(parents)
 
     @property
     def n_words(self):
@@ -106,7 +111,14 @@ class Teacher:
             "knowledge": ones(n_unique, n_nodes),
             "index": part(NearestVectors, n_vectors=n_unique),
             "words": self._check_words,
+            "parents": absent_or(self._check_parents),
         }
+
+    def _check_parents(self, parents, name):
+        n_labels = parents.shape[0] if sp.issparse(parents) else 0
+        ones(min(n_labels, self.knowledge.shape[1]), self.knowledge.shape[1])(
+            parents, name
+        )
 
     def _check_words(self, words, name):
         if not isinstance(words, list) or not words:
@@ -137,6 +149,12 @@ class Teacher:
             )
             for words, column in zip(self.words, descriptions.T, strict=True)
         ]
+        if self.parents is not None:
+            labels, parents = self.parents[:, :n_labels], self.parents[:, n_labels:]
+            empty = sp.csr_matrix((n_labels, n_new), dtype=np.float32)
+            parents = sp.hstack([labels, empty, parents], format="csr")
+            parents.resize(n_labels + n_new, parents.shape[1])
+            teacher.parents = parents
         return teacher
 
     def keep_labels(self, labels, n_labels):
@@ -152,6 +170,8 @@ class Teacher:
         teacher = copy.copy(self)
         teacher.knowledge = make_binary(self.knowledge[:, nodes])
         teacher.words = [words[nodes] for words in self.words]
+        if self.parents is not None:
+            teacher.parents = make_binary(self.parents[labels][:, nodes])
         return teacher
 
     def teach(self, vectors, groups=None):

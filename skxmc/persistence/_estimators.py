@@ -8,17 +8,20 @@ _SKLEARN_PREFIXES = ("_metadata_request", "_sk")
 
 
 def fitted_attributes(estimator):
-    """Return the attributes that are neither parameters nor scikit-learn's own.
+    """Return the attributes that a folder may keep beside the parameters.
+
+    Left out are scikit-learn's own attributes, and those that a class has in
+    `not_saved`.
 
     Returns
     -------
     dict of str to object
     """
-    parameters = estimator.get_params(deep=False)
+    others = {*estimator.get_params(deep=False), *getattr(estimator, "not_saved", ())}
     return {
         name: value
         for name, value in vars(estimator).items()
-        if name not in parameters and not belongs_to_sklearn(name)
+        if name not in others and not belongs_to_sklearn(name)
     }
 
 

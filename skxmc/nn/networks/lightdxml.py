@@ -438,7 +438,7 @@ class LightDXMLNetwork(Network):
         return index
 
     @torch.no_grad()
-    def start_classifier(self, scale, length):
+    def start_classifier(self, scale, length, only=None):
         """Initialise the classifier with the label vectors.
 
         Parameters
@@ -447,13 +447,21 @@ class LightDXMLNetwork(Network):
             Logit of a document whose cosine with the label is 1, without the bias.
         length : float
             Mean length of the documents' vectors.
+        only : bool tensor of shape (n_frequent + n_indexed,) or None, default=None
+            Which labels to initialise. None initialises all.
         """
         offset = first_offset(self.label_vectors, scale)
         vectors = self.label_vectors * (scale / max(length, 1e-6))
-        frequent, others = vectors.tensor_split([len(self.frequent)])
-        self.frequent_ranker.weight.copy_(frequent)
-        self.frequent_ranker.bias.fill_(offset)
-        self.ranker.identity[self.indexed] = pad(others, (0, 1), value=offset)
+        n_frequent = len(self.frequent)
+        frequent, others = vectors.tensor_split([n_frequent])
+        if only is None:
+            only = torch.ones(len(vectors), dtype=torch.bool, device=vectors.device)
+        chosen = only[:n_frequent]
+        self.frequent_ranker.weight[chosen] = frequent[chosen]
+        self.frequent_ranker.bias[chosen] = offset
+        chosen = only[n_frequent:]
+        rows = self.indexed[chosen]
+        self.ranker.identity[rows] = pad(others[chosen], (0, 1), value=offset)
 
     def floats_per_document(self, length):
         """Return the number of floats kept for the gradient of a document."""
