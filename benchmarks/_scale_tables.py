@@ -18,8 +18,10 @@ def head_table(rows):
     """Rows of the table of heads, header first."""
     found = by_head(rows)
     names = ["Labels x dimensions", "Head", "BCE, s", "GRank, s"]
-    names += ["BCE, share in %", "GRank, share in %", "BCE, MB", "GRank, MB"]
-    table = [[*names, "GRank, ms a document"]]
+    has_shares = any("share_of_step" in row for row in rows)
+    if has_shares:
+        names += ["BCE, share in %", "GRank, share in %"]
+    table = [[*names, "BCE, MB", "GRank, MB", "GRank, ms a document"]]
     for n_labels in sorted({labels for labels, *_ in found}):
         for head in SHOWN:
             pair = [found.get((n_labels, loss, head)) for loss in LOSSES]
@@ -27,10 +29,15 @@ def head_table(rows):
                 continue
             row = [f"{n_labels:,} x {pair[0]['dim']}", head.replace(", ", ", in ")]
             row += [f"{one['step_s']:.3g}" for one in pair]
-            row += [f"{100 * one['share_of_step']:.2g}" for one in pair]
+            row += [share(one) for one in pair if has_shares]
             row += [f"{one['peak_MB']:,}" for one in pair]
             table.append([*row, f"{pair[1]['predict_ms']:.2f}"])
     return table
+
+
+def share(row):
+    """Write a head's share of a step with the encoder, if that was measured."""
+    return f"{100 * row['share_of_step']:.2g}" if "share_of_step" in row else "-"
 
 
 def document_table(rows):
@@ -46,7 +53,8 @@ def document_table(rows):
 def write_tables(sections):
     """Write what the docs show of a results file."""
     write_csv("scale", head_table(sections["heads"]))
-    write_csv("scale-documents", document_table(sections["documents"]))
+    if sections["documents"]:
+        write_csv("scale-documents", document_table(sections["documents"]))
     draw(by_head(sections["heads"]))
 
 
@@ -78,8 +86,10 @@ def draw(found):
                 axis.plot(*zip(*points, strict=True), line, c=f"C{colour}", label=label)
         axis.set(xscale="log", yscale="log", xlabel="labels", title=title)
         axis.grid(alpha=0.3)
-    times = [row["encoder_step_s"] for row in found.values()]
-    axes[0].axhline(math.fsum(times) / len(times), c="0.5", ls=":", label="encoder")
+    times = [r["encoder_step_s"] for r in found.values() if "encoder_step_s" in r]
+    if times:
+        mean = math.fsum(times) / len(times)
+        axes[0].axhline(mean, c="0.5", ls=":", label="bare encoder")
     axes[0].legend(fontsize="small")
     path = DOCS / "scale.png"
     figure.savefig(path, dpi=150)
