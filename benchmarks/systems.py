@@ -44,6 +44,10 @@ ROWS = {
         "GRankClassifier, low effort": ("-low", "--effort low"),
         "GRankClassifier": ("-medium", "--effort medium --max-length 32"),
         "GRankClassifier, high effort": ("-high", "--effort high --max-length 32"),
+        "GRankClassifier, high effort, all layers": (
+            "-high-all",
+            "--effort high --max-length 32 --trained-layers all --max-epochs 4",
+        ),
         "GRankClassifier, encoder alone": ("", f"{_ICD} {_ALL_LAYERS}"),
         "GRankClassifier, encoder alone, clustered": (
             "-clustered",

@@ -133,7 +133,7 @@ class EffortMixin:
         ----------
         effort : {"low", "medium", "high", "paper"}
             How long training may take. On ICD-10-CM, with 59,456 phrases, "low" of
-            GRankClassifier takes 4, "medium" 8 and "high" 27 core-minutes, and each
+            GRankClassifier takes 4, "medium" 8 and "high" 21 core-minutes, and each
             ranks labels better than the one before. "paper" is the recipe of the paper.
             GRankClassifier has all four, LightXMLClassifier "medium" and "paper", and
             the other classifiers "paper". No set changes `encoder`.
