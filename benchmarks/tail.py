@@ -3,7 +3,7 @@
 GRankClassifier with medium effort is fitted twice on each data set, with and without
 ``label_weight="propensity"``, and each fit ranks by probability and by propensity::
 
-    python benchmarks/tail.py icd10cm DIR/tibkat-core-en=3000 DIR/biotools-edam=4000
+    python benchmarks/tail.py icd10cm DIR/biotools-edam=4000 DIR/tibkat-core-en=3000
 
 "icd10cm" is chapters 1 and 2 of ICD-10-CM. A number after a name draws that many
 documents of the training split at random. Of these, 15 % are held out and measured;
