@@ -1,7 +1,10 @@
 """A tenth of the documents comes later: ways to go on with a fit, on ICD-10-CM.
 
     python benchmarks/going_on.py --chapters 1 2
-    python benchmarks/going_on.py --short --kinds categories --name icd10cm
+    python benchmarks/going_on.py --chapters 1 2 --kinds categories --only tenth \\
+        --rates 0.3 --name icd10cm-chapters-rates
+    python benchmarks/going_on.py --kinds categories --epochs 2 --calls 2000 \\
+        --name icd10cm
 
 Of the training documents, 15 % are held out to measure quality, of which 3,000 at most
 are ranked. Of the others, a tenth is withheld from a first fit of
@@ -9,8 +12,8 @@ are ranked. Of the others, a tenth is withheld from a first fit of
 drawn at random, or consists of all documents of some categories (codes of three
 characters), whose labels are then new. Held-out documents of these categories are the
 new ones, and all others the old ones. ``document_learning_rate``,
-``head_learning_rate`` and ``label_learning_rate`` are multiplied by a number where a
-way says so. Seconds are those of a core, for the way alone.
+``head_learning_rate`` and ``label_learning_rate`` are multiplied by ``--rates`` in all
+ways but a fit from nothing. Seconds are those of a core, for the way alone.
 
 Writes results/going-on-NAME.json and the table docs/tables/going-on-NAME.csv.
 """
@@ -135,48 +138,53 @@ def ways(data, options, first):
     """Yield the name of each way, and a function that returns the classifier."""
     everything = np.append(data.early, data.late)
 
-    def copied(share, **params):
-        rates = {name: share * getattr(first, name) for name in RATES}
+    def copied(**params):
+        rates = {name: options.rates * getattr(first, name) for name in RATES}
         return copy.deepcopy(first).set_params(**data.about(None), **rates, **params)
 
-    def go_on(rows, share, epochs):
-        model = copied(share, warm_start=True, max_epochs=epochs)
+    def go_on(rows, epochs):
+        model = copied(warm_start=True, max_epochs=epochs)
         return model.fit(*data.give(rows))
 
-    def stream(size, share):
-        model = copied(share)
+    def stream(size):
+        model = copied()
         rows = np.random.default_rng(0).permutation(data.late)
         for start in range(0, len(rows), size):
             model.partial_fit(*data.give(rows[start : start + size]))
         return model
 
     yield "nothing", lambda: first
-    for epochs, share in options.trainings:
-        name = f"warm_start, the tenth, {epochs} epochs, rates x {share}"
-        yield name, partial(go_on, data.late, share, epochs)
-    for epochs in () if options.short else (2, 8):
-        name = f"warm_start, all, {epochs} epochs"
-        yield name, partial(go_on, everything, 1, epochs)
-    for size, share in options.calls:
-        name = f"partial_fit, the tenth in calls of {size}, rates x {share}"
-        yield name, partial(stream, size, share)
-    yield "fit, all", lambda: make(data, options).fit(*data.give(everything))
+    for epochs in options.epochs:
+        yield (
+            f"warm_start with the tenth, {epochs} epochs",
+            partial(go_on, data.late, epochs),
+        )
+    for epochs in options.epochs:
+        yield (
+            f"warm_start with all, {epochs} epochs",
+            partial(go_on, everything, epochs),
+        )
+    for size in options.calls:
+        yield (
+            f"partial_fit with the tenth, calls of {size or 'all'}",
+            partial(stream, size or len(data.late)),
+        )
+    yield "fit on all", lambda: make(data, options).fit(*data.give(everything))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--chapters", type=int, nargs="+", help="None takes all")
     parser.add_argument("--kinds", nargs="+", default=["categories", "random"])
+    parser.add_argument("--epochs", type=int, nargs="+", default=[2, 8])
     parser.add_argument(
-        "--short", action="store_true", help="fewer ways, for the whole list"
+        "--calls", type=int, nargs="+", default=[100, 0], help="0 makes one call"
     )
+    parser.add_argument("--rates", type=float, default=1.0, help="factor of the rates")
+    parser.add_argument("--only", default="", help="ways whose names contain this")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--name", default="icd10cm-chapters")
     options = parser.parse_args()
-    options.trainings, options.calls = [(2, 0.3)], [(2000, 0.3)]
-    if not options.short:
-        options.trainings = [(n, share) for share in (1, 0.3) for n in (2, 8)]
-        options.calls = [(n, share) for share in (1, 0.3) for n in (64, 500)]
     torch.set_num_threads(1)
     rows = []
     for kind in options.kinds:
@@ -196,6 +204,8 @@ def main():
             "first_fit_cpu_s": round(time.process_time() - begin, 1),
         }
         for name, go_on in ways(data, options, first):
+            if options.only not in name:
+                continue
             begin = time.process_time()
             model = go_on()
             seconds = round(time.process_time() - begin, 1)
@@ -227,6 +237,7 @@ def write(options, rows):
         "data": "icd10cm",
         "chapters": options.chapters,
         "split": "15 % of the training documents, held out",
+        "rates": options.rates,
         "seed": options.seed,
     }
     write_json(f"going-on-{options.name}", about | {"rows": rows})
