@@ -22,7 +22,8 @@ from ._validation import check_choice, check_label_texts, check_number
 from .base import BaseXMCClassifier
 from .nn.heads import LabelScores
 from .nn.label_cycle import ShortlistedExamples
-from .nn.networks.lightdxml import LabelEncoder, LightDXMLNetwork
+from .nn.label_encoder import LabelEncoder
+from .nn.networks.lightdxml import LightDXMLNetwork
 from .nn.search import NearestVectors
 from .nn.state import nothing, number
 

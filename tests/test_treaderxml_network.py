@@ -24,12 +24,12 @@ from skxmc.nn.networks.treaderxml import (
     READINGS,
     Reading,
     SameVectors,
-    SelfAttention,
     TReaderEncoder,
     TReaderXMLNetwork,
     _waves,
 )
-from skxmc.nn.networks.treaderxml import visible_places as visible
+from skxmc.nn.self_attention import SelfAttention
+from skxmc.nn.self_attention import visible_places as visible
 from skxmc.nn.teacher import TaughtDocuments
 from skxmc.nn.text import padded_columns
 
