@@ -45,6 +45,14 @@ def test_tables_are_those_of_the_results(systems, name):
         assert list(csv.reader(file)) == systems.table(name)
 
 
+@pytest.mark.parametrize("name", ["icd10cm-chapters", "icd10cm-chapters-rates"])
+def test_tables_of_fits_that_go_on_are_those_of_the_results(name, systems):
+    import going_on
+
+    with open(going_on.TABLES / f"going-on-{name}.csv", newline="") as file:
+        assert list(csv.reader(file)) == going_on.table(name)
+
+
 @pytest.mark.parametrize("name", ["icd10cm", "tibkat-core-en", "biotools-edam"])
 def test_costs_are_those_of_the_results(systems, name):
     path = systems._common.RESULTS / f"peers-{name}.json"

@@ -511,3 +511,25 @@ def test_models_of_older_versions_go_on(folder):
     model.fit(X, Y)
     assert model.n_labels_ == n_before + (model._y_kind != "single")
     assert np.isfinite(model.predict_topk(X)[1]).all()
+
+
+@pytest.mark.parametrize("kind", [G, D, T])
+def test_weights_of_documents(kind, tiny_encoder, data):
+    texts, Y, _ = data
+    texts = [f"{text} {i}" for i, text in enumerate(texts)]
+    model = make(kind, tiny_encoder, neighbor_weight=1, warm_start=True)
+    model.set_params(validation_fraction=0).fit(texts[:30], Y[:30])
+    weights = np.where(np.arange(30) < 10, 0, 2.0)  # 10 documents are left out
+    model.fit(texts[30:], Y[30:], weights)
+    votes = model.network_.neighbors
+    assert model.n_docs_ == 60
+    assert_array_equal(votes.rows.sort().values, np.arange(10, 60))
+    counts = votes.counts[votes.rows.argsort()].numpy()
+    assert_array_equal(counts, np.repeat([2.0, 1.0], [20, 30]))
+    expected = np.asarray(Y[:30].sum(axis=0) + 2 * Y[40:].sum(axis=0)).ravel()
+    assert_array_equal(model.label_counts_, expected)
+    # Documents whose weight is not 1 go on voting with their weight.
+    model.fit(texts[:30], Y[:30])
+    votes = model.network_.neighbors
+    assert model.n_docs_ == 50 and set(votes.counts.tolist()) == {1.0, 2.0}
+    assert_array_equal(model.label_counts_, expected)
