@@ -1,9 +1,9 @@
 """Documents a second of ``skxmc serve``, with and without batches; and a long load.
 
     export OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
-    python benchmarks/serve.py --systems GRankClassifier --name serve-grank
     python benchmarks/serve.py --systems LightDXMLClassifier --name serve-lightdxml
-    python benchmarks/serve.py --clients --name serve-hold --hold 120
+    python benchmarks/serve.py --systems GRankClassifier --tokens 32 --name serve-grank
+    python benchmarks/serve.py --clients --hold 120 --name serve-hold
 
 Models are trained for one epoch on random texts, as in latency.py. A server runs in a
 process of its own, and this process plays the clients. Each client sends one text,

@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 
-SECONDS = 60
+SECONDS = 120
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 _KEYS = {"Enter": 13, "Tab": 9, "Escape": 27, "ArrowDown": 40, "ArrowUp": 38}
 _TEXTS = {"Enter": "\r", "Tab": "\t"}

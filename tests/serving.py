@@ -16,7 +16,7 @@ import numpy as np
 from skxmc.serve import make_app
 from skxmc.serve._server import make_server, open_socket
 
-SECONDS = 60  # after which a test fails instead of waiting on
+SECONDS = 120  # after which a test fails instead of waiting on
 
 
 class Stub:

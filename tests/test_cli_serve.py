@@ -12,7 +12,7 @@ from serving import SECONDS, serve_command
 
 from skxmc.cli import main
 from skxmc.serve._models import parse_models
-from skxmc.serve._server import _HEAD_SECONDS, read_token
+from skxmc.serve._server import read_token
 
 TOKEN = "a-token-of-32-characters-or-more"
 
@@ -54,7 +54,7 @@ def test_sigterm_ends_a_server_that_waits_for_slow_clients(colour_model):
         with client.send(b"GET"), client.send(head), client.send(head + b"\r\n{"):
             assert client.get("/health")[0] == 200
             process.send_signal(signal.SIGTERM)
-            assert process.wait(_HEAD_SECONDS) == 0
+            assert process.wait(SECONDS) == 0
 
 
 def test_ctrl_c_ends_the_server(colour_model):
