@@ -30,8 +30,8 @@ from skxmc.nn.label_cycle import (
 )
 from skxmc.nn.labels import label_means
 from skxmc.nn.networks import lightdxml
-from skxmc.nn.networks.lightdxml import LabelEncoder
 from skxmc.nn.search import has_hnswlib
+from skxmc.nn.sparse_encoder import LabelEncoder
 from skxmc.nn.text import padded_columns
 from skxmc.nn.training import train
 
