@@ -22,9 +22,9 @@ from ._validation import check_choice, check_label_texts, check_number
 from .base import BaseXMCClassifier
 from .nn.heads import LabelScores
 from .nn.label_cycle import ShortlistedExamples
-from .nn.label_encoder import LabelEncoder
 from .nn.networks.lightdxml import LightDXMLNetwork
 from .nn.search import NearestVectors
+from .nn.sparse_encoder import LabelEncoder
 from .nn.state import nothing, number
 
 __all__ = ["LightDXMLClassifier"]

@@ -7,9 +7,8 @@ from torch.nn.functional import normalize, relu
 
 from skxmc.nn.heads import LabelScores
 from skxmc.nn.label_cycle import ShortlistedExamples, drop_positives
-from skxmc.nn.label_encoder import LabelEncoder
 from skxmc.nn.networks.lightdxml import LightDXMLNetwork
-from skxmc.nn.sparse_encoder import SparseEncoder
+from skxmc.nn.sparse_encoder import LabelEncoder, SparseEncoder
 from skxmc.nn.text import Features, padded_columns
 
 N_DOCS, N_FEATURES, N_LABELS, DIM = 12, 8, 11, 6

@@ -28,7 +28,7 @@ TIERS = [
     "cluster nn.encoder_files _callbacks _fingerprint _hold_out _ranking_classifier "
     "_stored_words",
     "nn.bags nn.encoders nn.examples nn.heads nn.neighbors nn.prediction "
-    "nn.teacher nn.export nn.label_encoder nn.self_attention",
+    "nn.teacher nn.export nn.self_attention",
     "nn.document_vectors nn.reading nn.sparse_encoder nn.all_labels_loss",
     "nn.all_labels nn.label_changes",
     "nn.networks.grank nn.networks.lightdxml nn.networks.lightxml nn.inherit",

@@ -28,10 +28,10 @@ from skxmc.nn.label_cycle import (
     LabelEncoderTraining,
     drop_positives,
 )
-from skxmc.nn.label_encoder import LabelEncoder
 from skxmc.nn.labels import label_means
 from skxmc.nn.networks import lightdxml
 from skxmc.nn.search import has_hnswlib
+from skxmc.nn.sparse_encoder import LabelEncoder
 from skxmc.nn.text import padded_columns
 from skxmc.nn.training import train
 

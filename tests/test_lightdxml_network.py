@@ -24,10 +24,9 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, normalize, relu
 from toy_network import ALL_DONE
 
-from skxmc.nn.label_encoder import LabelEncoder
 from skxmc.nn.networks.lightdxml import mix_logarithms
 from skxmc.nn.search import has_hnswlib
-from skxmc.nn.sparse_encoder import SparseEncoder, SpectralBlock
+from skxmc.nn.sparse_encoder import LabelEncoder, SparseEncoder, SpectralBlock
 
 
 def logits_of(network, batch):

@@ -28,7 +28,7 @@ PARTS = {
     "GRankNetwork": "skxmc.nn.networks.grank.GRankNetwork",
     "GUDNNetwork": "skxmc.nn.networks.gudn.GUDNNetwork",
     "LabelClusters": "skxmc.nn.shortlist.LabelClusters",
-    "LabelEncoder": "skxmc.nn.label_encoder.LabelEncoder",
+    "LabelEncoder": "skxmc.nn.sparse_encoder.LabelEncoder",
     "LabelScores": "skxmc.nn.heads.LabelScores",
     "LightDXMLNetwork": "skxmc.nn.networks.lightdxml.LightDXMLNetwork",
     "LightXMLNetwork": "skxmc.nn.networks.lightxml.LightXMLNetwork",

@@ -9,7 +9,6 @@ from torch.nn.functional import logsigmoid, normalize, pad
 
 from ..devices import one_thread
 from ..heads import LabelScores, LinearHead, at_full_precision, first_offset
-from ..label_encoder import LabelEncoder
 from ..losses import (
     at_least_float32,
     bce_loss,
@@ -21,7 +20,7 @@ from ..neighbors import expected_votes
 from ..network import Network
 from ..search import NearestVectors
 from ..shortlist import best_labels, log_odds
-from ..sparse_encoder import SparseEncoder
+from ..sparse_encoder import LabelEncoder, SparseEncoder
 from ..state import (
     flag,
     floats,
