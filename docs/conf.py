@@ -34,7 +34,7 @@ templates_path = ["_templates"]
 autosummary_generate = True
 # Methods that a class has for other parts of the package or of scikit-learn.
 hidden_methods = ["expected_state", "get_metadata_routing"]
-hidden_methods += ["set_fit_request", "set_score_request"]
+hidden_methods += ["set_fit_request", "set_partial_fit_request", "set_score_request"]
 autosummary_context = {"hidden_methods": ["__init__", *hidden_methods]}
 # Members that come from scikit-learn's own classes are documented there.
 autodoc_default_options = {
