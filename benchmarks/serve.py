@@ -65,7 +65,7 @@ def server(folder, *options):
             sys.exit(line + process.stderr.read())
         yield process.pid, int(found[1])
         process.terminate()
-        if process.wait(60):
+        if process.wait(600):
             sys.exit(f"the server ended with {process.returncode}")
     finally:
         process.kill()
@@ -184,7 +184,7 @@ def main(argv=None):
                     asyncio.run(load(port, 8, texts, 1))
                     work = hold(pid, port, options.hold_clients, texts, options.hold)
                     held.append({"system": system, **asyncio.run(work)})
-                print(held[-1], flush=True)
+                    print(held[-1], flush=True)
     write_json(options.name, {"settings": vars(options), "results": rows, "hold": held})
 
 
