@@ -6,12 +6,13 @@ from contextlib import contextmanager
 from lightdxml import stopwatch
 
 import skxmc.lightdxml as system
+from skxmc import _bag_documents, _warm_words
 
 # M1 is vectors of words and of labels, M2 the shortlists of the training documents. M3
 # and M4, the classifier, are the rest of a fit.
 _PLACES = [
-    (system, "fit_words", "M1"),
-    (system, "bag_vectors", "M1"),
+    (_warm_words, "fit_words", "M1"),
+    (_bag_documents, "bag_vectors", "M1"),
     (system.ShortlistedExamples, "renew_label_vectors", "M1"),
     (system.ShortlistedExamples, "_renew_shortlists", "M2"),
 ]

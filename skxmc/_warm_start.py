@@ -15,7 +15,6 @@ from ._validation import (
     check_flag,
     check_labels,
     check_more_classes,
-    holds_texts,
     label_array,
 )
 from ._warm_neighbors import find_earlier_voters
@@ -190,15 +189,15 @@ class WarmStartMixin:
         return Y if known else super()._drop_classes(Y)
 
     def _check_fit(self, X, y):
-        start = self._start
-        if start is not None and holds_texts(X) != start._texts:
-            kinds = ("a feature matrix", "texts")
-            raise ValueError(
-                f"The fit that is to go on was given {kinds[start._texts]}, and X is "
-                f"{kinds[not start._texts]}. Give the same kind, {_ADVICE}."
-            )
         X, Y = super()._check_fit(X, y)
+        start = self._start
         if start is not None:
+            if self._texts != start._texts:
+                kinds = ("a feature matrix", "texts")
+                raise ValueError(
+                    f"The fit that is to go on was given {kinds[start._texts]}, and X "
+                    f"is {kinds[self._texts]}. Give the same kind, {_ADVICE}."
+                )
             start.labels = self._match_labels(start)
         return X, Y
 
