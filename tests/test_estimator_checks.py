@@ -399,6 +399,13 @@ class RendersRows:
 
     def _check_X(self, X, *, fitting=False):
         X = validate_data(self, X, accept_sparse="csr", reset=fitting)
+        known = self._start and self._start.attributes["n_features_in_"]
+        if fitting and known and X.shape[1] != known:
+            name = type(self).__name__
+            raise ValueError(
+                f"X has {X.shape[1]} features, but {name} is expecting {known} "
+                "features as input"
+            )
         X = X.toarray() if sp.issparse(X) else X
         bins = np.rint(X / STEP).clip(-N_BINS, N_BINS).astype(int)
         texts = [" ".join(word(j, b) for j, b in enumerate(row)) for row in bins]
