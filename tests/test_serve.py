@@ -1,7 +1,10 @@
 """What the service answers: rankings, explanations, labels, tagged texts, metrics."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -220,3 +223,15 @@ def test_label_texts_stand_beside_names():
         _, answer = client.post("/predict", text="abc", k=2)
         first, second = answer["results"][0]["labels"]
         assert first["text"] == "the first" and "text" not in second
+
+
+@pytest.mark.parametrize("given", [None, "99"])
+def test_few_shapes_of_batches_are_kept(given):
+    names = ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY")
+    env = {name: value for name, value in os.environ.items() if name not in names}
+    env |= {} if given is None else dict.fromkeys(names, given)
+    code = f"import os, skxmc.serve; print(*[os.environ[name] for name in {names}])"
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True
+    )
+    assert run.stdout.split() == [given or "16"] * 2, run.stderr

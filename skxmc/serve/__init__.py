@@ -4,6 +4,8 @@ It needs the extra ``serve`` (FastAPI, uvicorn and prometheus-client). The comma
 ``skxmc serve`` starts it; `make_app` gives the application to other servers.
 """
 
+import os
+
 try:
     import fastapi  # noqa: F401
     import prometheus_client  # noqa: F401
@@ -15,5 +17,11 @@ except ImportError as error:
     ) from error
 
 from ._app import make_app
+
+# On CPUs, torch and oneDNN keep what they prepare for each new shape of a batch, and
+# the batches of a server have thousands of shapes. If they keep few, memory does not
+# grow, and predictions take no longer. Both read these names at their first use.
+for _name in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
+    os.environ.setdefault(_name, "16")
 
 __all__ = ["make_app"]
