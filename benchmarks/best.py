@@ -1,4 +1,4 @@
-"""Ranking quality of an ensemble of three systems: the best that two hours allow.
+"""Ranking quality of an ensemble of three systems, by the weights of its members.
 
     python benchmarks/best.py icd10cm --max-length 32
     python benchmarks/best.py icd10cm --chapters 1 2 --max-length 24 --held-out 0.15
@@ -7,7 +7,7 @@ A GRankClassifier and a LightXMLClassifier train the encoder, with words and nei
 beside it, and a LightDXMLClassifier reads words alone. With `--held-out` the ensemble
 is evaluated on that part of the training split, with every choice of weights below, to
 choose among them. Without it, the weights of `--weights` are evaluated on the test
-split.
+split. A member of weight 0 is not trained.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def parse():
     parser.add_argument("--held-out", type=float, default=0.0)
     parser.add_argument("--trained-layers", type=int, help="all layers by default")
     parser.add_argument("--epochs", type=int, nargs=2, default=(4, 4))
-    parser.add_argument("--weights", type=float, nargs=3, default=(1, 1, 0.5))
+    parser.add_argument("--weights", type=float, nargs=3, default=(1, 0, 0.5))
     parser.add_argument("--scale", choices=SCALES, default="probability")
     parser.add_argument("--name", help="name of the file in benchmarks/results")
     return parser.parse_args()
@@ -87,7 +87,11 @@ def main():
             texts, Y, test_size=options.held_out, random_state=0
         )
     rankings, seconds = [], {}
-    for name, member in make(options, about).items():
+    members = make(options, about)
+    for (name, member), weight in zip(members.items(), options.weights, strict=True):
+        if not weight and not options.held_out:
+            rankings.append(None)
+            continue
         start = time.process_time()
         member.fit(texts, Y)
         seconds[name] = time.process_time() - start
@@ -100,8 +104,8 @@ def main():
     rows, propensities = [], propensity(Y)
     for scale, chosen in choices:
         used = [
-            (ids, rescale(scores, scale))
-            for (ids, scores), weight in zip(rankings, chosen, strict=True)
+            (ranking[0], rescale(ranking[1], scale))
+            for ranking, weight in zip(rankings, chosen, strict=True)
             if weight
         ]
         weights = np.array([weight for weight in chosen if weight], float)
