@@ -19,6 +19,9 @@ from skxmc._label_weights import order_by_propensity
 from skxmc._testing import N_LABELS, make_data, predict_all, text_features
 from skxmc.metrics import propensity as propensity_of
 from skxmc.metrics import psp_at_k
+from skxmc.nn.devices import to_device
+from skxmc.nn.examples import Examples
+from skxmc.nn.text import Features
 
 FAST = dict(max_epochs=3, label_dim=8, validation_fraction=0, random_state=0)
 TREADER = dict(word_dim=8, n_heads=2, n_neighbors=3)
@@ -220,3 +223,13 @@ def test_deep_rankings_hold_as_many_labels_as_are_asked_for():
     np.testing.assert_array_equal(few, many[:, :5])
     ids, scores = model.predict_topk(X, 120, rank_by="propensity")
     assert ids.shape == scores.shape == (30, 120) and (ids >= 0).all()
+
+
+def test_label_weights_are_moved_once_and_not_in_each_step():
+    Y = sp.csr_array(np.eye(4))
+    examples = Examples(Features(sp.csr_matrix(np.eye(4))), Y, np.arange(4))
+    examples.weigh(label_weights=np.arange(1.0, 5.0))
+    examples.keep_on("meta")  # stands for a GPU
+    table = examples.batch(np.arange(2))[1]["label_weights"]
+    assert table.device.type == "meta" and table.shape == (5,)
+    assert to_device(table, "cuda") is table

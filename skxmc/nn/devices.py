@@ -87,12 +87,15 @@ def autocast(device, precision):
 
 
 def to_device(batch, device):
-    """Move a tensor, or a dict or tuple of tensors, to a device without blocking."""
+    """Move a tensor, or a dict or tuple of tensors, to a device without blocking.
+
+    Only tensors in main memory are moved: others are where they are needed already.
+    """
     if isinstance(batch, dict):
         return {name: to_device(part, device) for name, part in batch.items()}
     if isinstance(batch, tuple):
         return tuple(to_device(part, device) for part in batch)
-    if device == "cpu":
+    if device == "cpu" or batch.device.type != "cpu":
         return batch
     return batch.pin_memory().to(device, non_blocking=True)
 

@@ -89,6 +89,11 @@ class Examples:
         """Prepare the batches of an epoch, which is counted from 1."""
         # A subclass renews here what changes from epoch to epoch.
 
+    def keep_on(self, device):
+        """Move what is the same in all batches to a device, once for all of them."""
+        if self.label_weights is not None:
+            self._label_table = self._label_table.to(device)
+
     def reseed(self, number):
         """Let what the next batches draw depend on this number alone."""
         # A subclass that draws random numbers for a batch seeds its generator.

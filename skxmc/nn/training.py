@@ -123,6 +123,7 @@ def train(
         Title of the progress bar.
     """
     n_batches = -(-len(examples.rows) // batch_size)
+    examples.keep_on(device)
     replica = Replica(network, examples, device)
     optimizer = Optimizer(
         network,
