@@ -30,6 +30,13 @@ def vocabulary_options(command):
     return command
 
 
+only_used_option = click.option(
+    "--only-used",
+    is_flag=True,
+    help="Train the labels that documents have, and no others of the vocabulary.",
+)
+
+
 def read_vocabulary(path, language):
     """Return the vocabulary that the options name, or None.
 
@@ -79,6 +86,28 @@ def use_vocabulary(documents, path, vocabulary):
     documents.label_codes = known
     for field in ("label_names", "label_texts", "label_parents", "parent_names"):
         documents[field] = vocabulary[field]
+
+
+def drop_unused(documents):
+    """Leave out the labels of a vocabulary that no document has.
+
+    Those above labels that stay become parents without documents.
+
+    Parameters
+    ----------
+    documents : Bunch
+        As `load_annif_corpus` returns it; changed in place.
+    """
+    used = np.unique(documents.Y.indices)
+    if documents.label_parents is not None:
+        above = csr_matrix(documents.label_parents)[used]
+        others = np.setdiff1d(above.indices, used)
+        names = [*documents.label_names, *documents.parent_names]
+        documents.label_parents = above[:, np.concatenate([used, others])]
+        documents.parent_names = [names[j] for j in others]
+    documents.Y = csr_matrix(documents.Y[:, used])
+    for field in ("label_codes", "label_names", "label_texts"):
+        documents[field] = [documents[field][j] for j in used]
 
 
 def find_label_codes(names, vocabulary):

@@ -4,7 +4,6 @@ import ast
 import json
 import re
 import sys
-import warnings
 from itertools import islice
 from pathlib import Path
 
@@ -12,9 +11,15 @@ import click
 import numpy as np
 from tqdm import tqdm
 
+from ._cli_group import CommandGroup, Model
 from ._cli_output import print_json
 from ._cli_serve import serve
-from ._cli_vocabulary import read_vocabulary, vocabulary_options
+from ._cli_vocabulary import (
+    drop_unused,
+    only_used_option,
+    read_vocabulary,
+    vocabulary_options,
+)
 
 __all__ = ["main"]
 
@@ -69,32 +74,6 @@ def _add_table_options(command):
     return command
 
 
-# Errors in data, models or parameters. Libraries raise RuntimeError for them (hnswlib,
-# torch), or its subclass NotImplementedError (pyarrow).
-_USER_ERRORS = ValueError, TypeError, OSError, ImportError, MemoryError, RuntimeError
-
-
-class _CommandGroup(click.Group):
-    """Commands that print errors and warnings as messages, without a traceback.
-
-    The exit code is 1 for an error in data or a model; click's is 2 for wrong usage.
-    """
-
-    def invoke(self, context):
-        def print_warning(message, *place, **_):
-            click.echo(f"Warning: {message}", err=True)
-
-        try:
-            with warnings.catch_warnings():
-                warnings.showwarning = print_warning
-                return super().invoke(context)
-        # click ends without a message for these: a closed pipe is how head stops us.
-        except (BrokenPipeError, click.Abort, click.exceptions.Exit):
-            raise
-        except _USER_ERRORS as error:
-            raise click.ClickException(str(error) or repr(error)) from error
-
-
 _EXAMPLE = """\b
 Example, for a file tickets.csv that starts with these two lines:
   text,labels
@@ -109,7 +88,7 @@ Example, for a file tickets.csv that starts with these two lines:
 
 
 @click.group(
-    cls=_CommandGroup,
+    cls=CommandGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=_EXAMPLE,
 )
@@ -178,6 +157,7 @@ main.add_command(serve)
 )
 @click.option("--quiet", is_flag=True, help="Do not show progress.")
 @vocabulary_options
+@only_used_option
 @_add_table_options
 def train(
     data,
@@ -190,6 +170,7 @@ def train(
     quiet,
     vocabulary,
     language,
+    only_used,
     **table_options,
 ):
     """Fit a classifier to DATA and save it as the folder MODEL.
@@ -225,12 +206,16 @@ def train(
     if weight_column is not None:
         weights = load_weights(data, weight_column, table_options)
     vocabulary = read_vocabulary(vocabulary, language)
+    if only_used and vocabulary is None:
+        raise click.UsageError("--only-used needs --vocabulary.")
     if vocabulary is None and holds_shards(data):
         untrained = classifier_class(**parameters)
         store = store or model.with_name(f"{model.name}.store")
         documents = load_shards(data, store, untrained, table_options)
     else:
         documents = load_training_part(data, table_options, vocabulary)
+    if only_used:
+        drop_unused(documents)
     of_labels = {"label_names": documents.label_codes or documents.label_names}
     if label_texts:
         found = label_parameters(documents, parameters)
@@ -282,7 +267,7 @@ Examples:
   skxmc predict model shards --part 2/4 > predicted-2.jsonl
 """
 )
-@click.argument("model", type=click.Path(exists=True, path_type=Path))
+@click.argument("model", type=Model())
 @click.argument(
     "texts", type=click.Path(exists=True, allow_dash=True, path_type=Path), nargs=-1
 )
@@ -354,7 +339,7 @@ def predict(model, texts, k, text, batch, part, rank_by, quoted):
 
 
 @main.command(epilog="Example: skxmc evaluate model later-tickets.csv -k 1 -k 10")
-@click.argument("model", type=click.Path(exists=True, path_type=Path))
+@click.argument("model", type=Model())
 @click.argument("data", type=click.Path(exists=True, path_type=Path))
 @click.option(
     "-k",
@@ -416,7 +401,7 @@ def evaluate(model, data, ks, rank_by, annif, vocabulary, language, **table_opti
 
 
 @main.command()
-@click.argument("model", type=click.Path(exists=True, path_type=Path))
+@click.argument("model", type=Model())
 def inspect(model):
     """Print the class, sizes, parameters and history of MODEL.
 
@@ -424,9 +409,9 @@ def inspect(model):
     length or shape only.
     """
     import skxmc
+    from skxmc.persistence._loading import load_config
 
-    classifier = skxmc.load(model)
-    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    classifier, config = skxmc.load(model), load_config(model)
     parameters = classifier.get_params(deep=False).items()
     print_json(
         {

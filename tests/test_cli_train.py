@@ -68,7 +68,7 @@ def test_train_on_other_columns(tmp_path, colour_rows):
     columns = ("--text", "body", "--labels", "tags")
     message = "no column 'text'; there are tags, body, other"
     refused(message, "train", path, tmp_path / "m")
-    refused("set separator=';'", "train", path, tmp_path / "m", *columns)
+    refused("set --separator ';'", "train", path, tmp_path / "m", *columns)
     columns += ("--separator", ";")
     assert train(path, tmp_path / "m", *columns)["labels"] == 12
     report = answers(run("evaluate", tmp_path / "m", path, *columns))[0]

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from command_line import QUICK, answers, json_lines, refused, run
+from sklearn.utils import Bunch
 from vocabulary_examples import TURTLE, uri, write
 
 import skxmc
-from skxmc._cli_vocabulary import relabel
+from skxmc._cli_vocabulary import drop_unused, relabel
 from skxmc.datasets import load_annif_corpus
 from skxmc.metrics import annif_report
 
@@ -123,6 +124,44 @@ def test_hierarchy_reaches_a_classifier_that_uses_one(data, tmp_path):
     ]
     run("train", data["corpus"], model, *options, *sets, "--quiet", "--no-label-texts")
     assert isinstance(skxmc.load(model).label_parents, str)
+
+
+def test_labels_that_no_document_has_are_left_out(data, tmp_path):
+    table = write(tmp_path / "t.csv", "text,labels\na cat,cats\na dog,koirat\n")
+    options = ("--vocabulary", data["vocabulary"], "--language", "en")
+    sets = ("--set", "word_dim=8", "--set", "max_epochs=1", "--set", "n_neighbors=1")
+    sets += ("--system", "treaderxml", "--set", "validation_fraction=0")
+    model = tmp_path / "model"
+    run("train", table, model, *options, *sets, "--quiet")
+    full = skxmc.load(model)
+    run("train", table, model, *options, *sets, "--quiet", "--only-used")
+    small = skxmc.load(model)
+    assert full.n_labels_ == 4 and small.n_labels_ == 2
+    kept = np.flatnonzero(full.label_counts_)
+    assert small.label_names_.tolist() == full.label_names_[kept].tolist()
+    above = full.label_parents[kept].toarray()
+    assert small.label_parents.sum() == above.sum() > 0
+    n_parents = small.label_parents.shape[1] - small.n_labels_
+    assert len(small.parent_texts or []) == n_parents
+    refused("needs --vocabulary", "train", table, model, "--only-used", code=2)
+
+
+def test_hierarchy_without_unused_labels_equals_brute_force():
+    rng = np.random.default_rng(0)
+    Y = sp.csr_matrix(rng.random((9, 7)) < 0.1, dtype=np.float32)
+    above = sp.csr_matrix(rng.random((7, 10)) < 0.3, dtype=np.float32)
+    names = [f"label {j}" for j in range(7)]
+    every = [*names, "top 0", "top 1", "top 2"]
+    data = Bunch(Y=Y, label_codes=names, label_names=names, label_texts=names)
+    data.update(label_parents=above, parent_names=every[7:])
+    drop_unused(data)
+    used = [j for j in range(7) if Y[:, [j]].nnz]
+    assert 0 < len(used) < 7 and data.label_texts == [names[j] for j in used]
+    assert (data.Y != Y[:, used]).nnz == 0
+    columns = [*data.label_names, *data.parent_names]
+    for row, j in zip(data.label_parents.toarray(), used, strict=True):
+        found = {columns[i] for i in np.flatnonzero(row)}
+        assert found == {every[i] for i in above[[j]].indices}
 
 
 def test_corpora_without_a_vocabulary(data, tmp_path):

@@ -45,7 +45,7 @@ TIERS = [
     "_clustering_classifier _taught_documents _mixture _shortlist_search "
     "_bag_documents",
     "grank gudn lightdxml lightxml treaderxml ensemble store",
-    "_cli_vocabulary",
+    "_cli_vocabulary _cli_group",
     "_cli_data _cli_rows _weight_checks inspection",
     "serve",
     "_cli_serve",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
+from command_line import refused, run
 from hub_stub import TOKEN, URL, serving, serving_as_hub
 from huggingface_hub import constants
 from persistence_examples import (
@@ -66,6 +67,23 @@ def test_loads_from_the_hub(name, hub, saved, data):
     hub.requests.clear()
     assert_same(skxmc.load("jane/codes"), getattr(saved, name), X)
     assert not hub.downloaded()  # they are in the cache
+
+
+def test_commands_take_names_of_repositories(hub, saved, data, tmp_path):
+    hub.add("jane/codes", saved.folder / "text")
+    text = data["texts"][0]
+    line = json.dumps({"text": text})
+    found = json.loads(run("predict", "jane/codes", "-k", 2, input=line).stdout)
+    names, _ = saved.text.predict_topk([text], 2, return_names=True)
+    assert found["predicted"] == names[0].tolist()
+    inspected = json.loads(run("inspect", "jane/codes").stdout)
+    assert inspected == json.loads(run("inspect", saved.folder / "text").stdout)
+    table = tmp_path / "table.jsonl"
+    row = {"text": text, "labels": names[0].tolist()}
+    table.write_text(json.dumps(row), encoding="utf-8")
+    assert json.loads(run("evaluate", "jane/codes", table, "-k", 1).stdout)["P@1"] == 1
+    refused("no repository jane/none", "inspect", "jane/none")
+    refused("does not exist", "inspect", "none", code=2)
 
 
 def test_nothing_else_is_downloaded(hub, saved, copied, data):

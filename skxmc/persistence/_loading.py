@@ -1,5 +1,6 @@
 """Loading a model folder."""
 
+import contextlib
 import tempfile
 from pathlib import Path
 
@@ -112,11 +113,30 @@ def load_class(name, folder, *, device, verify, mmap, revision, token, cache_dir
     folder, device, verify, mmap, revision, token, cache_dir
         As in `load`.
     """
-    if not is_on_hub(folder, revision):
-        folder = Path(folder)
-        config = read_config(folder)
+    with _open(folder, revision, token, cache_dir) as (local, config, repository):
         _check_class(name, config, folder)
-        return _load_folder(folder, config, device, verify, mmap)
+        if repository is None:
+            return _load_folder(local, config, device, verify, mmap)
+        for file in config["files"]:
+            repository.fetch(file)
+        with repository.naming_errors():
+            return _load_folder(
+                local, config, device, verify, mmap, repository.links_to
+            )
+
+
+def load_config(folder):
+    """Return what config.json of a folder or of a repository on the hub says."""
+    with _open(folder) as (_, config, _):
+        return config
+
+
+@contextlib.contextmanager
+def _open(folder, revision=None, token=None, cache_dir=None):
+    """Yield a folder on this machine, its config.json, and the repository, if any."""
+    if not is_on_hub(folder, revision):
+        yield Path(folder), read_config(Path(folder)), None
+        return
     with tempfile.TemporaryDirectory(
         prefix="skxmc-", ignore_cleanup_errors=True
     ) as temporary:
@@ -125,13 +145,7 @@ def load_class(name, folder, *, device, verify, mmap, revision, token, cache_dir
         repository.fetch("config.json")
         with repository.naming_errors():
             config = read_config(local, links_to=repository.links_to)
-        _check_class(name, config, folder)
-        for file in config["files"]:
-            repository.fetch(file)
-        with repository.naming_errors():
-            return _load_folder(
-                local, config, device, verify, mmap, repository.links_to
-            )
+        yield local, config, repository
 
 
 def _check_class(name, config, source):
