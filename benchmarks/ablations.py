@@ -44,7 +44,6 @@ from skxmc.metrics import propensity, ranking_report
 METRICS = ("P@1", "P@3", "P@5", "nDCG@5", "PSP@1", "PSP@5")
 # Medium effort of LightXML.
 _READ_ONCE = LIGHTXML["medium"]
-# Without the votes of neighbors, which make all heads more alike.
 _HEADS = _READ_ONCE | dict(neighbor_weight=0)
 # Eq. 2 to 8 of GUDN, on texts and names that are read once, so that 20 epochs are fast.
 _PAPER = dict(
@@ -77,6 +76,15 @@ ROWS = {
             *((0, 8), (0, 16), (1, 8), (1, 16), (2, 4), (2, 8), (2, 16), (3, 8)),
             *(("all", 4), ("all", 8)),
         ]
+    },
+    # Without the votes of neighbors, which make all heads more alike.
+    "grank-heads": {
+        "dense": dict(neighbor_weight=0, head="dense"),
+        "all labels": dict(neighbor_weight=0, head="all"),
+        "all labels, without n_negatives": dict(
+            neighbor_weight=0, head="all", n_negatives=None, label_learning_rate=None
+        ),
+        "clusters": dict(neighbor_weight=0, head="clusters"),
     },
     "lightxml": {
         "dynamic negatives": {},
@@ -163,6 +171,7 @@ ROWS = {
 }
 CLASSES = {
     "grank": GRankClassifier,
+    "grank-heads": GRankClassifier,
     "grank-layers": GRankClassifier,
     "lightdxml": LightDXMLClassifier,
     "lightxml": LightXMLClassifier,
