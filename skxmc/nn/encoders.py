@@ -8,8 +8,9 @@ from torch.nn.functional import normalize
 
 from .adapters import add_described, describe, find_adapter, inject, without_adapter
 from .dense_layers import DenseLayers
+from .pooling import last_tokens, mean_of_tokens, pool_more
 from .process import isolate_torch
-from .state import absent_or, choice, flag, number, optional, part
+from .state import absent_or, choice, flag, number, optional, part, refuse
 from .transformer_models import (
     choose_taken,
     find_layers,
@@ -29,7 +30,8 @@ class TransformerEncoder(nn.Module):
 
     The first vector concatenates the first-token states of the last layers. The second
     is the mean of the last layer's states over the tokens, or what `pooling` says. If
-    no layer is trained, both vectors are the second, scaled to length 1.
+    no layer is trained, both vectors are the second, scaled to length 1; the first may
+    then also hold the maximum of the states, and means of the states of lower layers.
 
     What the untrained layers compute for a document never changes, so that training can
     keep it (see `skxmc.nn.reading`) and go on from there.
@@ -63,14 +65,20 @@ class TransformerEncoder(nn.Module):
         Whether training computes the states within a layer again for the gradient,
         instead of keeping them.
 
+    more : sequence of int or None, default=None
+        If no layer is trained, the first vector also holds the maximum over the tokens
+        of each component of the last layer's states, and the means of the states of
+        these layers, each scaled to length 1. The embeddings are layer 0. None adds
+        nothing.
+
     If peft has put adapters into the model, these alone are trained, in the layers that
     would be trained without them.
 
     Attributes
     ----------
     width : int
-        Width of the first vector: n_layers times the width of a token's state, or
-        `hidden_size` if no layer is trained.
+        Width of the first vector: n_layers times the width of a token's state. If no
+        layer is trained, it is `hidden_size`, plus the widths of what `more` adds.
     hidden_size : int
         Width of the second vector.
     state_size : int
@@ -96,6 +104,7 @@ class TransformerEncoder(nn.Module):
         pooling="mean",
         dense=(),
         checkpointing=False,
+        more=None,
     ):
         super().__init__()
         # A pooler takes states, not what Dense layers make of the untrained mean.
@@ -105,6 +114,7 @@ class TransformerEncoder(nn.Module):
         self.n_trained = n_trained
         self.unit = unit
         self.pooling = pooling
+        self.more = tuple(more) if more is not None and self.is_fixed else None
         self.dense = DenseLayers(dense, self.state_size)
         self._freeze()
         self.dropout = dropout
@@ -129,7 +139,10 @@ class TransformerEncoder(nn.Module):
         return self.model.config.hidden_size
 
     def _compute_width(self):
-        return self.hidden_size if self.is_fixed else self.n_layers * self.state_size
+        if self.is_fixed:
+            n_more = 0 if self.more is None else 1 + len(self.more)
+            return self.hidden_size + n_more * self.state_size
+        return self.n_layers * self.state_size
 
     @property
     def n_features(self):
@@ -188,6 +201,7 @@ class TransformerEncoder(nn.Module):
     def to_state(self):
         """Return the arguments of the constructor (see `skxmc.nn.state`)."""
         names = "model n_layers cls_last dropout n_trained unit pooling".split()
+        names += [] if self.more is None else ["more"]
         state = {name: getattr(self, name) for name in names}
         if len(self.dense.maps):
             state["dense"] = self.dense
@@ -219,10 +233,18 @@ class TransformerEncoder(nn.Module):
             "n_trained": absent_or(optional(number(0, config.num_hidden_layers))),
             "unit": absent_or(flag),
             "pooling": absent_or(choice("mean", "cls", "last")),
+            "more": optional(self._check_more),
             "dense": part(DenseLayers),
             "hidden_size": choice(self.dense.out_features),
             "width": choice(self._compute_width()),
         }
+
+    def _check_more(self, more, name):
+        n_layers = self.model.config.num_hidden_layers
+        if type(more) is not tuple or not all(
+            type(layer) is int and 0 <= layer < n_layers for layer in more
+        ):
+            refuse(name, f"a tuple of layers below {n_layers}", more)
 
     def _check_model(self, model, name):
         for key, tensor in model.named_parameters():
@@ -238,7 +260,7 @@ class TransformerEncoder(nn.Module):
             ``input_ids`` and ``attention_mask``, padded on the right. With ``states``,
             of shape (n_docs, length, state_size), the untrained layers are not
             computed: these are the states of the highest of them. With ``vectors``, of
-            shape (n_docs, hidden_size), nothing is computed.
+            shape (n_docs, width), which are the first vectors, nothing is computed.
 
         Returns
         -------
@@ -250,7 +272,7 @@ class TransformerEncoder(nn.Module):
         """
         if "vectors" in batch:
             vectors = batch["vectors"].to(self._dtype)
-            return vectors, vectors
+            return vectors, vectors[:, : self.hidden_size]
         with self._start_from(batch.get("states")):
             return self._pool(self._compute_states(batch), batch["attention_mask"])
 
@@ -292,7 +314,7 @@ class TransformerEncoder(nn.Module):
         mask[:, 0] = 1
         options = {
             # To collect the states of all layers, transformers hooks into each of them.
-            "output_hidden_states": not self.is_fixed,
+            "output_hidden_states": not self.is_fixed or bool(self.more),
             "return_dict": True,
             # Decoders would keep all states for a next token.
             "use_cache": False,
@@ -300,7 +322,7 @@ class TransformerEncoder(nn.Module):
             "global_attention_mask": self._global_attention(mask),
         }
         output = self.model(batch["input_ids"], **choose_taken(self.model, options))
-        if self.is_fixed:
+        if self.is_fixed and not self.more:
             return (output[0],)
         states = find_states(output, self.model.config.num_hidden_layers + 1)
         if states is None and (self.keeps_states or self.n_layers > 1):
@@ -315,20 +337,21 @@ class TransformerEncoder(nn.Module):
         """Turn the states of all layers into the two vectors of each document."""
         is_empty = (mask.sum(dim=1) == 0)[:, None]  # these have no tokens to choose
         if self.pooling == "mean":
-            weight = mask.to(states[-1].dtype)[:, :, None]
-            mean = (states[-1] * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
+            mean = mean_of_tokens(states[-1], mask)
         elif self.pooling == "cls" and not self.cls_last:
             mean = states[-1][:, 0].masked_fill(is_empty, 0)
         else:
-            (mean,) = _last_tokens(states[-1:], mask)
+            (mean,) = last_tokens(states[-1:], mask)
             mean = mean.masked_fill(is_empty, 0)
         mean = self.dense(mean)
         if self.unit or self.is_fixed:
             mean = normalize(mean, dim=1)
         if self.is_fixed:
-            return mean, mean
+            if self.more is None:
+                return mean, mean
+            return torch.cat([mean, *pool_more(states, mask, self.more)], dim=1), mean
         if self.cls_last:
-            first = _last_tokens(states[-self.n_layers :], mask)
+            first = last_tokens(states[-self.n_layers :], mask)
         else:
             first = [layer[:, 0] for layer in states[-self.n_layers :]]
         return torch.cat(first, dim=1).masked_fill(is_empty, 0), mean
@@ -419,7 +442,7 @@ class TransformerEncoder(nn.Module):
         keeps its vectors alone.
         """
         if self.is_fixed:
-            return 2 * self.hidden_size
+            return self.width + self.hidden_size
         if length <= _LONGEST_MEASURED:
             return self._measure_activations(length)
         half = self._measure_activations(_LONGEST_MEASURED // 2)
@@ -461,10 +484,3 @@ class TransformerEncoder(nn.Module):
             self.train()({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
         self.train(was_training)
         return sum(storage.nbytes() for storage in kept.values()) // 4
-
-
-def _last_tokens(states, mask):
-    """Return the state of each document's last token, of each of some layers."""
-    last = mask.sum(dim=1).sub(1).clamp(min=0)  # (n_docs,)
-    last = last[:, None, None].expand(-1, 1, states[0].shape[2])
-    return [layer.gather(1, last)[:, 0] for layer in states]
