@@ -89,6 +89,10 @@ def test_sequences_are_means_of_descriptions(seed, length, n_docs):
         teacher_of_words(words).sequences(sp.csr_matrix(nodes, dtype="f4")).toarray()
     )
     assert found.shape == (n_docs * length, N_WORDS)
+    rows = rng.integers(n_docs, size=3)
+    some = teacher_of_words(words).sequences(sp.csr_matrix(nodes, dtype="f4"), rows)
+    chosen = found.reshape(n_docs, length, -1)[rows]
+    np.testing.assert_array_equal(some.toarray(), chosen.reshape(3 * length, -1))
     for place, row in enumerate(found):
         own = words[nodes[place // length], place % length]
         counts = np.bincount(own[own < N_WORDS], minlength=N_WORDS)
