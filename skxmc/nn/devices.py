@@ -86,7 +86,7 @@ def autocast(device, precision):
     return torch.autocast(device.partition(":")[0], dtype=dtype, cache_enabled=False)
 
 
-class WithoutAutocast:
+class FullPrecision:
     """Context in which autocast is off: ``torch.autocast(kind, enabled=False)``.
 
     It sets nothing but what that sets in the end, which takes a fifth of the time.

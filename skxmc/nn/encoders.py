@@ -332,7 +332,8 @@ class TransformerEncoder(nn.Module):
         else:
             (mean,) = _last_tokens(states[-1:], mask)
             mean = mean.masked_fill(is_empty, 0)
-        mean = self.dense(mean)
+        if self.dense.activations:
+            mean = self.dense(mean)
         if self.unit or self.is_fixed:
             mean = normalize(mean, dim=1)
         if self.is_fixed:

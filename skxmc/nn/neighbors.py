@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch.nn.functional import normalize, pad
 
-from .devices import WithoutAutocast
+from .devices import FullPrecision
 from .losses import at_least_float32
 from .search import NearestVectors
 from .state import absent_or, floats, indices, number, optional, part
@@ -302,7 +302,7 @@ class NeighborVotes:
             is_finite = docs.isfinite().all(dim=1, keepdim=True)
             docs = torch.where(is_finite, docs, 0)
             units = normalize(docs, dim=1)
-        with WithoutAutocast(docs.device.type):
+        with FullPrecision(docs.device.type):
             places, cosines = index.search_units(units, n_neighbors or self.n_neighbors)
         logits = _SHARPNESS * cosines
         if self.counts is not None:
