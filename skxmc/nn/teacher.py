@@ -215,10 +215,13 @@ class Teacher:
         docs = np.broadcast_to(np.arange(n_docs)[:, None], found.shape)[learns]
         nodes, owners = _stored_columns(self.knowledge, found[learns])
         # Numbers of all nodes of all documents, each once.
-        keys = np.unique(docs[owners] * n_nodes + nodes)
-        indptr = np.searchsorted(keys, np.arange(n_docs + 1) * n_nodes)
+        keys = np.sort(docs[owners] * n_nodes + nodes)
+        keys = keys[_group_starts(keys)]
+        starts = np.arange(n_docs + 1) * n_nodes
+        indptr = np.searchsorted(keys, starts)
+        nodes = keys - starts[:-1].repeat(np.diff(indptr))
         ones = np.ones(len(keys), np.float32)
-        return sp.csr_matrix((ones, keys % n_nodes, indptr), (n_docs, n_nodes))
+        return sp.csr_matrix((ones, nodes, indptr), (n_docs, n_nodes))
 
     def sequences(self, nodes, rows=None):
         """Return the teacher's sequences: mean descriptions of the nodes.
@@ -242,18 +245,23 @@ class Teacher:
         docs = docs * self.label_length
         keys = []
         for place, words in enumerate(self.words):
-            columns, owners = _stored_columns(words, nodes)
-            keys.append((docs[owners] + place) * n_words + columns)
-        keys, first, counts = np.unique(
-            np.concatenate(keys), return_index=True, return_counts=True
-        )
+            starts = words.indptr[nodes]
+            has_word = words.indptr[nodes + 1] > starts
+            columns = words.indices[starts[has_word]]
+            keys.append((docs[has_word] + place) * n_words + columns)
+        keys = np.concatenate(keys)
+        # Each word of a sequence once, and where it is first.
+        order = np.argsort(keys)
+        starts = _group_starts(keys[order])
+        counts = np.diff(starts, append=len(keys)).astype(np.float32)
+        first = np.minimum.reduceat(order, starts) if len(keys) else starts
+        keys = keys[order[starts]]
         rows = keys // n_words
         # In the order of a product of sparse matrices: the last node's words first.
-        order = np.lexsort((-first, rows))
+        order = np.argsort(rows * len(order) - first)
         indptr = np.searchsorted(rows, np.arange(n_sequences + 1))
-        weights = counts.astype(np.float32)
-        totals = np.bincount(rows, weights, n_sequences).astype(np.float32)
-        weights = weights[order] / totals[rows]
+        totals = np.bincount(rows, counts, n_sequences).astype(np.float32)
+        weights = counts[order] / totals[rows]
         columns = (keys - rows * n_words)[order]
         return sp.csr_matrix((weights, columns, indptr), (n_sequences, n_words))
 
@@ -307,6 +315,13 @@ class TaughtDocuments:
             words, weights = padded_features(taught, np.arange(taught.shape[0]))
             batch |= {"teacher": words, "teacher_weights": weights}
         return batch
+
+
+def _group_starts(values):
+    """Return where each group of equal values starts, of sorted values."""
+    is_first = np.ones(len(values), bool)
+    np.not_equal(values[1:], values[:-1], out=is_first[1:])
+    return np.flatnonzero(is_first)
 
 
 def _stored_columns(matrix, rows):

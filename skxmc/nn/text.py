@@ -475,8 +475,8 @@ def padded_places(offsets, rows):
     mask : bool ndarray of shape (n_rows, longest)
         Where the values stand in the padded array, which has at least one column.
     """
-    starts = offsets[rows].astype(np.int64)
+    starts = offsets[rows].astype(np.int64, copy=False)
     lengths = offsets[rows + 1] - starts
-    columns = np.arange(max(lengths.max(initial=0), 1))
+    columns = np.arange(max(np.maximum.reduce(lengths, initial=0), 1))
     mask = columns < lengths[:, None]
     return (starts[:, None] + columns)[mask], mask
