@@ -7,9 +7,11 @@ but take as long as those of a trained model. A call and the bare transformer ar
 in turns. In further calls, the parts of a call are timed where they are called:
 
 - ``overhead_ms`` is what is left of a call without the transformer and the product of
-  the head. Without a transformer, it is what is left without the network.
-- ``of_it_ms`` are parts of the overhead: the tokens and the words of the text, or its
-  words and the search for its teachers, and the neighbours and their votes.
+  the head (``without_ms``). Without a transformer, it is what is left without the
+  network.
+- ``of_it_ms`` are parts of the overhead: the tokens and the words of the text
+  ("documents" where there is no transformer, with the search for TReaderXML's
+  teachers), the vector of the document, and the neighbours and their votes.
 
 A transformer reads more weights than the caches of a processor hold. Whatever follows
 it waits for its code and data from memory, and takes several times as long as without
@@ -138,6 +140,7 @@ def places_of_parts(model):
         of_it = {
             "tokens": [(_pretrained, "tokenize")],
             "words": [(_pretrained, "transform_words")],
+            "vectors": [(network.encoder, "_pool"), (network.doc_vectors, "forward")],
         }
         if network.neighbors is not None:
             of_it["neighbors"] = [
