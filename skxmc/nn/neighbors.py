@@ -335,10 +335,11 @@ class NeighborVotes:
         # One entry for each label of each neighbour. The labels of a neighbour lie
         # `shifts` places after its entries.
         shifts = (ends - lengths.cumsum(0)).repeat_interleave(lengths)
-        labels = ids[torch.arange(len(shifts), device=places.device) + shifts]
-        keys = firsts.repeat_interleave(lengths) + labels
+        n_entries = len(shifts)
+        labels = ids[torch.arange(n_entries, device=places.device) + shifts]
+        keys = firsts.repeat_interleave(lengths, output_size=n_entries) + labels
         keys, owners = keys.unique(return_inverse=True)
-        weights = weights.repeat_interleave(lengths)
+        weights = weights.repeat_interleave(lengths, output_size=n_entries)
         shares = weights.new_zeros(len(keys)).index_add(0, owners, weights)
         counts = shares > 0
         if not counts.all():
