@@ -1,17 +1,30 @@
-"""Prediction time of one document: the whole call, and the bare encoder in it.
+"""Prediction time of one document: the whole call, and what each part of it takes.
 
     python benchmarks/latency.py --systems GRankClassifier LightXMLClassifier
 
 The models are trained for one epoch on random texts. Their predictions mean nothing,
 but take as long as those of a trained model. A call and the bare transformer are timed
-in turns. On a machine that others use too, measure processor time on one thread:
+in turns. In further calls, the parts of a call are timed where they are called:
+
+- ``overhead_ms`` is what is left of a call without the transformer and the product of
+  the head (``without_ms``). Without a transformer, it is what is left without the
+  network.
+- ``of_it_ms`` are parts of the overhead: the tokens and the words of the text
+  ("documents" where there is no transformer, with the search for TReaderXML's
+  teachers), the vector of the document, and the neighbours and their votes.
+
+A transformer reads more weights than the caches of a processor hold. Whatever follows
+it waits for its code and data from memory, and takes several times as long as without
+it. On a machine that others use too, measure processor time on one thread:
 
     OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false \
         python benchmarks/latency.py --clock cpu
 """
 
 import argparse
+import contextlib
 import time
+from unittest import mock
 
 import numpy as np
 import scipy.sparse as sp
@@ -19,6 +32,8 @@ import torch
 from _common import write_json
 
 import skxmc
+from skxmc import _pretrained
+from skxmc.nn import neighbors
 from skxmc.nn.devices import autocast, choose_device, choose_precision
 
 SYSTEMS = [
@@ -104,6 +119,74 @@ def milliseconds(functions, options):
     return times
 
 
+def places_of_parts(model):
+    """Return where the parts of a call are called, by the name of the part.
+
+    Returns
+    -------
+    inner : dict of str to list of (object, str)
+        The parts that are not overhead.
+    of_it : dict of str to list of (object, str)
+        Parts of the overhead.
+    """
+    network = model.network_
+    transformer = getattr(network.encoder, "model", None)
+    inner = {"network": [(network, "rank")]}
+    of_it = {"documents": [(model, "_make_docs")]}
+    if transformer is not None:
+        heads = (getattr(network, name, None) for name in ("ranker", "recall"))
+        heads = [(head, "forward") for head in heads if head is not None]
+        inner = {"transformer": [(transformer, "forward")], "head": heads}
+        of_it = {
+            "tokens": [(_pretrained, "tokenize")],
+            "words": [(_pretrained, "transform_words")],
+            "vectors": [(network.encoder, "_pool"), (network.doc_vectors, "forward")],
+        }
+        if network.neighbors is not None:
+            of_it["neighbors"] = [
+                (network.neighbors, name) for name in ("search", "count")
+            ] + [(neighbors, "add_votes")]
+    return inner, of_it
+
+
+def time_parts(model, text, options):
+    """Time the parts of a call.
+
+    Returns
+    -------
+    dict of str to ndarray of shape (repetitions,)
+        Milliseconds of each part, and of the call ("call").
+    """
+    clock, spent = CLOCKS[options.clock], {}
+
+    def timed(function, part):
+        def call(*args, **kwargs):
+            start = clock()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                spent[part] += 1e3 * (clock() - start)
+
+        return call
+
+    inner, of_it = places_of_parts(model)
+    times = {part: [] for part in [*inner, *of_it, "call"]}
+    with contextlib.ExitStack() as stack:
+        for part, places in (inner | of_it).items():
+            for owner, name in places:
+                function = timed(getattr(owner, name), part)
+                stack.enter_context(mock.patch.object(owner, name, function))
+        predict = timed(model.predict_topk, "call")
+        for i in range(-5, options.repetitions):
+            spent.update(dict.fromkeys(times, 0.0))
+            predict([text], 5)
+            for part, values in times.items() if i >= 0 else ():
+                values.append(spent[part])
+    times = {part: np.array(values) for part, values in times.items()}
+    times["overhead"] = times["call"] - sum(times[part] for part in inner)
+    return {name: times[name] for name in [*inner, *of_it, "overhead"]}
+
+
 def describe(times):
     least, median, slow = np.percentile(times, [0, 50, 99]).round(2).tolist()
     return {"least": least, "median": median, "99 percent": slow}
@@ -121,6 +204,12 @@ def measure(system, model, n_tokens, options):
         least = row["call_ms"]["least"] - row["encoder_ms"]["least"]
         median = row["call_ms"]["median"] - row["encoder_ms"]["median"]
         row["added_ms"] = {"least": round(least, 2), "median": round(median, 2)}
+    parts = time_parts(model, text, options)
+    row["overhead_ms"] = describe(parts.pop("overhead"))
+    of_it = places_of_parts(model)[1]
+    for key, names in (("without_ms", parts.keys() - of_it), ("of_it_ms", of_it)):
+        medians = {name: float(np.median(parts[name])) for name in sorted(names)}
+        row[key] = {name: round(value, 3) for name, value in medians.items()}
     return row
 
 

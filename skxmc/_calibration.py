@@ -13,6 +13,8 @@ from .nn.state import number, refuse
 
 # Slope and offset of scores that are log-odds already.
 UNCALIBRATED = (1.0, 0.0)
+# Least and largest probability, in float32 too.
+_LEAST, _MOST = np.finfo(np.float32).tiny, 1 - 2.0**-24
 
 
 def fit_calibration(Y, ids, scores, weights=None):
@@ -94,7 +96,7 @@ def probabilities_from_scores(scores, calibration, *, single_label):
 
 def clip_probabilities(probabilities):
     """Keep probabilities strictly between 0 and 1, in float32 too."""
-    return probabilities.clip(np.finfo(np.float32).tiny, 1 - 2.0**-24)
+    return np.minimum(np.maximum(probabilities, _LEAST), _MOST)
 
 
 def check_calibration(calibration, name):

@@ -107,7 +107,8 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
             Probabilities of these labels, see `predict_proba`; 0 for padding. They
             do not depend on `rank_by`.
         """
-        check_is_fitted(self)
+        if not hasattr(self, "classes_"):
+            check_is_fitted(self)
         check_number("k", k, numbers.Integral, 1)
         check_choice("rank_by", rank_by, ("probability", "propensity"))
         by_propensity = rank_by == "propensity"

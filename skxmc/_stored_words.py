@@ -19,6 +19,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.utils.sparsefuncs_fast import inplace_csr_row_normalize_l2
 
 from ._stored_texts import StoredTexts
+from ._words import term_finder
 from .nn.maps import TemporaryColumn
 
 # Number of different terms that are counted in memory: some 250 bytes each.
@@ -119,8 +120,8 @@ def _fit_weighted(vectorizer, texts, weights):
 def transform_words(vectorizer, texts):
     """Return the matrix of texts, in memory or in a store, by a fitted vectorizer.
 
-    It is to the bit what ``vectorizer.transform(texts)`` returns, whose checks take
-    longer than the rest for a single text.
+    It is to the bit what ``vectorizer.transform(texts)`` returns, which makes several
+    matrices of the words: for a single text, that takes longer than the rest.
     """
     if not isinstance(texts, StoredTexts):
         return _transform(vectorizer, texts)
@@ -129,10 +130,23 @@ def transform_words(vectorizer, texts):
 
 
 def _transform(vectorizer, texts):
-    X = CountVectorizer.transform(vectorizer, texts)
+    find_terms, column_of = term_finder(vectorizer), vectorizer.vocabulary_.get
+    columns, counts, indptr = [], [], [0]
+    for text in texts:
+        counter = Counter(map(column_of, find_terms(text)))
+        counter.pop(None, None)  # terms that are not in the vocabulary
+        columns += counter
+        counts += counter.values()
+        indptr.append(len(columns))
+    kind = np.int32 if len(columns) < 2**31 else np.int64
+    columns, indptr = np.array(columns, kind), np.array(indptr, kind)
+    shape = (len(texts), len(vectorizer.vocabulary_))
+    X = sp.csr_matrix((np.array(counts, np.float32), columns, indptr), shape)
+    X.sort_indices()
     X.data = np.log(X.data) + 1
     X.data *= vectorizer.idf_[X.indices]
     inplace_csr_row_normalize_l2(X)
+    X.has_canonical_format = True
     return X
 
 

@@ -47,6 +47,28 @@ def nfc(text):
     return unicodedata.normalize("NFC", text)
 
 
+def term_finder(vectorizer):
+    """Return a function that lists the words and n-grams of a text.
+
+    They are those of scikit-learn's ``vectorizer.build_analyzer()`` for a vectorizer
+    with a token pattern without groups and with default options otherwise, but for
+    `ngram_range`.
+    """
+    find_words = re.compile(vectorizer.token_pattern).findall
+    shortest, longest = vectorizer.ngram_range
+
+    def find_terms(text):
+        words = find_words(text.lower())
+        if longest == 1:
+            return words
+        terms = words[:] if shortest == 1 else []
+        for n in range(max(shortest, 2), longest + 1):
+            terms += map(" ".join, zip(*(words[i:] for i in range(n)), strict=False))
+        return terms
+
+    return find_terms
+
+
 def word_reader(vectorizer):
     """Return a function that yields the words of a text as a vectorizer finds them.
 

@@ -91,6 +91,7 @@ def test_vectorizer_has_the_bits_of_scikit_learn(
     assert found.idf_.dtype == expected.idf_.dtype
     np.testing.assert_array_equal(found.idf_, expected.idf_)
     assert_same(transform_words(found, stored(more)), expected.transform(more))
+    assert_same(transform_words(found, more), expected.transform(more))
 
 
 @settings(max_examples=40, deadline=None)

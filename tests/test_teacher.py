@@ -89,10 +89,30 @@ def test_sequences_are_means_of_descriptions(seed, length, n_docs):
         teacher_of_words(words).sequences(sp.csr_matrix(nodes, dtype="f4")).toarray()
     )
     assert found.shape == (n_docs * length, N_WORDS)
+    rows = rng.integers(n_docs, size=3)
+    some = teacher_of_words(words).sequences(sp.csr_matrix(nodes, dtype="f4"), rows)
+    chosen = found.reshape(n_docs, length, -1)[rows]
+    np.testing.assert_array_equal(some.toarray(), chosen.reshape(3 * length, -1))
     for place, row in enumerate(found):
         own = words[nodes[place // length], place % length]
         counts = np.bincount(own[own < N_WORDS], minlength=N_WORDS)
         np.testing.assert_allclose(row, counts / max(1, counts.sum()), rtol=1e-6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=seeds, length=st.integers(1, 4), n_nodes=st.integers(1, 30))
+def test_sequences_have_the_bits_of_products_of_matrices(seed, length, n_nodes):
+    # The order of words within a row is that in which their vectors are summed.
+    rng = np.random.default_rng(seed)
+    teacher = teacher_of_words(rng.integers(0, N_WORDS + 1, (n_nodes, length)))
+    nodes = sp.csr_matrix(rng.random((5, n_nodes)) < 0.4, dtype="f4")
+    found = teacher.sequences(nodes)
+    for place, words in enumerate(teacher.words):
+        expected, own = nodes @ words, found[place::length]
+        np.testing.assert_array_equal(own.indptr, expected.indptr)
+        np.testing.assert_array_equal(own.indices, expected.indices)
+        sums = np.asarray(expected.sum(axis=1)).repeat(np.diff(expected.indptr))
+        np.testing.assert_array_equal(own.data, expected.data / sums)
 
 
 def test_batches_of_documents():

@@ -107,6 +107,8 @@ def check_one_text_column(X):
 
 
 def _check_is_sequence(X, name):
+    if type(X) is list:
+        return
     single = X.item() if isinstance(X, np.ndarray) and X.ndim == 0 else X
     if isinstance(single, (str, bytes)):
         what = "str" if isinstance(single, str) else "bytes object"

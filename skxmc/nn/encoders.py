@@ -85,6 +85,9 @@ class TransformerEncoder(nn.Module):
         Width of a token's state.
     dense : DenseLayers
         The layers above the transformer, if there are any.
+    reads_forward : bool
+        Whether the tokens of a text read only those before them (a decoder). It is kept
+        because all modules have to be asked for it.
     pooler : Module or None
         The pretrained pooler, if it is kept. Predictions do not use it.
     """
@@ -111,6 +114,7 @@ class TransformerEncoder(nn.Module):
         with_pooler = with_pooler and not (n_trained == 0 and len(dense))
         pooler = getattr(model, "pooler", None) if with_pooler else None
         self.model = set_dropout(remove_pooler(model), dropout)
+        self.reads_forward = reads_forward(model)
         self.n_trained = n_trained
         self.unit = unit
         self.pooling = pooling
@@ -194,9 +198,10 @@ class TransformerEncoder(nn.Module):
         return self
 
     def reset_unsaved(self):
-        """Reset the attributes that only training needs (see `skxmc.nn.state`)."""
+        """Reset the attributes that no folder keeps (see `skxmc.nn.state`)."""
         self.pooler = None
         self.layers_return_tuples = self.checkpointing = False
+        self.reads_forward = False
 
     def to_state(self):
         """Return the arguments of the constructor (see `skxmc.nn.state`)."""
@@ -319,9 +324,12 @@ class TransformerEncoder(nn.Module):
             # Decoders would keep all states for a next token.
             "use_cache": False,
             "attention_mask": mask[:, None, None].bool() if self._takes_4d else mask,
-            "global_attention_mask": self._global_attention(mask),
+            "global_attention_mask": None,
         }
-        output = self.model(batch["input_ids"], **choose_taken(self.model, options))
+        options = choose_taken(self.model, options)
+        if "global_attention_mask" in options:
+            options["global_attention_mask"] = self._global_attention(mask)
+        output = self.model(batch["input_ids"], **options)
         if self.is_fixed and not self.more:
             return (output[0],)
         states = find_states(output, self.model.config.num_hidden_layers + 1)
@@ -335,7 +343,9 @@ class TransformerEncoder(nn.Module):
 
     def _pool(self, states, mask):
         """Turn the states of all layers into the two vectors of each document."""
-        is_empty = (mask.sum(dim=1) == 0)[:, None]  # these have no tokens to choose
+        is_empty = None
+        if self.pooling != "mean" or not self.is_fixed:
+            is_empty = (mask.sum(dim=1) == 0)[:, None]  # these have no token to choose
         if self.pooling == "mean":
             mean = mean_of_tokens(states[-1], mask)
         elif self.pooling == "cls" and not self.cls_last:
@@ -343,7 +353,8 @@ class TransformerEncoder(nn.Module):
         else:
             (mean,) = last_tokens(states[-1:], mask)
             mean = mean.masked_fill(is_empty, 0)
-        mean = self.dense(mean)
+        if self.dense.activations:
+            mean = self.dense(mean)
         if self.unit or self.is_fixed:
             mean = normalize(mean, dim=1)
         if self.is_fixed:
@@ -399,7 +410,7 @@ class TransformerEncoder(nn.Module):
         windows = ("local_attention", "sliding_window")
         windowed = any(getattr(config, name, None) for name in windows)
         is_sdpa = config._attn_implementation == "sdpa"
-        return is_sdpa and not windowed and not reads_forward(self.model)
+        return is_sdpa and not windowed and not self.reads_forward
 
     def __getstate__(self):
         # transformers attaches hooks that cannot be pickled to models that have run.
@@ -430,6 +441,7 @@ class TransformerEncoder(nn.Module):
         model.to(next(w for w in weights.values() if w.is_floating_point()))
         model.load_state_dict(weights)
         self.model, self.dense = model.train(training), dense
+        self.reads_forward = reads_forward(model)
         self._freeze()
 
     def floats_per_document(self, length):

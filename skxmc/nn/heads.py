@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn.functional import embedding_bag, linear, pad
 
+from .devices import FullPrecision
 from .losses import at_least_float32
 from .rowwise import TrainedByRow, append_rows, candidate_scores, choose_rows
 from .shortlist import best_labels
@@ -24,7 +25,7 @@ _N_COMPARED = 1000
 
 def at_full_precision(head, vectors, *ids):
     """Compute a head's scores without autocast: in bf16, near scores would tie."""
-    with torch.autocast(vectors.device.type, enabled=False):
+    with FullPrecision(vectors.device.type):
         return head(at_least_float32(vectors), *ids)
 
 

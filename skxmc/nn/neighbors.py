@@ -5,8 +5,9 @@ import math
 from typing import NamedTuple
 
 import torch
-from torch.nn.functional import pad
+from torch.nn.functional import normalize, pad
 
+from .devices import FullPrecision
 from .losses import at_least_float32
 from .search import NearestVectors
 from .state import absent_or, floats, indices, number, optional, part
@@ -16,6 +17,8 @@ from .state import absent_or, floats, indices, number, optional, part
 DEPTH = 100
 # Votes are a softmax of the cosines times this number.
 _SHARPNESS = 20.0
+# Vectors that are not longer are brought to length 1 by `normalize`, which bounds them.
+_SHORTEST = 1e-12
 # M and ef_construction of HNSW (see `NearestVectors`).
 _N_LINKS, _BUILD_WIDTH = 16, 100
 
@@ -291,17 +294,25 @@ class NeighborVotes:
         """
         index, _, _ = self._on(docs.device)
         docs = at_least_float32(docs)
-        is_finite = docs.isfinite().all(dim=1, keepdim=True)
-        docs = torch.where(is_finite, docs, 0)
-        with torch.autocast(docs.device.type, enabled=False):
-            places, cosines = index.search(docs, n_neighbors or self.n_neighbors)
+        lengths = torch.linalg.vector_norm(docs, dim=1, keepdim=True)
+        have_directions = bool(((lengths > _SHORTEST) & (lengths < math.inf)).all())
+        if have_directions:
+            units = docs / lengths
+        else:
+            is_finite = docs.isfinite().all(dim=1, keepdim=True)
+            docs = torch.where(is_finite, docs, 0)
+            units = normalize(docs, dim=1)
+        with FullPrecision(docs.device.type):
+            places, cosines = index.search_units(units, n_neighbors or self.n_neighbors)
         logits = _SHARPNESS * cosines
         if self.counts is not None:
             counts = self.counts.to(docs.device)[places].to(logits)
             room = self.n_neighbors - counts.cumsum(dim=1) + counts
             logits = logits + torch.minimum(counts, room).clamp(min=0).log()
         weights = logits.softmax(dim=1)
-        return places, cosines, weights * docs.any(dim=1, keepdim=True)
+        if not have_directions:
+            weights = weights * docs.any(dim=1, keepdim=True)
+        return places, cosines, weights
 
     def count(self, places, weights):
         """Count the votes of neighbours.
@@ -316,20 +327,25 @@ class NeighborVotes:
         Votes
         """
         _, indptr, ids = self._on(places.device)
-        n_neighbors, places, weights = places.shape[1], places.ravel(), weights.ravel()
-        starts, lengths = indptr[places], indptr[places + 1] - indptr[places]
-        # One entry for each label of each neighbour.
-        neighbors = torch.arange(len(places), device=places.device)
-        neighbors = neighbors.repeat_interleave(lengths)
-        begins = lengths.cumsum(0) - lengths
-        entries = torch.arange(len(neighbors), device=places.device)
-        labels = ids[entries + (starts - begins)[neighbors]]
-        keys = neighbors // n_neighbors * self.n_labels + labels
+        firsts = torch.arange(len(places), device=places.device) * self.n_labels
+        firsts = firsts[:, None].expand(places.shape).ravel()
+        places, weights = places.ravel(), weights.ravel()
+        starts, ends = indptr[places], indptr[places + 1]
+        lengths = ends - starts
+        # One entry for each label of each neighbour. The labels of a neighbour lie
+        # `shifts` places after its entries.
+        shifts = (ends - lengths.cumsum(0)).repeat_interleave(lengths)
+        n_entries = len(shifts)
+        labels = ids[torch.arange(n_entries, device=places.device) + shifts]
+        keys = firsts.repeat_interleave(lengths, output_size=n_entries) + labels
         keys, owners = keys.unique(return_inverse=True)
-        shares = weights.new_zeros(len(keys)).index_add(0, owners, weights[neighbors])
+        weights = weights.repeat_interleave(lengths, output_size=n_entries)
+        shares = weights.new_zeros(len(keys)).index_add(0, owners, weights)
         counts = shares > 0
-        keys, shares = keys[counts], shares[counts]
-        return Votes(keys // self.n_labels, keys % self.n_labels, shares)
+        if not counts.all():
+            keys, shares = keys[counts], shares[counts]
+        docs = keys // self.n_labels
+        return Votes(docs, keys - docs * self.n_labels, shares)
 
     def rerank(self, ids, scores, docs, k, *, normalize):
         """Add the votes of the neighbours of documents to a ranking of their labels.
@@ -417,38 +433,39 @@ def add_votes(ids, scores, votes, weight, k, *, n_labels, normalize):
     scores : tensor of shape (n_docs, k), padded with -inf
         Labels with equal scores stay in the order of the ranking.
     """
-    n_docs = len(ids)
+    n_docs, n_ranked = ids.shape
     shares = (weight * votes.shares).to(scores.dtype)
     # Whether and where each ranked label is among the votes. No ranked label has the
     # key that is appended.
     keys = votes.docs * (n_labels + 1) + votes.labels
-    keys = pad(keys, (0, 1), value=n_docs * (n_labels + 1))
-    starts = torch.arange(n_docs, device=ids.device)[:, None] * (n_labels + 1)
-    places = torch.searchsorted(keys, starts + ids)  # (n_docs, n_ranked)
-    is_voted = keys[places] == starts + ids
-    # Voted labels beyond the 100 best ones count as if they had not been ranked.
-    is_deep = is_voted[:, DEPTH:].clone()
-    is_voted[:, DEPTH:] = False
-    is_known = places.new_zeros(len(keys), dtype=torch.bool)
-    is_known[places[is_voted]] = True
+    keys = torch.cat([keys, keys.new_full((1,), n_docs * (n_labels + 1))])
+    docs = torch.arange(n_docs, device=ids.device)
+    sought = docs[:, None] * (n_labels + 1) + ids
+    places = torch.searchsorted(keys, sought)  # (n_docs, n_ranked)
+    is_voted = keys[places] == sought
+    if n_ranked > DEPTH:
+        # Voted labels beyond the 100 best ones count as if they had not been ranked.
+        is_deep = is_voted[:, DEPTH:].clone()
+        is_voted[:, DEPTH:] = False
+    places = places.masked_fill(~is_voted, len(keys) - 1)  # the key that is appended
+    is_other = torch.ones_like(keys, dtype=torch.bool)
+    is_other[places] = False
 
     best = scores[:, :DEPTH]
     lowest = best.masked_fill(best == -math.inf, math.inf).amin(dim=1)
     lowest = lowest.masked_fill(lowest == math.inf, 0)  # where nothing is ranked
-    others = ~is_known[:-1]
+    others = is_other[:-1].nonzero()[:, 0]
     others = Votes(votes.docs[others], votes.labels[others], shares[others])
-    lengths = others.docs.bincount(minlength=n_docs)
     columns = torch.arange(len(others.docs), device=ids.device)
-    columns = columns - (lengths.cumsum(0) - lengths)[others.docs]
-    shape = n_docs, int(lengths.max()) if n_docs else 0
+    columns = columns - torch.searchsorted(others.docs, docs)[others.docs]
+    shape = n_docs, int(columns.max()) + 1 if len(columns) else 0
     added_ids = ids.new_full(shape, n_labels)
     added_ids[others.docs, columns] = others.labels
     added = scores.new_full(shape, -math.inf)
     added[others.docs, columns] = lowest[others.docs] + others.shares
 
-    shares = pad(shares, (0, 1))[places].masked_fill(~is_voted, 0)
-    raised = scores + shares
-    if is_deep.any():
+    raised = scores + torch.cat([shares, shares.new_full((1,), 0)])[places]
+    if n_ranked > DEPTH and is_deep.any():
         raised[:, DEPTH:].masked_fill_(is_deep, -math.inf)
         ids = ids.clone()
         ids[:, DEPTH:].masked_fill_(is_deep, n_labels)
@@ -462,9 +479,10 @@ def add_votes(ids, scores, votes, weight, k, *, n_labels, normalize):
     scores = torch.cat([raised, added], dim=1)
     scores, order = scores.sort(dim=1, descending=True, stable=True)
     ids = ids.gather(1, order[:, :k])
-    missing = (0, k - ids.shape[1])
-    ids = pad(ids, missing, value=n_labels)
-    return ids, pad(scores[:, :k], missing, value=-math.inf)
+    scores, missing = scores[:, :k], (0, k - ids.shape[1])
+    if not missing[1]:
+        return ids, scores
+    return pad(ids, missing, value=n_labels), pad(scores, missing, value=-math.inf)
 
 
 def expected_votes(network):

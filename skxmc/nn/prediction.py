@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import normalize
 from tqdm.auto import tqdm
 
-from .devices import autocast, name_batch_size, to_device
+from .devices import autocast, out_of_memory, to_device
 from .group import current_group
 from .maps import temporary_array
 from .text import sorted_batches
@@ -178,28 +178,30 @@ def _map_own(
                     shape = len(rows), *part.shape[1:]
                     outputs.append(_make_output(shape, part.dtype, on_disk))
         for output, part in zip(outputs, parts, strict=True):
-            if len(rows) == 1:
-                output.copy_(part)
-            else:
-                output[torch.from_numpy(places)] = part.cpu()
+            output[torch.from_numpy(places)] = part.cpu()
 
     # A bar takes time even if it is not shown, which a single text would notice.
     bar = tqdm(batches, desc=title, unit="batch") if verbose else batches
     was_training = module.training
     if was_training:  # eval() visits all modules, which takes milliseconds
         module.eval()
-    with torch.inference_mode(), autocast(device, precision):
-        for places in bar:
-            with name_batch_size(batch_size):
+    try:
+        with torch.inference_mode(), autocast(device, precision):
+            for places in bar:
                 parts = function(to_device(docs.batch(rows[places]), device))
-            # The results of the batch before are fetched while the device computes.
-            if pending:
+                # The results of the batch before are fetched while the device computes.
+                if pending:
+                    store(*pending)
+                pending = places, parts
+            if len(rows) > 1:
                 store(*pending)
-            pending = places, parts
-        store(*pending)
+    except torch.OutOfMemoryError as error:
+        raise out_of_memory(batch_size) from error
     if was_training:
         module.train()
-    return outputs
+    if len(rows) > 1:
+        return outputs
+    return [part.cpu().clone() for part in parts]  # an ordinary tensor, as above
 
 
 def _make_output(shape, dtype, on_disk):

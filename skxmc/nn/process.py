@@ -133,13 +133,26 @@ def seed(number, device):
             torch.cuda.manual_seed(number)
 
 
-@contextlib.contextmanager
 def default_modes():
     """Context in which torch has its default modes, whatever the caller has set.
 
     Gradients are enabled, inference mode and autocast are off, and new tensors are on
     the CPU. Modes belong to a thread, so that other threads are not affected.
     """
+    # Each prediction comes here, mostly with these modes: to ask takes less time than
+    # to set them.
+    has_them = (
+        torch.is_grad_enabled()
+        and not torch.is_inference_mode_enabled()
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.is_autocast_enabled("cuda")
+        and torch.empty(0).device.type == "cpu"
+    )
+    return contextlib.nullcontext() if has_them else _set_default_modes()
+
+
+@contextlib.contextmanager
+def _set_default_modes():
     with contextlib.ExitStack() as stack:
         if torch.is_inference_mode_enabled():
             stack.enter_context(torch.inference_mode(False))

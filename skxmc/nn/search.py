@@ -123,8 +123,18 @@ class NearestVectors:
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}.")
         _check_finite(queries, "queries")
+        return self.search_units(normalize(queries, dim=1), k)
+
+    def search_units(self, queries, k):
+        """Search as `search` does, for queries that need no check.
+
+        Parameters
+        ----------
+        queries : tensor of shape (n_queries, dim)
+            Of length 1, or 0.
+        k : int
+        """
         k = min(k, self.n_found)
-        queries = normalize(queries, dim=1)
         if self.graph is None:
             return _search_all(self.vectors, queries, k)
         return self._search_graph(queries, k)
@@ -311,6 +321,8 @@ def _search_all(vectors, queries, k):
     vectors = vectors.to(queries.device, queries.dtype)
     at_once = max(1, _SCORES_AT_ONCE // len(vectors))
     best = [(part @ vectors.T).topk(k, dim=1) for part in queries.split(at_once)]
+    if len(best) == 1:
+        return best[0].indices, best[0].values
     return (
         torch.cat([part.indices for part in best]),
         torch.cat([part.values for part in best]),

@@ -261,6 +261,8 @@ def best_labels(scores, k, n_labels, ids=None):
     ids = best if ids is None else ids.gather(1, best)
     ids = ids.masked_fill(scores == -torch.inf, n_labels)
     missing = (0, k - ids.shape[1])
+    if not missing[1]:
+        return ids, scores
     return pad(ids, missing, value=n_labels), pad(scores, missing, value=-torch.inf)
 
 

@@ -195,7 +195,7 @@ class Teacher:
             part = slice(start, start + _DOCS_AT_ONCE)
             own = None if groups is None else groups[part]
             parts.append(self._teach(vectors[part], own))
-        return sp.vstack(parts, format="csr")
+        return parts[0] if len(parts) == 1 else sp.vstack(parts, format="csr")
 
     def _teach(self, vectors, groups):
         # One more neighbour is searched for if the own group will be left out.
@@ -211,19 +211,27 @@ class Teacher:
             # The additional neighbour only replaces the own group.
             if found.shape[1] > self.n_neighbors:
                 learns[:, -1] &= is_own.any(axis=1)
-        rows = np.broadcast_to(np.arange(len(found))[:, None], found.shape)
-        ones = np.ones(learns.sum(), np.float32)
-        shape = len(found), len(self.groups)
-        near = sp.csr_matrix((ones, (rows[learns], found[learns])), shape)
-        return make_binary(near @ self.knowledge)
+        n_docs, n_nodes = len(found), self.knowledge.shape[1]
+        docs = np.broadcast_to(np.arange(n_docs)[:, None], found.shape)[learns]
+        nodes, owners = _stored_columns(self.knowledge, found[learns])
+        # Numbers of all nodes of all documents, each once.
+        keys = np.sort(docs[owners] * n_nodes + nodes)
+        keys = keys[_group_starts(keys)]
+        starts = np.arange(n_docs + 1) * n_nodes
+        indptr = np.searchsorted(keys, starts)
+        nodes = keys - starts[:-1].repeat(np.diff(indptr))
+        ones = np.ones(len(keys), np.float32)
+        return sp.csr_matrix((ones, nodes, indptr), (n_docs, n_nodes))
 
-    def sequences(self, nodes):
+    def sequences(self, nodes, rows=None):
         """Return the teacher's sequences: mean descriptions of the nodes.
 
         Parameters
         ----------
         nodes : csr matrix of shape (n_docs, n_nodes)
             Teacher knowledge of the documents, as `teach` returns it.
+        rows : int ndarray or None, default=None
+            Rows of the documents whose sequences are wanted. None is all of them.
 
         Returns
         -------
@@ -231,13 +239,31 @@ class Teacher:
             Row i * label_length + j holds the weights of the words at place j of
             document i's sequence. Rows sum to 1 or are empty.
         """
-        places = [nodes @ words for words in self.words]
-        n_docs, n_places = nodes.shape[0], len(places)
-        order = np.arange(n_docs * n_places).reshape(n_places, n_docs).T.ravel()
-        rows = sp.vstack(places, format="csr")[order]
-        sums = np.asarray(rows.sum(axis=1)).ravel()
-        rows.data /= np.repeat(sums, np.diff(rows.indptr))
-        return rows
+        rows = np.arange(nodes.shape[0]) if rows is None else rows
+        n_sequences, n_words = len(rows) * self.label_length, self.n_words
+        nodes, docs = _stored_columns(nodes, rows)
+        docs = docs * self.label_length
+        keys = []
+        for place, words in enumerate(self.words):
+            starts = words.indptr[nodes]
+            has_word = words.indptr[nodes + 1] > starts
+            columns = words.indices[starts[has_word]]
+            keys.append((docs[has_word] + place) * n_words + columns)
+        keys = np.concatenate(keys)
+        # Each word of a sequence once, and where it is first.
+        order = np.argsort(keys)
+        starts = _group_starts(keys[order])
+        counts = np.diff(starts, append=len(keys)).astype(np.float32)
+        first = np.minimum.reduceat(order, starts) if len(keys) else starts
+        keys = keys[order[starts]]
+        rows = keys // n_words
+        # In the order of a product of sparse matrices: the last node's words first.
+        order = np.argsort(rows * len(order) - first)
+        indptr = np.searchsorted(rows, np.arange(n_sequences + 1))
+        totals = np.bincount(rows, counts, n_sequences).astype(np.float32)
+        weights = counts[order] / totals[rows]
+        columns = (keys - rows * n_words)[order]
+        return sp.csr_matrix((weights, columns, indptr), (n_sequences, n_words))
 
 
 class TaughtDocuments:
@@ -285,10 +311,38 @@ class TaughtDocuments:
         words, weights = padded_features(self.X, rows)
         batch = {"words": words, "weights": weights}
         if self.teacher is not None:
-            taught = self.teacher.sequences(self.nodes[rows])
+            taught = self.teacher.sequences(self.nodes, rows)
             words, weights = padded_features(taught, np.arange(taught.shape[0]))
             batch |= {"teacher": words, "teacher_weights": weights}
         return batch
+
+
+def _group_starts(values):
+    """Return where each group of equal values starts, of sorted values."""
+    is_first = np.ones(len(values), bool)
+    np.not_equal(values[1:], values[:-1], out=is_first[1:])
+    return np.flatnonzero(is_first)
+
+
+def _stored_columns(matrix, rows):
+    """Return the stored columns of some rows of a CSR matrix, one row after the other.
+
+    Parameters
+    ----------
+    matrix : csr matrix
+    rows : int ndarray of shape (n_rows,)
+
+    Returns
+    -------
+    columns : int ndarray of shape (n_stored,)
+    owners : int64 ndarray of shape (n_stored,)
+        Place in `rows` of the row of each column.
+    """
+    starts, ends = matrix.indptr[rows], matrix.indptr[rows + 1]
+    lengths = ends - starts
+    owners = np.arange(len(rows)).repeat(lengths)
+    shifts = (ends - lengths.cumsum())[owners]
+    return matrix.indices[np.arange(len(owners)) + shifts], owners
 
 
 def make_binary(matrix):

@@ -12,6 +12,7 @@ import torch
 
 from .maps import is_mapped, temporary_array
 from .process import brief_lock
+from .token_ids import encode_texts
 
 # Number of characters that the tokenizer gets at once, so that its Python lists stay
 # small. Each text counts for 128 characters more than it has.
@@ -225,16 +226,9 @@ def tokenize(texts, tokenizer, max_length, *, special=True):
         with tokenizing:
             cuts = _can_cut(tokenizer, from_end)
         n_chars = n_chars if cuts else sys.maxsize
-    options = dict(
-        max_length=max_length,
-        truncation=True,
-        add_special_tokens=special,
-        return_attention_mask=False,
-        return_token_type_ids=False,
-    )
     parts, lengths = [], []
-    tokenizer_call = partial(tokenizer, **options)
-    for rows in _tokenize_chunks(texts, tokenizer_call, n_chars, from_end):
+    read = partial(encode_texts, tokenizer, max_length, special)
+    for rows in _tokenize_chunks(texts, read, n_chars, from_end):
         lengths.append(np.fromiter(map(len, rows), np.int64, len(rows)))
         parts.append(np.concatenate([np.asarray(row, dtype) for row in rows]))
     offsets = np.concatenate([[0], *lengths]).cumsum()
@@ -257,7 +251,7 @@ def padding_id(tokenizer):
     return 0 if tokenizer.pad_token_id is None else tokenizer.pad_token_id
 
 
-def _tokenize_chunks(texts, tokenizer, n_chars, from_end):
+def _tokenize_chunks(texts, read, n_chars, from_end):
     """Yield the token ids of texts, in lists of one chunk of texts each.
 
     Texts are cut to `n_chars` characters. The number is doubled for a text as long as
@@ -266,20 +260,18 @@ def _tokenize_chunks(texts, tokenizer, n_chars, from_end):
     for chunk in _split_chunks(texts, n_chars):
         pieces = [text[-n_chars:] if from_end else text[:n_chars] for text in chunk]
         pieces = [piece.encode("utf-8", "replace").decode() for piece in pieces]
+        cut = [i for i, text in enumerate(chunk) if len(text) > n_chars]
         with tokenizing:
-            tokens = tokenizer(pieces)
-        rows = tokens["input_ids"]
+            rows, encodings = read(pieces, bool(cut))
         unsettled = [
-            i
-            for i, piece in enumerate(pieces)
-            if len(piece) < len(chunk[i])
-            and not _is_settled(tokens.encodings[i], piece, from_end)
+            i for i in cut if not _is_settled(encodings[i], pieces[i], from_end)
         ]
-        longer = _tokenize_chunks(
-            [chunk[i] for i in unsettled], tokenizer, 2 * n_chars, from_end
-        )
-        for i, row in zip(unsettled, chain.from_iterable(longer), strict=True):
-            rows[i] = row
+        if unsettled:
+            longer = _tokenize_chunks(
+                [chunk[i] for i in unsettled], read, 2 * n_chars, from_end
+            )
+            for i, row in zip(unsettled, chain.from_iterable(longer), strict=True):
+                rows[i] = row
         yield rows
 
 
@@ -483,8 +475,8 @@ def padded_places(offsets, rows):
     mask : bool ndarray of shape (n_rows, longest)
         Where the values stand in the padded array, which has at least one column.
     """
-    starts = offsets[rows].astype(np.int64)
+    starts = offsets[rows].astype(np.int64, copy=False)
     lengths = offsets[rows + 1] - starts
-    columns = np.arange(max(lengths.max(initial=0), 1))
+    columns = np.arange(max(np.maximum.reduce(lengths, initial=0), 1))
     mask = columns < lengths[:, None]
     return (starts[:, None] + columns)[mask], mask
