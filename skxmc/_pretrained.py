@@ -26,7 +26,7 @@ from .nn.encoders import TransformerEncoder
 from .nn.reading import Documents, check_padding, read_once, read_words
 from .nn.state import MISSING, absent_or, nothing, number, optional, refuse
 from .nn.text import ChosenTokens, Features, Tokens, padding_id, tokenize
-from .nn.transformer_models import choose_lower_layers, reads_forward
+from .nn.transformer_models import reads_forward
 
 # Value of n_layers=None, unless the encoder has fewer layers.
 DEFAULT_N_LAYERS = 5
@@ -167,10 +167,11 @@ class PretrainedEncoderMixin:
             pooling=settings.pooling,
             dense=settings.dense,
             checkpointing=self.gradient_checkpointing,
-            more=self._choose_more(model, n_trained),
             **self._encoder_options(model),
         )
         check_padding(encoder, tokenizer, self.max_length_, "cpu")
+        if self._reads_more and encoder.is_fixed:
+            encoder.read_more()
         return encoder, self._read_tokens(encoder, X, words)
 
     def _read_tokens(self, encoder, X, words):
@@ -259,11 +260,6 @@ class PretrainedEncoderMixin:
                 f'layers. Lower it, or use "all", which trains the embeddings too.'
             )
         return self.trained_layers
-
-    def _choose_more(self, model, n_trained):
-        """Return the layers that are read beside the last one, or None."""
-        reads_more = self._reads_more and n_trained == 0
-        return choose_lower_layers(model) if reads_more else None
 
     def _read_once(self, encoder, docs, others):
         options = self._computing_options()

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn.functional import normalize
 
+from .activations import kept_floats
 from .adapters import add_described, describe, find_adapter, inject, without_adapter
 from .dense_layers import DenseLayers
 from .pooling import last_tokens, mean_of_tokens, pool_more
@@ -65,12 +66,6 @@ class TransformerEncoder(nn.Module):
         Whether training computes the states within a layer again for the gradient,
         instead of keeping them.
 
-    more : sequence of int or None, default=None
-        If no layer is trained, the first vector also holds the maximum over the tokens
-        of each component of the last layer's states, and the means of the states of
-        these layers, each scaled to length 1. The embeddings are layer 0. None adds
-        nothing.
-
     If peft has put adapters into the model, these alone are trained, in the layers that
     would be trained without them.
 
@@ -88,6 +83,8 @@ class TransformerEncoder(nn.Module):
     reads_forward : bool
         Whether the tokens of a text read only those before them (a decoder). It is kept
         because all modules have to be asked for it.
+    more : tuple of int or None
+        Set by `read_more`: layers whose mean states the first vector also holds.
     pooler : Module or None
         The pretrained pooler, if it is kept. Predictions do not use it.
     """
@@ -107,7 +104,6 @@ class TransformerEncoder(nn.Module):
         pooling="mean",
         dense=(),
         checkpointing=False,
-        more=None,
     ):
         super().__init__()
         # A pooler takes states, not what Dense layers make of the untrained mean.
@@ -118,7 +114,7 @@ class TransformerEncoder(nn.Module):
         self.n_trained = n_trained
         self.unit = unit
         self.pooling = pooling
-        self.more = tuple(more) if more is not None and self.is_fixed else None
+        self.more = None
         self.dense = DenseLayers(dense, self.state_size)
         self._freeze()
         self.dropout = dropout
@@ -131,6 +127,24 @@ class TransformerEncoder(nn.Module):
         self.checkpointing = checkpointing
         if checkpointing:
             set_checkpointing(self.model, True)
+
+    @torch.no_grad()
+    def read_more(self):
+        """Add to the first vector of an encoder that is not trained.
+
+        It then also holds the maximum over the tokens of each component of the last
+        layer's states, and the means of the states at two thirds and at a third of the
+        depth, each scaled to length 1. Models that do not return these states are read
+        without them.
+        """
+        n_layers = self.model.config.num_hidden_layers
+        layers = {round(2 * n_layers / 3), round(n_layers / 3)} - {n_layers}
+        self.more = tuple(sorted(layers, reverse=True))
+        ids = torch.zeros(1, 2, dtype=torch.int64, device=self._weight.device)
+        states = self._compute_states({"input_ids": ids, "attention_mask": ids + 1})
+        if len({layer.shape for layer in states}) > 1 or len(states) <= n_layers:
+            self.more = ()
+        self.width = self._compute_width()
 
     @property
     def has_adapter(self):
@@ -219,12 +233,18 @@ class TransformerEncoder(nn.Module):
     def from_state(cls, state):
         """Make an encoder from its state, in evaluation mode."""
         state = dict(state)
+        more = state.pop("more", None)
         if "dense" in state:
             part(DenseLayers)(state["dense"], "dense")
             state["dense"] = state["dense"].to_tuples()
         if "adapters" in state:
             add_described(state["model"], state.pop("adapters"))
-        return cls(**state).eval()
+        encoder = cls(**state).eval()
+        encoder.more = more
+        if more is not None:
+            optional(encoder._check_more)(more, "more")
+            encoder.width = encoder._compute_width()
+        return encoder
 
     def expected_state(self):
         """Checks of attributes (see `skxmc.nn.state`)."""
@@ -276,7 +296,7 @@ class TransformerEncoder(nn.Module):
             mapped by the Dense layers.
         """
         if "vectors" in batch:
-            vectors = batch["vectors"].to(self._dtype)
+            vectors = batch["vectors"].to(self._weight.dtype)
             return vectors, vectors[:, : self.hidden_size]
         with self._start_from(batch.get("states")):
             return self._pool(self._compute_states(batch), batch["attention_mask"])
@@ -373,7 +393,7 @@ class TransformerEncoder(nn.Module):
         lower = [] if states is None else self._split_layers()[0]
 
         def go_on(*args, **options):
-            start = states.to(self._dtype)
+            start = states.to(self._weight.dtype)
             return (start, None) if self.layers_return_tuples else start
 
         # transformers may have wrapped the method of a layer already.
@@ -389,8 +409,8 @@ class TransformerEncoder(nn.Module):
                     layer.forward = method
 
     @property
-    def _dtype(self):
-        return self.model.get_input_embeddings().weight.dtype
+    def _weight(self):
+        return self.model.get_input_embeddings().weight
 
     def _global_attention(self, mask):
         """Return the mask for global attention of a Longformer's first token."""
@@ -469,30 +489,9 @@ class TransformerEncoder(nn.Module):
         if self.checkpointing:
             # The inputs of all layers, and once what the gradient of a layer needs.
             n_layers = self.n_trained or self.model.config.num_hidden_layers
-            kept = self._measure_kept(length)
+            kept = kept_floats(self, length)
             set_checkpointing(self.model, False)
-            kept += self._measure_kept(length) // n_layers
+            kept += kept_floats(self, length) // n_layers
             set_checkpointing(self.model, True)
             return kept
-        return self._measure_kept(length)
-
-    def _measure_kept(self, length):
-        ids = torch.zeros(1, length, dtype=torch.int64)
-        weights = {p.untyped_storage().data_ptr() for p in self.parameters()}
-        kept = {}
-
-        def keep(tensor):
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in weights:
-                # The storage itself is kept, or its address could be used again.
-                kept[storage.data_ptr()] = storage
-            return tensor
-
-        was_training = self.training
-        with (
-            isolate_torch(),
-            torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
-        ):
-            self.train()({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
-        self.train(was_training)
-        return sum(storage.nbytes() for storage in kept.values()) // 4
+        return kept_floats(self, length)

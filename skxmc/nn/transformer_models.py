@@ -3,7 +3,6 @@
 import functools
 import inspect
 
-import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -58,29 +57,6 @@ def find_states(output, n_states):
         return getattr(output, "hidden_states", None)
     found = (part for part in output[1:] if isinstance(part, tuple))
     return next((part for part in found if len(part) == n_states), None)
-
-
-@torch.no_grad()
-def choose_lower_layers(model):
-    """Return the layers at two thirds and at a third of a model's depth.
-
-    Returns
-    -------
-    tuple of int
-        Layers below the last one; the embeddings are layer 0. There are none if the
-        model does not return the states of all layers, which is tried on a token.
-    """
-    n_layers = model.config.num_hidden_layers
-    options = {"output_hidden_states": True, "return_dict": True, "use_cache": False}
-    device = model.get_input_embeddings().weight.device
-    token = torch.zeros(1, 1, dtype=torch.int64, device=device)
-    was_training = model.training
-    output = model.eval()(token, **choose_taken(model, options))
-    model.train(was_training)
-    if find_states(output, n_layers + 1) is None:
-        return ()
-    layers = {round(2 * n_layers / 3), round(n_layers / 3)} - {n_layers}
-    return tuple(sorted(layers, reverse=True))
 
 
 def set_checkpointing(model, enable):
