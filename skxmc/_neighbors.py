@@ -14,6 +14,7 @@ from ._validation import (
     check_label_texts,
     check_more_labels,
     check_number,
+    check_rows,
     encode_labels,
     label_array,
 )
@@ -178,18 +179,8 @@ class NeighborsMixin(SystemLabelChangesMixin):
         """
         check_is_fitted(self)
         votes = self._get_votes()
-        rows = np.unique(np.atleast_1d(rows))
-        if rows.ndim != 1 or rows.dtype.kind not in "iu" and rows.size:
-            raise ValueError(
-                f"rows must be whole numbers, rows of documents; got {rows.dtype}."
-            )
-        places = votes.find_rows(torch.from_numpy(rows.astype(np.int64)))
-        missing = rows[(places.numpy() < 0) | (rows >= self.n_docs_)]
-        if len(missing):
-            raise ValueError(
-                f"Rows {missing[:5].tolist()} are not in the memory: no document has "
-                "such a row, or it was held out, has no labels, or has been forgotten."
-            )
+        rows = check_rows(rows)
+        places = self._find_documents(rows)
         known = votes.rows[votes.index.found_places()]
         if len(rows) == int((known < self.n_docs_).sum()):
             raise ValueError(
@@ -197,6 +188,25 @@ class NeighborsMixin(SystemLabelChangesMixin):
                 "To have none vote, fit with neighbor_weight=0."
             )
         return self._change(lambda model: model._forget(places))
+
+    def _find_documents(self, rows):
+        """Return the places of documents in the memory; refuse rows of no document."""
+        places = self.network_.neighbors.find_rows(torch.from_numpy(rows))
+        is_text = rows >= self.n_docs_
+        missing = rows[(places.numpy() < 0) | is_text]
+        if not len(missing):
+            return places
+        texts = rows[(places.numpy() >= 0) & is_text]
+        if len(texts):
+            label = int(texts[0]) - self.n_docs_
+            raise ValueError(
+                f"Row {texts[0]} is no document: the text of label {label} votes with "
+                f"it. Rows of documents are below n_docs_, {self.n_docs_}."
+            )
+        raise ValueError(
+            f"Rows {missing[:5].tolist()} are not in the memory: no document has "
+            "such a row, or it was held out, has no labels, or has been forgotten."
+        )
 
     def _forget(self, places):
         votes = self.network_.neighbors

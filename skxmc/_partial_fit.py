@@ -6,10 +6,23 @@ from sklearn.utils.metaestimators import available_if
 from ._calibration import fit_calibration
 from ._validation import label_array
 
-__all__ = ["PartialFitMixin", "Stream"]
+__all__ = ["NoPartialFit", "PartialFitMixin", "Stream"]
 
 # Number of documents of a call from which the calibration is fitted anew.
 _CALIBRATION_DOCS = 100
+
+
+class NoPartialFit:
+    """Stands for ``partial_fit`` in classifiers that have none, and says why.
+
+    Their class has the reason, a sentence, as ``_no_stream``.
+    """
+
+    def __get__(self, estimator, kind):
+        raise AttributeError(
+            f"{kind.__name__} has no partial_fit: {kind._no_stream} Use "
+            "warm_start=True."
+        )
 
 
 class Stream:

@@ -211,9 +211,11 @@ class WarmStartMixin:
         if self._y_kind == "single":
             return _find(self.classes_.tolist(), start.classes_.tolist())
         had_names = self._get_noted("label_names") is not None
-        if self.label_names is not None and had_names:
-            return self._match_names(start)
         n_before = start.n_labels_
+        if self.label_names is not None and had_names:
+            first = self.label_names_[:n_before].tolist()
+            if first != start.label_names_.tolist():
+                return self._match_names(start)
         if self.n_labels_ < n_before:
             raise ValueError(
                 f"y has {self.n_labels_} label columns, and the fit that is to go on "

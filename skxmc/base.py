@@ -12,6 +12,7 @@ from ._hold_out import check_held_out, keep_rows, typical_depth
 from ._label_weights import LabelWeightsMixin, refuse_in_group
 from ._neighbors import NeighborsMixin
 from ._network_state import NetworkStateMixin
+from ._partial_fit import NoPartialFit
 from ._ranking_classifier import RankingClassifier
 from ._sample_weights import FitWeightsMixin
 from ._validation.parameters import check_choice, check_training_parameters
@@ -86,6 +87,7 @@ class BaseXMCClassifier(
 
     ``_has_log_odds()`` says whether the network's scores are those of probabilities.
     `_efforts` lists the sets of parameters of ``with_effort`` (see `skxmc._efforts`).
+    A system without ``partial_fit`` says why in the sentence `_no_stream`.
 
     For model folders it may define ``expected_state()``, ``attribute_names`` (for both
     see `skxmc.nn.state`) and ``_count_features()``, the number of features that a
@@ -93,6 +95,7 @@ class BaseXMCClassifier(
     """
 
     _network_class = None
+    partial_fit = NoPartialFit()
     _memory_advice = "Lower batch_size."
 
     def fit(self, X, y, sample_weight=None):

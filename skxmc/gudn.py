@@ -356,6 +356,7 @@ class GUDNClassifier(LabelBranchMixin, PretrainedEncoderMixin, RecallingXMCClass
 
     _network_class = GUDNNetwork
     _efforts = GUDN
+    _no_stream = "its guide must be trained on all documents before it guides."
     _fixed_parameters = (
         *("encoder", "reading", "trained_layers", "bag_of_words", "ngram_range"),
         *("pooling", "text_prompt", "label_prompt"),

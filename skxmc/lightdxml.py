@@ -334,6 +334,7 @@ class LightDXMLClassifier(
 
     _network_class = LightDXMLNetwork
     _efforts = LIGHTDXML
+    _no_stream = "it finds the negatives of all documents anew every few epochs."
     _fixed_parameters = (
         *("ngram_range", "label_dim", "label_hidden_dim", "label_activation"),
     )

@@ -371,6 +371,7 @@ class TReaderXMLClassifier(TaughtDocumentsMixin, RecallingXMCClassifier):
 
     _network_class = TReaderXMLNetwork
     _efforts = TREADERXML
+    _no_stream = "its teacher teaches a document by all the others."
     _fixed_parameters = (
         *("word_dim", "train_vectors", "max_length", "label_length", "use_teacher"),
         *("neighbor_weights", "reading", "residual", "mask", "n_heads", "positional"),

@@ -412,6 +412,25 @@ def test_names_that_two_labels_have(data):
     assert model.remove_labels(1).label_names_.tolist() == [*"acdefghij"]
 
 
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.array(1),
+        np.int16(1),
+        iter([1, 1]),
+        {"green"},
+        np.array(["green"]),
+        ("green", 1),
+        range(1, 2),
+    ],
+)
+def test_labels_in_any_form(labels, fitted, data):
+    model = fitted("LightDXML").remove_labels(labels)
+    assert model.label_names_.tolist() == [
+        name for name in data["words"][:N_OLD] if name != "green"
+    ]
+
+
 def test_forms_of_unicode_are_one_name(data):
     names = ["caf\u00e9", *"bcdefghij"]
     model = make(D, label_names=names).fit(data["texts"], data["old"])
@@ -439,6 +458,7 @@ def test_forms_of_unicode_are_one_name(data):
         (dict(label_texts=["x"], X=["a"], y=np.ones((1, 3))), "1 rows and 1 or 11 col"),
         (dict(label_texts=["x"], X=["a"], y=np.ones((2, 1))), "1 rows"),
         (dict(label_texts=["x"], X=["a"], y=[[2]]), "0 and 1 only"),
+        (dict(label_texts=["x"], X=["a"], y=[["x", "red"]]), "pass classes=label_nam"),
         (dict(label_texts=["x"], X=["a"], y=[[np.nan]]), "NaN"),
         (dict(label_texts=["x"], X=[5], y=[[1]]), "must be"),
         (dict(label_texts=[""], X=["a"], y=[[0]]), "neither a text nor a document"),
@@ -458,7 +478,10 @@ def test_wrong_labels_are_refused(arguments, match, fitted):
         ([3, "crimson"], "There is no label 'crimson'"),
         ([-1], "There is no label -1"),
         (10, "There is no label 10"),
-        ([True], "There is no label True"),
+        ([True], "mask of True and False"),
+        (np.arange(10) < 2, r"np.flatnonzero\(mask\)"),
+        ([1.5], "There is no label 1.5"),
+        (np.array([[1, 2]]), "There is no label array"),
         (list(range(9)), "Removing 9 of 10 labels would leave 1"),
         (list(range(10)), "would leave 0"),
     ],

@@ -378,9 +378,13 @@ def test_without_a_memory_nothing_is_remembered(method, data):
     [
         ([0, 99], r"Rows \[99\] are not in the memory"),
         ([-1], r"Rows \[-1\] are not"),
-        ([40], r"Rows \[40\] are not"),  # a label text
+        ([3, 41], "Row 41 is no document: the text of label 1 votes with it"),
         ([0.5], "must be whole numbers"),
         (["a"], "must be whole numbers"),
+        ([[0, 1]], r"shape \(1, 2\)"),
+        (None, "must be whole numbers"),
+        (True, "mask of True and False"),
+        (np.arange(40) < 2, "mask of True and False"),
         (range(40), "all 40 documents that vote, and one must remain"),
     ],
 )
@@ -390,6 +394,16 @@ def test_wrong_rows(rows, match, data):
     with pytest.raises(ValueError, match=match):
         model.forget_documents(rows)
     assert model.network_.neighbors is votes
+
+
+@pytest.mark.parametrize(
+    "rows", [3, np.int32(3), np.array(3), {3}, range(3, 4), np.array([3, 3], "u8")]
+)
+def test_rows_in_any_form(rows, data):
+    model = fit_some(D, data).forget_documents(rows)
+    assert 3 not in model.network_.neighbors.rows
+    with pytest.raises(ValueError, match="has been forgotten"):
+        model.forget_documents(rows)
 
 
 def test_held_out_documents_cannot_be_forgotten(data):

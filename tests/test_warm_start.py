@@ -183,6 +183,21 @@ def test_names_find_labels_in_another_order(tiny_encoder, data):
             assert model.network_.clusters.n_clusters == model.label_groups_.max() + 1
 
 
+def test_names_that_two_labels_have_keep_their_columns(tiny_encoder, data):
+    texts, Y, words = data
+    names = ["same", "same", *words[2:]]
+    model = make(G, tiny_encoder, warm_start=True, neighbor_weight=0)
+    model.set_params(label_names=names[:9]).fit(texts[:40], Y[:40, :9])
+    before = log_probabilities(model, texts)
+    still(model, label_names=names).fit(texts[:20], Y[:20])
+    assert_array_equal(model.label_names_, names)
+    difference = log_probabilities(model, texts)[:, :9] - before
+    difference -= difference.mean(axis=1, keepdims=True)
+    assert np.abs(difference).max() < 1e-4
+    with pytest.raises(ValueError, match="holds 'same' 2 times now"):
+        model.set_params(label_names=names[::-1]).fit(texts, Y[:, ::-1])
+
+
 @pytest.mark.parametrize("n_frequent", [0, 4, 6, 20])
 def test_labels_of_lightdxml(n_frequent, data):
     # Labels without documents in the second fit keep their vectors and classifiers, and

@@ -1,6 +1,11 @@
 """Checks of input: texts, labels and parameters; messages say what to change."""
 
-from .changed_labels import check_more_labels, check_new_names, find_columns
+from .changed_labels import (
+    check_more_labels,
+    check_new_names,
+    check_rows,
+    find_columns,
+)
 from .label_arrays import check_ones, label_array
 from .labels import (
     check_label_names,
@@ -27,6 +32,7 @@ __all__ = [
     "check_one_text_column",
     "check_ones",
     "check_prompt",
+    "check_rows",
     "check_texts",
     "class_ids",
     "count_documents",

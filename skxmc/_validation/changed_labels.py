@@ -1,6 +1,7 @@
 """Checks of labels that come, go or change their names after ``fit``."""
 
 import numbers
+from collections.abc import Set
 
 import numpy as np
 import scipy.sparse as sp
@@ -60,10 +61,14 @@ def find_columns(labels, names):
     Returns
     -------
     list of int
+
+    Raises
+    ------
+    ValueError
+        If there is no such label, or if several labels have the name.
     """
-    is_one = isinstance(labels, str) or not hasattr(labels, "__len__")
     known, columns = None, []
-    for label in [labels] if is_one else labels:
+    for label in _list_labels(labels):
         if isinstance(label, numbers.Integral) and not isinstance(label, bool):
             if not 0 <= label < len(names):
                 raise ValueError(
@@ -83,6 +88,21 @@ def find_columns(labels, names):
             )
         columns.append(places[0])
     return columns
+
+
+def _list_labels(labels):
+    """Return labels, or a single one, as a list."""
+    if isinstance(labels, str) or not hasattr(labels, "__iter__"):
+        return [labels]
+    if getattr(labels, "ndim", 1) == 0:
+        return [labels.item()]
+    labels = list(labels)
+    if labels and all(isinstance(label, (bool, np.bool_)) for label in labels):
+        raise ValueError(
+            "The labels are a mask of True and False. Give their columns instead: "
+            "np.flatnonzero(mask)."
+        )
+    return labels
 
 
 def _places_of_names(names):
@@ -120,3 +140,22 @@ def check_new_names(names, others):
                 "another name (label_names), or remove the label first."
             )
         new[key] = j
+
+
+def check_rows(rows):
+    """Return rows of documents, each once, as an int64 ndarray."""
+    if isinstance(rows, Set):
+        rows = list(rows)
+    rows = np.atleast_1d(rows)
+    if rows.dtype == bool:
+        raise ValueError(
+            "rows is a mask of True and False. Give row numbers instead: "
+            "np.flatnonzero(mask)."
+        )
+    if rows.ndim != 1 or rows.dtype.kind not in "iu" and rows.size:
+        raise ValueError(
+            "rows must be whole numbers, a row of a document or a sequence of rows, as "
+            f"kneighbors returns them; got an array of shape {rows.shape} and dtype "
+            f"{rows.dtype}."
+        )
+    return np.unique(rows).astype(np.int64)

@@ -98,7 +98,9 @@ def label_lists_error(name):
     return ValueError(
         f"{name} holds a list of labels for each document. Turn it into a sparse "
         "matrix first: sklearn.preprocessing.MultiLabelBinarizer(sparse_output=True)"
-        ".fit_transform(y)."
+        ".fit_transform(y). For the columns of a fitted classifier, also pass "
+        "classes=label_names_ to the binarizer, with the names of new labels at the "
+        "end."
     )
 
 
