@@ -15,6 +15,7 @@ from ._validation import (
     check_new_names,
     check_texts,
     count_documents,
+    count_rows,
     find_columns,
 )
 from .nn.label_changes import share_tensors, train_rows
@@ -279,8 +280,7 @@ class LabelChangesMixin:
             self._check_texts_suffice(texts, np.zeros(n_new, np.int64))
             return texts, names, None, None
         X = self._check_X(X)
-        n_docs = X.shape[0] if hasattr(X, "shape") else len(X)
-        Y = check_more_labels(y, n_docs, self.n_labels_, n_new)
+        Y = check_more_labels(y, count_rows(X), self.n_labels_, n_new)
         counts = count_documents(Y)[self.n_labels_ :]
         self._check_texts_suffice(texts, counts)
         return texts, names, X, Y

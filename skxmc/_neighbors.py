@@ -11,12 +11,12 @@ from ._label_changes import SystemLabelChangesMixin
 from ._neighbor_weight import select_weight
 from ._validation import (
     check_flag,
+    check_known_labels,
     check_label_texts,
-    check_more_labels,
     check_number,
     check_rows,
-    encode_labels,
-    label_array,
+    count_rows,
+    no_documents_error,
 )
 from .nn.devices import check_free_memory
 from .nn.neighbors import NeighborVotes
@@ -178,82 +178,68 @@ class NeighborsMixin(SystemLabelChangesMixin):
         [[0]]
         """
         check_is_fitted(self)
-        votes = self._get_votes()
-        rows = check_rows(rows)
-        places = self._find_documents(rows)
+        votes, rows = self._get_votes(), check_rows(rows)
+        missing = rows[~self._knows_documents(rows)]
+        places = votes.find_rows(torch.from_numpy(missing)).numpy()
+        if (places >= 0).any():
+            row = missing[places >= 0][0]
+            raise ValueError(
+                f"Row {row} is no document: the text of label {row - self.n_docs_} "
+                f"votes with it. Rows of documents are below n_docs_, {self.n_docs_}."
+            )
+        if len(missing):
+            raise no_documents_error(missing)
+        return self._change(lambda model: model._forget(rows))
+
+    def _remembers_documents(self):
+        """Return whether there is a memory of documents."""
+        return self.network_.neighbors is not None
+
+    def _knows_documents(self, rows):
+        """Return which rows are those of documents in the memory: bool ndarray."""
+        votes = self.network_.neighbors
+        if votes is None:
+            return np.zeros(len(rows), bool)
+        places = votes.find_rows(torch.from_numpy(rows)).numpy()
+        return (places >= 0) & (rows < self.n_docs_)
+
+    def _count_labels_of(self, rows):
+        """Return the number of documents of each label, or the sum of their weights."""
+        votes = self.network_.neighbors
+        counts = votes.count_labels(votes.find_rows(torch.from_numpy(rows))).numpy()
+        return counts.astype(self.label_counts_.dtype)
+
+    def _forget(self, rows):
+        """Have documents that are in the memory of this copy leave it."""
+        if not len(rows):
+            return
+        votes = self.network_.neighbors
         known = votes.rows[votes.index.found_places()]
         if len(rows) == int((known < self.n_docs_).sum()):
             raise ValueError(
                 f"These are all {len(rows)} documents that vote, and one must remain. "
                 "To have none vote, fit with neighbor_weight=0."
             )
-        return self._change(lambda model: model._forget(places))
-
-    def _find_documents(self, rows):
-        """Return the places of documents in the memory; refuse rows of no document."""
-        places = self.network_.neighbors.find_rows(torch.from_numpy(rows))
-        is_text = rows >= self.n_docs_
-        missing = rows[(places.numpy() < 0) | is_text]
-        if not len(missing):
-            return places
-        texts = rows[(places.numpy() >= 0) & is_text]
-        if len(texts):
-            label = int(texts[0]) - self.n_docs_
-            raise ValueError(
-                f"Row {texts[0]} is no document: the text of label {label} votes with "
-                f"it. Rows of documents are below n_docs_, {self.n_docs_}."
-            )
-        raise ValueError(
-            f"Rows {missing[:5].tolist()} are not in the memory: no document has "
-            "such a row, or it was held out, has no labels, or has been forgotten."
-        )
-
-    def _forget(self, places):
-        votes = self.network_.neighbors
-        counts = votes.count_labels(places).numpy().astype(self.label_counts_.dtype)
+        counts = self._count_labels_of(rows)
         self.label_counts_ = (self.label_counts_ - counts).clip(min=0)
+        places = votes.find_rows(torch.from_numpy(rows))
         self.network_.neighbors = votes.remove_documents(places)
 
     def _add_documents_and_labels(self, X, y, label_texts, label_names):
-        first_row = self.n_docs_
+        first_row, remembers = self.n_docs_, self._remembers_documents()
         if label_texts is None and label_names is None:
             X = self._check_X(X)
-            Y = self._check_more_labels(
-                y, X.shape[0] if hasattr(X, "shape") else len(X)
-            )
-            parts = self._encode_parts(self._make_docs(X))
+            Y = check_known_labels(y, count_rows(X), self.classes_, self._y_kind)
+            parts = self._encode_parts(self._make_docs(X)) if remembers else None
             self._count_added(Y)
         else:
             X, Y, parts = self._add_labels(label_texts, label_names, X, y)
         (labeled,) = np.diff(Y.indptr).nonzero()
-        if len(labeled):
+        if len(labeled) and remembers:
             vectors = self.network_.compared_vectors(parts)[torch.from_numpy(labeled)]
             Y = Y[labeled]
             hashes = hash_documents(X)[labeled]
             self._remember(vectors, Y.indptr, Y.indices, first_row + labeled, hashes)
-
-    def _check_more_labels(self, y, n_docs):
-        """Return the labels of documents that come after the fit, as a CSR matrix."""
-        if self._y_kind != "single":
-            y = label_array(y)
-            n_labels = self.n_labels_
-            if y.ndim == 2 and y.shape[1] > n_labels:
-                raise ValueError(
-                    f"y has {y.shape[1]} label columns, {y.shape[1] - n_labels} more "
-                    "than there are labels: give label_texts or label_names of the new "
-                    "labels."
-                )
-            return check_more_labels(y, n_docs, n_labels, 0)
-        Y = encode_labels(y, self.classes_, self._y_kind)
-        if Y.shape[0] != n_docs:
-            raise ValueError(f"X holds {n_docs} documents and y {Y.shape[0]} values.")
-        (unknown,) = np.nonzero(Y.data == 0)
-        if len(unknown):
-            raise ValueError(
-                f"y[{unknown[0]}] is a class that fit has not seen. Where y is 1-D, no "
-                "classes can be added: fit again."
-            )
-        return Y
 
     def _remember(self, vectors, indptr, ids, rows, hashes=None):
         """Have documents or label texts join the memory."""

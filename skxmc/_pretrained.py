@@ -11,7 +11,7 @@ from ._stored_words import transform_words
 from ._token_vectors import check_words
 from ._validation import check_choice, check_flag, check_number, check_prompt
 from ._warm_encoder import continue_encoder
-from .nn.adapters import find_adapter, merge
+from .nn.adapters import find_adapter
 from .nn.bags import BagEncoder, WordReader
 from .nn.encoder_files import (
     check_length,
@@ -122,8 +122,6 @@ class PretrainedEncoderMixin:
         """
         self.tokenizer_ = self.vectorizer_ = None
         self.text_prompt_ = self.label_prompt_ = ""
-        if self._start is not None and self._texts:
-            return continue_encoder(self, X)
         if not self._texts:
             dim = self.label_dim or _DEFAULT_DIM
             return BagEncoder(X.shape[1], dim, dropout=self.dropout), Features(X)
@@ -135,6 +133,8 @@ class PretrainedEncoderMixin:
                 f"{self.trained_layers!r} trains nothing of it: leave it out, or train "
                 "layers."
             )
+        if self._start is not None:
+            return continue_encoder(self, X)
         model, tokenizer = load_encoder(self.encoder)
         self._check_adapter(model, is_fixed)
         settings = read_settings(self.encoder, self.pooling)
@@ -217,7 +217,8 @@ class PretrainedEncoderMixin:
         """Add the adapters of the encoder to its weights.
 
         The classifier then predicts the same, up to rounding, in less time, and neither
-        it nor its model folder needs peft.
+        it nor its model folder needs peft. If training goes on (`warm_start`), all
+        weights of the layers that `trained_layers` names are trained.
 
         Returns
         -------
@@ -241,7 +242,7 @@ class PretrainedEncoderMixin:
                 "model that peft has wrapped: encoder=(model, tokenizer)."
             )
         for encoder in encoders:
-            merge(encoder.model)
+            encoder.merge_adapter()
         return self
 
     def _training_options(self, examples):

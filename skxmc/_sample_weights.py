@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from ._validation import count_documents
+from ._validation import count_documents, count_rows
 
 __all__ = [
     "FitWeightsMixin",
@@ -143,8 +143,7 @@ class FitWeightsMixin:
 
     def _weights_of_all(self, X):
         """Return the weights of all documents of a fit, or None if they have none."""
-        n_docs = X.shape[0] if hasattr(X, "shape") else len(X)
-        return self._weights_of(np.arange(n_docs))
+        return self._weights_of(np.arange(count_rows(X)))
 
     def _count_pairs(self, Y, rows):
         """Return how many labels documents have together, and how many they are.

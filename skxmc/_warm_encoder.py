@@ -43,8 +43,8 @@ def continue_encoder(estimator, X):
     set_dropout(encoder.model, estimator.encoder_dropout)
     encoder.dropout = estimator.encoder_dropout
     encoder.checkpointing = estimator.gradient_checkpointing
-    if encoder.checkpointing:
-        set_checkpointing(encoder.model, True)
+    if encoder.checkpointing or start.network.encoder.checkpointing:
+        set_checkpointing(encoder.model, encoder.checkpointing)
     estimator._complete_encoder(encoder)
     return encoder, estimator._read_tokens(encoder, X, words)
 

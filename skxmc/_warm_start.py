@@ -15,6 +15,7 @@ from ._validation import (
     check_flag,
     check_labels,
     check_more_classes,
+    count_rows,
     label_array,
 )
 from ._warm_neighbors import find_earlier_voters
@@ -23,7 +24,7 @@ from .nn.all_labels import AllLabels
 from .nn.inherit import inherit
 from .nn.state import absent_or, array, optional
 
-__all__ = ["Start", "WarmStartMixin"]
+__all__ = ["Start", "WarmStartMixin", "check_labels_after"]
 
 _ADVICE = "or set warm_start=False to fit from nothing"
 
@@ -169,19 +170,15 @@ class WarmStartMixin:
             known = self._start.classes_
         elif self._start is None and self._stream is not None:
             known = self._stream.classes
-        if known is None or y is None:
-            return check_labels(y)
-        y = label_array(y)
-        if sp.issparse(y) or y.ndim != 1 and y.shape[1:] != (1,):
-            return check_labels(y)
-        Y, classes = check_more_classes(y, known)
-        if self._stream is not None and len(classes) > len(known):
+        Y, classes, kind = check_labels_after(y, known)
+        if self._stream is not None and kind == "single" and known is not None:
             new = classes[~np.isin(classes, known)]
-            raise ValueError(
-                f"y holds the class {new[0]}, which classes did not name in the first "
-                "call of partial_fit."
-            )
-        return Y, classes, "single"
+            if len(new):
+                raise ValueError(
+                    f"y holds the class {new[0]}, which classes did not name in the "
+                    "first call of partial_fit."
+                )
+        return Y, classes, kind
 
     def _drop_classes(self, Y):
         # Known classes stay, whether they have documents or not.
@@ -283,8 +280,7 @@ class WarmStartMixin:
             Rows of the documents, ascending.
         """
         start, n_docs = self._start, Y.shape[0]
-        n_given = X.shape[0] if hasattr(X, "shape") else len(X)
-        X = X[:n_docs] if n_given > n_docs else X
+        X = X[:n_docs] if count_rows(X) > n_docs else X
         earlier = None if start is None else start.attributes.get("_held_out_hashes")
         self._hashes = None
         if earlier is not None or self.neighbor_weight != 0:
@@ -356,6 +352,23 @@ class WarmStartMixin:
         """Forget what only a fit needs to know."""
         for name in ("_start", "_hashes"):
             vars(self).pop(name, None)
+
+
+def check_labels_after(y, known):
+    """Return labels as `check_labels` does, with the classes of an earlier fit.
+
+    Parameters
+    ----------
+    y : labels in any form
+    known : ndarray of shape (n_known,) or None
+        Classes of an earlier fit, if its y was 1-D.
+    """
+    if known is None or y is None:
+        return check_labels(y)
+    y = label_array(y)
+    if sp.issparse(y) or y.ndim != 1 and y.shape[1:] != (1,):
+        return check_labels(y)
+    return *check_more_classes(y, known), "single"
 
 
 def _take(X, rows):

@@ -3,9 +3,8 @@
 import numbers
 
 import numpy as np
-from scipy.sparse import issparse
 from scipy.special import logit
-from sklearn.base import MetaEstimatorMixin, clone
+from sklearn.base import MetaEstimatorMixin
 from sklearn.utils import Bunch
 from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.parallel import Parallel, delayed
@@ -17,6 +16,7 @@ from ._calibration import (
     probabilities_from_scores,
 )
 from ._ensemble_labels import EnsembleLabelChangesMixin
+from ._ensemble_warm_start import EnsembleWarmStartMixin
 from ._mean_ranking import mean_ranking
 from ._members import (
     check_has_log_odds,
@@ -28,7 +28,7 @@ from ._members import (
 )
 from ._parameters import fill_docstring
 from ._ranking_classifier import RankingClassifier
-from ._validation import check_choice, check_number, label_array
+from ._validation import check_choice, check_number
 from .nn.state import refuse
 from .persistence import FolderMixin
 
@@ -40,6 +40,7 @@ class EnsembleClassifier(
     MetaEstimatorMixin,
     FolderMixin,
     EnsembleLabelChangesMixin,
+    EnsembleWarmStartMixin,
     RankingClassifier,
     _BaseComposition,
 ):
@@ -83,6 +84,10 @@ class EnsembleClassifier(
         Name of each label, in the order of the columns of `y`, for the output of
         `predict_topk` and `label_lists`. None means the classes.
     %(top_k)s
+    warm_start : bool, default=False
+        Whether each member goes on with its fit in the next `fit`, as it would with a
+        `warm_start` of its own. Members that are new start from nothing. False clones
+        all members, and forgets the earlier fit.
     verbose : int, default=0
         1 reports each fitted member, 0 reports nothing. The members have a `verbose`
         of their own.
@@ -154,6 +159,7 @@ class EnsembleClassifier(
         n_jobs=None,
         label_names=None,
         top_k=50,
+        warm_start=False,
         verbose=0,
     ):
         self.estimators = estimators
@@ -163,6 +169,7 @@ class EnsembleClassifier(
         self.n_jobs = n_jobs
         self.label_names = label_names
         self.top_k = top_k
+        self.warm_start = warm_start
         self.verbose = verbose
 
     def get_params(self, deep=True):
@@ -195,11 +202,14 @@ class EnsembleClassifier(
         self : EnsembleClassifier
             The same ensemble.
         """
+        if params and hasattr(self, "estimators_"):
+            if not hasattr(self, "_member_parameters"):  # of a model that was loaded
+                self._note_parameters()
         self._set_params("estimators", **params)
         return self
 
     def fit(self, X, y, sample_weight=None):
-        """Fit a clone of each member.
+        """Fit a clone of each member, or go on with the fits (see `warm_start`).
 
         If it fails or is interrupted, the ensemble stays as it was before.
 
@@ -231,15 +241,18 @@ class EnsembleClassifier(
             If `X`, `y` or a parameter is not as described, or if ``scale="raw"`` and a
             member's network computes no probabilities.
         """
-        before = vars(self).copy()
+        before, start = vars(self).copy(), self._find_start()
         for name in [name for name in before if name.endswith("_")]:
             delattr(self, name)
+        self._start = start
         try:
             self._fit(X, y, sample_weight)
         except BaseException:
             vars(self).clear()
             vars(self).update(before)
             raise
+        finally:
+            vars(self).pop("_start", None)
         return self
 
     def decision_function(self, X):
@@ -317,23 +330,27 @@ class EnsembleClassifier(
     def _fit(self, X, y, sample_weight):
         self._check_parameters()
         X, Y = self._check_fit(X, y)
-        n_docs = self.n_docs_
-        X, Y, weighing = self._weigh_documents(X, Y, sample_weight)
+        weighing = self._weigh_documents(X, Y, sample_weight)[2]
         members = [(name, m) for name, m in self.estimators if not is_dropped(m)]
+        self._check_moved_labels(members)
         weights = {}
         if weighing is not None:
-            weights["sample_weight"] = weighing.weights
-            self.n_docs_ = n_docs
-            if len(weighing.rows) < n_docs:
-                y = label_array(y)
-                y = (y.tocsr() if issparse(y) else y)[weighing.rows]
+            # Members know rows of X by its numbers, so they leave out those of weight
+            # 0 themselves.
+            self.n_docs_ = weighing.n_docs
+            weights["sample_weight"] = np.zeros(weighing.n_docs)
+            weights["sample_weight"][weighing.rows] = weighing.weights
             for name, member in members:
                 check_takes_weights(name, member)
-        clones = [(name, clone(member)) for name, member in members]
+        made = [(name, self._make_member(name, member)) for name, member in members]
         self.estimators_ = Parallel(n_jobs=self.n_jobs)(
             delayed(fit_member)(name, member, X, y, weights, self.verbose)
-            for name, member in clones
+            for name, member in made
         )
+        for (_, member), fitted in zip(members, self.estimators_, strict=True):
+            if hasattr(member, "warm_start"):  # which is True where one goes on
+                fitted.warm_start = member.warm_start
+        self._note_parameters()
         fitted = dict(zip([name for name, _ in members], self.estimators_, strict=True))
         names = [name for name, _ in self.estimators]
         self.named_estimators_ = Bunch(**{n: fitted.get(n, "drop") for n in names})
@@ -367,6 +384,7 @@ class EnsembleClassifier(
         self._check_weights(named.values())
 
     def _check_parameters(self):
+        super()._check_parameters()
         pairs = self.estimators
         is_list = isinstance(pairs, list) and len(pairs) > 0
         if not is_list or not all(map(is_named_pair, pairs)):

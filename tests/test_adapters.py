@@ -93,6 +93,45 @@ def test_adapters_alone_are_trained(n_trained, kind, pair, colours):
         assert torch.equal(weight, before[name])
 
 
+@pytest.mark.parametrize("loaded", [False, True])
+@pytest.mark.parametrize("kind", SYSTEMS)
+@pytest.mark.parametrize("n_trained", [1, "all"])
+@KEPT_TUPLE
+def test_adapters_alone_are_trained_further(
+    n_trained, kind, loaded, pair, colours, tmp_path
+):
+    texts, Y, names = colours
+    model = fit(pair, colours, kind, trained_layers=n_trained, neighbor_weight=0)
+    if loaded:
+        model = skxmc.load(save(model, tmp_path / "model"))
+    before = {n: w.clone() for n, w in encoder_weights(model).items()}
+    adapted = {n for n in before if ".lora_" in n}
+    if n_trained == 1:
+        adapted = {name for name in adapted if ".layer.1." in name}
+    model.set_params(warm_start=True).fit(texts, Y)
+    after = encoder_weights(model)
+    changed = {n for n, weight in after.items() if not torch.equal(weight, before[n])}
+    assert changed == adapted == {n for n, p in after.items() if p.requires_grad}
+
+
+@pytest.mark.parametrize("loaded", [False, True])
+@pytest.mark.parametrize("n_trained", [1, "all"])
+@KEPT_TUPLE
+def test_merged_weights_are_trained_further(
+    n_trained, loaded, pair, colours, tmp_path, recwarn
+):
+    texts, Y, _ = colours
+    model = fit(pair, colours, trained_layers=n_trained).merge_adapters()
+    if loaded:
+        model.save_pretrained(tmp_path / "model")
+        model = skxmc.load(tmp_path / "model")
+    before = {n: w.clone() for n, w in encoder_weights(model).items()}
+    model.set_params(warm_start=True).fit(texts, Y)
+    after = encoder_weights(model)
+    changed = {n for n, weight in after.items() if not torch.equal(weight, before[n])}
+    assert changed == {n for n in after if n_trained == "all" or ".layer.1." in n}
+
+
 def test_the_first_reading_is_that_of_the_wrapped_model(pair, colours):
     texts = colours[0][:6]
     encoder = TextEncoder(pair, normalize=False, precision="fp32")

@@ -429,7 +429,7 @@ def test_parameters_of_members():
     assert params["a"] is model.estimators[0][1] and params["b__random_state"] == 1
     assert set(model.get_params(deep=False)) == {
         *("estimators", "weights", "scale", "depth", "n_jobs", "label_names"),
-        *("top_k", "verbose"),
+        *("top_k", "warm_start", "verbose"),
     }
     other = small(7)
     model.set_params(a=other, b__max_epochs=9, depth=3)

@@ -110,6 +110,41 @@ def test_fits_are_the_same(kind, n_trained, tiny_encoder, colours, tmp_path):
     np.testing.assert_array_equal(again.decision_function(texts).toarray(), expected)
 
 
+@pytest.mark.parametrize("n_trained", [1, 2, "all"])
+def test_fits_that_go_on_are_the_same(n_trained, tiny_encoder, colours):
+    texts, Y, names = colours
+    options = QUICK | dict(trained_layers=n_trained, label_texts=names, warm_start=True)
+    fitted = []
+    for first, second in ((False, False), (True, True), (True, False), (False, True)):
+        model = GRankClassifier(
+            tiny_encoder, **options | dict(gradient_checkpointing=first)
+        )
+        model.fit(texts[:20], Y[:20]).set_params(gradient_checkpointing=second)
+        before = dict(model.network_.encoder.named_parameters())
+        encoder = model.fit(texts, Y).network_.encoder
+        assert encoder.checkpointing == second
+        assert set(counts(encoder.model)) == {second}
+        # What was frozen stays so.
+        assert {n: p.requires_grad for n, p in encoder.named_parameters()} == {
+            n: p.requires_grad for n, p in before.items()
+        }
+        fitted.append(model.decision_function(texts).toarray())
+    for found in fitted[1:]:
+        np.testing.assert_allclose(found, fitted[0], rtol=1e-3, atol=1e-3)
+    model.set_params(trained_layers=0)
+    with pytest.raises(ValueError, match="trained_layers=.* is now 0"):
+        model.fit(texts, Y)
+
+
+def test_a_fit_of_nothing_cannot_go_on_with_it(tiny_encoder, colours):
+    texts, Y, _ = colours
+    options = QUICK | dict(trained_layers=0, bag_of_words=True, warm_start=True)
+    options["gradient_checkpointing"] = False
+    model = GRankClassifier(tiny_encoder, **options).fit(texts, Y)
+    with pytest.raises(ValueError, match="trained_layers=0 trains nothing of it"):
+        model.set_params(gradient_checkpointing=True).fit(texts, Y)
+
+
 @pytest.mark.parametrize(
     "options, message",
     [

@@ -43,7 +43,7 @@ TIERS = [
     "_shortlist _ensemble_labels _calibrated",
     "base",
     "_clustering_classifier _taught_documents _mixture _shortlist_search "
-    "_bag_documents",
+    "_bag_documents _ensemble_warm_start",
     "grank gudn lightdxml lightxml treaderxml ensemble store",
     "_cli_vocabulary _cli_group",
     "_cli_data _cli_rows _weight_checks inspection",

@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 from numpy.testing import assert_array_equal
-from persistence_examples import FEW, D, G, L, T, U, make
+from persistence_examples import FEW, D, G, L, T, U, make, together
 from sklearn.base import clone
 
 import skxmc
@@ -137,6 +137,7 @@ def test_classes_of_a_matrix(tiny_encoder, data):
         (L(negatives="static"), "finds the negatives of all documents once"),
         (D(), "finds the negatives of all documents anew"),
         (T(), "teaches a document by all the others. Use warm_start=True"),
+        (together(G()), "its members may have none"),
         (U(), "GUDNClassifier has no partial_fit: its guide must be trained"),
     ],
 )

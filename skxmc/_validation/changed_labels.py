@@ -8,7 +8,7 @@ import scipy.sparse as sp
 
 from .._words import nfc
 from .label_arrays import check_ones, label_array
-from .labels import check_dense
+from .labels import check_dense, encode_labels
 
 
 def check_more_labels(y, n_docs, n_labels, n_new):
@@ -47,6 +47,43 @@ def check_more_labels(y, n_docs, n_labels, n_new):
     if missing:
         shape = n_docs, n_labels + n_new
         Y = sp.csr_array((Y.data, Y.indices + missing, Y.indptr), shape)
+    return Y
+
+
+def check_known_labels(y, n_docs, classes, kind):
+    """Return the labels of documents that come after ``fit``, and bring no new ones.
+
+    Parameters
+    ----------
+    y : sparse matrix or array of shape (n_docs, n_labels), or (n_docs,)
+    n_docs : int
+        Number of documents.
+    classes : ndarray of shape (n_labels,)
+    kind : {"sparse", "dense", "single"}
+        The two are what `skxmc._validation.labels.check_labels` returned in ``fit``.
+
+    Returns
+    -------
+    Y : csr_array or csr_matrix of shape (n_docs, n_labels), float32
+    """
+    if kind != "single":
+        y, n_labels = label_array(y), len(classes)
+        if y.ndim == 2 and y.shape[1] > n_labels:
+            raise ValueError(
+                f"y has {y.shape[1]} label columns, {y.shape[1] - n_labels} more "
+                "than there are labels: give label_texts or label_names of the new "
+                "labels."
+            )
+        return check_more_labels(y, n_docs, n_labels, 0)
+    Y = encode_labels(y, classes, kind)
+    if Y.shape[0] != n_docs:
+        raise ValueError(f"X holds {n_docs} documents and y {Y.shape[0]} values.")
+    (unknown,) = np.nonzero(Y.data == 0)
+    if len(unknown):
+        raise ValueError(
+            f"y[{unknown[0]}] is a class that fit has not seen. Where y is 1-D, no "
+            "classes can be added: fit again."
+        )
     return Y
 
 
@@ -159,3 +196,11 @@ def check_rows(rows):
             f"{rows.dtype}."
         )
     return np.unique(rows).astype(np.int64)
+
+
+def no_documents_error(rows):
+    """Make the error for rows of documents that are not in the memory."""
+    return ValueError(
+        f"Rows {rows[:5].tolist()} are not in the memory: no document has such a row, "
+        "or it was held out, has no labels, or has been forgotten."
+    )

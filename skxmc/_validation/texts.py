@@ -87,6 +87,11 @@ def indexable(X):
     return X if is_ready or not holds_texts(X) else check_texts(X, normalize=False)
 
 
+def count_rows(X):
+    """Return the number of documents, which are texts, a store or a matrix."""
+    return X.shape[0] if hasattr(X, "shape") else len(X)
+
+
 def check_one_text_column(X):
     """Refuse a table that holds text in one of several columns."""
     if not hasattr(X, "columns"):

@@ -7,7 +7,14 @@ from torch import nn
 from torch.nn.functional import normalize
 
 from .activations import kept_floats
-from .adapters import add_described, describe, find_adapter, inject, without_adapter
+from .adapters import (
+    add_described,
+    describe,
+    find_adapter,
+    inject,
+    merge,
+    without_adapter,
+)
 from .dense_layers import DenseLayers
 from .pooling import last_tokens, mean_of_tokens, pool_more
 from .process import isolate_torch
@@ -193,6 +200,12 @@ class TransformerEncoder(nn.Module):
         self.requires_grad_(False)
         for weight in weights:
             weight.requires_grad_(True)
+
+    def merge_adapter(self):
+        """Add the adapter to the weights, which are then trained as without it."""
+        merge(self.model)
+        self.requires_grad_(True)
+        self._freeze()
 
     def _split_layers(self):
         """Return the untrained and the trained layers of the model, as two lists."""
@@ -438,22 +451,23 @@ class TransformerEncoder(nn.Module):
         state["_modules"], state["_dense"] = {}, self.dense
         model = self.model
         state["_model"] = type(model), model.config, model.state_dict(), model.training
+        state["_trained"] = [n for n, p in model.named_parameters() if p.requires_grad]
         if self.has_adapter:
-            trained = [n for n, p in model.named_parameters() if p.requires_grad]
-            state["_adapter"] = *find_adapter(model), trained
+            state["_adapter"] = find_adapter(model)
         return state
 
     def __setstate__(self, state):
         kind, config, weights, training = state.pop("_model")
         adapter, dense = state.pop("_adapter", None), state.pop("_dense")
+        trained = state.pop("_trained", None)  # pickles of older versions lack it
         super().__setstate__(state)
         # The constructor draws random weights, which are then replaced.
         with isolate_torch():
             model = remove_pooler(kind(config))
         if adapter is not None:
-            inject(model, *adapter[:2])
-            for name, parameter in model.named_parameters():
-                parameter.requires_grad_(name in adapter[2])
+            inject(model, *adapter)
+        for name, parameter in model.named_parameters() if trained is not None else ():
+            parameter.requires_grad_(name in trained)
         set_dropout(model, self.dropout)
         if self.checkpointing:
             set_checkpointing(model, True)
