@@ -52,6 +52,7 @@ def load_shards(data, store, classifier, table_options):
             store,
             classifier.encoder,
             classifier.max_length,
+            text_prompt=classifier.text_prompt,
             verbose=classifier.verbose,
             **table_options,
         )

@@ -106,9 +106,11 @@ class LabelChangesMixin:
 
         Parameters
         ----------
-        labels : sequence, or a single label
-            Labels, each by its column (an int) or by its name in `label_names_`. At
-            least two labels must remain.
+        labels : sequence, a single label, or a mask of shape (n_labels,)
+            Labels, each by its column (an int) or by its name in `label_names_`, or a
+            mask of labels. If names are whole numbers themselves, one that is the
+            column of another label is refused; use a mask. At least two labels must
+            remain.
 
         Returns
         -------
@@ -132,7 +134,10 @@ class LabelChangesMixin:
         ['red', 'old']
         """
         check_is_fitted(self)
-        removed = np.unique(find_columns(labels, self.label_names_)).astype(np.int64)
+        removed = find_columns(
+            labels, self.label_names_, numbered=self._names_are_numbers()
+        )
+        removed = np.unique(removed).astype(np.int64)
         kept = np.setdiff1d(np.arange(self.n_labels_), removed)
         if len(kept) < 2:
             raise ValueError(
@@ -182,12 +187,19 @@ class LabelChangesMixin:
                 "names must be a dict from columns or names of labels to new names, "
                 f"got {type(names).__name__}."
             )
-        columns = find_columns(list(names), self.label_names_)
+        columns = find_columns(
+            list(names), self.label_names_, numbered=self._names_are_numbers()
+        )
         if len(set(columns)) < len(columns):
             raise ValueError("names gives one label two new names: choose one.")
         given = check_label_names(list(names.values()), len(columns))
         check_new_names(given, np.delete(self.label_names_.astype(object), columns))
         return self._change(lambda model: model._rename_labels(columns, given))
+
+    def _names_are_numbers(self):
+        """Return whether labels are called by the columns that they had in the fit."""
+        given = self.label_names is not None or self._y_kind == "single"
+        return not given and getattr(self, "label_texts_", None) is None
 
     def _change(self, function):
         """Apply a function to a copy, and take over what it has changed."""

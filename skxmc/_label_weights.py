@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ._validation import check_numbers
 from .metrics import propensity_from_counts
 from .nn.group import current_group
 
@@ -43,18 +44,7 @@ def check_label_weight(label_weight, n_labels):
     ValueError
         If there is not one finite number above 0 for each label.
     """
-    try:
-        weights = np.array(label_weight, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(
-            'label_weight must be None, "propensity" or a number for each label; got '
-            f"{type(label_weight).__name__} of something else."
-        ) from None
-    if weights.shape != (n_labels,):
-        raise ValueError(
-            f"label_weight has shape {weights.shape} and y {n_labels} label columns; "
-            "label_weight[j] must be the weight of column j."
-        )
+    weights = check_numbers("label_weight", label_weight, n_labels, "y", "label column")
     # The losses are computed in float32.
     wrong = ~((weights >= np.finfo(np.float32).tiny) & (weights <= 1e30))
     if wrong.any():

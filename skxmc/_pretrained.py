@@ -346,12 +346,13 @@ class PretrainedEncoderMixin:
                 f"document, and the classifier reads max_length={max_length}. Set "
                 "max_length to that of the store, or build another store."
             )
-        prompt = getattr(self, "text_prompt_", "")
-        if prompt:
+        prompt, stored = getattr(self, "text_prompt_", ""), found.get("prompt", "")
+        if prompt != stored:
             raise ValueError(
-                f"The store {X.folder} holds texts without a prompt, and the encoder "
-                f'reads each text after {prompt!r}. Set text_prompt="", or give the '
-                "texts in memory."
+                f"The store {X.folder} holds the tokens of texts after the prompt "
+                f"{stored!r}, and the classifier reads texts after {prompt!r}. Fit "
+                f"with text_prompt={stored!r}, or build a store with text_prompt="
+                f"{prompt!r}."
             )
 
     def expected_state(self):

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from ._validation import count_documents, count_rows
+from ._validation import check_numbers, count_documents, count_rows
 
 __all__ = [
     "FitWeightsMixin",
@@ -58,18 +58,7 @@ def check_sample_weight(sample_weight, n_docs):
     """
     if sample_weight is None:
         return None
-    try:
-        weights = np.array(sample_weight, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(
-            "sample_weight must hold a number for each document, got "
-            f"{type(sample_weight).__name__} of something else."
-        ) from None
-    if weights.shape != (n_docs,):
-        raise ValueError(
-            f"sample_weight has shape {weights.shape} and X {n_docs} documents; give "
-            f"one weight for each document, of shape ({n_docs},)."
-        )
+    weights = check_numbers("sample_weight", sample_weight, n_docs, "X", "document")
     wrong = ~(np.isfinite(weights) & (weights >= 0))
     if wrong.any():
         row = int(wrong.argmax())

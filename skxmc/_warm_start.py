@@ -98,7 +98,7 @@ class WarmStartMixin:
     not_saved = ("_fit_parameters",)
     _fixed_parameters = ()
     # Parameters of the fit before that another fit looks at.
-    _noted_parameters = ("label_names",)
+    _noted_parameters = ("label_names", "label_texts")
     attribute_names = {"held_out_hashes": "_held_out_hashes"}
 
     def set_params(self, **params):
@@ -209,6 +209,8 @@ class WarmStartMixin:
             return _find(self.classes_.tolist(), start.classes_.tolist())
         had_names = self._get_noted("label_names") is not None
         n_before = start.n_labels_
+        if start.attributes.get("_labels_changed", False):
+            self._check_changed_labels(start)
         if self.label_names is not None and had_names:
             first = self.label_names_[:n_before].tolist()
             if first != start.label_names_.tolist():
@@ -221,6 +223,33 @@ class WarmStartMixin:
             )
         columns = np.arange(self.n_labels_)
         return np.where(columns < n_before, columns, -1)
+
+    def _check_changed_labels(self, start):
+        """Refuse parameters that do not know of labels that changed after the fit."""
+        for name in ("label_names", "label_texts"):
+            value, before = getattr(self, name), self._get_noted(name)
+            now = start.attributes.get(f"{name}_")
+            if value is None or before is None or now is None:
+                continue
+            value = list(value)
+            if value == list(before) and value != list(now):
+                raise ValueError(
+                    f"Labels were added, removed or renamed after the fit, and {name} "
+                    f"is still that of the fit. Set {name}=list(model.{name}_), "
+                    "followed by what is new, and give y the columns of these labels."
+                )
+        numbers_moved = any(
+            isinstance(name, (int, np.integer)) and name != j
+            for j, name in enumerate(start.label_names_)
+        )
+        if numbers_moved and self.label_names is None and self.label_texts is None:
+            if self.n_labels_ > start.n_labels_:
+                raise ValueError(
+                    f"Labels were removed after the fit, which left {start.n_labels_}, "
+                    f"and y has {self.n_labels_} columns: whether these are the columns"
+                    " of the fit or new ones is not known. Give y without the columns "
+                    "that were removed, and add new labels by add_labels."
+                )
 
     def _match_names(self, start):
         parts = (self.label_names_.tolist(), "now"), (start.label_names_.tolist(), "")

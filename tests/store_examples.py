@@ -36,6 +36,7 @@ def write_shards(folder, rows, n=3):
 
 def make_store(folder, rows, encoder, *, n=3, max_length=16, **options):
     """A store of rows in a folder, beside their shards."""
+    folder.mkdir(exist_ok=True)
     files = write_shards(folder / "shards", rows, n)
     return build_store(files, folder / "store", encoder, max_length, **options)
 

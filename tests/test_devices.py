@@ -116,6 +116,22 @@ def test_memory_that_suffices_to_the_byte(
         check_memory(Network(), 50, 8, device, **options)
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("keeps_best", [False, True])
+@pytest.mark.parametrize("precision, n_bytes", [("fp32", 4), ("fp64", 8), ("bf16", 4)])
+def test_memory_of_frozen_weights(device, keeps_best, precision, n_bytes):
+    network = Network()
+    options = dict(averages=True, keeps_best=keeps_best, precision=precision)
+    before = devices.estimate_memory(network, 50, 8, device, **options)
+    network.encoder.frozen = torch.nn.Parameter(torch.zeros(7, 9), requires_grad=False)
+    weights, states, step = devices.estimate_memory(network, 50, 8, device, **options)
+    # They have a copy on a GPU, or among the best weights, and nothing else.
+    n_copies = device == "cuda" or keeps_best
+    assert weights == before[0] + 63 * n_bytes
+    assert states == before[1] + 63 * n_bytes * n_copies
+    assert step == before[2]
+
+
 @pytest.mark.parametrize("dtype, n_bytes", [(torch.float32, 4), (torch.bfloat16, 2)])
 @pytest.mark.parametrize("averages", [False, True])
 @pytest.mark.parametrize("keeps_best", [False, True])

@@ -333,13 +333,46 @@ def test_transformers_for_other_tasks_are_refused(folder, colours):
         fit(folder, colours)
 
 
-def test_a_store_has_no_prompts(folder, colours, colour_rows, tmp_path):
-    store = make_store(tmp_path, colour_rows, folder)
+def test_a_store_has_the_prompt_of_the_classifier(folder, colour_rows, tmp_path):
+    plain = make_store(tmp_path / "plain", colour_rows, folder, text_prompt="")
+    assert "prompt" not in plain.X.description
     write_settings(folder, MEAN, PROMPTS, "query")
+    stores = [
+        make_store(tmp_path / str(i), colour_rows, folder, text_prompt=prompt)
+        for i, prompt in enumerate((None, "query", PROMPTS["query"]))
+    ]
+    for store in stores:
+        assert store.X.description["prompt"] == PROMPTS["query"]
+        assert list(store.X) == list(plain.X)  # words are counted without it
+        assert store.X.fingerprint == stores[0].X.fingerprint != plain.X.fingerprint
     model = GRankClassifier(folder, **QUICK, max_length=16)
-    with pytest.raises(ValueError, match='texts without a prompt.*text_prompt=""'):
-        model.fit(store.X, store.Y)
-    model.set_params(text_prompt="").fit(store.X, store.Y)
+    expected = model.fit(list(plain.X), plain.Y).predict_topk(list(plain.X), 4)
+    found = model.fit(stores[0].X, stores[0].Y).predict_topk(stores[0].X[:], 4)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+    message = "after the prompt '', and the classifier reads texts after 'red '"
+    for use in (
+        lambda: model.fit(plain.X, plain.Y),
+        lambda: model.predict_topk(plain.X),
+    ):
+        with pytest.raises(ValueError, match=f"{message}.*text_prompt='red '"):
+            use()
+    model.set_params(text_prompt="").fit(plain.X, plain.Y)
+    with pytest.raises(ValueError, match="after the prompt 'red '"):
+        model.predict_topk(stores[0].X)
+
+
+def test_a_store_goes_on_with_the_same_prompt_only(folder, colour_rows, tmp_path):
+    first = make_store(tmp_path, colour_rows, folder, text_prompt="red ")
+    again = make_store(tmp_path, colour_rows, folder, text_prompt="red ")
+    assert again.fingerprint == first.fingerprint
+    for prompt in ("blue ", None):
+        with pytest.raises(ValueError, match="with prompt='red ', and prompt="):
+            make_store(tmp_path, colour_rows, folder, text_prompt=prompt)
+    with pytest.raises(ValueError, match="no room for a text"):
+        make_store(tmp_path, colour_rows, folder, text_prompt="red " * 16)
+    with pytest.raises(ValueError, match="text_prompt must be a str or None"):
+        make_store(tmp_path, colour_rows, folder, text_prompt=3)
 
 
 def test_crafted_prompts(folder, colours, tmp_path):

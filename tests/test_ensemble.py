@@ -641,7 +641,7 @@ class Twins(EnsembleClassifier):
     """Takes the parameters of its two members, as the shared checks set them."""
 
     weights, scale, depth, n_jobs, verbose = None, "probability", 100, None, 0
-    label_names = None
+    label_names, warm_start = None, False
 
     def __init__(
         self,

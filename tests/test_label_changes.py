@@ -422,6 +422,7 @@ def test_names_that_two_labels_have(data):
         np.array(["green"]),
         ("green", 1),
         range(1, 2),
+        np.arange(N_OLD) == 1,
     ],
 )
 def test_labels_in_any_form(labels, fitted, data):
@@ -429,6 +430,23 @@ def test_labels_in_any_form(labels, fitted, data):
     assert model.label_names_.tolist() == [
         name for name in data["words"][:N_OLD] if name != "green"
     ]
+
+
+def test_numbers_that_are_names_too(data):
+    texts, old = data["texts"], data["old"]
+    model = make(D, label_names=range(1, 11)).fit(texts, old)
+    for change in (lambda: model.remove_labels(3), lambda: model.rename_labels({3: 0})):
+        with pytest.raises(ValueError, match="3 is the column of the label 4 and the"):
+            change()
+    model.remove_labels(model.label_names_ == 3).remove_labels([10, 0])
+    assert model.label_names_.tolist() == [2, 4, 5, 6, 7, 8, 9]
+    classes = make(D).fit(texts, np.array([1, 2, 3] * 20))
+    with pytest.raises(ValueError, match=r"label_names_ == 1"):
+        classes.remove_labels(1)
+    assert classes.remove_labels(classes.classes_ == 1).classes_.tolist() == [2, 3]
+    # Names that nobody has chosen are no names.
+    model = make(D).fit(texts, old).remove_labels([0]).remove_labels([1])
+    assert model.label_names_.tolist() == [1, *range(3, 10)]
 
 
 def test_forms_of_unicode_are_one_name(data):
@@ -478,8 +496,8 @@ def test_wrong_labels_are_refused(arguments, match, fitted):
         ([3, "crimson"], "There is no label 'crimson'"),
         ([-1], "There is no label -1"),
         (10, "There is no label 10"),
-        ([True], "mask of True and False"),
-        (np.arange(10) < 2, r"np.flatnonzero\(mask\)"),
+        ([True], "A mask must have 10 values, one for each label; got 1"),
+        (np.arange(10) < 9, "Removing 9 of 10"),
         ([1.5], "There is no label 1.5"),
         (np.array([[1, 2]]), "There is no label array"),
         (list(range(9)), "Removing 9 of 10 labels would leave 1"),

@@ -281,6 +281,7 @@ BAD = [
     ([float("inf")] + [1.0] * (N_DOCS - 1), r"sample_weight\[0\] is inf"),
     ([0.0] * N_DOCS, "zero for all documents"),
     (["a"] * N_DOCS, "a number for each document"),
+    (np.full(N_DOCS, 2j), "a number for each document"),
 ]
 
 

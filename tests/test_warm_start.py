@@ -198,6 +198,30 @@ def test_names_that_two_labels_have_keep_their_columns(tiny_encoder, data):
         model.set_params(label_names=names[::-1]).fit(texts, Y[:, ::-1])
 
 
+def test_parameters_that_do_not_know_of_changes_are_refused(data):
+    texts, Y, words = data
+    old = Y[:, :9]
+    model = make(D, label_names=words[:9], warm_start=True).fit(texts, old)
+    model.rename_labels({0: "crimson"})
+    with pytest.raises(ValueError, match=r"label_names=list\(model.label_names_\)"):
+        model.fit(texts, old)
+    model.set_params(label_names=list(model.label_names_)).fit(texts, old)
+    assert model.label_names_[0] == "crimson"
+    # Another label is in its place, so that the number of texts is right.
+    model = make(D, label_texts=words[:9], warm_start=True).fit(texts, old)
+    model.remove_labels([0]).add_labels(["new"])
+    with pytest.raises(ValueError, match=r"label_texts=list\(model.label_texts_\)"):
+        model.fit(texts, old)
+    model.set_params(label_texts=model.label_texts_).fit(texts, old)
+    assert model.label_texts_ == [*words[1:9], "new"]
+    # Without names, columns have nothing to be known by.
+    model = make(D, warm_start=True).fit(texts, old).remove_labels([0])
+    with pytest.raises(ValueError, match="left 8, and y has 9 columns"):
+        model.fit(texts, old)
+    model.fit(texts, Y[:, 1:9]).fit(texts, old)
+    assert model.n_labels_ == 9
+
+
 @pytest.mark.parametrize("n_frequent", [0, 4, 6, 20])
 def test_labels_of_lightdxml(n_frequent, data):
     # Labels without documents in the second fit keep their vectors and classifiers, and

@@ -18,7 +18,13 @@ from .labels import (
     count_documents,
     encode_labels,
 )
-from .parameters import check_choice, check_flag, check_number, check_prompt
+from .parameters import (
+    check_choice,
+    check_flag,
+    check_number,
+    check_numbers,
+    check_prompt,
+)
 from .texts import (
     check_one_text_column,
     check_texts,
@@ -38,6 +44,7 @@ __all__ = [
     "check_more_labels",
     "check_new_names",
     "check_number",
+    "check_numbers",
     "check_one_text_column",
     "check_ones",
     "check_prompt",

@@ -87,13 +87,16 @@ def check_known_labels(y, n_docs, classes, kind):
     return Y
 
 
-def find_columns(labels, names):
+def find_columns(labels, names, *, numbered=False):
     """Return the column of each label, which is given by its column or its name.
 
     Parameters
     ----------
-    labels : sequence, or a single label
+    labels : sequence, a single label, or a mask of shape (n_labels,)
     names : ndarray of shape (n_labels,)
+    numbered : bool, default=False
+        Whether names are the numbers that columns had in the fit, and nobody's choice.
+        A whole number is then a column in any case.
 
     Returns
     -------
@@ -102,20 +105,24 @@ def find_columns(labels, names):
     Raises
     ------
     ValueError
-        If there is no such label, or if several labels have the name.
+        If there is no such label, or if several labels may be meant.
     """
-    known, columns = None, []
-    for label in _list_labels(labels):
-        if isinstance(label, numbers.Integral) and not isinstance(label, bool):
-            if not 0 <= label < len(names):
+    known, columns = _places_of_names(names), []
+    for label in _list_labels(labels, len(names)):
+        is_number = isinstance(label, numbers.Integral) and not isinstance(label, bool)
+        places = [] if is_number and numbered else known.get(_key(label), [])
+        if is_number and 0 <= label < len(names):
+            if places not in ([], [label]):
                 raise ValueError(
-                    f"There is no label {label}: columns go from 0 to {len(names) - 1}."
+                    f"{label} is the column of the label {names[label]!r:.80} and the "
+                    f"name of that in column {places[0]}. Give a mask instead, such as "
+                    f"label_names_ == {label}."
                 )
-            columns.append(int(label))
-            continue
-        if known is None:
-            known = _places_of_names(names)
-        places = known.get(_key(label), [])
+            places = [int(label)]
+        elif is_number and not places:
+            raise ValueError(
+                f"There is no label {label}: columns go from 0 to {len(names) - 1}."
+            )
         if not places:
             raise ValueError(f"There is no label {label!r:.80} in label_names_.")
         if len(places) > 1:
@@ -127,19 +134,21 @@ def find_columns(labels, names):
     return columns
 
 
-def _list_labels(labels):
-    """Return labels, or a single one, as a list."""
+def _list_labels(labels, n_labels):
+    """Return labels, a single one, or those that a mask chooses, as a list."""
     if isinstance(labels, str) or not hasattr(labels, "__iter__"):
         return [labels]
     if getattr(labels, "ndim", 1) == 0:
         return [labels.item()]
     labels = list(labels)
-    if labels and all(isinstance(label, (bool, np.bool_)) for label in labels):
+    if not labels or not all(isinstance(label, (bool, np.bool_)) for label in labels):
+        return labels
+    if len(labels) != n_labels:
         raise ValueError(
-            "The labels are a mask of True and False. Give their columns instead: "
-            "np.flatnonzero(mask)."
+            f"A mask must have {n_labels} values, one for each label; got "
+            f"{len(labels)}."
         )
-    return labels
+    return np.flatnonzero(labels).tolist()
 
 
 def _places_of_names(names):

@@ -31,6 +31,35 @@ def check_number(name, value, kind, low, high=None, *, open_low=False, open_high
     raise ValueError(f"{name} must be {what}, {limits}; got {value!r}.")
 
 
+def check_numbers(name, values, n, place, thing):
+    """Return a number for each of n documents or labels, as a float64 ndarray.
+
+    Parameters
+    ----------
+    name : str
+        Name of the parameter, for messages.
+    values : array-like of shape (n,)
+    n : int
+    place, thing : str
+        Where there are n of what, as in "X" and "document".
+    """
+    try:
+        if np.iscomplexobj(values):
+            raise TypeError("complex numbers are in no order")
+        values = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"{name} must hold a number for each {thing}, got {type(values).__name__} "
+            "of something else."
+        ) from None
+    if values.shape != (n,):
+        raise ValueError(
+            f"{name} has shape {values.shape} and {place} {n} {thing}s; {name}[i] must "
+            f"be the number of {thing} i, and the shape ({n},)."
+        )
+    return values
+
+
 def check_choice(name, value, choices):
     """Refuse a parameter that is not one of the choices."""
     if not isinstance(value, str) or value not in choices:

@@ -139,8 +139,8 @@ def check_memory(
     """Raise an error if training cannot fit in memory.
 
     This is called while the network is still on the CPU, so that the error comes
-    before training starts. The estimate counts gradients, AdamW's moments, copies of
-    the weights and the activations of one step.
+    before training starts. The estimate counts gradients and AdamW's moments of what is
+    trained, copies of all weights, and the activations of one step.
 
     Parameters
     ----------
@@ -226,13 +226,16 @@ def estimate_memory(
     for module in by_row:  # which never has the gradient of all its rows
         weights += module.table.nbytes
         states += module.state_bytes(averages) + n_copies * module.table.nbytes
+    counted = set(map(id, tables))
     for parameter in network.parameters():
-        if not parameter.requires_grad:
-            continue  # it is trained row by row, or not at all
+        if id(parameter) in counted:
+            continue
         size = number_bytes * parameter.numel()
         weights += size
-        # AdamW's two moments, a gradient, and the mean of the snapshots.
-        states += (3 + averages + n_copies) * size + casts * size // 2
+        states += n_copies * size
+        if parameter.requires_grad:
+            # AdamW's two moments, a gradient, and the mean of the snapshots.
+            states += (3 + averages) * size + casts * size // 2
     # Autocast keeps most activations in 16 bits and some in 32: 3 bytes on average.
     step_bytes = 3 if casts else number_bytes
     step = step_bytes * batch_size * network.floats_per_document(length)

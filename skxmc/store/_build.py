@@ -8,9 +8,14 @@ import numpy as np
 
 from .._fingerprint import hash_tokenizer
 from .._stored_texts import DESCRIPTION, FORMAT, JOURNAL, read_description
-from .._validation import check_choice, check_flag
+from .._validation import check_choice, check_flag, check_prompt
 from .._words import nfc
-from ..nn.encoder_files import choose_max_length, load_encoder
+from ..nn.encoder_files import (
+    check_prompt_length,
+    choose_max_length,
+    load_encoder,
+    read_settings,
+)
 from ..nn.locks import is_at, try_lock
 from ..nn.text import token_dtype
 from ._builder import Builder, describe_file
@@ -35,6 +40,7 @@ def build_store(
     known_labels=None,
     unknown="error",
     keep_texts=True,
+    text_prompt=None,
     verbose=0,
 ):
     r"""Tokenise the documents of many files once, and keep them in a folder.
@@ -80,6 +86,10 @@ def build_store(
         Whether to keep the texts beside their tokens. Classifiers need them to count
         words: ``bag_of_words=True``, ``reading="words"``, and clusters of labels with
         ``cluster_features="tfidf"``.
+    text_prompt : str or None, default=None
+        Text put before each document for the transformer, as of the classifier: a text,
+        or the name of a prompt in the encoder's files. None means their default prompt.
+        Words are counted without it.
     verbose : int, default=0
         A progress bar is shown if this is positive.
 
@@ -96,8 +106,9 @@ def build_store(
         If the disk is full, or the encoder cannot be found.
     ValueError
         If a file cannot be read, a text is missing, a label is unknown, no file holds
-        a document, or `folder` holds a store of another encoder, `max_length`, columns
-        or labels. The message names the file and the row.
+        a document, the prompt leaves no room for a text, or `folder` holds a store of
+        another encoder, `max_length`, prompt, columns or labels. The message names the
+        file and the row.
 
     Examples
     --------
@@ -118,6 +129,7 @@ def build_store(
     """
     check_choice("unknown", unknown, ("error", "ignore"))
     check_flag("keep_texts", keep_texts)
+    check_prompt("text_prompt", text_prompt)
     files, folder = _list_files(files), Path(folder)
     model, tokenizer = load_encoder(encoder)
     max_length = choose_max_length(max_length, model, encoder)
@@ -137,6 +149,9 @@ def build_store(
         "unknown": unknown,
         "keep_texts": keep_texts,
     }
+    prompt = _find_prompt(encoder, text_prompt, tokenizer, max_length)
+    if prompt:  # other stores have no such entry, as those of older versions
+        plan["prompt"] = prompt
     del model
     folder.mkdir(parents=True, exist_ok=True)
     with _lock(folder):
@@ -201,7 +216,11 @@ def _resume(folder, plan, files):
     if not found["sources"]:  # nothing is lost if it begins anew
         return []
     # The same tokenizer may have been loaded from another place.
-    differing = [key for key in plan if key != "encoder" and plan[key] != found[key]]
+    differing = [
+        key
+        for key in (*plan, "prompt")
+        if key != "encoder" and plan.get(key) != found.get(key)
+    ]
     if differing:
         key = differing[0]
         raise ValueError(
@@ -216,8 +235,17 @@ def _resume(folder, plan, files):
     return sources
 
 
+def _find_prompt(encoder, text_prompt, tokenizer, max_length):
+    """Return the text that the transformer reads before each document."""
+    prompt = read_settings(encoder, "mean").find_prompt(text_prompt)
+    check_prompt_length(prompt, tokenizer, max_length)
+    return prompt
+
+
 def _show(plan, key):
     """Return a value of a plan for messages."""
+    if key == "prompt":
+        return repr(plan.get(key, ""))
     if key == "tokenizer":
         return f"{plan[key][:8]} (of encoder {plan['encoder']!r})"
     is_hash = key == "known_labels" and plan[key] is not None

@@ -137,7 +137,9 @@ class Builder:
             # What is wrong with all cells of a file shows at its beginning.
             check_multi_hot(path, self.plan["labels"], lists, self.known_labels)
             check_separator(path, cells, self.plan["separator"])
-        tokens = tokenize(texts, self.tokenizer, self.plan["max_length"])
+        prompt = self.plan.get("prompt", "")
+        prompted = [prompt + text for text in texts] if prompt else texts
+        tokens = tokenize(prompted, self.tokenizer, self.plan["max_length"])
         self.rows[TOKENS].append(tokens.ids, tokens.lengths)
         if TEXTS in self.rows:
             encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
