@@ -1,15 +1,51 @@
 """Labels and documents of an ensemble that change: all members change together."""
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.utils.validation import check_is_fitted
 
 from ._label_changes import LabelChangesMixin
+from ._sample_weights import choose_documents
 from ._validation import (
     check_known_labels,
     check_rows,
     count_rows,
+    label_array,
     no_documents_error,
 )
+
+
+def choose_given(member, X, y, weighing):
+    """Choose what the ``fit`` of a member is given.
+
+    A classifier of this package gets all documents, so that it knows them by their rows
+    in X, and leaves out those of weight 0 itself. Another one gets the rest of them.
+
+    Parameters
+    ----------
+    member : estimator
+    X, y
+        Documents and labels of the ensemble's ``fit``.
+    weighing : Weighing or None
+        Weights of the documents.
+
+    Returns
+    -------
+    X, y
+        Documents and labels.
+    weights : dict
+        Further arguments.
+    """
+    if weighing is None:
+        return X, y, {}
+    if isinstance(member, LabelChangesMixin):
+        weights = np.zeros(weighing.n_docs)
+        weights[weighing.rows] = weighing.weights
+        return X, y, {"sample_weight": weights}
+    y = label_array(y)
+    y = (y.tocsr() if issparse(y) else y)[weighing.rows]
+    X = choose_documents(X, weighing.rows)
+    return X, y, {"sample_weight": weighing.weights}
 
 
 class EnsembleLabelChangesMixin(LabelChangesMixin):

@@ -15,7 +15,7 @@ from ._calibration import (
     clip_probabilities,
     probabilities_from_scores,
 )
-from ._ensemble_labels import EnsembleLabelChangesMixin
+from ._ensemble_labels import EnsembleLabelChangesMixin, choose_given
 from ._ensemble_warm_start import EnsembleWarmStartMixin
 from ._mean_ranking import mean_ranking
 from ._members import (
@@ -333,18 +333,15 @@ class EnsembleClassifier(
         weighing = self._weigh_documents(X, Y, sample_weight)[2]
         members = [(name, m) for name, m in self.estimators if not is_dropped(m)]
         self._check_moved_labels(members)
-        weights = {}
         if weighing is not None:
-            # Members know rows of X by its numbers, so they leave out those of weight
-            # 0 themselves.
             self.n_docs_ = weighing.n_docs
-            weights["sample_weight"] = np.zeros(weighing.n_docs)
-            weights["sample_weight"][weighing.rows] = weighing.weights
             for name, member in members:
                 check_takes_weights(name, member)
         made = [(name, self._make_member(name, member)) for name, member in members]
         self.estimators_ = Parallel(n_jobs=self.n_jobs)(
-            delayed(fit_member)(name, member, X, y, weights, self.verbose)
+            delayed(fit_member)(
+                name, member, *choose_given(member, X, y, weighing), self.verbose
+            )
             for name, member in made
         )
         for (_, member), fitted in zip(members, self.estimators_, strict=True):

@@ -95,6 +95,31 @@ def test_rows_are_those_of_documents_with_weights(data):
         model.forget_documents(3)
 
 
+def test_members_of_other_packages_get_the_documents_with_weights(data):
+    texts, y = data[0], np.array(["a", "b", "c"] * 20)
+    given = {}
+
+    class Other:
+        def get_params(self, deep=True):
+            return {}
+
+        def fit(self, X, y, sample_weight=None):
+            given.update(X=X, y=y, weights=sample_weight)
+            return self
+
+        def predict_topk(self, X, k):
+            return np.zeros((len(X), k), int), np.zeros((len(X), k))
+
+    weights = np.where(y == "c", 0, 2)
+    model = EnsembleClassifier([("a", make(D)), ("b", Other())])
+    model.fit(texts, y, weights)
+    assert model.classes_.tolist() == ["a", "b"]
+    assert given["X"] == [t for t, one in zip(texts, y, strict=True) if one != "c"]
+    assert given["y"].tolist() == y[y != "c"].tolist()
+    assert given["weights"].tolist() == [2] * 40
+    assert model.estimators_[0].n_docs_ == model.n_docs_ == 60
+
+
 def test_labels_come_with_documents(data):
     texts, Y, _ = data
     more = sp.hstack([Y[:10], Y[:10, :1]]).tocsr()
