@@ -107,8 +107,16 @@ def find_columns(labels, names, *, numbered=False):
     ValueError
         If there is no such label, or if several labels may be meant.
     """
+    labels = _list_labels(labels)
+    if labels and all(isinstance(label, (bool, np.bool_)) for label in labels):
+        if len(labels) != len(names):
+            raise ValueError(
+                f"A mask must have {len(names)} values, one for each label; got "
+                f"{len(labels)}."
+            )
+        return np.flatnonzero(labels).tolist()
     known, columns = _places_of_names(names), []
-    for label in _list_labels(labels, len(names)):
+    for label in labels:
         is_number = isinstance(label, numbers.Integral) and not isinstance(label, bool)
         places = [] if is_number and numbered else known.get(_key(label), [])
         if is_number and 0 <= label < len(names):
@@ -134,21 +142,13 @@ def find_columns(labels, names, *, numbered=False):
     return columns
 
 
-def _list_labels(labels, n_labels):
-    """Return labels, a single one, or those that a mask chooses, as a list."""
+def _list_labels(labels):
+    """Return labels, or a single one, as a list."""
     if isinstance(labels, str) or not hasattr(labels, "__iter__"):
         return [labels]
     if getattr(labels, "ndim", 1) == 0:
         return [labels.item()]
-    labels = list(labels)
-    if not labels or not all(isinstance(label, (bool, np.bool_)) for label in labels):
-        return labels
-    if len(labels) != n_labels:
-        raise ValueError(
-            f"A mask must have {n_labels} values, one for each label; got "
-            f"{len(labels)}."
-        )
-    return np.flatnonzero(labels).tolist()
+    return list(labels)
 
 
 def _places_of_names(names):
