@@ -268,12 +268,12 @@ class PretrainedEncoderMixin:
         encoder.cpu()  # training begins there, after memory has been checked
         return read
 
-    def _read_words(self, model, tokenizer, settings, n_known=0):
-        """Let the transformer read each word of ``vectorizer_`` but the first alone."""
+    def _read_words(self, model, tokenizer, settings, chosen=slice(None)):
+        """Let the transformer read each word of ``vectorizer_``, or some, alone."""
         return read_words(
             model,
             tokenizer,
-            self.vectorizer_.get_feature_names_out()[n_known:],
+            self.vectorizer_.get_feature_names_out()[chosen],
             pooling=settings.pooling,
             dense=settings.dense,
             prompt=self.text_prompt_,

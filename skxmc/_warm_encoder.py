@@ -56,5 +56,24 @@ def _read_new_words(estimator):
         return known
     model, tokenizer = load_encoder(estimator.encoder)
     settings = read_settings(estimator.encoder, estimator.pooling)
-    new = estimator._read_words(model, tokenizer, settings, len(known))
-    return torch.cat([known, new])
+    read = (model, tokenizer, settings)
+    if len(known) and known[-1].any():
+        last = slice(len(known) - 1, len(known))
+        _check_same_reader(known[-1], estimator._read_words(*read, last)[0], estimator)
+    return torch.cat([known, estimator._read_words(*read, slice(len(known), None))])
+
+
+def _check_same_reader(known, again, estimator):
+    """Refuse new words for another transformer than that which read a known one."""
+    same = known.shape == again.shape
+    if same and torch.cosine_similarity(known, again.cpu().float(), dim=0) > 0.99:
+        return
+    encoder = estimator.encoder
+    encoder = "a loaded model" if isinstance(encoder, tuple) else repr(encoder)
+    raise ValueError(
+        f"X has new words, and encoder is {encoder}, which is not the transformer that "
+        "read the known words. Model folders do not keep a transformer that was given "
+        "as (model, tokenizer): assign it as soon as the classifier is loaded, by "
+        "classifier.encoder = (model, tokenizer). Or set warm_start=False to fit from "
+        "nothing."
+    )

@@ -645,9 +645,11 @@ def test_members_of_other_packages_cannot_change(fitted, data):
         model.remove_labels([1])
 
 
-def test_added_labels_are_exported(fitted, data, tmp_path):
+@pytest.mark.parametrize("name", ["GRank", "GRank, clustered", "LightXML", "GUDN"])
+def test_added_labels_are_exported(name, fitted, data, tmp_path):
     runtime = pytest.importorskip("onnxruntime")
-    model = fitted("GRank", bag_of_words=False, neighbor_weight=0)
+    options = dict(bag_of_words=False, trained_layers="all", neighbor_weight=0)
+    model = fitted(name, **options)
     model.add_labels(data["words"][N_OLD:]).remove_labels([2])
     export_onnx(model, tmp_path / "model.onnx", k=11)
     session = runtime.InferenceSession(str(tmp_path / "model.onnx"))

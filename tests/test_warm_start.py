@@ -222,6 +222,30 @@ def test_parameters_that_do_not_know_of_changes_are_refused(data):
     assert model.n_labels_ == 9
 
 
+@pytest.mark.filterwarnings("ignore:.*encoder is tuple")
+def test_new_words_are_read_by_the_encoder_of_the_others(
+    tiny_model, tiny_tokenizer, data, tmp_path
+):
+    texts, Y, _ = data
+    pair = tiny_model, tiny_tokenizer
+    model = make(G, pair, reading="words").fit(texts, Y)
+    model.save_pretrained(tmp_path / "model")
+    more = [f"{text} unknown" for text in texts]
+    other = type(tiny_model)(tiny_model.config)
+    for encoder in (other, tiny_model):
+        loaded = skxmc.load(tmp_path / "model")
+        loaded.encoder = encoder, tiny_tokenizer
+        loaded.set_params(warm_start=True)
+        if encoder is other:
+            with pytest.raises(ValueError, match="not the transformer that read"):
+                loaded.fit(more, Y)
+        else:
+            loaded.fit(more, Y)
+    model.set_params(warm_start=True).fit(more, Y)
+    vectors = [m.network_.encoder.features.table for m in (model, loaded)]
+    assert torch.equal(*vectors) and len(vectors[0]) > 13
+
+
 @pytest.mark.parametrize("n_frequent", [0, 4, 6, 20])
 def test_labels_of_lightdxml(n_frequent, data):
     # Labels without documents in the second fit keep their vectors and classifiers, and
