@@ -11,7 +11,7 @@ from ._stored_words import transform_words
 from ._token_vectors import check_words
 from ._validation import check_choice, check_flag, check_number, check_prompt
 from ._warm_encoder import continue_encoder
-from .nn.adapters import find_adapter
+from .nn.adapters import find_adapter, merge
 from .nn.bags import BagEncoder, WordReader
 from .nn.encoder_files import (
     check_length,
@@ -242,7 +242,8 @@ class PretrainedEncoderMixin:
                 "model that peft has wrapped: encoder=(model, tokenizer)."
             )
         for encoder in encoders:
-            encoder.merge_adapter()
+            merge(encoder.model)
+            encoder.requires_grad_(True).freeze()  # as without the adapter
         return self
 
     def _training_options(self, examples):

@@ -7,14 +7,7 @@ from torch import nn
 from torch.nn.functional import normalize
 
 from .activations import kept_floats
-from .adapters import (
-    add_described,
-    describe,
-    find_adapter,
-    inject,
-    merge,
-    without_adapter,
-)
+from .adapters import add_described, describe, find_adapter, inject, without_adapter
 from .dense_layers import DenseLayers
 from .pooling import last_tokens, mean_of_tokens, pool_more
 from .process import isolate_torch
@@ -123,7 +116,7 @@ class TransformerEncoder(nn.Module):
         self.pooling = pooling
         self.more = None
         self.dense = DenseLayers(dense, self.state_size)
-        self._freeze()
+        self.freeze()
         self.dropout = dropout
         self.n_layers = n_layers
         self.cls_last = cls_last
@@ -185,7 +178,7 @@ class TransformerEncoder(nn.Module):
         n_trained, n_layers = self.n_trained, self.model.config.num_hidden_layers
         return n_trained is not None and 0 < n_trained < n_layers
 
-    def _freeze(self):
+    def freeze(self):
         """Keep all but the top layers, or their adapters, from being trained."""
         if self.n_trained is None and not self.has_adapter:
             return
@@ -200,12 +193,6 @@ class TransformerEncoder(nn.Module):
         self.requires_grad_(False)
         for weight in weights:
             weight.requires_grad_(True)
-
-    def merge_adapter(self):
-        """Add the adapter to the weights, which are then trained as without it."""
-        merge(self.model)
-        self.requires_grad_(True)
-        self._freeze()
 
     def _split_layers(self):
         """Return the untrained and the trained layers of the model, as two lists."""
@@ -476,7 +463,7 @@ class TransformerEncoder(nn.Module):
         model.load_state_dict(weights)
         self.model, self.dense = model.train(training), dense
         self.reads_forward = reads_forward(model)
-        self._freeze()
+        self.freeze()
 
     def floats_per_document(self, length):
         """Return the number of floats kept for the gradient of a document.
