@@ -192,7 +192,7 @@ PARTS = {"build": build, "epoch": epoch, "fit": fit}
 
 
 def measure(n_docs, options):
-    """Measure all parts for so many documents, each in a process of its own."""
+    """Measure the parts, each in a process of its own, and yield what is measured."""
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         write_shards(Path(folder) / "shards", n_docs, options.words)
         result = {}
@@ -201,7 +201,7 @@ def measure(n_docs, options):
             done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
             result[part] = json.loads(done.stdout)
             print(n_docs, part, result[part], flush=True)
-    return result
+            yield result
 
 
 def main():
@@ -215,9 +215,10 @@ def main():
     left_out = "documents", "folder", "name", "part"
     settings = {k: v for k, v in vars(options).items() if k not in left_out}
     for n_docs in options.documents:
-        results[n_docs] = measure(n_docs, options)
-        rows = [results[n] for n in sorted(results)]
-        write_json(options.name, {"settings": settings, "results": rows})
+        for result in measure(n_docs, options):
+            results[n_docs] = result
+            rows = [results[n] for n in sorted(results)]
+            write_json(options.name, {"settings": settings, "results": rows})
 
 
 if __name__ == "__main__":
