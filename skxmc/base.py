@@ -19,6 +19,7 @@ from ._validation.parameters import check_choice, check_training_parameters
 from ._warm_start import WarmStartMixin
 from .metrics import precision_at_k
 from .nn.devices import PRECISIONS, check_memory, choose_device, choose_precision
+from .nn.finite import all_finite
 from .nn.group import all_or_none, current_group, from_first, join
 from .nn.prediction import pad_with_minus_one, rank
 from .nn.process import brief_lock, default_modes, isolate_torch, seed
@@ -194,6 +195,7 @@ class BaseXMCClassifier(
                 check_held_out(self, held_out)
             network, examples = self._build(X, keep_rows(Y, rows), rows, rng)
             examples.weigh(*weights)
+            from_first(None)  # until all processes hold what they begin with
             with all_or_none():
                 check_memory(
                     network,
@@ -418,7 +420,7 @@ class BaseXMCClassifier(
             **self._training_options(examples),
         )
         self._run_training(examples, **options | self._stream_options())
-        if not all(p.isfinite().all() for p in self.network_.parameters()):
+        if not all(map(all_finite, self.network_.parameters())):
             raise ValueError(
                 "Training diverged: weights are no longer finite. Lower learning_rate "
                 f"({self.learning_rate}) or head_learning_rate "

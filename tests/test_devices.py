@@ -1,12 +1,14 @@
 """Devices, precisions and the memory that training needs."""
 
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
 from skxmc.nn import devices
+from skxmc.nn.all_labels import AllLabels
 from skxmc.nn.bags import FeatureVectors
 from skxmc.nn.devices import (
     autocast,
@@ -16,6 +18,7 @@ from skxmc.nn.devices import (
     one_thread,
     to_device,
 )
+from skxmc.nn.finite import all_finite
 from skxmc.nn.heads import LabelScores
 
 
@@ -178,6 +181,42 @@ def test_memory_of_a_step_by_row_on_a_gpu_counts_features(monkeypatch):
         check_memory(network, 50, 8, "cuda", accumulate=2)
 
 
+@pytest.mark.parametrize("trained_by, n_moments", [("rowwise", 0), ("adamw", 2)])
+@pytest.mark.parametrize("keeps_best", [False, True])
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_memory_of_one_of_several_processes(
+    monkeypatch, device, keeps_best, trained_by, n_moments
+):
+    network = Network()
+    network.head = AllLabels(torch.zeros(39, 10), trained_by=trained_by)
+    monkeypatch.setattr(AllLabels, "n_scores_held", 30)
+    group = SimpleNamespace(size=4, n_here=2)
+    monkeypatch.setattr(devices, "current_group", lambda: group)
+    options = dict(averages=True, keeps_best=keeps_best)
+    on_cpu = device == "cpu"
+    # A gradient, two moments, an average, what gradients are added up in, and a copy.
+    need = 4 * 100 * (5 + (keeps_best if on_cpu else 1))
+    # Of the 40 rows, a process trains 10: they have an average and moments, and are
+    # there twice when all rows come together. On a GPU, so are all rows.
+    part = 4 * 10 * 10
+    need += part * (1 + n_moments + 2 + (keeps_best and on_cpu))
+    need += 4 * 10 * (trained_by == "rowwise") + (not on_cpu) * 4 * part
+    # It reads 2 of 8 documents, and scores them all.
+    need += 4 * 2 * 1000 * 50 + 4 * 4 * 6 * 30
+    if not on_cpu:  # as alone, an upper bound
+        need += 4 * 8 * 7 * (6 * 10 + 8)
+    found = devices.estimate_memory(network, 50, 8, device, n_processes=4, **options)
+    assert sum(found[1:]) == need
+    # The two processes of this machine share its main memory, and have a GPU each.
+    free = need * (1 + on_cpu)
+    monkeypatch.setattr(devices, "_free_memory", lambda device: free)
+    check_memory(network, 50, 8, device, **options)
+    monkeypatch.setattr(devices, "_free_memory", lambda device: free - 1)
+    together = "for 2 processes together" if on_cpu else "GiB more on cuda, and"
+    with pytest.raises(MemoryError, match=together):
+        check_memory(network, 50, 8, device, **options)
+
+
 def test_memory_that_does_not_suffice(monkeypatch):
     monkeypatch.setattr(devices, "_free_memory", lambda device: 3 * 2**29)
     network = Network()
@@ -247,3 +286,17 @@ def test_one_thread_inside_and_as_many_as_before_outside():
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_all_finite(dtype):
+    largest = torch.finfo(dtype).max
+    numbers = torch.linspace(-1, 1, 35).to(dtype).view(5, 7)
+    numbers[0, 0], numbers[4, 6] = largest, -largest
+    assert all_finite(numbers) and all_finite(numbers[:0]) and all_finite(numbers.T)
+    assert all_finite(nn.Parameter(numbers))
+    for value in (torch.nan, torch.inf, -torch.inf):
+        for place in range(35):
+            changed = numbers.clone()
+            changed.view(-1)[place] = value
+            assert not all_finite(changed) and not all_finite(changed.T)

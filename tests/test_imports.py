@@ -18,6 +18,7 @@ FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
 # A module imports from lower tiers only; those of one tier do not know each other.
 # Private helpers lie below all, and whatever is not named here above all.
 TIERS = [
+    "nn.finite",
     "nn.group nn.process nn.state nn.locks nn.maps nn.network nn.rowwise_optimizer "
     "nn.weights nn.transformer_models nn.pooling nn.token_ids",
     "nn.activations nn.rowwise_adamw nn.rowwise_sgd nn.all_labels_optimizer",

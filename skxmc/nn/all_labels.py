@@ -54,8 +54,11 @@ class AllLabels(Head, TrainedByRow):
         The labels of this process, while several processes train the head: `vectors`
         then has the rows of these labels alone, and the padding. Losses and rankings
         are those of all labels nonetheless, and all processes must ask for them.
+    is_cut : bool
+        Whether several processes train some of the rows each.
     """
 
+    is_cut = True
     trained_by = "rowwise"
     shard = None
     not_saved = (*TrainedByRow.not_saved, "trained_by", "shard")

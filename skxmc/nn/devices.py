@@ -7,6 +7,7 @@ import os
 import torch
 from threadpoolctl import ThreadpoolController
 
+from .group import current_group
 from .rowwise import modules_trained_by_row
 
 PRECISIONS = ("auto", "fp64", "fp32", "bf16", "fp16")
@@ -140,7 +141,9 @@ def check_memory(
 
     This is called while the network is still on the CPU, so that the error comes
     before training starts. The estimate counts gradients and AdamW's moments of what is
-    trained, copies of all weights, and the activations of one step.
+    trained, copies of all weights, and the activations of one step. In a group, all
+    processes of a machine must fit in its main memory together, and each in the memory
+    of its own GPU.
 
     Parameters
     ----------
@@ -165,6 +168,8 @@ def check_memory(
     MemoryError
         If the estimate exceeds the free memory of `device`.
     """
+    group = current_group()
+    n_processes = 1 if group is None else group.size
     weights, states, step = estimate_memory(
         network,
         length,
@@ -174,17 +179,22 @@ def check_memory(
         keeps_best=keeps_best,
         accumulate=accumulate,
         precision=precision,
+        n_processes=n_processes,
     )
     free = _free_memory(device)
-    if free is None or states + step <= free:
+    n_sharing = group.n_here if group is not None and device == "cpu" else 1
+    need = n_sharing * (states + step)
+    if free is None or need <= free:
         return
     GiB = 2**30
+    together = f" for {n_sharing} processes together" if n_sharing > 1 else ""
+    each = " in each" if n_sharing > 1 else ""
     raise MemoryError(
-        f"Training needs about {(states + step) / GiB:.1f} GiB more on {device}, and "
-        f"{free / GiB:.1f} GiB are free: {states / GiB:.1f} GiB for gradients, AdamW's "
-        f"moments and copies of {weights / GiB:.1f} GiB of weights, and "
-        f"{step / GiB:.1f} GiB for a step of {batch_size} documents of up to {length} "
-        f"tokens. {advice}"
+        f"Training needs about {need / GiB:.1f} GiB more on {device}{together}, and "
+        f"{free / GiB:.1f} GiB are free: {states / GiB:.1f} GiB{each} for gradients, "
+        f"AdamW's moments and copies of {weights / GiB:.1f} GiB of weights, and "
+        f"{step / GiB:.1f} GiB{each} for a step of {batch_size} documents of up to "
+        f"{length} tokens. {advice}"
     )
 
 
@@ -198,6 +208,7 @@ def estimate_memory(
     keeps_best=False,
     accumulate=1,
     precision="fp32",
+    n_processes=1,
 ):
     """Estimate the memory that training needs.
 
@@ -205,6 +216,10 @@ def estimate_memory(
     ----------
     network, length, batch_size, device, averages, keeps_best, accumulate, precision
         As in `check_memory`. The network may be on the meta device.
+    n_processes : int, default=1
+        Number of processes that train together. The result is what one of them needs.
+        Of the label vectors that each of them trains a part of, it has all rows before
+        and after training.
 
     Returns
     -------
@@ -223,9 +238,21 @@ def estimate_memory(
     weights = states = 0
     by_row = modules_trained_by_row(network)
     tables = [module.table for module in by_row]
+    own_docs = -(-batch_size // n_processes)
+    other_scores = 0
     for module in by_row:  # which never has the gradient of all its rows
-        weights += module.table.nbytes
-        states += module.state_bytes(averages) + n_copies * module.table.nbytes
+        size, n_states = module.table.nbytes, module.state_bytes(averages)
+        weights += size
+        if n_processes == 1 or not getattr(module, "is_cut", False):
+            states += n_states + n_copies * size
+            continue
+        # The rows of a process and their states are there until all rows have come
+        # together again, besides the rows that another process is sending.
+        part = -(-size // n_processes)
+        states += -(-n_states // n_processes) + (2 + (keeps_best and on_cpu)) * part
+        states += (not on_cpu) * size
+        # It scores the documents of all processes.
+        other_scores += 4 * (batch_size - own_docs) * module.n_scores_held
     counted = set(map(id, tables))
     for parameter in network.parameters():
         if id(parameter) in counted:
@@ -234,11 +261,14 @@ def estimate_memory(
         weights += size
         states += n_copies * size
         if parameter.requires_grad:
-            # AdamW's two moments, a gradient, and the mean of the snapshots.
-            states += (3 + averages) * size + casts * size // 2
+            # AdamW's two moments, a gradient, the mean of the snapshots, and what
+            # several processes add their gradients up in.
+            n_sets = 3 + averages + (n_processes > 1)
+            states += n_sets * size + casts * size // 2
     # Autocast keeps most activations in 16 bits and some in 32: 3 bytes on average.
     step_bytes = 3 if casts else number_bytes
-    step = step_bytes * batch_size * network.floats_per_document(length)
+    step = step_bytes * own_docs * network.floats_per_document(length)
+    step += step_bytes * other_scores
     if not on_cpu:  # a GPU updates all rows of a step in one block
         n_docs = batch_size * accumulate
         encoder = {id(parameter) for parameter in network.encoder.parameters()}

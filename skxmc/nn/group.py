@@ -7,6 +7,7 @@ process. It never looks at environment variables: the workers of joblib inherit 
 
 import contextlib
 import datetime
+import platform
 import traceback
 
 import torch
@@ -32,6 +33,8 @@ class Group:
     ----------
     rank, size : int
         Number of this process, from 0 on, and number of processes.
+    n_here : int
+        Number of processes on the machine of this process.
     averaging : ProcessGroup
         The process group in which gradients are averaged.
     """
@@ -49,6 +52,8 @@ class Group:
         backends = dict(part.split(":") for part in config)
         self._on_cpu = "gloo" in backends.values() or "mpi" in backends.values()
         self._on_gpu = backends.get("cuda") == "nccl"
+        machines = self.gather_objects(platform.node())
+        self.n_here = machines.count(machines[self.rank])
 
     @property
     def is_first(self):

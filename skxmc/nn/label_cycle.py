@@ -9,6 +9,7 @@ import torch
 from torch.nn.functional import normalize
 
 from .examples import Examples
+from .finite import all_finite
 from .labels import label_means
 from .losses import at_least_float32, log_distance_loss
 from .network import Network
@@ -302,7 +303,7 @@ class ShortlistedExamples(Examples):
             has_docs = has_docs.to(label_vectors.device)[:, None]
             label_vectors = torch.where(has_docs, label_vectors, network.label_vectors)
         network.label_vectors.copy_(label_vectors)
-        if not network.label_vectors.isfinite().all():
+        if not all_finite(network.label_vectors):
             raise ValueError(
                 "Training diverged: label vectors hold NaN or infinity. Lower "
                 "learning_rate, head_learning_rate or label_learning_rate, or set "

@@ -33,6 +33,8 @@ import scipy.sparse as sp
 import torch
 from torch import nn
 
+from .finite import all_finite
+
 # Stands for the value of an attribute that is missing.
 MISSING = object()
 # Attributes that torch itself gives every module. `training` is one of them: a loaded
@@ -315,7 +317,7 @@ def floats(*shape, dtypes=(torch.float32, torch.float64), largest=math.inf):
         good = _has_shape(value, shape) and value.dtype in dtypes
         if not good:
             refuse(name, f"numbers of shape {shape} and dtype {dtypes}", value)
-        if not value.isfinite().all():
+        if not all_finite(value):
             raise ValueError(f"{name} holds NaN or infinity.")
         if largest < math.inf and value.numel() and value.abs().max() > largest:
             raise ValueError(f"{name} holds numbers beyond {largest}.")

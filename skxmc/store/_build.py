@@ -16,11 +16,13 @@ from ..nn.encoder_files import (
     load_encoder,
     read_settings,
 )
+from ..nn.group import all_or_none, from_first, is_first, join
 from ..nn.locks import is_at, try_lock
 from ..nn.text import token_dtype
-from ._builder import Builder, describe_file
+from ._builder import describe_file
 from ._files import hash_json
 from ._open import open_store
+from ._processes import Build, check_same_build
 
 # Endings of the files that a folder stands for.
 SHARDS = (".parquet", ".jsonl", ".ndjson")
@@ -53,6 +55,11 @@ def build_store(
     was finished. If files are added at the end later, only these are read. If a file
     has changed since, it and all files after it are read again: a file counts as
     changed if its name, size or time of modification differs.
+
+    In a process group (:mod:`skxmc.distributed`), all processes call this with the same
+    arguments, and read one file each at a time. `folder` must lie on a disk that all of
+    them see. All get the same store, which is that of one process, and any number of
+    processes goes on with what others have left.
 
     Parameters
     ----------
@@ -108,7 +115,10 @@ def build_store(
         If a file cannot be read, a text is missing, a label is unknown, no file holds
         a document, the prompt leaves no room for a text, or `folder` holds a store of
         another encoder, `max_length`, prompt, columns or labels. The message names the
-        file and the row.
+        file and the row. In a process group, also if the processes are given different
+        files or arguments.
+    RuntimeError
+        If another process of the group has failed.
 
     Examples
     --------
@@ -127,39 +137,55 @@ def build_store(
     ...     print(len(store.X), store.X[1], store.Y.shape, store.label_names)
     2 black screen (2, 3) ['audio', 'driver', 'video']
     """
-    check_choice("unknown", unknown, ("error", "ignore"))
-    check_flag("keep_texts", keep_texts)
-    check_prompt("text_prompt", text_prompt)
-    files, folder = _list_files(files), Path(folder)
-    model, tokenizer = load_encoder(encoder)
-    max_length = choose_max_length(max_length, model, encoder)
-    if known_labels is not None:
-        known_labels = [nfc(str(name)) for name in known_labels]
-    plan = {
-        "format": FORMAT,
-        "encoder": type(model).__name__ if isinstance(encoder, tuple) else str(encoder),
-        "tokenizer": hash_tokenizer(tokenizer),
-        "max_length": max_length,
-        "dtype": np.dtype(token_dtype(tokenizer)).str,
-        "text": text,
-        "labels": labels,
-        "separator": separator,
-        "quoted": quoted,
-        "known_labels": None if known_labels is None else hash_json(known_labels),
-        "unknown": unknown,
-        "keep_texts": keep_texts,
-    }
-    prompt = _find_prompt(encoder, text_prompt, tokenizer, max_length)
-    if prompt:  # other stores have no such entry, as those of older versions
-        plan["prompt"] = prompt
-    del model
-    folder.mkdir(parents=True, exist_ok=True)
-    with _lock(folder):
-        sources = _resume(folder, plan, files)
-        if len(sources) < len(files) or not _is_finished(folder, sources):
-            builder = Builder(folder, plan, sources, tokenizer, known_labels)
-            builder.build(files, verbose)
-    return open_store(folder)
+    folder = Path(folder)
+    with join() as group:
+        with all_or_none():
+            check_choice("unknown", unknown, ("error", "ignore"))
+            check_flag("keep_texts", keep_texts)
+            check_prompt("text_prompt", text_prompt)
+            files = _list_files(files)
+            model, tokenizer = load_encoder(encoder)
+            max_length = choose_max_length(max_length, model, encoder)
+            if known_labels is not None:
+                known_labels = [nfc(str(name)) for name in known_labels]
+            is_ready = isinstance(encoder, tuple)
+            plan = {
+                "format": FORMAT,
+                "encoder": type(model).__name__ if is_ready else str(encoder),
+                "tokenizer": hash_tokenizer(tokenizer),
+                "max_length": max_length,
+                "dtype": np.dtype(token_dtype(tokenizer)).str,
+                "text": text,
+                "labels": labels,
+                "separator": separator,
+                "quoted": quoted,
+                "known_labels": None
+                if known_labels is None
+                else hash_json(known_labels),
+                "unknown": unknown,
+                "keep_texts": keep_texts,
+            }
+            prompt = _find_prompt(encoder, text_prompt, tokenizer, max_length)
+            if prompt:  # other stores have no such entry, as those of older versions
+                plan["prompt"] = prompt
+            del model
+        if group is not None:
+            check_same_build(group, plan, files)
+        build = Build(folder, plan, files, tokenizer, known_labels)
+        with contextlib.ExitStack() as stack:
+            with all_or_none():
+                sources = None
+                if is_first():
+                    folder.mkdir(parents=True, exist_ok=True)
+                    stack.enter_context(_lock(folder))
+                    sources = _resume(folder, plan, files)
+                    if _is_finished(folder, sources, files):
+                        sources = None
+            sources = from_first(sources)
+            if sources is not None:
+                build.run(sources, verbose)
+        with all_or_none():
+            return open_store(folder)
 
 
 def _list_files(files):
@@ -252,10 +278,10 @@ def _show(plan, key):
     return f"names of hash {plan[key][:8]}" if is_hash else repr(plan[key])
 
 
-def _is_finished(folder, sources):
-    """Return whether the store is complete, and made of these sources."""
+def _is_finished(folder, sources, files):
+    """Return whether the store is complete, and made of these sources and files."""
     path = folder / DESCRIPTION
-    if not path.exists() or (folder / JOURNAL).exists():
+    if len(sources) < len(files) or not path.exists() or (folder / JOURNAL).exists():
         return False
     return read_description(path)["sources"] == sources
 

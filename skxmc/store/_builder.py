@@ -3,7 +3,6 @@
 import contextlib
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from .._stored_texts import DESCRIPTION, JOURNAL, TEXTS, TOKENS, map_rows
 from ..datasets._table import check_multi_hot, check_separator, read_documents
@@ -30,6 +29,8 @@ _ROWS = 512
 
 class Builder:
     """Appends documents to the files of a store.
+
+    It is a context manager, which closes the files.
 
     Parameters
     ----------
@@ -72,50 +73,94 @@ class Builder:
                 stack.callback(rows.close)
             self._files = stack.pop_all()
 
-    def build(self, files, verbose):
-        """Read the files that are not finished, and finish the store."""
-        bar = tqdm(
-            desc="building",
-            unit="doc",
-            initial=sum(source["documents"] for source in self.sources),
-            disable=not verbose,
-        )
-        with self._files, bar:
-            for path in files[len(self.sources) :]:
-                number = len(self.sources) + 1
-                bar.set_postfix_str(f"file {number} of {len(files)}", refresh=False)
-                with explain_full_disk(self.folder, f"what {path} holds"):
-                    self._add_file(path, bar)
-            for rows in self.rows.values():  # which may have lost files at their ends
-                rows.finish_file()
-        with explain_full_disk(self.folder, "the label matrix"):
-            self._finish(files)
+    def __enter__(self):
+        self._files.__enter__()
+        return self
+
+    def __exit__(self, *error):
+        return self._files.__exit__(*error)
 
     def _write_journal(self):
         journal = self.plan | {"sources": self.sources}
         write_json(self.folder / JOURNAL, journal)
 
-    def _add_file(self, path, bar):
+    def add_file(self, path, update=None):
+        """Read a file, and add its documents.
+
+        Parameters
+        ----------
+        path : Path
+        update : callable or None, default=None
+            ``update(n)`` is called after each n documents.
+        """
         plan, source = self.plan, describe_file(path)
         before = {name: rows.n_values for name, rows in self.rows.items()}
         texts, lists, cells, n_chars, n_before = [], [], [], 0, 0
         columns = plan["text"], plan["labels"], plan["separator"]
+
+        def add():
+            self._add_documents(path, n_before, texts, lists, cells)
+            if update is not None:
+                update(len(texts))
+
         documents = read_documents(
             path, *columns, quoted=plan["quoted"], batch_size=_ROWS
         )
-        for document, names, split_cells in _name_damaged_file(path, documents):
-            texts.append(document)
-            lists.append(names)
-            cells += split_cells
-            n_chars += len(document)
-            if len(texts) >= _DOCS or n_chars >= _CHARS:
-                self._add_documents(path, n_before, texts, lists, cells)
-                n_before += len(texts)
-                bar.update(len(texts))
-                texts, lists, cells, n_chars = [], [], [], 0
-        if texts:
-            self._add_documents(path, n_before, texts, lists, cells)
-            bar.update(len(texts))
+        with explain_full_disk(self.folder, f"what {path} holds"):
+            for document, names, split_cells in _name_damaged_file(path, documents):
+                texts.append(document)
+                lists.append(names)
+                cells += split_cells
+                n_chars += len(document)
+                if len(texts) >= _DOCS or n_chars >= _CHARS:
+                    add()
+                    n_before += len(texts)
+                    texts, lists, cells, n_chars = [], [], [], 0
+            if texts:
+                add()
+            self._finish_file(source, n_before + len(texts), before)
+
+    def add_part(self, folder, source):
+        """Add the documents of a file that another builder has read.
+
+        Parameters
+        ----------
+        folder : Path
+            Folder of the other builder, which has read this file only.
+        source : dict
+            What its journal says of the file.
+        """
+        before = {name: rows.n_values for name, rows in self.rows.items()}
+        with explain_full_disk(self.folder, f"what {source['name']} holds"):
+            for name, rows in self.rows.items():
+                values, offsets = map_rows(
+                    folder, name, rows.dtype, source["documents"], source["sizes"][name]
+                )
+                columns = None
+                if name == FOUND and self.known is None:
+                    path, known = folder / _FOUND_NAMES, ("names", "name_bytes")
+                    names = GrowingNames(path, *(source[key] for key in known))
+                    names.close()
+                    columns = np.array(self.names.find(list(names.ids)), rows.dtype)
+                for start, stop in split_rows(offsets):
+                    part = values[offsets[start] : offsets[stop]]
+                    part = part if columns is None else columns[part]
+                    rows.append(part, np.diff(offsets[start : stop + 1]))
+            described = {key: source[key] for key in ("name", "bytes", "modified_ns")}
+            self._finish_file(described, source["documents"], before)
+
+    def _finish_file(self, source, n_docs, before):
+        """Write a file's documents to the disk, and note it in the journal.
+
+        Parameters
+        ----------
+        source : dict
+            By `describe_file`, which was called before the file was read.
+        n_docs : int
+            Number of its documents.
+        before : dict of int
+            Numbers of values before it.
+        """
         self.names.sync()
         hashes = {name: rows.finish_file() for name, rows in self.rows.items()}
         hashes.pop(FOUND, None)  # the labels of the finished store have their own
@@ -123,7 +168,7 @@ class Builder:
         self.sources.append(
             source
             | {
-                "documents": n_before + len(texts),
+                "documents": n_docs,
                 "sizes": sizes,
                 "hashes": hashes,
                 "names": len(self.names.ids),
@@ -168,6 +213,19 @@ class Builder:
                         "such labels out."
                     )
         return [self.known[name] for name in names if name in self.known]
+
+    def finish(self, files):
+        """Write the label matrix and the description of the finished store.
+
+        Parameters
+        ----------
+        files : list of Path
+            All files, which have been added.
+        """
+        with explain_full_disk(self.folder, "the label matrix"):
+            for rows in self.rows.values():  # which may have lost files at their ends
+                rows.finish_file()
+            self._finish(files)
 
     def _finish(self, files):
         n_docs = sum(source["documents"] for source in self.sources)

@@ -105,6 +105,11 @@ class GrowingRows:
         self.hash = RowsHash()
 
     @property
+    def dtype(self):
+        """Type of the values."""
+        return self._values.dtype
+
+    @property
     def n_values(self):
         """Number of values of all rows."""
         return self._values.length
