@@ -1,5 +1,6 @@
 """Classifiers are fitted on stores, and come to the same bits as on texts in memory."""
 
+import copy
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -225,7 +226,7 @@ def test_another_tokenizer_is_refused(
 ):
     other = AutoTokenizer.from_pretrained(tiny_encoder)
     other.add_tokens(["foxes"])
-    big = type(tiny_model)(tiny_model.config)
+    big = type(tiny_model)(copy.deepcopy(tiny_model.config))
     big.resize_token_embeddings(len(other))
     model = make("GRank", (big, other), store.label_names)
     counted = []
