@@ -158,14 +158,21 @@ class TrainedByRow(nn.Module):
     rests : bool
         Whether rows stay unchanged in steps that do not touch them (see
         `RowwiseAdamW`), whatever the training loop says.
+    group : Group or None
+        The processes that train the table together, if each of them has all rows.
+    shard : Shard or None
+        The rows of this process, if each of several processes has some.
+    is_idle : bool
+        Whether this process has no document of a batch that several processes share.
     """
 
     row_wise = True
     by_sgd = False
     rests = False
-    optimizer = None
+    optimizer = group = shard = None
+    is_idle = False
     # Attributes that copies, pickles and model folders leave out.
-    not_saved = ("optimizer", "by_sgd", "rests")
+    not_saved = ("optimizer", "by_sgd", "rests", "group", "shard", "is_idle")
 
     def __init__(self):
         super().__init__()
@@ -174,7 +181,16 @@ class TrainedByRow(nn.Module):
     def reset_unsaved(self):
         """Reset the attributes that only training needs (see `skxmc.nn.state`)."""
         self.touched, self.optimizer = [], None
-        self.by_sgd = self.rests = False
+        self.by_sgd = self.rests = self.is_idle = False
+        self.group = self.shard = None
+
+    def start_sharing(self, group):
+        """Train the table together with other processes, until `stop_sharing`."""
+        self.group = group
+
+    def stop_sharing(self):
+        """Train the table alone again."""
+        self.group, self.is_idle = None, False
 
     def start_training(self, *, rests=False, **options):
         """Make the optimizer of the table.
@@ -192,9 +208,10 @@ class TrainedByRow(nn.Module):
         """
         if self.by_sgd:
             self.optimizer = RowwiseSGD(self.table, self.touched)
-            return self.optimizer
-        options["rests"] = rests or self.rests
-        self.optimizer = RowwiseAdamW(self.table, self.touched, **options)
+        else:
+            options["rests"] = rests or self.rests
+            self.optimizer = RowwiseAdamW(self.table, self.touched, **options)
+        self.optimizer.group, self.optimizer.shard = self.group, self.shard
         return self.optimizer
 
     def state_bytes(self, averages):
@@ -217,8 +234,14 @@ class TrainedByRow(nn.Module):
 
     def prepare_rows(self, rows):
         """Bring rows up to date before they are used (see `RowwiseAdamW.catch_up`)."""
-        if self.optimizer is not None and torch.is_grad_enabled():
-            self.optimizer.catch_up(rows)
+        if self.optimizer is None or self.is_idle or not torch.is_grad_enabled():
+            return
+        self.optimizer.catch_up(rows)
+
+    @property
+    def factors(self):
+        """List to which a batch appends its factors: `touched`, if they count."""
+        return [] if self.is_idle else self.touched
 
     def __getstate__(self):
         state = dict(super().__getstate__())
