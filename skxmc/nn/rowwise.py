@@ -189,7 +189,11 @@ class TrainedByRow(nn.Module):
         self.group = group
 
     def stop_sharing(self):
-        """Train the table alone again."""
+        """Train the table alone again, from the rows of the first process.
+
+        The average of rows in bfloat16 may be rounded otherwise in each process.
+        """
+        self.table.data.copy_(self.group.take_from(0, self.table.data))
         self.group, self.is_idle = None, False
 
     def start_training(self, *, rests=False, **options):
