@@ -289,8 +289,8 @@ def count_documents(targets, counted=None):
     targets : dict of tensors
         Targets of a batch by `skxmc.nn.examples.Examples.batch`.
     counted : bool tensor of shape (n_docs,) or None, default=None
-        Documents that the loss is a weighted mean over, if
-        `skxmc.nn.losses.document_factors` has divided by their weights. None if the loss is a sum that is
+        Documents that the loss is a weighted mean over, as
+        `skxmc.nn.losses.document_factors` makes it. None if the loss is a sum that is
         divided by the number of documents, whatever they weigh.
 
     Returns

@@ -66,7 +66,7 @@ class RowwiseOptimizer:
             setattr(self, name, value.to(self.vectors.device) if is_tensor else value)
 
     def _tables(self, state):
-        """Return the names of what has a row for each of the table's, if it is there."""
+        """Return the names of what is there with a row for each of the table's."""
         return [name for name in self.row_names if state[name] is not None]
 
     def catch_up(self, rows=None):
