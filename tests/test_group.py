@@ -56,7 +56,10 @@ def assert_as_alone(processes, expected, cases):
             assert_close(one, other)
 
 
-@pytest.mark.parametrize("n, cases", [(2, list(CASES)), (3, IN_THREE)])
+HALVES = [list(CASES)[::2], list(CASES)[1::2]]
+
+
+@pytest.mark.parametrize("n, cases", [*((2, half) for half in HALVES), (3, IN_THREE)])
 def test_fits_as_one_process(n, cases, tiny_encoder, colours, start):
     def fit(rank):
         return fit_cases(cases, tiny_encoder, colours)
@@ -142,6 +145,21 @@ def test_every_effort(tiny_encoder, colours, start):
 
     processes = start(2, fit)
     assert_as_alone(processes, fit(0), models)
+
+
+def test_many_labels_are_not_clustered(tiny_encoder, colours, start, monkeypatch):
+    texts, Y, names = colours
+    for name in ("_MAX_DENSE", "_MAX_ALL_ON_CPU"):
+        monkeypatch.setattr(skxmc._clustering_classifier, name, 5)
+
+    def fit(rank):
+        model = make("GRank, defaults", tiny_encoder, names, max_epochs=1)
+        network = model.fit(texts, Y).network_
+        return network.clusters is None, type(network.ranker).__name__
+
+    processes = start(2, fit)
+    assert fit(0) == (False, "LabelScores")
+    assert processes.results() == [(True, "AllLabels")] * 2
 
 
 @pytest.mark.parametrize("head", ["dense", "all"])
