@@ -154,6 +154,15 @@ CASES = {
     "GRank, features": ("GRankClassifier", BEST | dict(head="all")),
     "GUDN, words": ("GUDNClassifier", TEXTS | NAMES | dict(bag_of_words=True)),
     "GUDN, labels": ("GUDNClassifier", TEXTS | dict(label_branch="multi-hot")),
+    "GUDN, features alone": (
+        "GUDNClassifier",
+        TEXTS
+        | dict(label_branch="multi-hot", stop_gradient_labels=True, link_weight=0),
+    ),
+    "GUDN, links alone": (
+        "GUDNClassifier",
+        TEXTS | NAMES | dict(variant="paper", feature_weight=0),
+    ),
     "TReaderXML, trained words": (
         "TReaderXMLClassifier",
         WORDS | dict(train_vectors=True, batch_size=5),

@@ -87,7 +87,7 @@ class AllLabels(Head, TrainedByRow):
     def stop_sharing(self):
         """Bring the rows of all processes together again."""
         self.vectors.data = self.shard.whole(self.vectors.data)
-        self.shard, self.is_idle = None, False
+        self.shard = None
 
     def expected_state(self):
         """Checks of attributes (see `skxmc.nn.state`)."""
@@ -189,11 +189,11 @@ class AllLabels(Head, TrainedByRow):
 
     def _share_scores(self, docs, ids):
         """Score candidates whose vectors other processes have."""
-        docs, n_own = at_least_float32(docs), 0 if self.is_idle else len(docs)
-        exchange = self.shard.exchange(docs.detach()[:n_own], ids[:n_own])
-        if self.optimizer is not None and torch.is_grad_enabled():
-            self.optimizer.catch_up(exchange.labels)
-        return shared_scores(docs, self.vectors, exchange, ids.shape[1], self.touched)
+        docs = at_least_float32(docs)
+        exchange = self.shard.exchange(docs.detach(), ids)
+        self.prepare_rows(exchange.labels)
+        scores = shared_scores(docs, self.vectors, exchange, self.touched)
+        return scores[:, : ids.shape[1]]
 
     def _extend(self, docs):
         """Append the number that is multiplied by the bias."""

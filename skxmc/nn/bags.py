@@ -50,7 +50,7 @@ class FeatureVectors(TrainedByRow):
         """Sum the vectors of a batch of `Features`: a tensor of shape (n_docs, dim)."""
         self.prepare_rows(batch["features"])
         return weighted_bag(
-            batch["features"], batch["weights"], self.table, self.factors
+            batch["features"], batch["weights"], self.table, self.touched
         )
 
 

@@ -401,7 +401,7 @@ class LabelScores(Head, TrainedByRow):
         elif self.row_wise:
             rows = ids if self.rows is None else self.rows[ids]
             self.prepare_rows(rows)
-            scores = candidate_scores(identity_part, self.identity, rows, self.factors)
+            scores = candidate_scores(identity_part, self.identity, rows, self.touched)
         else:
             raise ValueError("LabelScores needs row_wise=True to score candidates.")
         if self.words is None:

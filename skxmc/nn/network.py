@@ -53,11 +53,14 @@ class Network(nn.Module):
     why_alone : str or None
         A sentence that says why several processes cannot train the network together
         (see `skxmc.nn.replica`). None, the default, if they can.
+    skips_weights : bool
+        Whether training leaves out some of the weights. False by default.
     """
 
     single_label = None
     neighbors = None
     why_alone = None
+    skips_weights = False
 
     def forward(self, inputs, targets, progress):
         """Return the loss of a batch.

@@ -62,7 +62,7 @@ class Replica:
                 network,
                 **{_BUFFERS: False},  # buffers do not change in training
                 process_group=self.group.averaging,
-                find_unused_parameters=examples.skips_weights,
+                find_unused_parameters=examples.skips_weights or network.skips_weights,
             )
             self.call = self.parallel
         self.tables = modules_trained_by_row(network)
@@ -96,8 +96,6 @@ class Replica:
         examples.reseed(number)
         own = rows[self.group.share(len(rows))]
         self.is_empty = not len(own)
-        for table in self.tables:
-            table.is_idle = self.is_empty
         return rows[:1] if self.is_empty else own
 
     def losses(self, inputs, targets, progress):

@@ -162,17 +162,14 @@ class TrainedByRow(nn.Module):
         The processes that train the table together, if each of them has all rows.
     shard : Shard or None
         The rows of this process, if each of several processes has some.
-    is_idle : bool
-        Whether this process has no document of a batch that several processes share.
     """
 
     row_wise = True
     by_sgd = False
     rests = False
     optimizer = group = shard = None
-    is_idle = False
     # Attributes that copies, pickles and model folders leave out.
-    not_saved = ("optimizer", "by_sgd", "rests", "group", "shard", "is_idle")
+    not_saved = ("optimizer", "by_sgd", "rests", "group", "shard")
 
     def __init__(self):
         super().__init__()
@@ -181,7 +178,7 @@ class TrainedByRow(nn.Module):
     def reset_unsaved(self):
         """Reset the attributes that only training needs (see `skxmc.nn.state`)."""
         self.touched, self.optimizer = [], None
-        self.by_sgd = self.rests = self.is_idle = False
+        self.by_sgd = self.rests = False
         self.group = self.shard = None
 
     def start_sharing(self, group):
@@ -194,7 +191,7 @@ class TrainedByRow(nn.Module):
         The average of rows in bfloat16 may be rounded otherwise in each process.
         """
         self.table.data.copy_(self.group.take_from(0, self.table.data))
-        self.group, self.is_idle = None, False
+        self.group = None
 
     def start_training(self, *, rests=False, **options):
         """Make the optimizer of the table.
@@ -238,14 +235,8 @@ class TrainedByRow(nn.Module):
 
     def prepare_rows(self, rows):
         """Bring rows up to date before they are used (see `RowwiseAdamW.catch_up`)."""
-        if self.optimizer is None or self.is_idle or not torch.is_grad_enabled():
-            return
-        self.optimizer.catch_up(rows)
-
-    @property
-    def factors(self):
-        """List to which a batch appends its factors: `touched`, if they count."""
-        return [] if self.is_idle else self.touched
+        if self.optimizer is not None and torch.is_grad_enabled():
+            self.optimizer.catch_up(rows)
 
     def __getstate__(self):
         state = dict(super().__getstate__())

@@ -97,6 +97,8 @@ class RowwiseOptimizer:
         docs, ids, owners, weights = self._entries()
         sizes = self.group.gather(torch.tensor([len(docs), len(ids)]))
         n_docs, n_entries = sizes.T.tolist()
+        if not any(n_entries):
+            return
         before = sum(n_docs[: self.group.rank])
         places = self.group.gather_rows(
             torch.stack([ids, owners + before], dim=1), n_entries
@@ -205,7 +207,7 @@ class RowwiseOptimizer:
         ids, owners, weights : tensors of shape (n_entries,)
             Row of the table, row of `docs`, and weight of each entry.
         """
-        if not self.touched:  # other processes have some
+        if not self.touched:
             dtype = torch.promote_types(self.vectors.dtype, torch.float32)
             docs = self.vectors.new_zeros(0, self.vectors.shape[1], dtype=dtype)
             return docs, *docs.new_zeros(2, 0, dtype=torch.int64), docs.new_zeros(0)

@@ -377,6 +377,12 @@ class GUDNNetwork(LightXMLNetwork):
         return super().n_candidates * (1 + self._has_link_loss)
 
     @property
+    def skips_weights(self):
+        """Whether some weights of the guide belong to a loss that is left out."""
+        has_both = self.feature_weight and self._has_link_loss
+        return self.guide is not None and not has_both
+
+    @property
     def _has_link_loss(self):
         """Whether label names are classified too."""
         return self.guide is not None and self.link_weight > 0
