@@ -21,6 +21,7 @@ from .cluster import BalancedKMeans
 from .nn.all_labels import AllLabels
 from .nn.devices import choose_device
 from .nn.document_vectors import SCALE, DocumentVectors
+from .nn.group import current_group
 from .nn.heads import LabelScores, cluster_head, first_offset
 from .nn.labels import label_centroids, weigh_rows
 from .nn.prediction import encode
@@ -177,12 +178,13 @@ class ClusteringXMCClassifier(ShortlistMixin, BaseXMCClassifier):
             return "dense" if self.max_leaf_size == 1 else "clusters"
         if self.n_labels_ <= _MAX_DENSE:
             return "dense"
-        on_cpu = choose_device(self.device) == "cpu"
+        # Several processes share labels, and no clusters of labels.
+        alone_on_cpu = choose_device(self.device) == "cpu" and current_group() is None
         # The papers, whose label vectors start at random, have clusters.
         scores_all = (
             self._choose_label_init() != "random"
             and self._why_not_all() is None
-            and (self.n_labels_ <= _MAX_ALL_ON_CPU or not on_cpu)
+            and (self.n_labels_ <= _MAX_ALL_ON_CPU or not alone_on_cpu)
         )
         return "all" if scores_all else "clusters"
 

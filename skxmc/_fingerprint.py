@@ -12,7 +12,7 @@ import torch
 
 from ._stored_texts import StoredTexts
 from .nn.checkpoint import STATE_FORMAT, Checkpoint
-from .nn.group import all_or_none, current_group, is_first
+from .nn.group import all_or_none, current_group, from_first, is_first
 
 # Parameters that may change when a fit is resumed: training does not depend on them.
 _FREE_PARAMETERS = (
@@ -44,7 +44,7 @@ def open_checkpoint(estimator, X, Y, weights=None):
     if estimator.checkpoint_dir is None or estimator._stream is not None:
         return None
     folder = Path(estimator.checkpoint_dir)
-    name = fit_fingerprint(estimator, X, Y, STATE_FORMAT, weights)
+    name = from_first(fit_fingerprint(estimator, X, Y, STATE_FORMAT, weights))
     with all_or_none():
         checkpoint = Checkpoint(folder / f"{name}.checkpoint")
         if not estimator.resume and is_first():
@@ -99,7 +99,7 @@ def fit_fingerprint(estimator, X, Y, version, weights=None):
     return digest.hexdigest()[:32]
 
 
-def check_same_fit(estimator, X, Y, device, precision):
+def check_same_fit(estimator, X, Y, device, precision, weights=None):
     """Refuse a fit of several processes that do not all fit the same.
 
     Parameters
@@ -109,6 +109,8 @@ def check_same_fit(estimator, X, Y, device, precision):
     Y : csr matrix of shape (n_docs, n_labels)
     device, precision : str
         What the process computes with.
+    weights : ndarray of shape (n_docs,) or None, default=None
+        Weights of the documents, if they have any.
 
     Raises
     ------
@@ -129,6 +131,8 @@ def check_same_fit(estimator, X, Y, device, precision):
             digest = hashlib.sha256()
             _add_to_hash(digest, data)
             parts[name] = digest.hexdigest()
+        parts["sample_weight"] = joblib.hash(weights)
+        parts["the fit that goes on"] = _describe_start(estimator._start)
         parts["the kind of device"] = device.partition(":")[0]
         parts["the precision"] = precision
     first, *others = group.gather_objects(parts)
@@ -230,6 +234,17 @@ def hash_start(start):
     vectorizer = start.attributes.get("vectorizer_")
     words = None if vectorizer is None else vectorizer.vocabulary_
     return joblib.hash((weights, others, words))
+
+
+def _describe_start(start):
+    """Return by what processes see that they go on from the same fit.
+
+    Their weights may differ by rounding. Those of the first process count.
+    """
+    if start is None:
+        return None
+    names = "history_", "n_docs_", "n_labels_", "label_names_", "_held_out_hashes"
+    return joblib.hash([start.attributes.get(name) for name in names])
 
 
 def _add_to_hash(digest, X):

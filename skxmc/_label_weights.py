@@ -4,13 +4,11 @@ import numpy as np
 
 from ._validation import check_numbers
 from .metrics import propensity_from_counts
-from .nn.group import current_group
 
 __all__ = [
     "LabelWeightsMixin",
     "check_label_weight",
     "order_by_propensity",
-    "refuse_in_group",
 ]
 
 
@@ -54,22 +52,6 @@ def check_label_weight(label_weight, n_labels):
             "above 0. Remove the column of a label that is not to be learned."
         )
     return weights
-
-
-def refuse_in_group(*weights):
-    """Refuse weights of documents or labels if several processes fit together.
-
-    Parameters
-    ----------
-    *weights : ndarray or None
-    """
-    if current_group() is None or all(one is None for one in weights):
-        return
-    raise ValueError(
-        "sample_weight and label_weight are not possible in a fit of several processes,"
-        " which exchange no weights. Call fit in the context skxmc.distributed.alone(),"
-        " or leave the weights out."
-    )
 
 
 def order_by_propensity(ids, probabilities, propensity, k):

@@ -122,8 +122,8 @@ head : {"auto", "dense", "clusters", "all"}
 
     "auto" does what `max_leaf_size` says if it is an int. Otherwise it means "dense"
     for up to 50,000 labels, and "all" for more; but "clusters" beyond 200,000 labels on
-    a CPU, and where label vectors start at random, as in the paper, or other parameters
-    rule out "all".
+    a CPU in one process, and where label vectors start at random, as in the paper, or
+    other parameters rule out "all".
 head_optimizer : {"rowwise", "adamw"}
     What trains the label vectors of ``head="all"``, at `head_learning_rate`. "rowwise"
     divides the gradient of a label by the root of its mean square so far: one number

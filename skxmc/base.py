@@ -9,7 +9,7 @@ from ._callbacks import CallbackSupportMixin, Epochs, end_callbacks
 from ._efforts import EffortMixin
 from ._fingerprint import check_same_fit, open_checkpoint
 from ._hold_out import check_held_out, keep_rows, typical_depth
-from ._label_weights import LabelWeightsMixin, refuse_in_group
+from ._label_weights import LabelWeightsMixin
 from ._neighbors import NeighborsMixin
 from ._network_state import NetworkStateMixin
 from ._partial_fit import NoPartialFit
@@ -176,9 +176,8 @@ class BaseXMCClassifier(
             X, Y, self._weighing = self._weigh_documents(X, Y, sample_weight)
             X, Y = self._add_documents(X, Y)
             weights = self._weights_of_all(Y), self._choose_label_weights()
-            refuse_in_group(*weights)
             device, precision = self._choose_device_and_precision()
-        check_same_fit(self, X, Y, device, precision)
+        check_same_fit(self, X, Y, device, precision, weights[0])
         number = check_random_state(self.random_state).randint(2**31)
         rng = np.random.default_rng(from_first(number))
         checkpoint = open_checkpoint(self, X, Y, weights[0])

@@ -11,16 +11,16 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from group_processes import assert_close, make, outcome
 from sklearn.exceptions import NotFittedError
-from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.model_selection import GridSearchCV
 from test_checkpoint import Killed, steps
 
 import skxmc
-from skxmc import LightDXMLClassifier, LightXMLClassifier, distributed
+from skxmc import LightDXMLClassifier, distributed
 from skxmc.datasets import load_table
 from skxmc.nn import checkpoint, group
 
@@ -56,6 +56,10 @@ def test_different_fits_are_refused_by_all(tiny_encoder, colours, start):
         other = make(CASE, tiny_encoder, names, max_epochs=1, **{name: value})
         others[f"the parameter {name}"] = (other,)
 
+    weights = np.arange(1.0, len(texts) + 1)
+    others["sample_weight"] = (model, texts, Y, weights)
+    warm = make(CASE, tiny_encoder, names, max_epochs=1, warm_start=True)
+
     def fit(rank):
         errors = {}
         for name, other in others.items():
@@ -63,6 +67,9 @@ def test_different_fits_are_refused_by_all(tiny_encoder, colours, start):
             if rank:
                 own = other + own[len(other) :]
             errors[name] = error_of(own[0].fit, *own[1:])
+        with distributed.alone():
+            warm.fit(texts[rank:], Y[rank:])
+        errors["the fit that goes on"] = error_of(warm.fit, texts, Y)
         # A failure leaves a group that fits.
         return errors, model.set_params(verbose=rank).fit(texts, Y).score(texts, Y)
 
@@ -89,27 +96,21 @@ def test_bad_input_on_one_is_refused_by_all(tiny_encoder, colours, start):
 
 def test_what_processes_cannot_train_together(tiny_encoder, colours, start):
     texts, Y, names = colours
-    X = CountVectorizer().fit_transform(texts)
-    features = LightXMLClassifier(label_init="random", device="cpu", random_state=0)
     words = LightDXMLClassifier(device="cpu", random_state=0)
     refused = [
-        ("GRank", dict(n_negatives=3), "n_negatives=None"),
-        ("GRank", dict(bag_of_words=True), "bag_of_words=False"),
+        ("GRank", dict(max_leaf_size=3), "clusters.*head="),
         ("LightXML", dict(max_leaf_size=3), "clusters.*head="),
         ("LightXML", dict(max_leaf_size=3, negatives="static"), "dynamic"),
-        ("GUDN", dict(label_branch="multi-hot"), 'label_branch="names"'),
-        ("TReaderXML", dict(train_vectors=True), "train_vectors=False"),
-        (features, X, "texts as X"),
-        (words, texts, "LightDXMLClassifier"),
+        (words, None, "LightDXMLClassifier"),
     ]
 
     def fit(rank):
         errors = []
         for case, options, _ in refused:
-            model, data = case, options
+            model = case
             if isinstance(case, str):
-                model, data = make(case, tiny_encoder, names, **options), texts
-            errors.append(error_of(model.set_params(max_epochs=1).fit, data, Y))
+                model = make(case, tiny_encoder, names, **options)
+            errors.append(error_of(model.set_params(max_epochs=1).fit, texts, Y))
         with distributed.alone():
             return errors, error_of(words.fit, texts, Y)
 
@@ -231,14 +232,21 @@ def test_a_full_disk_ends_all(tiny_encoder, colours, start, tmp_path):
 # --- checkpoints -------------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", ["GRank, all labels", CASE, "GUDN"])
+RESUMED = [
+    *("GRank, all labels", CASE, "GUDN", "GRank, best labels by AdamW"),
+    *("GRank, best of all labels by AdamW", "GRank, best labels by BCE"),
+]
+
+
+@pytest.mark.parametrize("case", RESUMED)
 def test_any_number_of_processes_resumes(
     case, tiny_encoder, colours, start, tmp_path, monkeypatch
 ):
     texts, Y, names = colours
     monkeypatch.setattr(checkpoint, "_SECONDS_BETWEEN_WRITES", 0)  # one a step
+    options = dict(max_epochs=3, batch_size=8)  # seven batches an epoch
     model = make(
-        case, tiny_encoder, names, checkpoint_dir=tmp_path / "saved", max_epochs=3
+        case, tiny_encoder, names, checkpoint_dir=tmp_path / "saved", **options
     )
 
     def stop(rank):
@@ -257,7 +265,7 @@ def test_any_number_of_processes_resumes(
     found = processes.results()
     assert not list((tmp_path / "saved").iterdir())
     with steps() as done:
-        expected = make(case, tiny_encoder, names, max_epochs=3).fit(texts, Y)
+        expected = make(case, tiny_encoder, names, **options).fit(texts, Y)
     for each, n_steps in found:
         assert n_steps == done[0] - 14
         assert_close(each, outcome(expected, texts))

@@ -30,7 +30,8 @@ TIERS = [
     "_stored_words",
     "nn.bags nn.encoders nn.examples nn.heads nn.neighbors nn.prediction "
     "nn.teacher nn.export nn.self_attention",
-    "nn.document_vectors nn.reading nn.sparse_encoder nn.all_labels_loss",
+    "nn.document_vectors nn.reading nn.sparse_encoder nn.all_labels_loss "
+    "nn.shared_scores",
     "nn.all_labels nn.label_changes",
     "nn.networks.grank nn.networks.lightdxml nn.networks.lightxml nn.inherit",
     "nn.networks.gudn nn.networks.treaderxml",  # with LightXML's heads

@@ -20,6 +20,7 @@ from skxmc.nn.losses import (
     log_distance_loss,
     loss_weights,
 )
+from skxmc.nn.network import count_documents, divisor
 
 SEEDS = st.integers(0, 2**31 - 1)
 LOSSES = {
@@ -220,3 +221,46 @@ def test_weights_of_some_documents_have_the_mean_of_the_batch():
     torch.testing.assert_close(some["doc_weights"], torch.tensor([2.0, 4.0]))
     assert some["label_weights"] is targets["label_weights"]
     assert list(cluster_weights(some)) == ["doc_weights"]
+
+
+# --- parts of a batch ---------------------------------------------------------
+
+
+@given(seed=SEEDS, sizes=st.permutations([0, 1, 2, 3]), weighs=st.booleans())
+@settings(max_examples=30, deadline=None)
+def test_losses_of_parts_make_that_of_the_batch(seed, sizes, weighs):
+    scores, is_positive, _ = random_batch(seed)
+    is_positive[0] = True  # a document that GRank leaves out
+    columns, (weights, _) = columns_of(is_positive), random_weights(seed)
+    targets = {"positives": columns} | ({"doc_weights": weights} if weighs else {})
+    count = is_positive.sum(dim=1)
+    usable = (count > 0) & (count < scores.shape[1])
+    of_texts, of_names = torch.randn(2, *scores.shape).double()
+    parts = torch.arange(len(scores)).split(sizes)
+    every = torch.arange(len(scores))
+
+    def grank(rows, given):
+        return grank_loss_all(scores[rows], columns[rows], **given)
+
+    def bce(rows, given):
+        return bce_loss_all(scores[rows], columns[rows], reduction="sum", **given)
+
+    def feature(rows, given):
+        some = usable[rows].nonzero()[:, 0]
+        weights = loss_weights(given, some).get("doc_weights")
+        rows = rows[some]
+        return feature_loss(of_texts[rows], of_names[rows], doc_weights=weights)
+
+    for loss, counted in ((grank, usable), (bce, None), (feature, usable)):
+
+        def of(rows):
+            given = {name: x[rows] for name, x in targets.items()}
+            some = None if counted is None else counted[rows]  # noqa: B023
+            counts = count_documents(given, some)
+            given.pop("positives")
+            return loss(rows, given) if divisor(counts) else 0, counts  # noqa: B023
+
+        found = [of(rows) for rows in parts if len(rows)]
+        total = sum(counts for _, counts in found)
+        whole = sum(one * divisor(counts) for one, counts in found) / divisor(total)
+        torch.testing.assert_close(whole, of(every)[0])

@@ -18,10 +18,8 @@ from skxmc import (
     LightDXMLClassifier,
     LightXMLClassifier,
     TReaderXMLClassifier,
-    _label_weights,
 )
 from skxmc._fingerprint import fit_fingerprint
-from skxmc._label_weights import refuse_in_group
 from skxmc._testing import N_DOCS, N_LABELS, make_data, predict_all, text_features
 from skxmc._token_vectors import fit_words, latent_vectors
 from skxmc.metrics import precision_at_1_scorer, precision_at_k, psp_at_1_scorer
@@ -455,12 +453,3 @@ def test_documents_come_and_go_with_their_weights(tiny_encoder):
     np.testing.assert_array_equal(votes.counts[places].numpy(), expected)
     ids, scores = model.predict_topk(texts)
     assert (ids >= 0).all() and np.isfinite(scores).all()
-
-
-def test_a_group_of_processes_refuses_weights(monkeypatch):
-    refuse_in_group(np.ones(3), None)
-    monkeypatch.setattr(_label_weights, "current_group", lambda: "a group")
-    refuse_in_group(None, None)
-    for weights in ((np.ones(3), None), (None, np.ones(3))):
-        with pytest.raises(ValueError, match="alone()"):
-            refuse_in_group(*weights)

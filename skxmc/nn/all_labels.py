@@ -19,6 +19,7 @@ from .group import Shard, current_group
 from .heads import Head
 from .losses import at_least_float32, bce_loss_all, grank_loss_all
 from .rowwise import TrainedByRow, append_rows, candidate_scores, choose_rows
+from .shared_scores import shared_scores
 from .shortlist import best_labels
 from .state import flag, number, parameter
 
@@ -60,8 +61,7 @@ class AllLabels(Head, TrainedByRow):
 
     is_cut = True
     trained_by = "rowwise"
-    shard = None
-    not_saved = (*TrainedByRow.not_saved, "trained_by", "shard")
+    not_saved = (*TrainedByRow.not_saved, "trained_by")
 
     def __init__(self, vectors, *, bias=None, trained_by="rowwise"):
         super().__init__()
@@ -77,7 +77,7 @@ class AllLabels(Head, TrainedByRow):
     def reset_unsaved(self):
         """Reset the attributes that only training needs (see `skxmc.nn.state`)."""
         super().reset_unsaved()
-        self.trained_by, self.shard = "rowwise", None
+        self.trained_by = "rowwise"
 
     def start_sharing(self, group):
         """Keep the rows of this process only, until `stop_sharing`."""
@@ -182,8 +182,18 @@ class AllLabels(Head, TrainedByRow):
         docs = self._extend(docs)
         if ids is None:
             return docs @ self.vectors[: self.n_labels].to(docs.dtype).T
+        if self.shard is not None:
+            return self._share_scores(docs, ids)
         self.prepare_rows(ids)
         return candidate_scores(docs, self.vectors, ids, self.touched)
+
+    def _share_scores(self, docs, ids):
+        """Score candidates whose vectors other processes have."""
+        docs = at_least_float32(docs)
+        exchange = self.shard.exchange(docs.detach(), ids)
+        self.prepare_rows(exchange.labels)
+        scores = shared_scores(docs, self.vectors, exchange, self.touched)
+        return scores[:, : ids.shape[1]]
 
     def _extend(self, docs):
         """Append the number that is multiplied by the bias."""
@@ -250,7 +260,7 @@ class AllLabels(Head, TrainedByRow):
             if self.shard is None:
                 found = self._top_of_rows(docs, k, adjust, normalize, without)
             else:
-                found = self._top_of_all(docs, k, adjust, normalize)
+                found = self._top_of_all(docs, k, adjust, normalize, without)
             best, labels, total = found
             if normalize:
                 best = best - total[:, None]
@@ -278,15 +288,17 @@ class AllLabels(Head, TrainedByRow):
             labels = labels.gather(1, places)
         return best, labels, total
 
-    def _top_of_all(self, docs, k, adjust, normalize):
+    def _top_of_all(self, docs, k, adjust, normalize, without):
         """Return what `_top_of_rows` does, over the labels of all processes."""
         if current_group() is None:
             raise RuntimeError(
                 "A callback cannot predict while several processes train the labels' "
                 "vectors: each of them has some of the labels only."
             )
-        exchange = self.shard.exchange(docs)
-        best, labels, total = self._top_of_rows(exchange.docs, k, adjust, normalize)
+        exchange = self.shard.exchange(docs, without)
+        best, labels, total = self._top_of_rows(
+            exchange.docs, k, adjust, normalize, exchange.labels
+        )
         missing = min(k, self.n_labels) - best.shape[1]
         best = pad(best, (0, missing), value=-torch.inf)
         labels = pad(labels + self.shard.first, (0, missing), value=self.n_labels)

@@ -4,7 +4,7 @@ They are computed in chunks of labels, for `skxmc.nn.all_labels.AllLabels`.
 """
 
 import torch
-from torch.nn.functional import softplus
+from torch.nn.functional import pad, softplus
 
 from .losses import at_least_float32, document_factors, relative_weights
 from .rowwise import candidate_scores
@@ -74,9 +74,11 @@ class Batch:
     exchange : Exchange or None
         The documents of all processes. None if this process has all labels.
     doc_weights : tensor of shape (n_docs,) or None
-        Weights of the documents. There are none if there is an exchange.
+        Weights of the documents.
     label_weights : tensor of shape (n_docs, n_positives) or None
-        Weights of the positives. There are none if there is an exchange.
+        Weights of the positives, those of labels of other processes included.
+    real : bool tensor of shape (n_docs, n_positives)
+        Whether a positive is a label of this process, and not padding.
     """
 
     reduction = 1.0
@@ -92,15 +94,24 @@ class Batch:
     @torch.no_grad()
     def start(self, docs):
         """Return the loss, and keep what the gradient needs."""
-        if self.head.shard is not None:
-            self.exchange = self.head.shard.exchange(docs, self.positives)
-            docs, self.positives = self.exchange.docs, self.exchange.positives
-        self.docs = docs
         if self.doc_weights is not None:
             self.doc_weights = self.doc_weights.to(docs.dtype)
+        if self.head.shard is not None:
+            docs = self._exchange(docs)
+        self.docs = docs
         self.real = self.positives < self.head.n_rows
         good = candidate_scores(docs, self.head.vectors, self.positives, None)
         return self._start(docs, good)
+
+    def _exchange(self, docs):
+        """Exchange documents and weights with the other processes."""
+        exchange = self.exchange = self.head.shard.exchange(docs, self.positives)
+        self.positives = exchange.labels
+        if self.doc_weights is not None:
+            self.doc_weights = exchange.gather(self.doc_weights[:, None], 1)[:, 0]
+        if self.label_weights is not None:
+            self.label_weights = exchange.gather(self.label_weights, exchange.width, 1)
+        return exchange.docs
 
     def finish(self, upstream):
         """Return the gradient of the documents; move the rows if it is time."""
@@ -133,7 +144,8 @@ class GRankBatch(Batch):
         bad, means = -good, 1
         if self.label_weights is not None:
             weights = self.label_weights.to(good.dtype)
-            shifts, means = relative_weights(weights, self.real)
+            is_label = self.real if self.exchange is None else self.exchange.is_label
+            shifts, means = relative_weights(weights, is_label)
             bad, means = bad + shifts, means[:, None]
         low = bad.masked_fill(~self.real, _NEVER).logsumexp(dim=1, keepdim=True)
         share = (bad - low).clamp(max=0).exp() * self.real
@@ -162,13 +174,17 @@ class GRankBatch(Batch):
 
         usable = (n_positives > 0) & (n_positives < self.head.n_labels)
         z = torch.where(usable, self.high + low, _NEVER)
-        n_usable = self._count(usable)
-        self.weight = z.sigmoid() * means / n_usable
-        loss = (softplus(z) * means).sum() / n_usable if self.exchange is None else None
-        if self.doc_weights is not None:
+        if self.exchange is not None:
+            means = means * self._own_factors(usable)
+            self.weight, losses = z.sigmoid() * means, softplus(z) * means
+        elif self.doc_weights is not None:
             factors = document_factors(usable[:, 0], self.doc_weights)[:, None] * means
             self.weight = z.sigmoid() * factors
             loss = (softplus(z) * factors).sum()
+        else:
+            n_usable = usable.sum().clamp(min=1)
+            self.weight = z.sigmoid() * means / n_usable
+            loss = (softplus(z) * means).sum() / n_usable
         self.weight_of_positives = self.weight * share
         own = at_least_float32(self.head.vectors.data[self.positives])
         pushed = (self.weight_of_positives[:, None] @ own)[:, 0]
@@ -177,14 +193,21 @@ class GRankBatch(Batch):
             return loss
         own = self.exchange.own
         self.gradient = self.exchange.group.add(self.gradient)[own]
-        return (softplus(z) / n_usable)[own].sum()
+        return losses[own].sum()
 
-    def _count(self, usable):
-        """Return how many documents the loss of each document is a mean over."""
-        if self.exchange is None:
-            return usable.sum().clamp(min=1)
-        numbers = usable.view(-1, self.exchange.n_each).sum(dim=1).clamp(min=1)
-        return numbers.repeat_interleave(self.exchange.n_each)[:, None]
+    def _own_factors(self, usable):
+        """Return the factors of the documents in the losses of their own processes."""
+        usable = usable.view(-1, self.exchange.n_each)
+        if self.doc_weights is None:
+            factors = 1 / usable.sum(dim=1, keepdim=True).clamp(min=1)
+            return factors.expand(usable.shape).reshape(-1, 1)
+        weights = self.doc_weights.view(usable.shape)
+        parts = zip(weights, usable, self.exchange.sizes, strict=True)
+        factors = [
+            pad(document_factors(some[:n], own[:n]), (0, len(own) - n))
+            for own, some, n in parts
+        ]
+        return torch.cat(factors)[:, None]
 
     def finish(self, upstream):
         """Return the gradient of the documents (see `Batch.finish`)."""
@@ -245,9 +268,13 @@ class BCEBatch(Batch):
         step = _count_steps(n_docs, self.head.n_labels)
         some = (exchange.places() % step == 0).nonzero()[:, 0].to(docs.device)
         totals = docs.new_zeros(len(docs))
-        totals[some] = -(good * self.real).sum(dim=1)[some]
+        wanted = self._wanted()
+        beyond = softplus(good) * (wanted - 1) * self.real - good * wanted
+        totals[some] = beyond.sum(dim=1)[some]
         for _, rows in self.head.chunks():
             totals[some] += softplus(docs[some] @ rows.T).sum(dim=1)
+        if self.doc_weights is not None:
+            totals = totals * self.doc_weights
         total = exchange.group.add(totals)[exchange.own].sum()
         # The processes take the mean weighted by `n_own`. It shall be the mean over
         # the documents that are looked at.

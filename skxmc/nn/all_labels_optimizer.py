@@ -35,12 +35,13 @@ class AllLabelsOptimizer(RowwiseOptimizer):
     """
 
     state_names = ("n_steps", "n_snapshots", "means")
+    row_names = ("means",)
     # Moments of a row, and whether each has one number or as many as the row.
     n_moments, moment_is_scalar = 0, False
 
     def __init__(self, head, *, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01):
         super().__init__(head.table, head.touched)
-        self.head = head
+        self.head, self.shard = head, head.shard
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
         self.n_steps = 0
         self.means = None
@@ -61,30 +62,6 @@ class AllLabelsOptimizer(RowwiseOptimizer):
         sizes = len(table) * 4 if cls.moment_is_scalar else table.nbytes
         mean = max(4, table.element_size()) * table.numel()
         return cls.n_moments * sizes + averages * mean
-
-    def state_dict(self):
-        """Return the state between two steps, for checkpoints: that of all rows.
-
-        If several processes share the rows, only the first gets it.
-        """
-        state, shard = super().state_dict(), self.head.shard
-        if shard is not None:
-            keep = shard.group.is_first
-            for name in sorted(self._tables(state)):
-                state[name] = shard.whole(state[name], keep=keep)
-        return state
-
-    def load_state_dict(self, state):
-        """Restore a state that `state_dict` returned."""
-        shard = self.head.shard
-        if shard is not None:
-            tables = self._tables(state)
-            state = state | {name: shard.cut(state[name]) for name in tables}
-        super().load_state_dict(state)
-
-    def _tables(self, state):
-        """Return the names of what has a row for each label."""
-        return [name for name, x in state.items() if isinstance(x, torch.Tensor)]
 
     def arm(self, rate):
         """Let the backward pass that follows make the step, as the last one of it."""
@@ -120,9 +97,7 @@ class AllLabelsOptimizer(RowwiseOptimizer):
             for _, gradient, _ in self._chunks():
                 total = total + _squared_norms(gradient, products).sum()
             total = total * self.touched[0].reduction ** 2
-        if self.head.shard is not None:
-            total = self.head.shard.group.add(total)
-        return total
+        return total if self.shard is None else self.shard.group.add(total)
 
     @torch.no_grad()
     def step(self, rate, *, scale=None, applies=None):
@@ -239,6 +214,7 @@ class AllLabelsRowwise(AllLabelsOptimizer):
     """
 
     state_names = (*AllLabelsOptimizer.state_names, "second")
+    row_names = (*AllLabelsOptimizer.row_names, "second")
     n_moments, moment_is_scalar = 1, True
 
     def __init__(self, head, **options):
@@ -266,6 +242,7 @@ class AllLabelsAdamW(AllLabelsOptimizer):
     """AdamW, with two moments for each number, of the dtype of the table."""
 
     state_names = (*AllLabelsOptimizer.state_names, "first", "second")
+    row_names = (*AllLabelsOptimizer.row_names, "first", "second")
     n_moments = 2
 
     def __init__(self, head, **options):

@@ -86,6 +86,20 @@ class Group:
         dist.all_gather(list(found), sent)
         return found.to(tensor.device)
 
+    def gather_rows(self, tensor, sizes):
+        """Return the rows of the tensors of all processes, one process after the other.
+
+        Parameters
+        ----------
+        tensor : tensor of shape (sizes[rank], ...)
+        sizes : list of int
+            Number of rows of each process.
+        """
+        padded = tensor.new_zeros(max(sizes), *tensor.shape[1:])
+        padded[: len(tensor)] = tensor
+        found = self.gather(padded)
+        return torch.cat([rows[:n] for rows, n in zip(found, sizes, strict=True)])
+
     def add(self, tensor):
         """Return the sum of the tensors of all processes, equal to the bit on all."""
         total = self._sendable(tensor).clone()
@@ -293,9 +307,9 @@ class Shard:
             whole[-1] = table[-1]
         return whole
 
-    def exchange(self, docs, positives=None):
+    def exchange(self, docs, labels=None):
         """Return an `Exchange` of the documents of all processes."""
-        return Exchange(self, docs, positives)
+        return Exchange(self, docs, labels)
 
 
 class Exchange:
@@ -306,42 +320,61 @@ class Exchange:
     shard : Shard
     docs : tensor of shape (n_own, dim)
         Vectors of the documents of this process.
-    positives : int64 tensor of shape (n_own, n_positives) or None
-        Labels of these documents, padded with the number of labels.
+    labels : int64 tensor of shape (n_own, n) or None
+        Some labels for each of these documents, padded with the number of labels.
 
     Attributes
     ----------
     docs : tensor of shape (n_docs, dim)
         Documents of all processes, one process after the other. Each has as many: what
         is missing is filled up by zeros.
-    positives : int64 tensor of shape (n_docs, n_positives) or None
-        Those of their labels that are rows of this process, as places among these rows,
-        padded with the number of these rows.
+    labels : int64 tensor of shape (n_docs, width) or None
+        Those of their labels that are rows of this process, as places among these rows.
+        The number of these rows stands in the places of padding and of other labels.
+    is_label : bool tensor of shape (n_docs, width) or None
+        False at padding.
+    width : int
+        Largest number of labels that a process has given its documents.
     own : slice
         Places of the documents of this process.
     sizes : list of int
         Number of documents of each process.
     """
 
-    def __init__(self, shard, docs, positives):
+    def __init__(self, shard, docs, labels):
         self.shard, self.group = shard, shard.group
-        n_positives = 1 if positives is None else positives.shape[1]
-        sizes = torch.tensor([[len(docs), n_positives]])
+        n_labels = 1 if labels is None else labels.shape[1]
+        sizes = torch.tensor([[len(docs), n_labels]])
         sizes = self.group.gather(sizes)[:, 0].tolist()
         self.sizes = [n for n, _ in sizes]
         self.n_each = max(1, *self.sizes)
         self.own = slice(self.group.rank * self.n_each, None)
         self.own = slice(self.own.start, self.own.start + len(docs))
-        self.docs = self._gather(docs, docs.shape[1], 0)
-        self.positives = None
-        if positives is not None:
-            width = max(n for _, n in sizes)
-            columns = self._gather(positives, width, shard.n_rows)
+        self.docs = self.gather(docs, docs.shape[1])
+        self.labels = self.is_label = None
+        self.width = max(n for _, n in sizes)
+        if labels is not None:
+            columns = self.gather(labels, self.width, shard.n_rows)
             inside = (columns >= shard.first) & (columns < shard.last)
             n_rows = shard.last - shard.first
-            self.positives = (columns - shard.first).masked_fill(~inside, n_rows)
+            self.labels = (columns - shard.first).masked_fill(~inside, n_rows)
+            self.is_label = columns < shard.n_rows
 
-    def _gather(self, rows, width, padding):
+    def gather(self, rows, width, padding=0):
+        """Return numbers of the documents of all processes.
+
+        Parameters
+        ----------
+        rows : tensor of shape (n_own, n), n <= width
+            Numbers of the documents of this process.
+        width : int
+        padding : number, default=0
+            It stands where documents or numbers are missing.
+
+        Returns
+        -------
+        tensor of shape (n_docs, width)
+        """
         padded = rows.new_full((self.n_each, width), padding)
         padded[: len(rows), : rows.shape[1]] = rows
         return self.group.gather(padded).flatten(0, 1)

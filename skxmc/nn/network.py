@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import nn
 
 
@@ -52,11 +53,14 @@ class Network(nn.Module):
     why_alone : str or None
         A sentence that says why several processes cannot train the network together
         (see `skxmc.nn.replica`). None, the default, if they can.
+    skips_weights : bool
+        Whether training leaves out some of the weights. False by default.
     """
 
     single_label = None
     neighbors = None
     why_alone = None
+    skips_weights = False
 
     def forward(self, inputs, targets, progress):
         """Return the loss of a batch.
@@ -77,7 +81,7 @@ class Network(nn.Module):
         raise NotImplementedError
 
     def count_terms(self, targets):
-        """Return the number of documents that the loss is a mean over.
+        """Return what the loss of a batch divides by.
 
         Several processes weigh the losses of their documents by it.
 
@@ -88,11 +92,11 @@ class Network(nn.Module):
 
         Returns
         -------
-        dict of int or of tensors of shape ()
-            The number for each part of the loss that `forward` may return, or for
-            "loss" if it returns no parts.
+        dict of float64 tensors of shape (3,)
+            What `count_documents` returns, for each part of the loss that `forward` may
+            return, or for "loss" if it returns no parts.
         """
-        return {"loss": len(targets["positives"])}
+        return {"loss": count_documents(targets)}
 
     def encode(self, inputs):
         """Return the vectors of the documents of a batch.
@@ -278,3 +282,51 @@ class Network(nn.Module):
         It is 0 if all labels are scored.
         """
         return 0
+
+
+def count_documents(targets, counted=None):
+    """Count the documents of a batch, for what its loss divides by (see `divisor`).
+
+    Parameters
+    ----------
+    targets : dict of tensors
+        Targets of a batch by `skxmc.nn.examples.Examples.batch`.
+    counted : bool tensor of shape (n_docs,) or None, default=None
+        Documents that the loss is a weighted mean over, as
+        `skxmc.nn.losses.document_factors` makes it. None if the loss is a sum that is
+        divided by the number of documents, whatever they weigh.
+
+    Returns
+    -------
+    float64 tensor of shape (3,)
+        Weight of those documents, number and weight of all. They can be added up over
+        parts of a batch.
+    """
+    positives = targets["positives"]
+    weights = positives.new_ones(len(positives), dtype=torch.float64)
+    number = weights.sum()
+    if counted is None:
+        return torch.stack([number, number, number])
+    weights = targets.get("doc_weights", weights).double()
+    return torch.stack([(weights * counted).sum(), number, weights.sum()])
+
+
+def divisor(counts):
+    """Return the number that a loss divides the sum over the documents by.
+
+    With weights, a loss divides by the weight of the documents that it counts, and
+    multiplies by the mean weight of all (see
+    `skxmc.nn.losses.document_factors`).
+
+    Parameters
+    ----------
+    counts : tensor of shape (..., 3)
+        What `count_documents` returns, or a sum of that over parts of a batch.
+
+    Returns
+    -------
+    tensor of shape (...)
+        0 if there are no documents.
+    """
+    counted, number, weight = counts.unbind(dim=-1)
+    return counted * number / torch.where(weight > 0, weight, 1)

@@ -98,6 +98,8 @@ class Optimizer:
         self.scaler.scale(loss).backward()
         if not last:
             return False
+        for table in self.tables:
+            table.gather()
         scale, applies = self._unscale(loss.device)
         if self.clip_norm is not None:
             scale = self._clip(scale)
@@ -130,9 +132,13 @@ class Optimizer:
             table.load_state_dict(part)
 
     def catch_up(self):
-        """Bring all rows of the tables up to date (see `RowwiseAdamW.catch_up`)."""
+        """Bring all rows of the tables up to date (see `RowwiseAdamW.catch_up`).
+
+        Those that several processes have are then the same in all of them.
+        """
         for table in self.tables:
             table.catch_up()
+            table.synchronize()
 
     def end(self):
         """Drop gradients that no step has used, and bring all rows up to date."""

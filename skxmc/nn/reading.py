@@ -6,12 +6,15 @@ import torch
 from .devices import to_device
 from .encoder_files import cls_is_last
 from .encoders import TransformerEncoder
+from .group import all_or_none, current_group
 from .maps import temporary_array
 from .prediction import encode, map_batches
 from .text import Tokens, count_tokens, pad_values, padded_places, tokenize
 
 # Largest size in bytes of kept states in memory. Larger ones lie in a temporary file.
 _IN_MEMORY = 4 << 30
+# Number of documents whose states processes exchange at once.
+_DOCS_AT_ONCE = 1024
 # Number of tokens of a word or n-gram that is read alone.
 _WORD_LENGTH = 32
 
@@ -149,7 +152,8 @@ def read_once(encoder, docs, others=(), **options):
     if getattr(encoder, "keeps_states", False):
         check_kept_states(encoder, docs, options["device"])
         shape = int(docs.offsets[-1]), encoder.state_size
-        states = _make_table(shape, on_disk=on_disk)
+        with all_or_none():  # the disk may be full
+            states = _make_table(shape, on_disk=on_disk)
 
     def read(inputs):
         rows = inputs.pop("rows").numpy(force=True)
@@ -175,7 +179,31 @@ def read_once(encoder, docs, others=(), **options):
     )
     if states is None:
         return Documents(*others, vectors=vectors)
+    _gather_states(states, docs.offsets)
     return Documents(docs, *others, vectors=vectors, states=states)
+
+
+def _gather_states(states, offsets):
+    """Write the states that other processes have computed, in place.
+
+    Parameters
+    ----------
+    states : float16 ndarray of shape (n_tokens, state_size)
+        With the states of the documents that `map_batches` has given this process.
+    offsets : int ndarray of shape (n_docs + 1,)
+        Document i has the states ``states[offsets[i]:offsets[i + 1]]``.
+    """
+    group, n_docs = current_group(), len(offsets) - 1
+    if group is None:
+        return
+    for first in range(0, n_docs, group.size * _DOCS_AT_ONCE):
+        last = min(first + group.size * _DOCS_AT_ONCE, n_docs)
+        for rank in range(group.size):
+            rows = np.arange(first + rank, last, group.size)
+            places, _ = padded_places(offsets, rows)
+            part = group.take_from(rank, torch.from_numpy(states[places]))
+            if rank != group.rank:
+                states[places] = part.numpy()
 
 
 def read_words(

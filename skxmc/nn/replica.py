@@ -1,8 +1,10 @@
 """A network in training, which one process trains alone or several train together.
 
 Several processes read a part of each batch each. `DistributedDataParallel` averages the
-gradients of the weights that all of them have, and the label vectors of
-`skxmc.nn.all_labels.AllLabels` are cut by rows: each process trains its own.
+gradients of the weights that all of them have. The label vectors of
+`skxmc.nn.all_labels.AllLabels` are cut by rows: each process trains its own. Other
+tables that are trained row by row are in all processes, which exchange the factors of
+their gradients and make the same step.
 """
 
 import contextlib
@@ -12,23 +14,11 @@ import numpy as np
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from .all_labels import AllLabels
-from .bags import FeatureVectors
 from .group import all_or_none, alone, current_group
+from .network import divisor
 from .process import release_torch, seed
 from .rowwise import modules_trained_by_row
 
-# What a network holds that several processes cannot train together, and the remedy.
-_REMEDIES = {
-    "doc_vectors.bag": ("the vectors of words", "bag_of_words=False"),
-    "ranking.doc_vectors.bag": ("the vectors of words", "bag_of_words=False"),
-    "encoder.words": ("the vectors of words", "train_vectors=False"),
-    "label_encoder.vectors": (
-        "the vectors of labels",
-        'label_texts and label_branch="names"',
-    ),
-    "ranker": ("the vectors of the best labels alone", "n_negatives=None"),
-}
 # DistributedDataParallel's parameter that sends buffers with each batch, or not. Older
 # versions of torch call it otherwise.
 _BUFFERS = "forward_sync_buffers"
@@ -44,8 +34,8 @@ class Replica:
     Parameters
     ----------
     network : Network
-        Network on its device. Until `end`, a head of the class `AllLabels` keeps the
-        rows of this process only.
+        Network on its device. Until `end`, a head of the class
+        `skxmc.nn.all_labels.AllLabels` keeps the rows of this process only.
     examples : Examples
         Training data.
     device : str
@@ -59,7 +49,7 @@ class Replica:
     def __init__(self, network, examples, device):
         self.network, self.device = network, device
         self.group = current_group()
-        self.heads, self.is_empty = [], False
+        self.tables, self.is_empty = [], False
         self.call, self.parallel = network, None
         if self.group is None:
             return
@@ -72,12 +62,12 @@ class Replica:
                 network,
                 **{_BUFFERS: False},  # buffers do not change in training
                 process_group=self.group.averaging,
-                find_unused_parameters=examples.skips_weights,
+                find_unused_parameters=examples.skips_weights or network.skips_weights,
             )
             self.call = self.parallel
-        self.heads = [m for m in network.modules() if isinstance(m, AllLabels)]
-        for head in self.heads:
-            head.start_sharing(self.group)
+        self.tables = modules_trained_by_row(network)
+        for table in self.tables:
+            table.start_sharing(self.group)
 
     @property
     def shows_progress(self):
@@ -131,11 +121,9 @@ class Replica:
         """Weigh means over the documents of this process by its share of the batch."""
         counts = self.network.count_terms(targets)
         names = sorted(counts)
-        own = torch.stack(
-            [torch.as_tensor(counts[name], dtype=torch.float64) for name in names]
-        ).to(self.device)
-        own = own * (not self.is_empty)
-        weights = own * self.group.size / self.group.add(own).clamp(min=1)
+        own = torch.stack([counts[name] for name in names]) * (not self.is_empty)
+        total = divisor(self.group.add(own))
+        weights = divisor(own) * self.group.size / torch.where(total > 0, total, 1)
         weights = dict(zip(names, weights, strict=True))
         if not isinstance(losses, dict):
             return losses * weights["loss"].to(losses.dtype)
@@ -179,8 +167,8 @@ class Replica:
 
         It is called only if training has not failed.
         """
-        for head in self.heads:
-            head.stop_sharing()
+        for table in self.tables:
+            table.stop_sharing()
 
 
 def name_losses(found):
@@ -207,17 +195,8 @@ def _check(network):
     advice = "Or fit in one process: call fit in the context skxmc.distributed.alone()."
     if network.why_alone is not None:
         raise ValueError(f"{network.why_alone} {advice}")
-    names = {module: name for name, module in network.named_modules()}
-    for module in modules_trained_by_row(network):
-        if isinstance(module, AllLabels) and module.trained_by != "candidates":
-            continue
-        name = names[module]
-        what, remedy = _REMEDIES.get(name, (None, None))
-        if getattr(network, "clusters", None) is not None and name == "ranker":
-            what, remedy = "clusters of labels", 'head="all" or head="dense"'
-        if what is None and isinstance(module, FeatureVectors):
-            what, remedy = "the vectors of features", "texts as X"
+    if getattr(network, "clusters", None) is not None:
         raise ValueError(
-            f"Several processes cannot train {what} together: each of them would "
-            f"change the same rows. Use {remedy}. {advice}"
+            "Several processes cannot train clusters of labels together. Use "
+            f'head="all" or head="dense". {advice}'
         )

@@ -158,14 +158,18 @@ class TrainedByRow(nn.Module):
     rests : bool
         Whether rows stay unchanged in steps that do not touch them (see
         `RowwiseAdamW`), whatever the training loop says.
+    group : Group or None
+        The processes that train the table together, if each of them has all rows.
+    shard : Shard or None
+        The rows of this process, if each of several processes has some.
     """
 
     row_wise = True
     by_sgd = False
     rests = False
-    optimizer = None
+    optimizer = group = shard = None
     # Attributes that copies, pickles and model folders leave out.
-    not_saved = ("optimizer", "by_sgd", "rests")
+    not_saved = ("optimizer", "by_sgd", "rests", "group", "shard")
 
     def __init__(self):
         super().__init__()
@@ -175,6 +179,19 @@ class TrainedByRow(nn.Module):
         """Reset the attributes that only training needs (see `skxmc.nn.state`)."""
         self.touched, self.optimizer = [], None
         self.by_sgd = self.rests = False
+        self.group = self.shard = None
+
+    def start_sharing(self, group):
+        """Train the table together with other processes, until `stop_sharing`."""
+        self.group = group
+
+    def stop_sharing(self):
+        """Train the table alone again, from the rows of the first process.
+
+        The average of rows in bfloat16 may be rounded otherwise in each process.
+        """
+        self.table.data.copy_(self.group.take_from(0, self.table.data))
+        self.group = None
 
     def start_training(self, *, rests=False, **options):
         """Make the optimizer of the table.
@@ -192,9 +209,10 @@ class TrainedByRow(nn.Module):
         """
         if self.by_sgd:
             self.optimizer = RowwiseSGD(self.table, self.touched)
-            return self.optimizer
-        options["rests"] = rests or self.rests
-        self.optimizer = RowwiseAdamW(self.table, self.touched, **options)
+        else:
+            options["rests"] = rests or self.rests
+            self.optimizer = RowwiseAdamW(self.table, self.touched, **options)
+        self.optimizer.group, self.optimizer.shard = self.group, self.shard
         return self.optimizer
 
     def state_bytes(self, averages):

@@ -58,6 +58,10 @@ class RowwiseAdamW(RowwiseOptimizer):
         "past",
         *RowwiseOptimizer.state_names,
     )
+    row_names = (
+        *("first", "second", "vector_clock", "moment_clock"),
+        *RowwiseOptimizer.row_names,
+    )
 
     def __init__(
         self,

@@ -27,8 +27,13 @@ class RowwiseOptimizer:
     # A matrix of rows and documents is used only if it has at most this many places for
     # each entry; otherwise entries are added up one by one.
     max_places_per_entry = 256
-    # Attributes that checkpoints keep.
+    # Attributes that checkpoints keep, and those of them with a row for each of the
+    # table's.
     state_names = ("n_snapshots", "moved")
+    row_names = ("moved",)
+    # If several processes train the table: their group, if each of them has all rows,
+    # or the `Shard` of this process.
+    group = shard = None
 
     def __init__(self, vectors, touched):
         self.vectors = vectors
@@ -37,17 +42,32 @@ class RowwiseOptimizer:
         # number of distinct rows, and reading that would wait for the device.
         self.in_one_block = vectors.is_cuda
         self.n_snapshots, self.moved = 0, None
-        self.noise = None
+        self.noise = self.generator = self.gathered = None
 
     def state_dict(self):
-        """Return the state between two steps, for checkpoints."""
-        return {name: getattr(self, name) for name in self.state_names}
+        """Return the state between two steps, for checkpoints: that of all rows.
+
+        If each process has some of the rows, only the first gets it.
+        """
+        state = {name: getattr(self, name) for name in self.state_names}
+        if self.shard is not None:
+            keep = self.shard.group.is_first
+            for name in self._tables(state):
+                state[name] = self.shard.whole(state[name], keep=keep)
+        return state
 
     def load_state_dict(self, state):
         """Restore a state that `state_dict` returned."""
+        if self.shard is not None:
+            cut = {name: self.shard.cut(state[name]) for name in self._tables(state)}
+            state = state | cut
         for name, value in state.items():
             is_tensor = isinstance(value, torch.Tensor)
             setattr(self, name, value.to(self.vectors.device) if is_tensor else value)
+
+    def _tables(self, state):
+        """Return the names of what is there with a row for each of the table's."""
+        return [name for name in self.row_names if state[name] is not None]
 
     def catch_up(self, rows=None):
         """Make the moves that vectors have missed, if the optimizer lets them miss any.
@@ -66,8 +86,48 @@ class RowwiseOptimizer:
         the gradient is clipped or scaled before the step.
         """
 
+    def gather(self):
+        """Bring the gradients of all processes together, before a step.
+
+        If each process has all rows, all of them then move these rows alike, by the
+        same numbers in the same order.
+        """
+        if self.group is None:
+            return
+        docs, ids, owners, weights = self._entries()
+        sizes = self.group.gather(torch.tensor([len(docs), len(ids)]))
+        n_docs, n_entries = sizes.T.tolist()
+        if not any(n_entries):
+            return
+        before = sum(n_docs[: self.group.rank])
+        places = self.group.gather_rows(
+            torch.stack([ids, owners + before], dim=1), n_entries
+        )
+        weights = self.group.gather_rows(weights, n_entries)
+        docs = self.group.gather_rows(docs, n_docs)
+        # Processes take the mean of their gradients.
+        self.gathered = docs, *places.T, weights / self.group.size
+        self.touched.clear()
+        if self.vectors.dtype == torch.bfloat16:
+            number = self.group.take_from(0, torch.randint(2**62, (1,)))
+            self.generator = torch.Generator(self.vectors.device)
+            self.generator.manual_seed(number.item())
+            self.noise = None
+        self.catch_up(places[:, 0])
+
+    def synchronize(self):
+        """Take the rows of the first process, if each process has all of them.
+
+        Machines of different kinds round in different ways, and rows in bfloat16 that
+        catch up are rounded at random.
+        """
+        if self.group is not None:
+            self.vectors.data.copy_(self.group.take_from(0, self.vectors.data))
+
     def factors(self):
         """Return tensors that are finite only if the gradient is."""
+        if self.gathered is not None:
+            return [self.gathered[0], self.gathered[3]]
         return [factor for touched in self.touched for factor in touched[1:]]
 
     def snapshot(self):
@@ -99,16 +159,16 @@ class RowwiseOptimizer:
         total = torch.zeros((), device=self.vectors.device)
         for _, gradient in self._gradients():
             total = total + gradient.square().sum()
-        return total
+        return total if self.shard is None else self.shard.group.add(total)
 
     def forget(self):
         """Drop the gradient."""
         self.touched.clear()
-        self.noise = None
+        self.noise = self.generator = self.gathered = None
 
     def _gradients(self):
         """Yield blocks of touched rows, each row once, with their gradients."""
-        if not self.touched:
+        if not self.touched and self.gathered is None:
             return
         docs, ids, owners, weights = self._factors()
         is_new = ids.diff(prepend=ids.new_full((1,), -1)) != 0
@@ -118,7 +178,13 @@ class RowwiseOptimizer:
             weight = weights[entries]
             if self.max_places_per_entry * len(at) < len(rows) * len(docs):
                 gradient = docs.new_zeros(len(rows), docs.shape[1])
-                yield rows, gradient.index_add_(0, at, docs[owner] * weight[:, None])
+                parts = docs[owner] * weight[:, None]
+                if self.gathered is not None and parts.is_cuda:
+                    # index_add_ would sum up in another order on each GPU.
+                    gradient.index_put_((at,), parts, accumulate=True)
+                else:
+                    gradient.index_add_(0, at, parts)
+                yield rows, gradient
                 continue
             factor = docs.new_zeros(len(rows), len(docs))
             factor[at, owner] = weight
@@ -126,7 +192,13 @@ class RowwiseOptimizer:
                 yield rows, factor @ docs
 
     def _factors(self):
-        """Concatenate the factors of all batches, with entries sorted by row.
+        """Return what `_entries` or `gather` has found, with entries sorted by row."""
+        docs, ids, owners, weights = self.gathered or self._entries()
+        ids, order = ids.sort()
+        return docs, ids, owners[order], weights[order]
+
+    def _entries(self):
+        """Concatenate the factors of all batches.
 
         Returns
         -------
@@ -135,9 +207,13 @@ class RowwiseOptimizer:
         ids, owners, weights : tensors of shape (n_entries,)
             Row of the table, row of `docs`, and weight of each entry.
         """
+        if not self.touched:
+            dtype = torch.promote_types(self.vectors.dtype, torch.float32)
+            docs = self.vectors.new_zeros(0, self.vectors.shape[1], dtype=dtype)
+            return docs, *docs.new_zeros(2, 0, dtype=torch.int64), docs.new_zeros(0)
         docs = torch.cat([docs for _, docs, _ in self.touched])
         docs = docs.to(torch.promote_types(docs.dtype, torch.float32))
-        ids, order = torch.cat([ids.flatten() for ids, _, _ in self.touched]).sort()
+        ids = torch.cat([ids.flatten() for ids, _, _ in self.touched])
         weights = torch.cat([weights.flatten() for _, _, weights in self.touched])
         owners = torch.arange(len(docs), device=ids.device)
         parts = owners.split([len(ids) for ids, _, _ in self.touched])
@@ -147,7 +223,7 @@ class RowwiseOptimizer:
                 for part, (ids, _, _) in zip(parts, self.touched, strict=True)
             ]
         )
-        return docs, ids, owners[order], weights[order].to(docs.dtype)
+        return docs, ids, owners, weights.to(docs.dtype)
 
     def _blocks(self, ids, is_new, places):
         """Yield the rows, the slice of entries and the first place of each block."""
@@ -182,7 +258,11 @@ class RowwiseOptimizer:
         if n_noise < len(part):
             shape = max(len(part), self.rows_at_once), part.shape[1]
             self.noise = torch.randint(
-                1 << 16, shape, dtype=torch.int32, device=part.device
+                1 << 16,
+                shape,
+                dtype=torch.int32,
+                device=part.device,
+                generator=self.generator,
             )
         bits = part.view(torch.int32) + self.noise[: len(part)]
         return bits.bitwise_and_(-(1 << 16)).view(torch.float32)

@@ -23,7 +23,7 @@ from ..losses import (
     loss_weights,
 )
 from ..neighbors import expected_votes
-from ..network import Network
+from ..network import Network, count_documents
 from ..shortlist import LabelClusters, log_odds
 from ..state import (
     absent_or,
@@ -233,14 +233,15 @@ class GRankNetwork(Network):
         return (1 - weight) * retrieval_loss + weight * ranking_loss
 
     def count_terms(self, targets):
-        """Return the number of documents of the loss (see `Network.count_terms`).
+        """Return what the loss divides by (see `Network.count_terms`).
 
         The GRank loss leaves out documents that have all labels.
         """
         if self.loss == "bce":
             return super().count_terms(targets)
         numbers = (targets["positives"] < self.n_labels).sum(dim=1)
-        return {"loss": ((numbers > 0) & (numbers < self.n_labels)).sum()}
+        is_usable = (numbers > 0) & (numbers < self.n_labels)
+        return {"loss": count_documents(targets, is_usable)}
 
     def _rank_negatives(self, docs, positives, weights):
         """Return the loss of ranking positives above the other labels (Eq. 8).

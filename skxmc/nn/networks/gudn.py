@@ -8,6 +8,7 @@ from ..document_vectors import DocumentVectors
 from ..encoders import TransformerEncoder
 from ..heads import LinearHead
 from ..losses import feature_loss, loss_weights
+from ..network import count_documents
 from ..state import choice, flag, linear_map, number, part
 from .lightxml import LightXMLNetwork
 
@@ -299,7 +300,10 @@ class GUDNNetwork(LightXMLNetwork):
             if self._has_link_loss and getattr(self.recall, "shard", None) is not None:
                 # Other processes may have names, and score them by the labels here.
                 nothing = (part[:0] for part in (*vectors, positives))
-                losses["link"] = self._classification_loss(self.recall, *nothing, {})
+                weights = loss_weights(targets, positives.new_zeros(0))
+                losses["link"] = self._classification_loss(
+                    self.recall, *nothing, weights
+                )
             return losses
         vectors, text_features = self.guide.make_text_vectors(
             self.doc_vectors, *texts, inputs
@@ -337,14 +341,17 @@ class GUDNNetwork(LightXMLNetwork):
         return losses
 
     def count_terms(self, targets):
-        """Return the number of documents of each loss (see `Network.count_terms`)."""
+        """Return what each loss divides by (see `Network.count_terms`)."""
         counts = super().count_terms(targets)
         if self.guide is None:
             return counts
-        n_named = n_docs = counts["loss"]
+        of_docs = of_names = counts["loss"]
         if self.label_encoder is None:
-            n_named = len(targets.get("named", ()))
-        return {"classification": n_docs, "feature": n_named, "link": n_named}
+            is_named = torch.zeros_like(targets["positives"][:, 0], dtype=torch.bool)
+            if "named" in targets:
+                is_named[targets["named"]] = True
+            of_names = count_documents(targets, is_named)
+        return {"classification": of_docs, "feature": of_names, "link": of_names}
 
     def drop_guide(self):
         """Drop the modules that only training needs: the guide and its encoders."""
@@ -368,6 +375,12 @@ class GUDNNetwork(LightXMLNetwork):
         The link loss ranks candidates of the label names as well.
         """
         return super().n_candidates * (1 + self._has_link_loss)
+
+    @property
+    def skips_weights(self):
+        """Whether some weights of the guide belong to a loss that is left out."""
+        has_both = self.feature_weight and self._has_link_loss
+        return self.guide is not None and not has_both
 
     @property
     def _has_link_loss(self):
