@@ -1,6 +1,7 @@
 """Classifiers are fitted on stores, and come to the same bits as on texts in memory."""
 
 import copy
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
