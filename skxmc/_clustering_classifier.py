@@ -249,12 +249,8 @@ class ClusteringXMCClassifier(ShortlistMixin, BaseXMCClassifier):
         if sources & {"both", "texts", "labels"}:
             texts = self._get_label_texts()
             text_docs = self._make_label_docs(texts)
-            if getattr(encoder, "more", None) is not None:
-                parts = getattr(text_docs, "parts", (text_docs,))
-                text_docs = self._read_once(encoder, parts[0], parts[1:])
-                docs.label_docs = text_docs
-            text_vectors = self._encode_docs(encoder, text_docs).float()
-            if getattr(encoder, "is_fixed", False) and docs.label_docs is None:
+            text_vectors = self._encode_docs(encoder, text_docs)
+            if getattr(encoder, "is_fixed", False):
                 docs.label_docs = keep_vectors(text_docs, text_vectors)
             # All blank texts have one vector, which says nothing about their labels.
             is_blank = [not text.strip() for text in texts]
@@ -299,8 +295,7 @@ class ClusteringXMCClassifier(ShortlistMixin, BaseXMCClassifier):
 
     def _encode_docs(self, encoder, docs):
         if isinstance(docs, Documents) and docs.vectors is not None:
-            # An encoder that is not trained may return more than these.
-            return docs.vectors[:, : encoder.hidden_size]
+            return docs.vectors
         options = self._computing_options()
         options["on_disk"] = getattr(docs, "on_disk", False)
         vectors = encode(encoder.to(options["device"]), docs, **options)

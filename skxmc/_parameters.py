@@ -47,9 +47,7 @@ trained_layers : "all" or int
     computed once, before training, and kept: one vector a text with 0, otherwise the
     states of all tokens in 16 bits, in memory up to 4 GiB and beyond that in a
     temporary file. An epoch then takes seconds instead of minutes. Unless all weights
-    are trained, `n_layers` counts for at most one layer more than are trained.
-    `GRankClassifier` keeps more than the mean of the states with 0, in place of the
-    first-token states: their maximum, and the means of two lower layers. If the
+    are trained, `n_layers` counts for at most one layer more than are trained. If the
     encoder has adapters of peft, these alone are trained in the same layers.
 gradient_checkpointing : bool
     Whether a step keeps only the inputs of the encoder's layers and computes the rest

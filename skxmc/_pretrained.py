@@ -50,8 +50,6 @@ class PretrainedEncoderMixin:
     """
 
     _reads_stores = True
-    # Whether more of the states is read than their mean, where no layer is trained.
-    _reads_more = False
     _memory_advice = (
         "Lower batch_size or max_length (the step), label_dim or n_layers (the "
         'weights), or do not hold the scores of all labels: head="all". Of its label '
@@ -170,8 +168,6 @@ class PretrainedEncoderMixin:
             **self._encoder_options(model),
         )
         check_padding(encoder, tokenizer, self.max_length_, "cpu")
-        if self._reads_more and encoder.is_fixed:
-            encoder.read_more()
         return encoder, self._read_tokens(encoder, X, words)
 
     def _read_tokens(self, encoder, X, words):

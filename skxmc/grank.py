@@ -61,7 +61,6 @@ class GRankClassifier(PartialFitMixin, PretrainedEncoderMixin, ClusteringXMCClas
         The paper uses 128 to 512.
     %(n_layers)s
     %(dropout)s
-        Not used with ``trained_layers=0``.
     %(encoder_dropout)s
         Dropout suits the tens of epochs of the paper. With a few epochs, the model
         learns faster without it, and an epoch takes a tenth less time.
@@ -347,7 +346,6 @@ class GRankClassifier(PartialFitMixin, PretrainedEncoderMixin, ClusteringXMCClas
 
     _network_class = GRankNetwork
     _efforts = GRANK
-    _reads_more = True
     _fixed_parameters = (
         *("encoder", "reading", "trained_layers", "bag_of_words", "ngram_range"),
         *("pooling", "text_prompt", "label_prompt"),
@@ -436,8 +434,7 @@ class GRankClassifier(PartialFitMixin, PretrainedEncoderMixin, ClusteringXMCClas
             start=projection,
             n_words=self._count_bag(),
             cluster_start=cluster_vectors,
-            # What is read once has no first-token states, and never changes.
-            dropout=self.dropout if getattr(encoder, "more", None) is None else 0.0,
+            dropout=self.dropout,
             n_negatives=n_negatives,
             n_shortlist=min(self.n_shortlist, n_retrieved),
             predict_shortlist=self.predict_shortlist,

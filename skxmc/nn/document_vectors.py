@@ -16,9 +16,8 @@ SCALE = 20.0
 class DocumentVectors(nn.Module):
     """The two vectors of a document: one scores clusters, the other scores labels.
 
-    The vector for clusters is the first-token states of the last layers, or what an
-    encoder that is not trained returns instead. The vector for labels is a projection
-    of it. If label vectors are initialised from the untrained
+    The vector for clusters is the first-token states of the last layers. The vector for
+    labels is a projection of it. If label vectors are initialised from the untrained
     encoder (see `start`), the vector for labels starts as the mean of the last layer's
     states instead, mapped like the label vectors and scaled to the length `SCALE`. It
     is then also appended to the vector for clusters.
@@ -55,9 +54,7 @@ class DocumentVectors(nn.Module):
     def __init__(self, encoder, dim, *, start=None, dropout=0.5, n_words=None):
         super().__init__()
         self.dropout = nn.Dropout(dropout)
-        is_fixed = getattr(encoder, "is_fixed", False)
-        needs_one = start is not None and is_fixed
-        needs_one &= encoder.width == encoder.hidden_size
+        needs_one = start is not None and getattr(encoder, "is_fixed", False)
         has_project = dim is not None and not needs_one
         self.project = nn.Linear(encoder.width, dim) if has_project else None
         self.lift = None

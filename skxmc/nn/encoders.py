@@ -9,9 +9,8 @@ from torch.nn.functional import normalize
 from .activations import kept_floats
 from .adapters import add_described, describe, find_adapter, inject, without_adapter
 from .dense_layers import DenseLayers
-from .pooling import last_tokens, mean_of_tokens, pool_more
 from .process import isolate_torch
-from .state import absent_or, choice, flag, number, optional, part, refuse
+from .state import absent_or, choice, flag, number, optional, part
 from .transformer_models import (
     choose_taken,
     find_layers,
@@ -31,8 +30,7 @@ class TransformerEncoder(nn.Module):
 
     The first vector concatenates the first-token states of the last layers. The second
     is the mean of the last layer's states over the tokens, or what `pooling` says. If
-    no layer is trained, both vectors are the second, scaled to length 1; the first may
-    then also hold the maximum of the states, and means of the states of lower layers.
+    no layer is trained, both vectors are the second, scaled to length 1.
 
     What the untrained layers compute for a document never changes, so that training can
     keep it (see `skxmc.nn.reading`) and go on from there.
@@ -72,8 +70,8 @@ class TransformerEncoder(nn.Module):
     Attributes
     ----------
     width : int
-        Width of the first vector: n_layers times the width of a token's state. If no
-        layer is trained, it is `hidden_size`, plus the widths of what `more` adds.
+        Width of the first vector: n_layers times the width of a token's state, or
+        `hidden_size` if no layer is trained.
     hidden_size : int
         Width of the second vector.
     state_size : int
@@ -83,8 +81,6 @@ class TransformerEncoder(nn.Module):
     reads_forward : bool
         Whether the tokens of a text read only those before them (a decoder). It is kept
         because all modules have to be asked for it.
-    more : tuple of int or None
-        Set by `read_more`: layers whose mean states the first vector also holds.
     pooler : Module or None
         The pretrained pooler, if it is kept. Predictions do not use it.
     """
@@ -114,7 +110,6 @@ class TransformerEncoder(nn.Module):
         self.n_trained = n_trained
         self.unit = unit
         self.pooling = pooling
-        self.more = None
         self.dense = DenseLayers(dense, self.state_size)
         self.freeze()
         self.dropout = dropout
@@ -128,24 +123,6 @@ class TransformerEncoder(nn.Module):
         if checkpointing:
             set_checkpointing(self.model, True)
 
-    @torch.no_grad()
-    def read_more(self):
-        """Add to the first vector of an encoder that is not trained.
-
-        It then also holds the maximum over the tokens of each component of the last
-        layer's states, and the means of the states at two thirds and at a third of the
-        depth, each scaled to length 1. Models that do not return these states are read
-        without them.
-        """
-        n_layers = self.model.config.num_hidden_layers
-        layers = {round(2 * n_layers / 3), round(n_layers / 3)} - {n_layers}
-        self.more = tuple(sorted(layers, reverse=True))
-        ids = torch.zeros(1, 2, dtype=torch.int64, device=self._weight.device)
-        states = self._compute_states({"input_ids": ids, "attention_mask": ids + 1})
-        if len({layer.shape for layer in states}) > 1 or len(states) <= n_layers:
-            self.more = ()
-        self.width = self._compute_width()
-
     @property
     def has_adapter(self):
         """Whether peft has put an adapter into the model."""
@@ -157,10 +134,7 @@ class TransformerEncoder(nn.Module):
         return self.model.config.hidden_size
 
     def _compute_width(self):
-        if self.is_fixed:
-            n_more = 0 if self.more is None else 1 + len(self.more)
-            return self.hidden_size + n_more * self.state_size
-        return self.n_layers * self.state_size
+        return self.hidden_size if self.is_fixed else self.n_layers * self.state_size
 
     @property
     def n_features(self):
@@ -220,7 +194,6 @@ class TransformerEncoder(nn.Module):
     def to_state(self):
         """Return the arguments of the constructor (see `skxmc.nn.state`)."""
         names = "model n_layers cls_last dropout n_trained unit pooling".split()
-        names += [] if self.more is None else ["more"]
         state = {name: getattr(self, name) for name in names}
         if len(self.dense.maps):
             state["dense"] = self.dense
@@ -233,18 +206,12 @@ class TransformerEncoder(nn.Module):
     def from_state(cls, state):
         """Make an encoder from its state, in evaluation mode."""
         state = dict(state)
-        more = state.pop("more", None)
         if "dense" in state:
             part(DenseLayers)(state["dense"], "dense")
             state["dense"] = state["dense"].to_tuples()
         if "adapters" in state:
             add_described(state["model"], state.pop("adapters"))
-        encoder = cls(**state).eval()
-        encoder.more = more
-        if more is not None:
-            optional(encoder._check_more)(more, "more")
-            encoder.width = encoder._compute_width()
-        return encoder
+        return cls(**state).eval()
 
     def expected_state(self):
         """Checks of attributes (see `skxmc.nn.state`)."""
@@ -258,18 +225,10 @@ class TransformerEncoder(nn.Module):
             "n_trained": absent_or(optional(number(0, config.num_hidden_layers))),
             "unit": absent_or(flag),
             "pooling": absent_or(choice("mean", "cls", "last")),
-            "more": optional(self._check_more),
             "dense": part(DenseLayers),
             "hidden_size": choice(self.dense.out_features),
             "width": choice(self._compute_width()),
         }
-
-    def _check_more(self, more, name):
-        n_layers = self.model.config.num_hidden_layers
-        if type(more) is not tuple or not all(
-            type(layer) is int and 0 <= layer < n_layers for layer in more
-        ):
-            refuse(name, f"a tuple of layers below {n_layers}", more)
 
     def _check_model(self, model, name):
         for key, tensor in model.named_parameters():
@@ -285,7 +244,7 @@ class TransformerEncoder(nn.Module):
             ``input_ids`` and ``attention_mask``, padded on the right. With ``states``,
             of shape (n_docs, length, state_size), the untrained layers are not
             computed: these are the states of the highest of them. With ``vectors``, of
-            shape (n_docs, width), which are the first vectors, nothing is computed.
+            shape (n_docs, hidden_size), nothing is computed.
 
         Returns
         -------
@@ -297,7 +256,7 @@ class TransformerEncoder(nn.Module):
         """
         if "vectors" in batch:
             vectors = batch["vectors"].to(self._weight.dtype)
-            return vectors, vectors[:, : self.hidden_size]
+            return vectors, vectors
         with self._start_from(batch.get("states")):
             return self._pool(self._compute_states(batch), batch["attention_mask"])
 
@@ -339,7 +298,7 @@ class TransformerEncoder(nn.Module):
         mask[:, 0] = 1
         options = {
             # To collect the states of all layers, transformers hooks into each of them.
-            "output_hidden_states": not self.is_fixed or bool(self.more),
+            "output_hidden_states": not self.is_fixed,
             "return_dict": True,
             # Decoders would keep all states for a next token.
             "use_cache": False,
@@ -350,7 +309,7 @@ class TransformerEncoder(nn.Module):
         if "global_attention_mask" in options:
             options["global_attention_mask"] = self._global_attention(mask)
         output = self.model(batch["input_ids"], **options)
-        if self.is_fixed and not self.more:
+        if self.is_fixed:
             return (output[0],)
         states = find_states(output, self.model.config.num_hidden_layers + 1)
         if states is None and (self.keeps_states or self.n_layers > 1):
@@ -367,22 +326,21 @@ class TransformerEncoder(nn.Module):
         if self.pooling != "mean" or not self.is_fixed:
             is_empty = (mask.sum(dim=1) == 0)[:, None]  # these have no token to choose
         if self.pooling == "mean":
-            mean = mean_of_tokens(states[-1], mask)
+            weight = mask.to(states[-1].dtype)[:, :, None]
+            mean = (states[-1] * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
         elif self.pooling == "cls" and not self.cls_last:
             mean = states[-1][:, 0].masked_fill(is_empty, 0)
         else:
-            (mean,) = last_tokens(states[-1:], mask)
+            (mean,) = _last_tokens(states[-1:], mask)
             mean = mean.masked_fill(is_empty, 0)
         if self.dense.activations:
             mean = self.dense(mean)
         if self.unit or self.is_fixed:
             mean = normalize(mean, dim=1)
         if self.is_fixed:
-            if self.more is None:
-                return mean, mean
-            return torch.cat([mean, *pool_more(states, mask, self.more)], dim=1), mean
+            return mean, mean
         if self.cls_last:
-            first = last_tokens(states[-self.n_layers :], mask)
+            first = _last_tokens(states[-self.n_layers :], mask)
         else:
             first = [layer[:, 0] for layer in states[-self.n_layers :]]
         return torch.cat(first, dim=1).masked_fill(is_empty, 0), mean
@@ -475,7 +433,7 @@ class TransformerEncoder(nn.Module):
         keeps its vectors alone.
         """
         if self.is_fixed:
-            return self.width + self.hidden_size
+            return 2 * self.hidden_size
         if length <= _LONGEST_MEASURED:
             return self._measure_activations(length)
         half = self._measure_activations(_LONGEST_MEASURED // 2)
@@ -496,3 +454,10 @@ class TransformerEncoder(nn.Module):
             set_checkpointing(self.model, True)
             return kept
         return kept_floats(self, length)
+
+
+def _last_tokens(states, mask):
+    """Return the state of each document's last token, of each of some layers."""
+    last = mask.sum(dim=1).sub(1).clamp(min=0)  # (n_docs,)
+    last = last[:, None, None].expand(-1, 1, states[0].shape[2])
+    return [layer.gather(1, last)[:, 0] for layer in states]

@@ -26,11 +26,9 @@ class Documents:
     ----------
     *parts : Tokens or Features
         The same documents in each of these forms, the most costly one first.
-    vectors : float16 tensor of shape (n_docs, width) or None, default=None
-        First vectors of the documents by an encoder that is not trained; their first
-        hidden_size columns are the second vectors, scaled to length 1. Batches hold
-        them, and the encoder computes nothing, unless there are states. With states,
-        they are the second vectors alone.
+    vectors : float16 tensor of shape (n_docs, hidden_size) or None, default=None
+        Vectors of the documents by an encoder, scaled to length 1. Batches hold them,
+        and the encoder computes nothing, unless there are states.
     states : float16 ndarray of shape (n_tokens, state_size) or None, default=None
         States of the tokens, end to end, from which the encoder goes on. The first part
         must then be `Tokens`.
@@ -76,7 +74,7 @@ class Documents:
         dict of tensors
             What the batches of the parts hold. ``states``, float16 of shape (n_rows,
             longest, state_size) and padded with 0, is added if states are kept, and
-            ``vectors``, float16 of shape (n_rows, width), if vectors alone are.
+            ``vectors``, float16 of shape (n_rows, hidden_size), if vectors alone are.
         """
         batch = {}
         for part in self.parts:
@@ -95,8 +93,8 @@ def keep_vectors(docs, vectors):
     Parameters
     ----------
     docs : Tokens, Features or Documents
-    vectors : tensor of shape (n_docs, width)
-        The first vectors that the encoder returns for them.
+    vectors : tensor of shape (n_docs, hidden_size)
+        What the encoder returns for them.
 
     Returns
     -------
@@ -158,7 +156,7 @@ def read_once(encoder, docs, others=(), **options):
     def read(inputs):
         rows = inputs.pop("rows").numpy(force=True)
         if states is None:
-            return (encoder(inputs)[0].half(),)
+            return (encoder(inputs)[1].half(),)
         vectors, lowest = encoder.read(inputs)
         places, mask = padded_places(docs.offsets, rows)
         real = torch.from_numpy(mask).to(lowest.device)
