@@ -378,7 +378,7 @@ class TReaderXMLClassifier(TaughtDocumentsMixin, RecallingXMCClassifier):
         *("pooling", "pool_teacher", "layer_norm", "output_activation", "label_init"),
         *("label_dim", "label_precision", "head", "max_leaf_size"),
     )
-    _noted_parameters = ("label_names", "label_parents")
+    _noted_parameters = ("label_names", "label_texts", "label_parents")
     attribute_names = {"neighbor_vectors": "_neighbor_vectors"}
 
     def expected_state(self):

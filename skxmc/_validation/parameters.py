@@ -44,9 +44,10 @@ def check_numbers(name, values, n, place, thing):
         Where there are n of what, as in "X" and "document".
     """
     try:
-        if np.iscomplexobj(values):
+        given = np.array(values)
+        if np.iscomplexobj(given):
             raise TypeError("complex numbers are in no order")
-        values = np.array(values, dtype=np.float64)
+        values = given.astype(np.float64)
     except (TypeError, ValueError):
         raise ValueError(
             f"{name} must hold a number for each {thing}, got {type(values).__name__} "
