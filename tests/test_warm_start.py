@@ -559,7 +559,7 @@ def test_labels_and_documents_that_came_later_go_on(kind, options, tiny_encoder,
 def test_models_of_older_versions_go_on(folder):
     model = skxmc.load(folder, device="cpu")
     X, Y = saved_models.documents(folder.name)
-    if isinstance(model, skxmc.EnsembleClassifier):  # its members have the labels' texts
+    if isinstance(model, skxmc.EnsembleClassifier):
         model.set_params(warm_start=True).fit(X, Y)
         assert np.isfinite(model.predict_topk(X)[1]).all()
         return
