@@ -46,7 +46,6 @@ class Model(click.ParamType):
     def convert(self, value, parameter, context):
         from skxmc.persistence._hub import is_on_hub
 
-        path = Path(value)
-        if path.exists() or not is_on_hub(value):
+        if not is_on_hub(value):
             return click.Path(exists=True, path_type=Path)(value, parameter, context)
         return value

@@ -91,7 +91,7 @@ def use_vocabulary(documents, path, vocabulary):
 def drop_unused(documents):
     """Leave out the labels of a vocabulary that no document has.
 
-    Those above labels that stay become parents without documents.
+    If such a label is broader than one that stays, it is kept as a parent.
 
     Parameters
     ----------

@@ -107,7 +107,7 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
             Probabilities of these labels, see `predict_proba`; 0 for padding. They
             do not depend on `rank_by`.
         """
-        if not hasattr(self, "classes_"):
+        if not hasattr(self, "classes_"):  # looking takes less time than the check
             check_is_fitted(self)
         check_number("k", k, numbers.Integral, 1)
         check_choice("rank_by", rank_by, ("probability", "propensity"))

@@ -50,8 +50,8 @@ def check_numbers(name, values, n, place, thing):
         values = given.astype(np.float64)
     except (TypeError, ValueError):
         raise ValueError(
-            f"{name} must hold a number for each {thing}, got {type(values).__name__} "
-            "of something else."
+            f"{name} must hold a number for each {thing}; the "
+            f"{type(values).__name__} that was given holds something else."
         ) from None
     if values.shape != (n,):
         raise ValueError(
