@@ -20,11 +20,11 @@ FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
 TIERS = [
     "nn.finite",
     "nn.group nn.process nn.state nn.locks nn.maps nn.network nn.rowwise_optimizer "
-    "nn.weights nn.transformer_models nn.token_ids",
+    "nn.transformer_models nn.token_ids",
     "nn.activations nn.rowwise_adamw nn.rowwise_sgd nn.all_labels_optimizer",
     "nn.rowwise _calibration",
     "nn.checkpoint nn.devices nn.text nn.labels nn.losses nn.optimizer nn.search "
-    "nn.shortlist metrics datasets",
+    "nn.shortlist nn.weights metrics datasets",
     "nn.adapters nn.dense_layers _label_weights",
     "cluster nn.encoder_files _callbacks _fingerprint _hold_out _ranking_classifier "
     "_stored_words",

@@ -20,6 +20,7 @@ from skxmc.nn.networks.grank import GRankNetwork
 from skxmc.nn.optimizer import _make_adamw
 from skxmc.nn.rowwise_adamw import RowwiseAdamW
 from skxmc.nn.shortlist import LabelClusters
+from skxmc.nn.weights import BestWeights
 
 
 def test_best_epoch_is_kept():
@@ -30,6 +31,26 @@ def test_best_epoch_is_kept():
     gap = evaluate.seen[3]["head.weight"] - evaluate.seen[1]["head.weight"]
     assert gap.norm() > 1e-3
     assert not network.training
+
+
+def test_frozen_weights_are_not_copied():
+    network = Toy()
+    network.head.weight.requires_grad_(False)
+    network.same_head = network.head  # its weights have two names
+    network.register_buffer("counts", torch.ones(2))
+    before = weights_of(network)
+    frozen = {"head.weight", "same_head.weight"}
+    best = BestWeights(0.0)
+    best.update(network, 1.0)
+    # The table of features requires no gradient, but is trained row by row.
+    assert best.weights.keys() == before.keys() - frozen
+    assert {"encoder.features.table", "head.bias", "counts"} <= best.weights.keys()
+
+    for tensor in (*network.parameters(), *network.buffers()):
+        tensor.data.add_(1.0)
+    best.apply(network)
+    kept = {name: before[name] + (name in frozen) for name in before}
+    assert_same(network.state_dict(), kept, **EXACT)
 
 
 def test_last_epoch_is_kept_without_evaluation(taken_steps):

@@ -259,12 +259,13 @@ def estimate_memory(
             continue
         size = number_bytes * parameter.numel()
         weights += size
-        states += n_copies * size
         if parameter.requires_grad:
             # AdamW's two moments, a gradient, the mean of the snapshots, and what
             # several processes add their gradients up in.
-            n_sets = 3 + averages + (n_processes > 1)
+            n_sets = n_copies + 3 + averages + (n_processes > 1)
             states += n_sets * size + casts * size // 2
+        elif not on_cpu:
+            states += size
     # Autocast keeps most activations in 16 bits and some in 32: 3 bytes on average.
     step_bytes = 3 if casts else number_bytes
     step = step_bytes * own_docs * network.floats_per_document(length)

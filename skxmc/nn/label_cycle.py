@@ -16,6 +16,7 @@ from .network import Network
 from .prediction import map_batches
 from .text import padded_columns
 from .training import train
+from .weights import trained_state
 
 # Largest size of the shortlists in bytes that is kept in memory, not on disk.
 _IN_MEMORY = 1 << 30
@@ -315,7 +316,7 @@ class ShortlistedExamples(Examples):
     def _train_label_encoder(self, examples, label_vectors):
         """Train the label encoder, unless it gets worse, and return its vectors."""
         encoder = self.network.label_encoder
-        start = copy.deepcopy(encoder.state_dict())
+        start = copy.deepcopy(trained_state(encoder))
         train(
             LabelEncoderTraining(encoder),
             examples,
@@ -328,7 +329,7 @@ class ShortlistedExamples(Examples):
         trained = self._encode_labels(examples.means)
         before, after = map(examples.mean_distance, (label_vectors, trained))
         if before <= after < np.inf:  # divergence is left for the caller to see
-            encoder.load_state_dict(start)
+            encoder.load_state_dict(start, strict=False)
             return label_vectors
         return trained
 

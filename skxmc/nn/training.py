@@ -203,7 +203,7 @@ def train(
         bar.close()
         optimizer.end()
         if best.weights is not None:
-            network.load_state_dict(best.weights)
+            best.apply(network)
         else:
             average.apply()
         network.eval()

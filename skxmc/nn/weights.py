@@ -4,6 +4,24 @@ import contextlib
 
 import numpy as np
 
+from .rowwise import modules_trained_by_row
+
+
+def trained_state(module):
+    """Return the state of a module without its frozen weights.
+
+    Buffers are part of it, and so are tables that are trained row by row, although
+    these require no gradient.
+    """
+    by_row = {id(part.table) for part in modules_trained_by_row(module)}
+    frozen = {
+        name
+        for name, weight in module.named_parameters(remove_duplicate=False)
+        if not weight.requires_grad and id(weight) not in by_row
+    }
+    state = module.state_dict()
+    return {name: state[name] for name in state if name not in frozen}
+
 
 class AverageWeights:
     """Running mean of the weights over the last part of training (SWA [1]_).
@@ -100,7 +118,8 @@ class BestWeights:
     score : float
         The best score; -inf before the first one.
     weights : dict of tensors or None
-        The weights with that score, on the CPU. None before the first score.
+        The weights with that score, on the CPU, without frozen ones (see
+        `trained_state`). None before the first score.
     n_waited : int
         Number of epochs since the last gain.
     """
@@ -116,8 +135,12 @@ class BestWeights:
             self.score = score
             self.weights = {
                 name: tensor.detach().to("cpu", copy=True)
-                for name, tensor in network.state_dict().items()
+                for name, tensor in trained_state(network).items()
             }
+
+    def apply(self, network):
+        """Give the network the best weights; it has the frozen ones already."""
+        network.load_state_dict(self.weights, strict=False)
 
     def state_dict(self):
         """Return the state between two epochs, for checkpoints."""
