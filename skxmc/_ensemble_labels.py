@@ -5,7 +5,6 @@ from scipy.sparse import issparse
 from sklearn.utils.validation import check_is_fitted
 
 from ._label_changes import LabelChangesMixin
-from ._sample_weights import choose_documents
 from ._validation import (
     check_known_labels,
     check_rows,
@@ -44,8 +43,7 @@ def choose_given(member, X, y, weighing):
         return X, y, {"sample_weight": weights}
     y = label_array(y)
     y = (y.tocsr() if issparse(y) else y)[weighing.rows]
-    X = choose_documents(X, weighing.rows)
-    return X, y, {"sample_weight": weighing.weights}
+    return weighing.choose(X), y, {"sample_weight": weighing.weights}
 
 
 class EnsembleLabelChangesMixin(LabelChangesMixin):

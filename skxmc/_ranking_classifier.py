@@ -17,7 +17,6 @@ from ._label_weights import order_by_propensity
 from ._sample_weights import (
     Weighing,
     check_sample_weight,
-    choose_documents,
     sum_weights,
 )
 from ._stored_texts import StoredTexts
@@ -334,7 +333,7 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
         """Return labels as a CSR matrix, their classes and their kind."""
         return check_labels(y)
 
-    def _weigh_documents(self, X, Y, sample_weight):
+    def _weigh_documents(self, Y, sample_weight):
         """Check the weights of documents, and leave out the documents of weight 0.
 
         What the classifier knows of the documents is then known of the others alone,
@@ -342,23 +341,23 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X, Y
+        Y : csr matrix of shape (n_docs, n_labels)
             What ``_check_fit`` returns.
         sample_weight : array-like of shape (n_docs,) or None
 
         Returns
         -------
-        X, Y : as given
-            Documents whose weight is above 0, and their labels.
+        Y : csr matrix of shape (n_kept, n_labels)
+            Labels of the documents whose weight is above 0.
         weighing : Weighing or None
             None if there are no weights, or if all are 1.
         """
         weights = check_sample_weight(sample_weight, self.n_docs_)
         if weights is None or (weights == 1).all():
-            return X, Y, None
+            return Y, None
         n_docs, rows = self.n_docs_, np.flatnonzero(weights)
         if len(rows) < n_docs:
-            X, Y, weights = choose_documents(X, rows), Y[rows], weights[rows]
+            Y, weights = Y[rows], weights[rows]
             if self._y_kind == "single":
                 Y = self._drop_classes(Y)
             if not Y.nnz:
@@ -370,7 +369,7 @@ class RankingClassifier(ClassifierMixin, BaseEstimator):
         self.label_names_ = self._choose_names()
         self.label_counts_ = sum_weights(Y, weights)
         self.total_weight_ = float(weights.sum())
-        return X, Y, Weighing(weights, rows, n_docs)
+        return Y, Weighing(weights, rows, n_docs)
 
     def _drop_classes(self, Y):
         """Drop the classes that only documents of weight 0 have."""

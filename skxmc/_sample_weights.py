@@ -11,7 +11,6 @@ __all__ = [
     "FitWeightsMixin",
     "Weighing",
     "check_sample_weight",
-    "choose_documents",
     "sum_weights",
 ]
 
@@ -35,6 +34,20 @@ class Weighing(NamedTuple):
     weights: np.ndarray
     rows: np.ndarray
     n_docs: int
+
+    def choose(self, X):
+        """Return the documents that are not left out.
+
+        Parameters
+        ----------
+        X : list of str, store, or csr matrix
+            All documents.
+        """
+        if len(self.rows) == self.n_docs:
+            return X
+        if isinstance(X, list):
+            return [X[row] for row in self.rows]
+        return X.tocsr()[self.rows] if sp.issparse(X) else X[self.rows]
 
     def restore_rows(self, rows):
         """Return the rows in the user's X of rows among the documents that were kept.
@@ -72,13 +85,6 @@ def check_sample_weight(sample_weight, n_docs):
             "on. Give some of them a weight above 0."
         )
     return weights
-
-
-def choose_documents(X, rows):
-    """Return some of the documents, which are a list of str, a store or a matrix."""
-    if isinstance(X, list):
-        return [X[row] for row in rows]
-    return X.tocsr()[rows] if sp.issparse(X) else X[rows]
 
 
 def sum_weights(Y, weights):

@@ -173,7 +173,9 @@ class BaseXMCClassifier(
             self._check_parameters()
             epochs = Epochs(self, X, y)
             X, Y = self._check_fit(X, y)
-            X, Y, self._weighing = self._weigh_documents(X, Y, sample_weight)
+            Y, self._weighing = self._weigh_documents(Y, sample_weight)
+            if self._weighing is not None:
+                X = self._weighing.choose(X)
             X, Y = self._add_documents(X, Y)
             weights = self._weights_of_all(Y), self._choose_label_weights()
             device, precision = self._choose_device_and_precision()

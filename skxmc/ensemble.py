@@ -330,7 +330,7 @@ class EnsembleClassifier(
     def _fit(self, X, y, sample_weight):
         self._check_parameters()
         X, Y = self._check_fit(X, y)
-        weighing = self._weigh_documents(X, Y, sample_weight)[2]
+        _, weighing = self._weigh_documents(Y, sample_weight)
         members = [(name, m) for name, m in self.estimators if not is_dropped(m)]
         self._check_moved_labels(members)
         if weighing is not None:
