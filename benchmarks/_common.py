@@ -9,6 +9,8 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+from sklearn.model_selection import train_test_split
+
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ["numpy", "scipy", "torch", "scikit-learn", "transformers"]
 
@@ -34,6 +36,30 @@ def _literal(text):
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return text
+
+
+def split_data(data, held_out=0.0):
+    """Choose the documents to train on, and those to evaluate on.
+
+    Parameters
+    ----------
+    data : Bunch
+        Data set with a training and a test split.
+    held_out : float, default=0.0
+        Share of the training split to evaluate on. 0 evaluates on the test split.
+
+    Returns
+    -------
+    texts, test_texts : list of str
+    Y, Y_test : csr matrix
+    split : str
+        Name of what is evaluated on, for results.
+    """
+    texts, Y = data.texts_train, data.Y_train.tocsr()
+    if not held_out:
+        return texts, data.texts_test, Y, data.Y_test.tocsr(), "test"
+    parts = train_test_split(texts, Y, test_size=held_out, random_state=0)
+    return *parts, f"{held_out:g} of the training split"
 
 
 def machine():

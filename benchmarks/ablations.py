@@ -27,8 +27,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from _common import RESULTS, parse_parameters, write_json
-from sklearn.model_selection import train_test_split
+from _common import RESULTS, parse_parameters, split_data, write_json
 
 from skxmc import (
     GRankClassifier,
@@ -205,14 +204,7 @@ def main():
         data = load_icd10cm(chapters=options.chapters)
     else:
         data = load_xmc_repository(options.data)
-    texts, test_texts = data.texts_train, data.texts_test
-    Y, Y_test = data.Y_train.tocsr(), data.Y_test.tocsr()
-    split = "test"
-    if options.held_out:
-        split = f"{options.held_out:g} of the training split"
-        texts, test_texts, Y, Y_test = train_test_split(
-            texts, Y, test_size=options.held_out, random_state=0
-        )
+    texts, test_texts, Y, Y_test, split = split_data(data, options.held_out)
     if options.documents:
         rows = np.random.default_rng(0).permutation(len(texts))[: options.documents]
         texts, Y = [texts[i] for i in rows], Y[rows]

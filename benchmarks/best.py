@@ -16,9 +16,8 @@ import time
 from pathlib import Path
 
 import numpy as np
-from _common import write_json
+from _common import split_data, write_json
 from quality import load
-from sklearn.model_selection import train_test_split
 
 import skxmc
 from skxmc._mean_ranking import mean_ranking
@@ -75,17 +74,10 @@ def main():
     options = parse()
     if options.chapters:
         data = load_icd10cm(chapters=options.chapters)
-        texts, test_texts = data.texts_train, data.texts_test
-        Y, Y_test = data.Y_train.tocsr(), data.Y_test.tocsr()
         about = {"label_texts": data.label_names}
     else:
-        texts, test_texts, Y, Y_test, about = load(options.data)
-    split = "test"
-    if options.held_out:
-        split = f"{options.held_out:g} of the training split"
-        texts, test_texts, Y, Y_test = train_test_split(
-            texts, Y, test_size=options.held_out, random_state=0
-        )
+        data, about = load(options.data)
+    texts, test_texts, Y, Y_test, split = split_data(data, options.held_out)
     rankings, seconds = [], {}
     members = make(options, about)
     for (name, member), weight in zip(members.items(), options.weights, strict=True):
@@ -116,9 +108,9 @@ def main():
         metrics = {name: round(100 * float(report[name]), 2) for name in kept}
         rows.append({"scale": scale, "weights": chosen, "metrics": metrics})
         print(rows[-1], flush=True)
-    data = Path(options.data).name
+    data_name = Path(options.data).name
     result = {
-        "data": data,
+        "data": data_name,
         "chapters": options.chapters,
         "split": split,
         "settings": vars(options),
@@ -128,7 +120,7 @@ def main():
         "mean_test_labels": round(float(np.diff(Y_test.indptr).mean()), 2),
         "rows": rows,
     }
-    write_json(options.name or f"best-{data}", result)
+    write_json(options.name or f"best-{data_name}", result)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from _common import parse_parameters, write_json
-from sklearn.model_selection import train_test_split
+from _common import parse_parameters, split_data, write_json
 
 import skxmc
 from skxmc.datasets import load_icd10cm, load_xmc_repository
@@ -25,13 +24,13 @@ from skxmc.metrics import propensity, ranking_report
 
 
 def load(name):
+    """Load a data set, and what it says of its labels, by parameters of classifiers."""
     data = load_icd10cm() if name == "icd10cm" else load_xmc_repository(name)
-    texts = data.texts_train, data.texts_test
     about = {"label_texts": data.label_names}
     if data.label_parents is not None:
         about["label_parents"] = data.label_parents
         about["parent_texts"] = data.get("parent_names")
-    return *texts, data.Y_train.tocsr(), data.Y_test.tocsr(), about
+    return data, about
 
 
 def parse():
@@ -49,13 +48,8 @@ def parse():
 
 def main():
     options, parameters = parse()
-    texts, test_texts, Y, Y_test, about = load(options.data)
-    split = "test"
-    if options.held_out:
-        split = f"{options.held_out:g} of the training split"
-        texts, test_texts, Y, Y_test = train_test_split(
-            texts, Y, test_size=options.held_out, random_state=0
-        )
+    data, about = load(options.data)
+    texts, test_texts, Y, Y_test, split = split_data(data, options.held_out)
     system = getattr(skxmc, options.system)
     if not options.no_label_texts:
         known = system().get_params()
