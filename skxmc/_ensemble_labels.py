@@ -2,16 +2,10 @@
 
 import numpy as np
 from scipy.sparse import issparse
-from sklearn.utils.validation import check_is_fitted
 
+from ._document_changes import DocumentChangesMixin
 from ._label_changes import LabelChangesMixin
-from ._validation import (
-    check_known_labels,
-    check_rows,
-    count_rows,
-    label_array,
-    no_documents_error,
-)
+from ._validation import check_known_labels, count_rows, label_array
 
 
 def choose_given(member, X, y, weighing):
@@ -46,82 +40,8 @@ def choose_given(member, X, y, weighing):
     return weighing.choose(X), y, {"sample_weight": weighing.weights}
 
 
-class EnsembleLabelChangesMixin(LabelChangesMixin):
+class EnsembleLabelChangesMixin(DocumentChangesMixin, LabelChangesMixin):
     """Has all members of an ensemble change labels or documents, or none."""
-
-    def add_documents(self, X, y, label_texts=None, *, label_names=None):
-        """Have members remember more documents, which vote from the next call on.
-
-        Nothing is trained. Members whose neighbors vote remember the documents, as
-        their `add_documents` does; the others only count them. If `y` has more columns
-        than there are labels, all members add these labels first.
-
-        Parameters
-        ----------
-        X : sequence of str, or matrix of shape (n_docs, n_features)
-            Documents of the kind seen in `fit`.
-        y : sparse matrix or array of shape (n_docs, `n_labels_` or more)
-            All their labels, in the form seen in `fit`. New labels are the last
-            columns.
-        label_texts : sequence of str of shape (n_new,), or None
-            Texts of the new labels, if there are any (see `add_labels`).
-        label_names : sequence of shape (n_new,) or None, default=None
-            Names of the new labels. None takes the texts.
-
-        Returns
-        -------
-        self : EnsembleClassifier
-            The same ensemble. The rows of the documents begin at the value that
-            ``n_docs_`` had before.
-
-        Raises
-        ------
-        ValueError
-            If an argument is not as described, or if no member has neighbors that
-            vote. The ensemble then stays as it was.
-        TypeError
-            If a member is no classifier of this package.
-        """
-        check_is_fitted(self)
-        return self._change(
-            lambda model: model._add_documents_and_labels(
-                X, y, label_texts, label_names
-            )
-        )
-
-    def forget_documents(self, rows):
-        """Have documents leave the memory of all members that remember them.
-
-        Parameters
-        ----------
-        rows : int, or sequence of int
-            Rows of documents: those in the X of `fit`, and behind them those of
-            `add_documents`. A member that has held a document out does not know it.
-
-        Returns
-        -------
-        self : EnsembleClassifier
-            The same ensemble. ``label_counts_`` no longer counts the documents.
-
-        Raises
-        ------
-        ValueError
-            If no member remembers a document, if a member would have none left, or if
-            members have come to other documents by themselves, so that the rows are
-            not the same. The ensemble then stays as it was.
-        TypeError
-            If a member is no classifier of this package.
-        """
-        check_is_fitted(self)
-        rows = check_rows(rows)
-        return self._change(lambda model: model._forget_checked(rows))
-
-    def _forget_checked(self, rows):
-        self._check_remembers()
-        missing = rows[~self._knows_documents(rows)]
-        if len(missing):
-            raise no_documents_error(missing)
-        self._forget(rows)
 
     def _check_remembers(self):
         if not self._remembers_documents():
@@ -164,7 +84,6 @@ class EnsembleLabelChangesMixin(LabelChangesMixin):
             member._forget(rows[member._knows_documents(rows)])
 
     def _add_documents_and_labels(self, X, y, label_texts, label_names):
-        self._check_remembers()
         if label_texts is None and label_names is None:
             X = self._check_X(X)
             Y = check_known_labels(y, count_rows(X), self.classes_, self._y_kind)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
+from ._document_changes import DocumentChangesMixin
 from ._fingerprint import hash_documents
 from ._label_changes import SystemLabelChangesMixin
 from ._neighbor_weight import select_weight
@@ -14,9 +15,7 @@ from ._validation import (
     check_known_labels,
     check_label_texts,
     check_number,
-    check_rows,
     count_rows,
-    no_documents_error,
 )
 from .nn.devices import check_free_memory
 from .nn.neighbors import NeighborVotes
@@ -35,7 +34,7 @@ _MAX_EXACT = 10_000
 _BYTES = 12
 
 
-class NeighborsMixin(SystemLabelChangesMixin):
+class NeighborsMixin(DocumentChangesMixin, SystemLabelChangesMixin):
     """What the systems share of neighbours that vote, also for labels that change.
 
     A subclass has the parameters `neighbor_weight`, `n_voters`, `label_texts` and
@@ -88,108 +87,20 @@ class NeighborsMixin(SystemLabelChangesMixin):
         rows = votes.rows[places].numpy()
         return (1 - cosines.numpy(), rows) if return_distance else rows
 
-    def add_documents(self, X, y, label_texts=None, *, label_names=None):
-        """Remember more documents, which vote as neighbors from the next call on.
-
-        Nothing is trained: the network reads the documents, and their vectors and
-        labels join the memory of the training documents. So a correction counts at
-        once, for documents that resemble it.
-
-        If `y` has more columns than there are labels, the others are new labels, which
-        are added first, as `add_labels` does with these documents.
-
-        Parameters
-        ----------
-        X : sequence of str, or matrix of shape (n_docs, n_features)
-            Documents of the kind seen in `fit`.
-        y : sparse matrix or array of shape (n_docs, `n_labels_` or more)
-            All their labels, in the form seen in `fit`. New labels are the last
-            columns. Documents without labels are counted, but do not vote.
-        label_texts : sequence of str of shape (n_new,), or None
-            Texts of the new labels, if there are any (see `add_labels`).
-        label_names : sequence of shape (n_new,) or None, default=None
-            Names of the new labels. None takes the texts.
-
-        Returns
-        -------
-        self : estimator
-            The same classifier. ``n_docs_`` and ``label_counts_`` count the documents.
-            In `kneighbors`, their rows begin at the value that ``n_docs_`` had before.
-
-        Raises
-        ------
-        ValueError
-            If an argument is not as described, or if no neighbors vote. The classifier
-            then stays as it was.
-
-        Examples
-        --------
-        >>> from scipy.sparse import csr_array
-        >>> from skxmc import LightDXMLClassifier
-        >>> texts = ["red house", "blue house", "old car", "new car"] * 5
-        >>> Y = csr_array([[1, 0], [0, 1], [1, 0], [0, 1]] * 5)
-        >>> model = LightDXMLClassifier(neighbor_weight=4, random_state=0)
-        >>> more = ["tall tree"], csr_array([[0, 1]])
-        >>> model = model.fit(texts, Y).add_documents(*more)
-        >>> model.kneighbors(["a tall tree"], 1, return_distance=False).tolist()
-        [[20]]
-        """
-        check_is_fitted(self)
+    def _check_remembers(self):
         self._get_votes()
-        return self._change(
-            lambda model: model._add_documents_and_labels(
-                X, y, label_texts, label_names
-            )
-        )
 
-    def forget_documents(self, rows):
-        """Have documents leave the memory: they vote no more.
-
-        What the network has learned from them in training stays.
-
-        Parameters
-        ----------
-        rows : int, or sequence of int
-            Rows of documents, as `kneighbors` returns them. The rows of other documents
-            stay the same. At least one document must remain.
-
-        Returns
-        -------
-        self : estimator
-            The same classifier. ``label_counts_`` no longer counts the documents.
-
-        Raises
-        ------
-        ValueError
-            If a document is not in the memory, or if no neighbors vote. The classifier
-            then stays as it was.
-
-        Examples
-        --------
-        >>> from scipy.sparse import csr_array
-        >>> from skxmc import LightDXMLClassifier
-        >>> texts = ["red house", "blue house", "old car", "new car"]
-        >>> Y = csr_array([[1, 0], [0, 1], [1, 0], [0, 1]])
-        >>> model = LightDXMLClassifier(
-        ...     neighbor_weight=4, validation_fraction=0, random_state=0
-        ... )
-        >>> model = model.fit(texts, Y).forget_documents([1])
-        >>> model.kneighbors(["blue house"], 1, return_distance=False).tolist()
-        [[0]]
-        """
-        check_is_fitted(self)
-        votes, rows = self._get_votes(), check_rows(rows)
-        missing = rows[~self._knows_documents(rows)]
-        places = votes.find_rows(torch.from_numpy(missing)).numpy()
+    def _refuse_unknown(self, rows):
+        """Raise ValueError for rows of which none is a document of the memory."""
+        votes = self._get_votes()
+        places = votes.find_rows(torch.from_numpy(rows)).numpy()
         if (places >= 0).any():
-            row = missing[places >= 0][0]
+            row = rows[places >= 0][0]
             raise ValueError(
                 f"Row {row} is no document: the text of label {row - self.n_docs_} "
                 f"votes with it. Rows of documents are below n_docs_, {self.n_docs_}."
             )
-        if len(missing):
-            raise no_documents_error(missing)
-        return self._change(lambda model: model._forget(rows))
+        super()._refuse_unknown(rows)
 
     def _remembers_documents(self):
         """Return whether there is a memory of documents."""
