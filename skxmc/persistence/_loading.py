@@ -2,9 +2,11 @@
 
 import contextlib
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from .._damage import DamagedError, damage_error, parse_json
+from .._parameters import fill_docstring, split_entries
 from ..nn.process import isolate_torch
 from ._folder import VALUE_FILES, check_files, read_config
 from ._format2 import upgrade
@@ -12,7 +14,38 @@ from ._from_json import Reader
 from ._hub import Repository, is_on_hub
 from ._tensors import read_tensors
 
+# What `load` and ``from_pretrained`` take.
+_ENTRIES = """
+folder : path or str
+    The folder that was given to `save_pretrained`, or a copy of it. A str of the
+    form "user/model" is the name of a repository on the Hugging Face hub if there
+    is no folder of that name.
+device : str
+    The parameter `device` of the loaded classifier, such as "cpu" or "cuda:1".
+    "auto" chooses a GPU if there is one.
+verify : bool
+    Whether to compare each file with the hash that was saved with it. This takes
+    about a second per gigabyte. Without it, the values in the files are still
+    checked, and so is the hash of config.json.
+mmap : bool
+    Whether the weights stay in the files of the folder, which are mapped into
+    memory. All processes of a machine that load the same folder then share them.
+    These files must not be changed in place while the model is used;
+    `save_pretrained` replaces them, which is safe. False copies the weights into
+    the memory of this process.
+revision : str or None
+    Branch, tag or hash of a commit of a repository on the hub. None means its main
+    branch. Only the hash of a commit always names the same model.
+token : str, bool or None
+    Token of the hub for a private repository. None uses that of ``hf auth login``,
+    if there is one, and False uses none.
+cache_dir : path or None
+    Folder that downloaded files are kept in. None means the cache of the hub.
+"""
+fill_load_docstring = partial(fill_docstring, table=split_entries(_ENTRIES))
 
+
+@fill_load_docstring
 def load(
     folder,
     *,
@@ -27,31 +60,13 @@ def load(
 
     Parameters
     ----------
-    folder : path or str
-        The folder that was given to `save_pretrained`, or a copy of it. A str of the
-        form "user/model" is the name of a repository on the Hugging Face hub if there
-        is no folder of that name.
-    device : str, default="auto"
-        The parameter `device` of the loaded classifier, such as "cpu" or "cuda:1".
-        "auto" chooses a GPU if there is one.
-    verify : bool, default=True
-        Whether to compare each file with the hash that was saved with it. This takes
-        about a second per gigabyte. Without it, the values in the files are still
-        checked, and so is the hash of config.json.
-    mmap : bool, default=True
-        Whether the weights stay in the files of the folder, which are mapped into
-        memory. All processes of a machine that load the same folder then share them.
-        These files must not be changed in place while the model is used;
-        `save_pretrained` replaces them, which is safe. False copies the weights into
-        the memory of this process.
-    revision : str or None, default=None
-        Branch, tag or hash of a commit of a repository on the hub. None means its main
-        branch. Only the hash of a commit always names the same model.
-    token : str, bool or None, default=None
-        Token of the hub for a private repository. None uses that of ``hf auth login``,
-        if there is one, and False uses none.
-    cache_dir : path or None, default=None
-        Folder that downloaded files are kept in. None means the cache of the hub.
+    %(folder)s
+    %(device)s
+    %(verify)s
+    %(mmap)s
+    %(revision)s
+    %(token)s
+    %(cache_dir)s
 
     Returns
     -------

@@ -28,7 +28,7 @@ from ._folder import (
     read_config,
 )
 from ._hub import push
-from ._loading import load_class
+from ._loading import fill_load_docstring, load_class
 from ._tensors import write_tensors
 from ._to_json import Writer
 
@@ -164,6 +164,7 @@ class FolderMixin:
         return commit
 
     @classmethod
+    @fill_load_docstring
     def from_pretrained(
         cls,
         folder,
@@ -179,24 +180,13 @@ class FolderMixin:
 
         Parameters
         ----------
-        folder : path or str
-            The folder that was given to `save_pretrained`, or a copy of it, or the name
-            of a repository on the hub (see `skxmc.load`).
-        device : str, default="auto"
-            The parameter `device` of the loaded classifier, such as "cpu" or "cuda:1".
-            "auto" chooses a GPU if there is one.
-        verify : bool, default=True
-            Whether to compare each file with the hash that was saved with it. Without
-            it, the values in the files are still checked.
-        mmap : bool, default=True
-            Whether the weights stay in the files of the folder, which all processes of
-            a machine share (see `skxmc.load`). False copies them.
-        revision : str or None, default=None
-            Branch, tag or hash of a commit of a repository on the hub.
-        token : str, bool or None, default=None
-            Token of the hub for a private repository.
-        cache_dir : path or None, default=None
-            Folder that downloaded files are kept in. None means the cache of the hub.
+        %(folder)s
+        %(device)s
+        %(verify)s
+        %(mmap)s
+        %(revision)s
+        %(token)s
+        %(cache_dir)s
 
         Returns
         -------
