@@ -15,6 +15,7 @@ from torch.nn.functional import pad
 
 from .all_labels_loss import BCEBatch, GRankBatch, add_at, closed_form
 from .all_labels_optimizer import AllLabelsAdamW, AllLabelsRowwise, AllLabelsSGD
+from .devices import FullPrecision
 from .group import Shard, current_group
 from .heads import Head
 from .losses import at_least_float32, bce_loss_all, grank_loss_all
@@ -224,7 +225,7 @@ class AllLabels(Head, TrainedByRow):
             loss, options = loss.func, loss.keywords
         kinds = {grank_loss_all: GRankBatch, bce_loss_all: BCEBatch}
         batch = kinds[loss](self, positives, **options)
-        with torch.autocast(docs.device.type, enabled=False):
+        with FullPrecision(docs.device.type):
             docs = at_least_float32(self._extend(docs))
             if not torch.is_grad_enabled():
                 return batch.start(docs)
@@ -255,7 +256,7 @@ class AllLabels(Head, TrainedByRow):
         options = dict(adjust=adjust, normalize=normalize)
         if ids is not None or torch.compiler.is_exporting():
             return super().top(docs, k, ids=ids, **options)
-        with torch.autocast(docs.device.type, enabled=False):
+        with FullPrecision(docs.device.type):
             docs = at_least_float32(self._extend(docs))
             if self.shard is None:
                 found = self._top_of_rows(docs, k, adjust, normalize, without)

@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn.functional import linear, normalize, relu
 
 from .bags import FeatureVectors
+from .devices import FullPrecision
 from .state import choice, floats, linear_map, number, parameter, part
 
 # With learning_rate="auto", a step moves a coordinate of the mean document so far.
@@ -76,7 +77,7 @@ class SpectralBlock(nn.Module):
 
         One step of power iteration estimates that value.
         """
-        with torch.autocast(self.weight.device.type, enabled=False):
+        with FullPrecision(self.weight.device.type):
             with torch.no_grad():
                 left = normalize(self.weight @ self.direction, dim=0)
                 right = normalize(self.weight.T @ left, dim=0)
