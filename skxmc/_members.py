@@ -1,4 +1,4 @@
-"""Members of an ensemble: how they are fitted, and what they must have."""
+"""Members of an ensemble: how they are fitted, what they must have, who votes."""
 
 import time
 
@@ -62,3 +62,35 @@ def check_has_log_odds(name, member):
         'classifiers of this package, GRankClassifier with loss="bce". Otherwise, use '
         'scale="probability".'
     )
+
+
+def mean_voters(members, weights, X, label, n_docs):
+    """Find the neighbours that vote for a label of one document, in all members.
+
+    Parameters
+    ----------
+    members : iterable of estimator or "drop"
+    weights : ndarray of shape (n_members,)
+        Weights of the members, not all 0.
+    X : list of one str, or matrix of shape (1, n_features)
+    label : int
+        Column of the label.
+    n_docs : int
+        Number of documents of the ensemble. A member that counts another number has
+        come to documents by itself. Its rows are others, and it is left out.
+
+    Returns
+    -------
+    list of (int or None, float)
+        Rows of the neighbours, or None for the text of the label, and the weighted
+        means of their shares of the vote, which are 0 in members where they do not
+        vote. The largest come first.
+    """
+    shares = {}
+    for member, weight in zip(members, weights / weights.sum(), strict=True):
+        find_voters = getattr(member, "_find_voters", None)
+        if not weight or find_voters is None or member.n_docs_ != n_docs:
+            continue
+        for row, share in find_voters(X, label):
+            shares[row] = shares.get(row, 0.0) + float(weight) * share
+    return sorted(shares.items(), key=lambda voter: -voter[1])

@@ -25,6 +25,7 @@ from ._members import (
     fit_member,
     is_dropped,
     is_named_pair,
+    mean_voters,
 )
 from ._parameters import fill_docstring
 from ._ranking_classifier import RankingClassifier
@@ -441,6 +442,11 @@ class EnsembleClassifier(
             self.n_labels_,
             normalize=self._y_kind == "single",
         )
+
+    def _find_voters(self, X, label):
+        members = self.named_estimators_.values()
+        weights = self._check_weights(members)
+        return mean_voters(members, weights, X, label, self.n_docs_)
 
     def _check_propensities(self):
         raise ValueError(

@@ -11,6 +11,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from persistence_examples import FEW, D, G, L, T, U, make
 from safetensors.torch import load_file
+from sklearn.base import clone
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -378,10 +379,45 @@ def test_explanations_through_pipelines_and_of_other_classifiers(data):
     expected = model._find_voters(X, label)
     assert expected and explain(pipeline, texts[0], label).neighbors == expected
     plain = make(D).fit(texts, Y)
-    ensemble = EnsembleClassifier([("a", make(D, **VOTING))]).fit(texts, Y)
-    for model in (plain, ensemble):
-        label = int(model.predict_topk(texts[:1], 1)[0][0, 0])
-        assert explain(model, texts[0], label).neighbors == []
+    label = int(plain.predict_topk(texts[:1], 1)[0][0, 0])
+    assert explain(plain, texts[0], label).neighbors == []
+
+
+def test_explanations_of_ensembles_name_the_neighbors_of_all_members(data):
+    texts, Y = data["texts"], data["csr"]
+    members = [
+        ("a", make(D, **VOTING)),
+        ("b", make(D, **VOTING | dict(random_state=1, validation_fraction=0.2))),
+        ("none", make(D)),
+        ("out", "drop"),
+        ("unused", make(D, **VOTING)),
+    ]
+    weights = np.array([1, 3, 2, 5, 0])
+    model = EnsembleClassifier(members, weights=weights).fit(texts, Y)
+    label = int(model.predict_topk(texts[:1], 1)[0][0, 0])
+    expected = {}
+    for member, share_of_all in zip(model.estimators_[:2], (1 / 6, 3 / 6), strict=True):
+        for row, share in explain(member, texts[0], label).neighbors:
+            expected[row] = expected.get(row, 0) + share * share_of_all
+    found = explain(model, texts[0], label).neighbors
+    assert len(found) == len(expected) and dict(found) == pytest.approx(expected)
+    shares = [share for _, share in found]
+    assert shares == sorted(shares, reverse=True)
+    # A nested ensemble has the rows of the same documents.
+    outer = EnsembleClassifier([("inner", clone(model))]).fit(texts, Y)
+    nested = explain(outer, texts[0], label).neighbors
+    assert dict(nested) == pytest.approx(dict(found))
+
+
+def test_explanations_of_ensembles_leave_out_members_with_other_rows(data):
+    texts, Y = data["texts"], data["csr"]
+    members = [("a", make(D, **VOTING)), ("b", make(D, **VOTING))]
+    model = EnsembleClassifier(members).fit(texts, Y)
+    model.estimators_[0].add_documents(texts[:1], Y[:1])  # it alone has a new row
+    label = int(model.predict_topk(texts[:1], 1)[0][0, 0])
+    other = explain(model.estimators_[1], texts[0], label).neighbors
+    expected = {row: share / 2 for row, share in other}
+    assert other and dict(explain(model, texts[0], label).neighbors) == expected
 
 
 def test_how_neighbors_are_shown():

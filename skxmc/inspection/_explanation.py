@@ -42,8 +42,10 @@ class Explanation:
     neighbors : sequence of (int or None, float), default=()
         Training documents that have the label and vote for it, nearest first: their
         rows in the X seen in ``fit``, or None for the text of the label, and their
-        shares of the vote. A share is between 0 and 1. Empty if the classifier was
-        fitted with ``neighbor_weight=0``, for other classifiers, and for ensembles.
+        shares of the vote. A share is between 0 and 1. For an ensemble, shares are the
+        weighted means of those in its members, and the largest come first; members that
+        know documents of earlier fits are left out. Empty if the classifier was fitted
+        with ``neighbor_weight=0``, and for other classifiers.
 
     Attributes
     ----------
