@@ -1,5 +1,6 @@
 """Fixtures for tests of benchmarks/papers.py: name it in ``pytest_plugins``."""
 
+import copy
 import json
 import pathlib
 import sys
@@ -83,7 +84,8 @@ def three_encoders(tmp_path, tiny_model, tiny_tokenizer):
     paths = []
     for name in ("bert-base-uncased", "roberta-base", "xlnet-base-cased"):
         torch.manual_seed(len(paths))
-        BertModel(tiny_model.config).save_pretrained(tmp_path / name)
+        model = BertModel(copy.deepcopy(tiny_model.config))  # saving notes the class
+        model.save_pretrained(tmp_path / name)
         tiny_tokenizer.save_pretrained(tmp_path / name)
         paths.append(str(tmp_path / name))
     return paths

@@ -209,7 +209,7 @@ def test_all_weights_are_trained_without_dropout(pair):
 def test_decoders_are_told_from_encoders(pair):
     name = type(pair[0]).__name__
     assert reads_forward(pair[0]) == (name in DECODERS)
-    encoder = TransformerEncoder(pair[0], n_layers=1)
+    encoder = TransformerEncoder(copy.deepcopy(pair[0]), n_layers=1)
     # In a decoder, the mask of padding alone would let tokens read what follows them.
     assert not (encoder._takes_4d and name in DECODERS)
 

@@ -524,10 +524,10 @@ def long_models(tiny_tokenizer):
     return {
         199: transformers.LongformerModel(
             transformers.LongformerConfig(**options, attention_window=[4, 4])
-        ),
+        ).eval(),
         200: transformers.ModernBertModel(
             transformers.ModernBertConfig(**options, **ids, **windows)
-        ),
+        ).eval(),
     }
 
 
@@ -536,7 +536,7 @@ def long_models(tiny_tokenizer):
 def test_texts_beyond_64_tokens(
     limit, params, long_models, tiny_tokenizer, colours, tmp_path
 ):
-    encoder = long_models[limit].eval(), tiny_tokenizer
+    encoder = long_models[limit], tiny_tokenizer
     texts, Y, names = colours
     texts = [" ".join([text] * 25) for text in texts]
     params = SHORT | dict(max_length=limit, max_epochs=1) | params
@@ -560,7 +560,7 @@ def test_texts_beyond_64_tokens(
 
 @torch.no_grad()
 def test_first_token_of_a_longformer_sees_the_whole_text(long_models, tiny_tokenizer):
-    encoder = TransformerEncoder(long_models[199], n_layers=1).eval()
+    encoder = TransformerEncoder(copy.deepcopy(long_models[199]), n_layers=1).eval()
     words = WORDS * 3
     texts = [" ".join(words), " ".join([*words[:-1], "fox"]), "red fox"]
     docs = tokenize(texts, tiny_tokenizer, 199)

@@ -31,9 +31,8 @@ def make(system, encoder, **options):
 
 def fresh(model, **options):
     """An encoder of a copy of the model."""
-    copied = type(model)(model.config)
-    copied.load_state_dict(model.state_dict())
-    return TransformerEncoder(copied, **dict(n_layers=1) | options).eval()
+    options = dict(n_layers=1) | options
+    return TransformerEncoder(copy.deepcopy(model), **options).eval()
 
 
 @pytest.fixture
