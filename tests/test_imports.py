@@ -21,7 +21,7 @@ TIERS = [
     "nn.finite",
     "nn.group nn.process nn.state nn.locks nn.maps nn.network nn.rowwise_optimizer "
     "nn.transformer_models nn.token_ids",
-    "nn.activations nn.rowwise_adamw nn.rowwise_sgd nn.all_labels_optimizer",
+    "nn.activations nn.graph nn.rowwise_adamw nn.rowwise_sgd nn.all_labels_optimizer",
     "nn.rowwise _calibration",
     "nn.checkpoint nn.devices nn.text nn.labels nn.losses nn.optimizer nn.search "
     "nn.shortlist nn.weights metrics datasets",
