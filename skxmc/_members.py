@@ -1,8 +1,11 @@
-"""Members of an ensemble: how they are fitted, what they must have, who votes."""
+"""Members of an ensemble: how they are fitted, what they must have, what they say."""
 
 import time
 
+import numpy as np
 from sklearn.utils.validation import has_fit_parameter
+
+from ._calibration import UNCALIBRATED, probabilities_from_scores
 
 
 def fit_member(name, member, X, y, weights, verbose):
@@ -62,6 +65,34 @@ def check_has_log_odds(name, member):
         'classifiers of this package, GRankClassifier with loss="bce". Otherwise, use '
         'scale="probability".'
     )
+
+
+def predict_uncalibrated(member, X, k):
+    """Predict as ``member.predict_topk(X, k)`` does, but without the calibration."""
+    ids, scores = member._rank(X, k)
+    is_single = member._y_kind == "single"
+    scores = probabilities_from_scores(scores, UNCALIBRATED, single_label=is_single)
+    return ids, np.where(ids < 0, 0, scores)
+
+
+def check_ranking(name, ids, scores, depth, n_labels):
+    """Raise ValueError if a member's ids or scores are not as `predict_topk` says."""
+    if np.shape(ids) != np.shape(scores) or np.shape(ids)[1:] != (depth,):
+        raise ValueError(
+            f"The estimator {name!r} returned ids of shape {np.shape(ids)} and scores "
+            f"of shape {np.shape(scores)} from predict_topk(X, k={depth}); both must "
+            f"be (n_docs, {depth}), padded with -1 and 0."
+        )
+    if not ((ids >= -1) & (ids < n_labels)).all():
+        raise ValueError(
+            f"The estimator {name!r} returned an id outside of [-1, {n_labels}) from "
+            "predict_topk; ids are columns of the y that it was fitted on."
+        )
+    if not ((scores >= 0) & (scores <= 1)).all():
+        raise ValueError(
+            f"The estimator {name!r} returned scores outside of [0, 1] from "
+            "predict_topk; members must return probabilities."
+        )
 
 
 def mean_voters(members, weights, X, label, n_docs):

@@ -10,22 +10,20 @@ from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
-from ._calibration import (
-    UNCALIBRATED,
-    clip_probabilities,
-    probabilities_from_scores,
-)
+from ._calibration import clip_probabilities
 from ._ensemble_labels import EnsembleLabelChangesMixin, choose_given
 from ._ensemble_warm_start import EnsembleWarmStartMixin
 from ._mean_ranking import mean_ranking
 from ._members import (
     check_has_log_odds,
     check_member,
+    check_ranking,
     check_takes_weights,
     fit_member,
     is_dropped,
     is_named_pair,
     mean_voters,
+    predict_uncalibrated,
 )
 from ._parameters import fill_docstring
 from ._ranking_classifier import RankingClassifier
@@ -430,10 +428,10 @@ class EnsembleClassifier(
             if weight:
                 if scale == "raw":
                     check_has_log_odds(name, member)
-                    ids, scores = _predict_uncalibrated(member, X, depth)
+                    ids, scores = predict_uncalibrated(member, X, depth)
                 else:
                     ids, scores = member.predict_topk(X, k=depth)
-                _check_ranking(name, ids, scores, depth, self.n_labels_)
+                check_ranking(name, ids, scores, depth, self.n_labels_)
                 rankings.append((ids, _rescale(scores, scale)))
         return mean_ranking(
             rankings,
@@ -468,31 +466,3 @@ def _rescale(scores, scale):
     if scale == "rank":
         return np.broadcast_to(1 / np.arange(1.0, scores.shape[1] + 1), scores.shape)
     return scores > 0.5 if scale == "votes" else scores
-
-
-def _predict_uncalibrated(member, X, k):
-    """Predict as ``member.predict_topk(X, k)`` does, but without the calibration."""
-    ids, scores = member._rank(X, k)
-    is_single = member._y_kind == "single"
-    scores = probabilities_from_scores(scores, UNCALIBRATED, single_label=is_single)
-    return ids, np.where(ids < 0, 0, scores)
-
-
-def _check_ranking(name, ids, scores, depth, n_labels):
-    """Raise ValueError if a member's ids or scores are not as `predict_topk` says."""
-    if np.shape(ids) != np.shape(scores) or np.shape(ids)[1:] != (depth,):
-        raise ValueError(
-            f"The estimator {name!r} returned ids of shape {np.shape(ids)} and scores "
-            f"of shape {np.shape(scores)} from predict_topk(X, k={depth}); both must "
-            f"be (n_docs, {depth}), padded with -1 and 0."
-        )
-    if not ((ids >= -1) & (ids < n_labels)).all():
-        raise ValueError(
-            f"The estimator {name!r} returned an id outside of [-1, {n_labels}) from "
-            "predict_topk; ids are columns of the y that it was fitted on."
-        )
-    if not ((scores >= 0) & (scores <= 1)).all():
-        raise ValueError(
-            f"The estimator {name!r} returned scores outside of [0, 1] from "
-            "predict_topk; members must return probabilities."
-        )

@@ -42,7 +42,7 @@ TIERS = [
     "_pretrained _label_branch _warm_labels _warm_start _partial_fit _neighbor_weight",
     "_label_changes",
     "nn.label_cycle nn.static_negatives persistence _neighbors _network_state "
-    "_shortlist _ensemble_labels _calibrated",
+    "_shortlist _ensemble_labels _calibrated _members",
     "base",
     "_clustering_classifier _taught_documents _mixture _shortlist_search "
     "_bag_documents _ensemble_warm_start",
