@@ -18,7 +18,6 @@ from ._validation import (
     count_rows,
 )
 from .nn.devices import check_free_memory
-from .nn.neighbors import NeighborVotes
 from .nn.prediction import map_batches
 from .nn.process import default_modes
 from .nn.search import uses_exact_search
@@ -202,7 +201,7 @@ class NeighborsMixin(DocumentChangesMixin, SystemLabelChangesMixin):
             return
         moved = torch.full((n_before,), -1)
         moved[columns] = torch.arange(len(columns))
-        kept = votes.keep_labels(columns)
+        kept = votes.keep_labels(moved, len(columns))
         if kept is not None:
             is_text = kept.rows >= self.n_docs_
             rows = kept.rows.clone()
@@ -287,7 +286,8 @@ class NeighborsMixin(DocumentChangesMixin, SystemLabelChangesMixin):
         rows = examples.rows[examples.rows < self.n_docs_]
         labels, texts = self._find_voting_texts()
         earlier = self._find_earlier_voters()
-        if not len(rows) + len(labels) + len(earlier.rows):
+        n_voters = len(rows) + len(labels) + earlier.n_voters
+        if not n_voters:
             return
         known = [(examples.docs, rows)] if len(rows) else []
         label_docs = getattr(examples.docs, "label_docs", None)
@@ -303,30 +303,24 @@ class NeighborsMixin(DocumentChangesMixin, SystemLabelChangesMixin):
             )[0]
             for docs in known
         ]
-        device, _ = self._choose_device_and_precision()
         Y_known = Y[rows]
         # Each text has its label alone.
         indptr = np.append(Y_known.indptr, Y_known.nnz + 1 + np.arange(len(labels)))
         ids = np.append(Y_known.indices, labels)
         counts = self._weights_of(rows)
         if counts is not None:  # texts of labels have the weight 1
-            counts = np.append(counts, np.ones(len(labels)))
+            counts = torch.from_numpy(np.append(counts, np.ones(len(labels)))).float()
         hashes = np.append(self._hashes[rows], np.zeros(len(labels), np.int64))
         rows = np.append(rows, self.n_docs_ + earlier.n_docs + labels)
-        if len(earlier.rows):
-            vectors.append(earlier.vectors.to(vectors[0] if vectors else "cpu"))
-            indptr = np.append(indptr, indptr[-1] + earlier.indptr[1:])
-            counts = earlier.append_weights(counts, len(rows))
-            ids, rows = np.append(ids, earlier.ids), np.append(rows, earlier.rows)
-            hashes = np.append(hashes, earlier.hashes)
-        votes = NeighborVotes(
-            torch.cat(vectors),
+        device, _ = self._choose_device_and_precision()
+        votes = earlier.join(
+            torch.cat(vectors) if vectors else torch.empty(0, network.vector_dim),
             *(torch.from_numpy(a.astype(np.int64)) for a in (indptr, ids, rows)),
             n_labels=self.n_labels_,
             n_neighbors=int(self.n_voters),
             exact=device.startswith("cuda")
-            or uses_exact_search("auto", len(rows), _MAX_EXACT),
-            counts=None if counts is None else torch.from_numpy(counts).float(),
+            or uses_exact_search("auto", n_voters, _MAX_EXACT),
+            counts=counts,
             hashes=torch.from_numpy(hashes),
         )
         if self.neighbor_weight != "auto":

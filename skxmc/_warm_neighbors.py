@@ -5,46 +5,74 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from .nn.neighbors import NeighborVotes
+
 __all__ = ["EarlierVoters", "find_earlier_voters"]
 
 
 class EarlierVoters(NamedTuple):
-    """Documents of earlier fits, as `skxmc.nn.neighbors.NeighborVotes` takes them.
+    """Documents of earlier fits that go on to vote.
 
     Parameters
     ----------
-    vectors : float32 tensor of shape (n_docs, dim)
-        Vectors by the network that read the documents last.
-    indptr, ids : int64 ndarrays
-        Document i has the labels ``ids[indptr[i]:indptr[i + 1]]``.
-    rows : int64 ndarray of shape (n_docs,)
-    hashes : int64 ndarray of shape (n_docs,)
-        Hashes by `skxmc._fingerprint.hash_documents`, or 0 where they are not known.
+    votes : NeighborVotes or None
+        Memory of these documents, with the columns of labels and the rows of this fit.
+        The vectors are those of the network that read a document last. None if no
+        documents vote on.
     counts : ndarray of shape (n_labels,)
         Number of the documents of each label, without texts of labels, or the sum of
         their weights.
     n_docs : int
         Number of these documents.
-    weights : float64 ndarray of shape (n_docs,) or None
-        Weights of the documents. None weighs all alike.
     """
 
-    vectors: torch.Tensor
-    indptr: np.ndarray
-    ids: np.ndarray
-    rows: np.ndarray
-    hashes: np.ndarray
+    votes: NeighborVotes | None
     counts: np.ndarray
     n_docs: int
-    weights: np.ndarray | None = None
 
-    def append_weights(self, weights, n):
-        """Append the weights to those of n other documents; both may be None."""
-        if weights is None and self.weights is None:
-            return None
-        first = np.ones(n) if weights is None else weights
-        own = np.ones(len(self.rows)) if self.weights is None else self.weights
-        return np.append(first, own)
+    @property
+    def n_voters(self):
+        """Number of these documents and of texts of labels that vote on."""
+        return 0 if self.votes is None else self.votes.n_found
+
+    def join(self, vectors, indptr, ids, rows, *, counts, hashes, exact, **options):
+        """Return the memory of these documents and those of this fit.
+
+        A graph of these documents is extended, for it takes long to build. Otherwise
+        the documents of this fit come first.
+
+        Parameters
+        ----------
+        vectors, indptr, ids, rows, counts, hashes, exact
+            As in `NeighborVotes`, for the documents of this fit.
+        **options
+            `n_labels` and `n_neighbors` of the whole memory.
+        """
+        new, before = (vectors, indptr, ids, rows), self.votes
+        more = dict(counts=counts, hashes=hashes, exact=exact)
+        if before is None:
+            return NeighborVotes(*new, **more, **options)
+        if before.index.graph is not None and not exact:
+            votes = before.add_documents(*new, **more) if len(rows) else before
+            votes.n_neighbors = options["n_neighbors"]
+            return votes
+        found = before.index.found_places()  # others have been forgotten
+        lengths = before.indptr.diff()[found]
+        if counts is not None or before.counts is not None:
+            weights = torch.ones(len(found))
+            weights = weights if before.counts is None else before.counts[found]
+            counts = torch.ones(len(rows)) if counts is None else counts
+            counts = torch.cat([counts, weights])
+        return NeighborVotes(
+            torch.cat([vectors, before.index.get_vectors()[found].to(vectors)]),
+            torch.cat([indptr, indptr[-1] + lengths.cumsum(0)]),
+            torch.cat([ids, before.ids]),
+            torch.cat([rows, before.rows[found]]),
+            counts=counts,
+            hashes=torch.cat([hashes, before.get_hashes()[found]]),
+            exact=exact,
+            **options,
+        )
 
 
 def find_earlier_voters(start, hashes, n_docs, n_labels, *, keeps_texts):
@@ -64,42 +92,31 @@ def find_earlier_voters(start, hashes, n_docs, n_labels, *, keeps_texts):
     Returns
     -------
     EarlierVoters
-        Their rows begin at n_docs, and texts of labels follow in the order of labels.
+        Their rows begin at n_docs, in the order of their rows so far, and texts of
+        labels follow in the order of labels.
     """
     votes = None if start is None else start.network.neighbors
-    none = np.zeros(0, np.int64)
+    if votes is not None:
+        known = votes.get_hashes()
+        leaves = torch.isin(known, torch.from_numpy(hashes)) & (known != 0)
+        leaves[votes.rows >= start.n_docs_] = not keeps_texts
+        places = votes.index.found_places()
+        votes = votes.remove_documents(places[leaves[places]])
+    if votes is not None:
+        # Labels that are left out vote no longer, nor do documents that had no others.
+        columns = torch.from_numpy(start.find_columns())
+        votes = votes.keep_labels(columns, n_labels)
     if votes is None:
-        indptr, counts = np.zeros(1, np.int64), np.zeros(n_labels, np.int64)
-        return EarlierVoters(torch.empty(0, 0), indptr, none, none, none, counts, 0)
-    columns = start.find_columns()
-    known = votes.get_hashes().numpy()
-    texts = votes.rows.numpy() - start.n_docs_
-    is_text = texts >= 0
-    is_kept = np.where(is_text, keeps_texts, ~np.isin(known, hashes) | (known == 0))
-    # Labels that are left out vote no longer, nor do documents that had no others.
-    ids, lengths = columns[votes.ids.numpy()], np.diff(votes.indptr.numpy())
-    owners = np.repeat(np.arange(len(lengths)), lengths)
-    counts = np.bincount(owners[ids >= 0], minlength=len(lengths))
-    is_kept &= counts > 0
-    found = votes.index.found_places().numpy()  # others have been forgotten
-    is_kept &= np.isin(np.arange(len(is_kept)), found)
-
-    is_doc = is_kept & ~is_text
-    n_earlier = int(is_doc.sum())
-    rows = n_docs + np.cumsum(is_doc) - 1
-    rows[is_text] = n_docs + n_earlier + columns[texts[is_text]]
-    weights, counted = None, (ids >= 0) & is_doc[owners]
-    sums = np.bincount(ids[counted], minlength=n_labels)
-    if votes.counts is not None:
-        weights = votes.counts.double().numpy()
-        sums = np.bincount(ids[counted], weights[owners[counted]], n_labels)
-    return EarlierVoters(
-        votes.index.get_vectors()[torch.from_numpy(is_kept)],
-        np.append(0, counts[is_kept].cumsum()),
-        ids[(ids >= 0) & is_kept[owners]],
-        rows[is_kept],
-        known[is_kept],
-        sums,
-        n_earlier,
-        None if weights is None else weights[is_kept],
-    )
+        return EarlierVoters(None, np.zeros(n_labels, np.int64), 0)
+    places = votes.index.found_places()
+    is_text = votes.rows[places] >= start.n_docs_
+    docs, texts = places[~is_text], places[is_text]
+    docs = docs[votes.rows[docs].argsort()]  # the order of a graph is another one
+    rows = torch.zeros_like(votes.rows)
+    rows[docs] = n_docs + torch.arange(len(docs))
+    rows[texts] = n_docs + len(docs) + columns[votes.rows[texts] - start.n_docs_]
+    counts = votes.count_labels(docs).numpy()
+    if votes.counts is None:
+        counts = counts.astype(np.int64)
+    votes = votes.number(n_labels=n_labels, rows=rows)
+    return EarlierVoters(votes, counts, len(docs))

@@ -38,7 +38,7 @@ TIERS = [
     "nn.replica",
     "nn.named_examples nn.training _token_vectors _hierarchy _warm_encoder "
     "_warm_teacher _lightdxml_labels",
-    "_warm_words",
+    "_warm_words _warm_neighbors",
     "_pretrained _label_branch _warm_labels _warm_start _partial_fit _neighbor_weight",
     "_label_changes",
     "nn.label_cycle nn.static_negatives persistence _neighbors _network_state "

@@ -183,7 +183,8 @@ def test_a_memory_that_changes_knows_the_labels_that_are_left(exact, seed):
 
     kept = rng.permutation(n_labels)[:3]
     columns = {int(label): j for j, label in enumerate(kept)}
-    votes = votes.keep_labels(torch.from_numpy(kept))
+    moved = torch.tensor([columns.get(label, -1) for label in range(n_labels)])
+    votes = votes.keep_labels(moved, 3)
     expected = {
         row: sorted(columns[label] for label in ids if label in columns)
         for row, ids in expected.items()
@@ -194,6 +195,25 @@ def test_a_memory_that_changes_knows_the_labels_that_are_left(exact, seed):
         check_state(votes, "votes", to_state(votes))
         places = votes.index.found_places()
         assert votes.remove_documents(places) is None
+
+
+@pytest.mark.parametrize("change", ["add", "remove", "keep labels"])
+def test_a_changed_memory_is_copied_to_its_device_anew(change):
+    vectors, indptr, ids = make_vectors(5), torch.arange(6), torch.arange(5)
+    votes = NeighborVotes(vectors, indptr, ids, torch.arange(5), n_labels=5)
+    device = torch.device("meta")  # stands for a GPU
+    assert votes._on(device)[0].n_vectors == 5
+    if change == "add":
+        more = vectors[:1], torch.tensor([0, 1]), ids[:1], torch.tensor([5])
+        changed = votes.add_documents(*more, exact=True)
+    elif change == "remove":
+        changed = votes.remove_documents(torch.tensor([2]))
+    else:
+        changed = votes.keep_labels(torch.tensor([0, 1, 2, 3, -1]), 4)
+    index, indptr, ids = changed._on(device)
+    assert index.n_vectors == changed.n_found != 5
+    assert len(indptr) == changed.n_found + 1 and len(ids) == changed.n_found
+    assert votes._on(device)[0].n_vectors == 5
 
 
 # --- classifiers ------------------------------------------------------------

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from persistence_examples import FEW, D, G, L, T, U, make, together
 from sklearn.base import clone
 
 import skxmc
-from skxmc import _partial_fit
-from skxmc.nn import training
+from skxmc import _neighbors, _partial_fit
+from skxmc.nn import search, training
 
 MODES = {
     "GRank": (G, {}),
@@ -28,6 +28,13 @@ def data(colours):
     """Texts none of which occurs twice, their labels, and the names of labels."""
     texts, Y, words = colours
     return [f"{text} {i}" for i, text in enumerate(texts)], Y, list(words)
+
+
+def labels_by_row(votes):
+    """The labels of each document that votes, by its row."""
+    labels, rows = votes.ids.tensor_split(votes.indptr[1:-1]), votes.rows.tolist()
+    places = votes.index.found_places().tolist()
+    return {rows[place]: sorted(labels[place].tolist()) for place in places}
 
 
 def build(name, encoder, **params):
@@ -99,6 +106,59 @@ def test_it_goes_on_from_a_fit(tiny_encoder, data, tmp_path):
         found.append(one.predict_topk(texts))
     for one, other in zip(*found, strict=True):
         assert_array_equal(one, other)
+
+
+def test_a_stream_extends_the_graph_of_its_voters(
+    tiny_encoder, data, tmp_path, monkeypatch
+):
+    pytest.importorskip("hnswlib")
+    texts, Y, words = data
+    built, build_graph = [], search.build_graph
+
+    def build(vectors, *options):
+        built.append(len(vectors))
+        return build_graph(vectors, *options)
+
+    monkeypatch.setattr(search, "build_graph", build)
+
+    def stream(max_exact, folder=None):
+        monkeypatch.setattr(_neighbors, "_MAX_EXACT", max_exact)
+        model = make(G, tiny_encoder, neighbor_weight=1, label_texts=words[:9])
+        model.partial_fit(texts[:30], Y[:30, :9])
+        if folder is not None:
+            model.save_pretrained(folder)
+            model = skxmc.load(folder, device="cpu")
+        model.set_params(label_texts=words).partial_fit(texts[30:50], Y[30:50])
+        # Of these documents, 25 come again.
+        return model.partial_fit(texts[25:], Y[25:])
+
+    exact, one, two = stream(99), stream(3), stream(3, tmp_path / "model")
+    assert len(built) == 2 and built[0] == built[1]  # in the first calls
+    assert_array_equal(*(m.predict_topk(texts) for m in (one, two)))
+    votes = one.network_.neighbors
+    assert votes.index.graph is not None and len(votes.index.deleted) >= 20
+    assert labels_by_row(votes) == labels_by_row(exact.network_.neighbors)
+    assert one.n_docs_ == exact.n_docs_
+    assert_array_equal(one.label_counts_, exact.label_counts_)
+    distances, expected = (m.kneighbors(texts)[0] for m in (one, exact))
+    assert_allclose(distances, expected, atol=2e-3)  # the order of ties is open
+
+
+def test_weights_of_a_stream_with_a_graph(data, monkeypatch):
+    pytest.importorskip("hnswlib")
+    _, Y, _ = data
+    X, found = Y.tocsr().astype(np.float32), []
+    for max_exact in (99, 3):
+        monkeypatch.setattr(_neighbors, "_MAX_EXACT", max_exact)
+        model = make(G, neighbor_weight=1)
+        model.partial_fit(X[:30], Y[:30])
+        model.partial_fit(X[30:50], Y[30:50], sample_weight=np.arange(20) % 3)
+        model.partial_fit(X[50:], Y[50:])
+        votes = model.network_.neighbors
+        places = votes.index.found_places()
+        rows, counts = votes.rows[places].tolist(), votes.counts[places].tolist()
+        found.append(dict(zip(rows, counts, strict=True)))
+    assert found[0] == found[1] and set(found[0].values()) == {1.0, 2.0}
 
 
 def test_classes(tiny_encoder, data):

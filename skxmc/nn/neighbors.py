@@ -158,12 +158,14 @@ class NeighborVotes:
         found = torch.searchsorted(known, rows).clamp(max=len(known) - 1)
         return torch.where(known[found] == rows, places[order[found]], -1)
 
-    def add_documents(self, vectors, indptr, ids, rows, *, exact, hashes=None):
+    def add_documents(
+        self, vectors, indptr, ids, rows, *, exact, counts=None, hashes=None
+    ):
         """Return a memory with more documents.
 
         Parameters
         ----------
-        vectors, indptr, ids, rows, hashes
+        vectors, indptr, ids, rows, counts, hashes
             As in the constructor, for the new documents.
         exact : bool
             Whether documents are still compared with all of the memory, if they were
@@ -178,8 +180,11 @@ class NeighborVotes:
         votes.indptr = torch.cat([self.indptr, indptr[1:] + self.indptr[-1]])
         votes.ids = torch.cat([self.ids, ids])
         votes.rows = torch.cat([self.rows, rows])
-        if self.counts is not None:
-            votes.counts = torch.cat([self.counts, self.counts.new_ones(len(rows))])
+        if self.counts is not None or counts is not None:
+            before = torch.ones(index.n_vectors - len(rows))
+            before = before if self.counts is None else self.counts
+            added = before.new_ones(len(rows)) if counts is None else counts
+            votes.counts = torch.cat([before, added])
         hashes = torch.zeros_like(rows) if hashes is None else hashes
         votes.hashes = torch.cat([self.get_hashes(), hashes])
         return votes
@@ -241,25 +246,26 @@ class NeighborVotes:
         votes.n_labels, votes.rows = n_labels, rows
         return votes
 
-    def keep_labels(self, labels):
-        """Return a memory of some labels, whose new columns are in the given order.
+    def keep_labels(self, columns, n_labels):
+        """Return a memory in which labels have other columns.
 
-        Documents with none of these labels leave it.
+        Documents with none of the labels that are kept leave it.
 
         Parameters
         ----------
-        labels : int64 tensor of shape (n_kept,)
+        columns : int64 tensor of shape (n_labels,)
+            New column of each label, or -1 if it is not kept.
+        n_labels : int
+            New number of labels.
 
         Returns
         -------
         NeighborVotes or None
             None if no document remains.
         """
-        columns = labels.new_full((self.n_labels,), -1)
-        columns[labels] = torch.arange(len(labels))
         ids = columns[self.ids]
         votes = self._copy_with(self.index)
-        votes.n_labels, votes.ids = len(labels), ids[ids >= 0]
+        votes.n_labels, votes.ids = n_labels, ids[ids >= 0]
         votes.indptr = pad((ids >= 0).cumsum(0), (1, 0))[self.indptr]
         places = self.index.found_places()
         return votes.remove_documents(places[votes.indptr.diff()[places] == 0])
@@ -268,6 +274,7 @@ class NeighborVotes:
         """Return a copy with another index, for others may search in this one."""
         votes = copy.copy(self)
         votes.index = index
+        votes.reset_unsaved()
         return votes
 
     def search(self, docs, n_neighbors=None):
