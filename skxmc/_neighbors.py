@@ -331,10 +331,16 @@ class NeighborsMixin(DocumentChangesMixin, SystemLabelChangesMixin):
             votes.weight = self._find_earlier_weight(_DEFAULT_WEIGHT)
         network.neighbors = votes if votes.weight else None
         if votes.weight:
-            self.n_docs_ += earlier.n_docs
-            self.label_counts_ = self.label_counts_ + earlier.counts
-            if hasattr(self, "total_weight_"):
-                self.total_weight_ += earlier.n_docs
+            self._count_earlier(earlier)
+
+    def _count_earlier(self, earlier):
+        """Count the documents of earlier fits that go on to vote."""
+        total = earlier.total_weight
+        if total is not None or hasattr(self, "total_weight_"):
+            total = earlier.n_docs if total is None else total
+            self.total_weight_ = getattr(self, "total_weight_", self.n_docs_) + total
+        self.n_docs_ += earlier.n_docs
+        self.label_counts_ = self.label_counts_ + earlier.counts
 
     def _make_label_docs(self, texts):
         """Turn label texts into documents of the network."""

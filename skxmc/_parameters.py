@@ -283,7 +283,8 @@ label_counts_ : ndarray of shape (n_labels,)
     forgotten ones. Propensities are computed from it. With sample weights it is the sum
     of the weights of the documents.
 total_weight_ : float
-    Sum of the sample weights in `fit`. Defined only if there were any that are not 1.
+    Sum of the sample weights of the documents that `n_docs_` counts. Defined only if
+    there were any that are not 1.
 label_groups_ : int ndarray of shape (n_labels,)
     Cluster of each label.
 history_ : list of dict

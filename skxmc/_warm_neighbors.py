@@ -24,11 +24,14 @@ class EarlierVoters(NamedTuple):
         their weights.
     n_docs : int
         Number of these documents.
+    total_weight : float or None
+        Sum of their weights. None if they have none.
     """
 
     votes: NeighborVotes | None
     counts: np.ndarray
     n_docs: int
+    total_weight: float | None
 
     @property
     def n_voters(self):
@@ -107,7 +110,7 @@ def find_earlier_voters(start, hashes, n_docs, n_labels, *, keeps_texts):
         columns = torch.from_numpy(start.find_columns())
         votes = votes.keep_labels(columns, n_labels)
     if votes is None:
-        return EarlierVoters(None, np.zeros(n_labels, np.int64), 0)
+        return EarlierVoters(None, np.zeros(n_labels, np.int64), 0, None)
     places = votes.index.found_places()
     is_text = votes.rows[places] >= start.n_docs_
     docs, texts = places[~is_text], places[is_text]
@@ -115,8 +118,10 @@ def find_earlier_voters(start, hashes, n_docs, n_labels, *, keeps_texts):
     rows = torch.zeros_like(votes.rows)
     rows[docs] = n_docs + torch.arange(len(docs))
     rows[texts] = n_docs + len(docs) + columns[votes.rows[texts] - start.n_docs_]
-    counts = votes.count_labels(docs).numpy()
+    counts, total_weight = votes.count_labels(docs).numpy(), None
     if votes.counts is None:
         counts = counts.astype(np.int64)
+    else:
+        total_weight = float(votes.counts[docs].double().sum())
     votes = votes.number(n_labels=n_labels, rows=rows)
-    return EarlierVoters(votes, counts, len(docs))
+    return EarlierVoters(votes, counts, len(docs), total_weight)

@@ -453,3 +453,31 @@ def test_documents_come_and_go_with_their_weights(tiny_encoder):
     np.testing.assert_array_equal(votes.counts[places].numpy(), expected)
     ids, scores = model.predict_topk(texts)
     assert (ids >= 0).all() and np.isfinite(scores).all()
+
+
+@pytest.mark.parametrize("weighs", [(True, False), (False, True), (True, True)])
+def test_weights_of_earlier_documents_count_when_a_fit_goes_on(
+    tiny_encoder, tmp_path, weighs
+):
+    texts, Y = make_data()
+    half = N_DOCS // 2
+    weights = whole_weights() + 0.5
+    parts = slice(None, half), slice(half, None)
+    given = [
+        weights[rows] if w else None for rows, w in zip(parts, weighs, strict=True)
+    ]
+    parameters = READS | dict(neighbor_weight=1, validation_fraction=0)
+    model = make(GRankClassifier, parameters, tiny_encoder)
+    for rows, part in zip(parts, given, strict=True):
+        model.partial_fit(texts[rows], Y[rows], sample_weight=part)
+    weights = np.concatenate(
+        [np.ones(half) if part is None else part for part in given]
+    )
+    assert model.n_docs_ == N_DOCS and model.total_weight_ == weights.sum()
+    np.testing.assert_allclose(model.label_counts_, weights @ Y.toarray())
+    model.save_pretrained(tmp_path / "model")
+    again = skxmc.load(tmp_path / "model")
+    assert again.total_weight_ == model.total_weight_
+    np.testing.assert_array_equal(
+        again.predict_topk(texts)[0], model.predict_topk(texts)[0]
+    )
