@@ -256,6 +256,17 @@ def test_more_processes_than_documents(tiny_encoder, colours, start):
     assert_as_alone(processes, fit(0), cases)
 
 
+def test_more_processes_than_labels(tiny_encoder, colours, start):
+    texts, Y, names = colours
+    cases = "GRank, all labels", "GRank, best of all labels by AdamW"
+
+    def fit(rank):
+        return fit_cases(cases, tiny_encoder, (texts, Y[:, :2], names[:2]))
+
+    processes = start(3, fit)
+    assert_as_alone(processes, fit(0), cases)
+
+
 def test_callbacks_and_bars_are_those_of_the_first(tiny_encoder, colours, start):
     pytest.importorskip("sklearn.callback")
     texts, Y, names = colours

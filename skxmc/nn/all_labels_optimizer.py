@@ -91,7 +91,9 @@ class AllLabelsOptimizer(RowwiseOptimizer):
     @torch.no_grad()
     def squared_norm(self):
         """Return the squared norm of the gradient, added up over batches."""
-        total = torch.zeros((), device=self.vectors.device)
+        # Of the dtype of all processes, even if this one has no label.
+        dtype = torch.promote_types(self.vectors.dtype, torch.float32)
+        total = torch.zeros((), dtype=dtype, device=self.vectors.device)
         if self.touched:
             products = self._docs() @ self._docs().T
             for _, gradient, _ in self._chunks():
