@@ -131,7 +131,11 @@ def check_same_fit(estimator, X, Y, device, precision, weights=None):
             digest = hashlib.sha256()
             _add_to_hash(digest, data)
             parts[name] = digest.hexdigest()
-        parts["sample_weight"] = joblib.hash(weights)
+        parts["the kind of y"] = estimator._y_kind
+        parts["the classes of y"] = joblib.hash(estimator.classes_)
+        weighing = estimator._weighing  # documents of weight 0 have been left out
+        rows = None if weighing is None else weighing.rows
+        parts["sample_weight"] = joblib.hash((weights, rows))
         parts["the fit that goes on"] = _describe_start(estimator._start)
         parts["the kind of device"] = device.partition(":")[0]
         parts["the precision"] = precision

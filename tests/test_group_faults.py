@@ -82,6 +82,27 @@ def test_different_fits_are_refused_by_all(tiny_encoder, colours, start):
         assert named == [name] or named[0] == name == "the class"
 
 
+def test_different_forms_of_the_same_data(tiny_encoder, colours, start):
+    texts, Y, names = colours
+    single, others = np.array(["a", "b", "c"] * 20), np.array(["d", "e", "f"] * 20)
+    columns = (single[:, None] == np.unique(single)).astype(int)
+    weights = [np.arange(60) != row for row in (0, 1)]
+    refused = {
+        "the classes of y": [(single,), (others,)],
+        "the kind of y, the classes of y": [(single,), (columns,)],
+        "X, y, sample_weight": [(Y, each) for each in weights],
+    }
+
+    def fit(rank):
+        model = make(CASE, tiny_encoder, names, max_epochs=1)
+        return [error_of(model.fit, texts, *own[rank]) for own in refused.values()]
+
+    one, other = start(2, fit).results()
+    assert one == other
+    for name, (kind, message) in zip(refused, one, strict=True):
+        assert kind == "ValueError" and f"from process 0 in {name}. Give" in message
+
+
 def test_bad_input_on_one_is_refused_by_all(tiny_encoder, colours, start):
     texts, Y, names = colours
     model = make(CASE, tiny_encoder, names)
