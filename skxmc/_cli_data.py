@@ -9,7 +9,7 @@ from .datasets._annif import is_annif_corpus
 from .datasets._table import read_documents
 from .datasets._table_rows import read_rows
 from .store import build_store, open_store
-from .store._build import find_shards
+from .store._build import find_shards, warn_of_unread
 from .store._open import is_store
 
 
@@ -197,6 +197,7 @@ def _load_shards(data, table_options, known):
     """Yield the documents of one file after the other; files without rows are none."""
     options = {**table_options, "batch_size": 1}
     found = False
+    warn_of_unread(data)
     for path in find_shards(data):
         if next(read_documents(path, **options), None) is None:
             continue

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from .datasets._table_rows import check_single_text, read_objects, read_rows
-from .store._build import find_shards
+from .store._build import find_shards, warn_of_unread
 from .store._open import is_store
 
 STANDARD_INPUT = Path("-")
@@ -37,6 +37,7 @@ def list_files(paths):
         shards = find_shards(path)
         if not shards:
             raise ValueError(f"{path} holds no .parquet and no .jsonl files.")
+        warn_of_unread(path)
         files += shards
     return files
 

@@ -109,6 +109,18 @@ def test_a_store_has_no_rows_to_print(
     make_store(tmp_path, colour_rows, tiny_encoder)
     message = "store is a store, which keeps no other fields than texts. Give the files"
     refused(message, "predict", colour_model, tmp_path / "store")
+    (tmp_path / "store" / "store.json").rename(tmp_path / "store" / "build.json")
+    refused(message, "predict", colour_model, tmp_path / "store")
+    command = "train", tmp_path / "store", tmp_path / "model", "--system", "lightxml"
+    refused("store is not finished", *command, "--set", f"encoder={tiny_encoder}")
+
+
+def test_files_that_are_not_read_are_told(tmp_path, colour_model, shards):
+    folder = shutil.copytree(shards[0].parent, tmp_path / "shards")
+    (folder / "more.jsonl.gz").write_text("")
+    for command in ("predict", "evaluate"):
+        result = run(command, colour_model, folder)
+        assert "Warning" in result.stderr and "more.jsonl.gz" in result.stderr
 
 
 # Evaluation

@@ -163,6 +163,26 @@ def test_a_folder_of_shards(tmp_path, tiny_encoder, colours, colour_rows):
     assert list(store.X) == colours[0]
 
 
+@pytest.mark.parametrize("name", ["b.jsonl.gz", "b.csv", "b.json", "b.parquet/c"])
+def test_files_that_are_not_read_are_told(name, tmp_path, tiny_encoder):
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    write_shard(shards / "a.jsonl", [{"text": "red", "labels": ["a"]}])
+    (shards / name).parent.mkdir(exist_ok=True)
+    (shards / name).write_text("")
+    message = f"also holds {name.partition('/')[0]}, and only files"
+    with pytest.warns(UserWarning, match=message):
+        build_store(shards, tmp_path / "store", tiny_encoder, 16)
+
+
+def test_a_store_is_no_folder_of_shards(tmp_path, tiny_encoder):
+    files = [write_shard(tmp_path / "a.jsonl", [{"text": "red", "labels": ["a"]}])]
+    build_store(files, tmp_path / "store", tiny_encoder, 16)
+    (tmp_path / "store" / "store.json").rename(tmp_path / "store" / "build.json")
+    with pytest.raises(ValueError, match="store is a store. Open it with open_store"):
+        build_store(tmp_path / "store", tmp_path / "other", tiny_encoder, 16)
+
+
 def test_parts_do_not_change_a_store(
     tmp_path, tiny_model, tiny_tokenizer, colour_rows, monkeypatch
 ):

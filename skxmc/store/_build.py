@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +22,13 @@ from ..nn.locks import is_at, try_lock
 from ..nn.text import token_dtype
 from ._builder import describe_file
 from ._files import hash_json
-from ._open import open_store
+from ._open import is_store, open_store
 from ._processes import Build, check_same_build
 
 # Endings of the files that a folder stands for.
 SHARDS = (".parquet", ".jsonl", ".ndjson")
+# Endings of other files in a folder that may hold documents.
+_UNREAD = (".json", ".csv", ".tsv", ".gz", ".bz2", ".xz", ".zst", ".lz4", ".zip")
 _LOCK = "build.lock"
 
 
@@ -66,8 +69,9 @@ def build_store(
     files : path, or sequence of paths
         Shards: Parquet files, files with one JSON object a line (``.jsonl`` or
         ``.ndjson``), or tables that :func:`skxmc.datasets.load_table` reads. A folder
-        stands for its Parquet and JSON lines files, sorted by name. Documents have the
-        order of the files. A file without rows adds no document.
+        stands for its Parquet and JSON lines files, sorted by name; files in folders
+        within it are not read. Documents have the order of the files. A file without
+        rows adds no document.
     folder : path
         Folder of the store, which is created if it is missing.
     encoder : str, path, or (model, tokenizer), default="all-MiniLM-L6-v2"
@@ -119,6 +123,12 @@ def build_store(
         files or arguments.
     RuntimeError
         If another process of the group has failed.
+
+    Warns
+    -----
+    UserWarning
+        If a folder also holds files that may hold documents and are not read, such as
+        compressed ones.
 
     Examples
     --------
@@ -191,12 +201,18 @@ def build_store(
 def _list_files(files):
     """Return the paths of all files, in their order."""
     if isinstance(files, (str, os.PathLike)):
+        if is_store(files):
+            raise ValueError(
+                f"{files} is a store. Open it with open_store, or give the files that "
+                "it was built from."
+            )
         if Path(files).is_dir():
             found = find_shards(files)
             if not found:
                 raise FileNotFoundError(
                     f"{files} holds no file that ends in {', '.join(SHARDS)}."
                 )
+            warn_of_unread(files)
             return found
         files = [files]
     files = [Path(path) for path in files]
@@ -217,6 +233,25 @@ def find_shards(folder):
     """Return the Parquet and JSON lines files of a folder, sorted by name."""
     paths = sorted(Path(folder).iterdir())
     return [p for p in paths if p.suffix.lower() in SHARDS and p.is_file()]
+
+
+def warn_of_unread(folder):
+    """Warn of files beside the shards of a folder that may hold documents too."""
+    paths = sorted(Path(folder).iterdir())
+    unread = [
+        path.name
+        for path in paths
+        if path.suffix.lower() in (SHARDS if path.is_dir() else _UNREAD)
+        and path.name[0] not in "._"
+    ]
+    if unread:
+        more = f" and {len(unread) - 1} more" if len(unread) > 1 else ""
+        warnings.warn(
+            f"{folder} also holds {unread[0]}{more}, and only files that end in "
+            f"{', '.join(SHARDS)} are read. If documents are in others, decompress or "
+            "convert these.",
+            stacklevel=4,  # the caller of build_store
+        )
 
 
 def _resume(folder, plan, files):

@@ -85,8 +85,8 @@ def open_store(folder, *, verify=False):
 
 
 def is_store(folder):
-    """Return whether a folder holds a store that is finished."""
-    return (Path(folder) / DESCRIPTION).exists()
+    """Return whether a folder holds a store, finished or not."""
+    return any((Path(folder) / name).exists() for name in (DESCRIPTION, JOURNAL))
 
 
 def _open_labels(folder, description):
