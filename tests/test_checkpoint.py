@@ -1,5 +1,6 @@
 """Training that goes on where it was killed, to the same bits."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -265,12 +266,13 @@ def test_a_write_that_fails_leaves_the_checkpoint_before(tmp_path, monkeypatch):
 
     def full(state, file):
         file.write(b"half")
-        raise OSError("No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match="new is full: a checkpoint does not fit"):
         saved.write({"epoch": 2})
     assert saved.read() == {"epoch": 1}
+    assert os.listdir(saved.path.parent) == ["a.checkpoint"]
     saved.remove()
     assert not list(saved.path.parent.iterdir())
 

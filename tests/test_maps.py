@@ -1,12 +1,20 @@
 """Arrays in temporary files."""
 
+import errno
 import os
 
 import numpy as np
 import pytest
+import torch
 
 from skxmc.nn import maps
-from skxmc.nn.maps import TemporaryColumn, check_room, is_mapped, temporary_array
+from skxmc.nn.maps import (
+    TemporaryColumn,
+    check_room,
+    explain_full_disk,
+    is_mapped,
+    temporary_array,
+)
 
 
 def test_an_array_in_a_file():
@@ -48,3 +56,35 @@ def test_room_that_disappears_is_told(monkeypatch):
     monkeypatch.setattr(maps.os, "posix_fallocate", fail)
     with pytest.raises(OSError, match="States take 0.0 GiB.*Read less"):
         temporary_array((2, 2), np.float16, "States", "Read less.")
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+# What safetensors and tokenizers raise, which write in Rust.
+OF_RUST = Exception(f"No space left on device (os error {errno.ENOSPC})")
+
+
+def write_by_torch():
+    with open("/dev/full", "wb", buffering=0) as file:
+        torch.save({"table": torch.zeros(10_000)}, file)
+
+
+@pytest.mark.parametrize("error", [FULL, OF_RUST, "torch"])
+def test_a_full_disk_is_explained(error):
+    if error == "torch" and not os.path.exists("/dev/full"):
+        pytest.skip("the system has no full device")
+    with pytest.raises(OSError, match="disk of there is full: a model.*Go.") as caught:
+        with explain_full_disk("there", "a model", "Go."):
+            if error == "torch":
+                write_by_torch()
+            raise error
+    assert caught.value.errno == errno.ENOSPC
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EACCES, "no"), ValueError("(os error 2)"), KeyError(28)]
+)
+def test_other_errors_are_left(error):
+    with pytest.raises(type(error)) as caught:
+        with explain_full_disk("there", "a model", "Go."):
+            raise error
+    assert caught.value is error

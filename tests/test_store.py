@@ -495,6 +495,19 @@ def test_a_full_disk_is_told_and_left(
     open_store(tmp_path / "store", verify=True)
 
 
+def test_a_disk_that_is_full_at_once(tmp_path, tiny_encoder, colour_rows, monkeypatch):
+    files = write_shards(tmp_path / "shards", colour_rows)
+
+    def full(content, file, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_files.json, "dump", full)
+        with pytest.raises(OSError, match="store is full: .* call build_store again"):
+            build_store(files, tmp_path / "store", tiny_encoder, 16)
+    assert len(build_store(files, tmp_path / "store", tiny_encoder, 16).X) == 60
+
+
 def test_labels_without_room_are_refused_before(
     tmp_path, tiny_encoder, colour_rows, monkeypatch
 ):

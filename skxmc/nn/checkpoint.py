@@ -1,5 +1,6 @@
 """Checkpoints: the file from which an interrupted training resumes."""
 
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ from .group import (
     mean_of_processes,
 )
 from .locks import is_at, lock_abandoned, try_lock
+from .maps import explain_full_disk
 
 # Version of the states that `Run` and its parts save. It is increased when an older
 # state would load without an error but be misunderstood.
@@ -21,6 +23,10 @@ STATE_FORMAT = 4
 # Seconds between two checkpoints within an epoch; each epoch also ends with one.
 _SECONDS_BETWEEN_WRITES = 600.0
 _UNFINISHED = ".part"
+_ADVICE = (
+    "Make room, and call fit again: it resumes from the checkpoint before, if there "
+    "is one."
+)
 # Seconds between two attempts to lock a file that another process is writing.
 _RETRY_SECONDS = 0.1
 
@@ -75,13 +81,22 @@ class Checkpoint:
         """Replace the file by one with this state."""
         # A file is complete before it gets the checkpoint's name: a process that is
         # killed while it writes leaves the previous checkpoint intact.
-        with _open_locked(self._unfinished_path()) as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
+        unfinished = self._unfinished_path()
+        with (
+            explain_full_disk(self.path.parent, "a checkpoint", _ADVICE),
+            _open_locked(unfinished) as file,
+        ):
+            try:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            except Exception:
+                with contextlib.suppress(OSError):  # Windows keeps a file that is open
+                    unfinished.unlink()
+                raise
             if os.name == "nt":  # Windows cannot rename a file that is open
                 file.close()
-            os.replace(self._unfinished_path(), self.path)
+            os.replace(unfinished, self.path)
         self.written = time.monotonic()
 
     def remove(self):

@@ -1,6 +1,9 @@
-"""Arrays in temporary files, for what would not fit in memory."""
+"""Arrays in temporary files, for what would not fit in memory, and full disks."""
 
+import contextlib
+import errno
 import os
+import re
 import shutil
 import tempfile
 
@@ -9,6 +12,8 @@ import numpy as np
 _MOVE = "You may also set the environment variable TMPDIR to a folder on a larger disk."
 # Share of the free disk space that an array may take.
 _DISK_SHARE = 0.9
+# Error numbers of a disk, and of a user's share of it, that is full.
+_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 def temporary_array(shape, dtype, what, advice):
@@ -113,6 +118,44 @@ def check_room(folder, size, what, advice):
     """
     if size > _DISK_SHARE * shutil.disk_usage(folder).free:
         raise _room_error(folder, size, what, advice)
+
+
+@contextlib.contextmanager
+def explain_full_disk(folder, what, advice):
+    """Context in which the error of a full disk says where it is and what to do.
+
+    Parameters
+    ----------
+    folder : path
+        Folder that is written to.
+    what : str
+        What is being written, for the message: a singular.
+    advice : str
+        What to do, for the message: a sentence.
+    """
+    try:
+        yield
+    except Exception as error:
+        number = _number_of_full_disk(error)
+        if number is None:
+            raise
+        message = f"The disk of {folder} is full: {what} does not fit. {advice}"
+        raise OSError(number, message) from error
+
+
+def _number_of_full_disk(error):
+    """Return the number of the error of a full disk that has led to an error, or None.
+
+    Errors of libraries in Rust, such as safetensors, name the number in their messages.
+    torch replaces the error of a file by one of its own.
+    """
+    while error is not None:
+        named = re.search(r"\(os error (\d+)\)", str(error))
+        number = int(named[1]) if named else getattr(error, "errno", None)
+        if number in _FULL:
+            return number
+        error = error.__context__
+    return None
 
 
 def _room_error(folder, size, what, advice):

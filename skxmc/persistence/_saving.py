@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..nn.group import is_first
 from ..nn.locks import is_at, lock_abandoned, try_lock
+from ..nn.maps import explain_full_disk
 from ..nn.process import default_modes
 from ._card import CARD, card_was_edited, write_card
 from ._estimators import check_estimator
@@ -82,7 +83,11 @@ class FolderMixin:
         folder = check_target(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         _clean_up(folder)
-        with _hidden_folder(folder) as hidden:
+        advice = "Make room, and call save_pretrained again."
+        with (
+            explain_full_disk(folder.parent, "the model", advice),
+            _hidden_folder(folder) as hidden,
+        ):
             new = hidden / "model"
             new.mkdir()  # with the usual permissions, unlike a temporary folder
             with default_modes():
@@ -148,7 +153,8 @@ class FolderMixin:
         if not is_first():
             return None
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
-            with default_modes():
+            advice = "Set the environment variable TMPDIR to a folder on a larger disk."
+            with default_modes(), explain_full_disk(temporary, "the model", advice):
                 _write_model(self, Path(temporary), repo_id)
             _warn_of_paths(self)
             commit, kept_card = push(

@@ -266,7 +266,9 @@ def _resume(folder, plan, files):
     if not path.exists():
         path = folder / DESCRIPTION
     if not path.exists():
-        others = [other.name for other in folder.iterdir() if other.name != _LOCK]
+        # A build whose first write has failed leaves the beginning of its journal.
+        own = _LOCK, f"{JOURNAL}.part"
+        others = [other.name for other in folder.iterdir() if other.name not in own]
         if others:
             raise ValueError(
                 f"{folder} holds files that are no store, such as {others[0]}. Give a "

@@ -6,13 +6,12 @@ import numpy as np
 
 from .._stored_texts import DESCRIPTION, JOURNAL, TEXTS, TOKENS, map_rows
 from ..datasets._table import check_multi_hot, check_separator, read_documents
-from ..nn.maps import check_room
+from ..nn.maps import check_room, explain_full_disk
 from ..nn.text import tokenize
 from ._files import (
     GrowingArray,
     GrowingNames,
     GrowingRows,
-    explain_full_disk,
     hash_json,
     write_json,
 )
@@ -25,6 +24,10 @@ _FOUND_NAMES = "found.jsonl"
 _DOCS, _CHARS = 4096, 2**21
 # Rows of a Parquet file that are read together.
 _ROWS = 512
+_ADVICE = (
+    "Make room, and call build_store again with the same arguments: files that are "
+    "finished are not read again."
+)
 
 
 class Builder:
@@ -55,9 +58,15 @@ class Builder:
             kinds[TEXTS] = "|u1"
         if plan["labels"] is not None:
             kinds[FOUND] = "<i4"
-        # A build that is killed here or later goes on from what the journal counts.
-        self._write_journal()
-        (folder / DESCRIPTION).unlink(missing_ok=True)
+        with explain_full_disk(folder, "a list of the files", _ADVICE):
+            # A build that is killed here or later goes on from what the journal counts.
+            self._write_journal()
+            (folder / DESCRIPTION).unlink(missing_ok=True)
+            self._open_files(kinds)
+
+    def _open_files(self, kinds):
+        """Open the files of the given types of values."""
+        folder, sources = self.folder, self.sources
         n_docs = sum(source["documents"] for source in sources)
         last = sources[-1] if sources else {"names": 0, "name_bytes": 0}
         with contextlib.ExitStack() as stack:
@@ -106,7 +115,7 @@ class Builder:
         documents = read_documents(
             path, *columns, quoted=plan["quoted"], batch_size=_ROWS
         )
-        with explain_full_disk(self.folder, f"what {path} holds"):
+        with explain_full_disk(self.folder, f"what {path} holds", _ADVICE):
             for document, names, split_cells in _name_damaged_file(path, documents):
                 texts.append(document)
                 lists.append(names)
@@ -131,7 +140,8 @@ class Builder:
             What its journal says of the file.
         """
         before = {name: rows.n_values for name, rows in self.rows.items()}
-        with explain_full_disk(self.folder, f"what {source['name']} holds"):
+        what = f"what {source['name']} holds"
+        with explain_full_disk(self.folder, what, _ADVICE):
             for name, rows in self.rows.items():
                 values, offsets = map_rows(
                     folder, name, rows.dtype, source["documents"], source["sizes"][name]
@@ -222,7 +232,7 @@ class Builder:
         files : list of Path
             All files, which have been added.
         """
-        with explain_full_disk(self.folder, "the label matrix"):
+        with explain_full_disk(self.folder, "the label matrix", _ADVICE):
             for rows in self.rows.values():  # which may have lost files at their ends
                 rows.finish_file()
             self._finish(files)

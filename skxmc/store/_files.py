@@ -1,7 +1,6 @@
 """Files of a store that is being built, which grow at their ends."""
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -13,7 +12,6 @@ from .._stored_texts import paths_of_rows, store_error
 # Length in bytes of the header of an .npy file with one axis. NumPy leaves room in it,
 # so that it can be written again when the file has grown.
 _HEADER = 128
-_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 class GrowingArray:
@@ -190,30 +188,6 @@ class GrowingNames:
         """Close the file."""
         with contextlib.suppress(OSError):
             self._file.close()
-
-
-@contextlib.contextmanager
-def explain_full_disk(folder, place):
-    """Context in which the error of a full disk says what to do.
-
-    Parameters
-    ----------
-    folder : Path
-        Folder of the store.
-    place : str
-        What is being written, for the message.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _FULL:
-            raise
-        raise OSError(
-            error.errno,
-            f"The disk of {folder} is full: {place} does not fit. Make room, and call "
-            "build_store again with the same arguments: files that are finished are "
-            "not read again.",
-        ) from error
 
 
 def hash_json(content):
