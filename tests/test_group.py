@@ -22,6 +22,7 @@ from skxmc import (
     TReaderXMLClassifier,
     distributed,
 )
+from skxmc.nn import all_labels_loss
 from skxmc.store import open_store
 
 pytest_plugins = ["group_fixtures"]
@@ -262,6 +263,20 @@ def test_more_processes_than_labels(tiny_encoder, colours, start):
 
     def fit(rank):
         return fit_cases(cases, tiny_encoder, (texts, Y[:, :2], names[:2]))
+
+    processes = start(3, fit)
+    assert_as_alone(processes, fit(0), cases)
+
+
+def test_loss_of_some_documents(tiny_encoder, colours, start, monkeypatch):
+    # BCE looks at few documents of a batch, and at none of some processes. The last
+    # batch has two documents.
+    monkeypatch.setattr(all_labels_loss, "_LOSS_SCORES", 20)
+    cases = "GRank, all labels by BCE", "LightXML, all labels"
+    options = dict(batch_size=29, validation_fraction=0, early_stopping=False)
+
+    def fit(rank):
+        return fit_cases(cases, tiny_encoder, colours, max_epochs=1, **options)
 
     processes = start(3, fit)
     assert_as_alone(processes, fit(0), cases)

@@ -264,7 +264,8 @@ class BCEBatch(Batch):
     def _start_own(self, docs, good):
         """Return the loss of this process's documents, over the labels of all."""
         exchange = self.exchange
-        n_docs, n_own = sum(exchange.sizes), exchange.sizes[exchange.group.rank]
+        n_docs = max(1, exchange.n_counted)
+        n_own = max(1, exchange.sizes[exchange.group.rank])
         step = _count_steps(n_docs, self.head.n_labels)
         some = (exchange.places() % step == 0).nonzero()[:, 0].to(docs.device)
         totals = docs.new_zeros(len(docs))
@@ -278,8 +279,8 @@ class BCEBatch(Batch):
         total = exchange.group.add(totals)[exchange.own].sum()
         # The processes take the mean weighted by `n_own`. It shall be the mean over
         # the documents that are looked at.
-        n_seen = n_own if step == 1 else n_own * -(-n_docs // step) / n_docs
-        return total / max(1, n_seen) * self.reduction
+        n_seen = n_own * -(-n_docs // step) / n_docs
+        return total / n_seen * self.reduction
 
     def finish(self, upstream):
         """Return the gradient of the documents (see `Batch.finish`)."""

@@ -37,7 +37,12 @@ class Group:
         Number of processes on the machine of this process.
     averaging : ProcessGroup
         The process group in which gradients are averaged.
+    counts : bool
+        Whether the documents that this process reads of the current batch count. They
+        do not if the batch has fewer documents than there are processes.
     """
+
+    counts = True
 
     def __init__(self):
         global _others
@@ -339,20 +344,23 @@ class Exchange:
         Places of the documents of this process.
     sizes : list of int
         Number of documents of each process.
+    n_counted : int
+        Number of documents of the processes whose documents count.
     """
 
     def __init__(self, shard, docs, labels):
         self.shard, self.group = shard, shard.group
         n_labels = 1 if labels is None else labels.shape[1]
-        sizes = torch.tensor([[len(docs), n_labels]])
-        sizes = self.group.gather(sizes)[:, 0].tolist()
-        self.sizes = [n for n, _ in sizes]
+        sizes = torch.tensor([len(docs), n_labels, self.group.counts])
+        sizes = self.group.gather(sizes).tolist()
+        self.sizes = [n for n, *_ in sizes]
+        self.n_counted = sum(n * counts for n, _, counts in sizes)
         self.n_each = max(1, *self.sizes)
         self.own = slice(self.group.rank * self.n_each, None)
         self.own = slice(self.own.start, self.own.start + len(docs))
         self.docs = self.gather(docs, docs.shape[1])
         self.labels = self.is_label = None
-        self.width = max(n for _, n in sizes)
+        self.width = max(n for _, n, _ in sizes)
         if labels is not None:
             columns = self.gather(labels, self.width, shard.n_rows)
             inside = (columns >= shard.first) & (columns < shard.last)

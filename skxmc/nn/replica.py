@@ -96,6 +96,7 @@ class Replica:
         examples.reseed(number)
         own = rows[self.group.share(len(rows))]
         self.is_empty = not len(own)
+        self.group.counts = not self.is_empty
         return rows[:1] if self.is_empty else own
 
     def losses(self, inputs, targets, progress):
