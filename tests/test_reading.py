@@ -303,6 +303,24 @@ def test_wrong_choices(options, tiny_encoder, colours):
         model.fit(*colours[:2])
 
 
+@pytest.mark.parametrize("kind", ["GRankClassifier", "LightDXMLClassifier"])
+@pytest.mark.parametrize("value", [(0, 2), (2, 1), (1,), (1, 2.0), (1, True), 2, None])
+def test_wrong_ngrams_are_refused_before_anything_is_read(kind, value, colours):
+    model = getattr(skxmc, kind)(ngram_range=value)
+    with pytest.raises(ValueError, match=r"ngram_range must be two ints, such as"):
+        model.fit(*colours[:2])
+
+
+@pytest.mark.parametrize("value", [[1, 2], (np.int64(1), np.int64(2))])
+def test_ngrams_may_be_a_list_or_of_numpy(value, tiny_encoder, colours, tmp_path):
+    texts, Y, _ = colours
+    model = make("GRankClassifier", tiny_encoder, bag_of_words=True, ngram_range=value)
+    model.fit(texts, Y).save_pretrained(tmp_path / "model")
+    found = skxmc.load(tmp_path / "model").predict_topk(texts, 3)
+    np.testing.assert_array_equal(found, model.predict_topk(texts, 3))
+    assert any(" " in term for term in model.vectorizer_.vocabulary_)
+
+
 # Words
 
 
