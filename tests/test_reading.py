@@ -11,7 +11,7 @@ from transformers import AlbertConfig, AlbertModel, XLNetConfig, XLNetModel
 
 import skxmc
 from skxmc import _pretrained
-from skxmc.nn import maps, reading
+from skxmc.nn import devices, maps, reading
 from skxmc.nn.bags import WordReader
 from skxmc.nn.document_vectors import SCALE
 from skxmc.nn.encoders import TransformerEncoder
@@ -166,10 +166,16 @@ def test_one_vector_a_text(tiny_model, tokens):
     torch.testing.assert_close(encoder(batch)[1], expected, rtol=0, atol=1e-3)
 
 
-def test_large_states_lie_on_the_disk(tiny_model, tokens, monkeypatch):
+@pytest.mark.parametrize("short", ["limit", "memory"])
+def test_large_states_lie_on_the_disk(short, tiny_model, tokens, monkeypatch):
     encoder = fresh(tiny_model, n_trained=1)
     in_memory = read_once(encoder, tokens, **OPTIONS)
-    monkeypatch.setattr(reading, "_IN_MEMORY", 0)
+    assert not isinstance(in_memory.states, np.memmap)
+    if short == "limit":
+        monkeypatch.setattr(reading, "_IN_MEMORY", 0)
+    else:  # the states take 2 bytes a number
+        free = in_memory.states.nbytes - 1
+        monkeypatch.setattr(devices, "_free_memory", lambda device: free)
     on_disk = read_once(encoder, tokens, **OPTIONS)
     assert isinstance(on_disk.states, np.memmap)
     np.testing.assert_array_equal(on_disk.states, in_memory.states)
