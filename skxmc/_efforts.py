@@ -156,7 +156,7 @@ class EffortMixin:
         >>> GRankClassifier.with_effort("paper", batch_size=32).label_init
         'random'
         """
-        if effort not in cls._efforts:
+        if not isinstance(effort, str) or effort not in cls._efforts:
             raise ValueError(
                 f"effort must be one of {tuple(cls._efforts)} for {cls.__name__}, got "
                 f"{effort!r}."

@@ -45,10 +45,11 @@ trained_layers : "all" or int
     How much of the pretrained encoder is trained: all of its weights ("all"), this many
     of its top layers, or nothing (0). What the untrained layers compute for a text is
     computed once, before training, and kept: one vector a text with 0, otherwise the
-    states of all tokens in 16 bits, in memory up to 4 GiB and beyond that in a
-    temporary file. An epoch then takes seconds instead of minutes. Unless all weights
-    are trained, `n_layers` counts for at most one layer more than are trained. If the
-    encoder has adapters of peft, these alone are trained in the same layers.
+    states of all tokens in 16 bits: in memory up to 4 GiB, if there is room, and
+    otherwise in a temporary file. An epoch then takes seconds instead of minutes.
+    Unless all weights are trained, `n_layers` counts for at most one layer more than
+    are trained. If the encoder has adapters of peft, these alone are trained in the
+    same layers.
 gradient_checkpointing : bool
     Whether a step keeps only the inputs of the encoder's layers and computes the rest
     again for the gradient, which is the same up to rounding. Training takes less memory

@@ -9,7 +9,13 @@ from ._fingerprint import hash_tokenizer
 from ._stored_texts import StoredTexts
 from ._stored_words import transform_words
 from ._token_vectors import check_words
-from ._validation import check_choice, check_flag, check_number, check_prompt
+from ._validation import (
+    check_choice,
+    check_flag,
+    check_ngram_range,
+    check_number,
+    check_prompt,
+)
 from ._warm_encoder import continue_encoder
 from .nn.adapters import find_adapter, merge
 from .nn.bags import BagEncoder, WordReader
@@ -70,6 +76,7 @@ class PretrainedEncoderMixin:
         if self.trained_layers != "all":
             check_number("trained_layers", self.trained_layers, numbers.Integral, 0)
         check_flag("bag_of_words", self.bag_of_words)
+        check_ngram_range("ngram_range", self.ngram_range)
         check_flag("gradient_checkpointing", self.gradient_checkpointing)
         check_number(
             "document_learning_rate", self.document_learning_rate, numbers.Real, 0

@@ -61,8 +61,9 @@ def fit_words(texts, *, min_df, max_features, ngram_range=(1, 1), weights=None):
         If there is no word at all, its only word is one that no text has.
     X : csr matrix of shape (n_texts, n_features), float32
     """
-    options = _OPTIONS | dict(ngram_range=ngram_range, max_features=max_features)
-    options["weights"] = weights
+    # The options of a vectorizer are checked for these types when a folder is loaded.
+    options = _OPTIONS | dict(max_features=max_features, weights=weights)
+    options["ngram_range"] = tuple(map(int, ngram_range))
     minimum, min_share = (2, _MIN_SHARE) if min_df is None else (min_df, 0)
     frequent, n_with_frequent = _fit_vectorizer(texts, min_df=minimum, **options)
     n_texts = len(texts) if weights is None else weights.sum()

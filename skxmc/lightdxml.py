@@ -18,7 +18,12 @@ from ._token_vectors import (
     check_needs_texts,
     check_words,
 )
-from ._validation import check_choice, check_label_texts, check_number
+from ._validation import (
+    check_choice,
+    check_label_texts,
+    check_ngram_range,
+    check_number,
+)
 from .base import BaseXMCClassifier
 from .nn.heads import LabelScores
 from .nn.label_cycle import ShortlistedExamples
@@ -359,6 +364,7 @@ class LightDXMLClassifier(
         for name in ("min_df", "label_hidden_dim", "refresh_every", "max_features"):
             if getattr(self, name) is not None:
                 check_number(name, getattr(self, name), whole, 1)
+        check_ngram_range("ngram_range", self.ngram_range)
         if self.label_dim is not None:
             check_number("label_dim", self.label_dim, whole, 2)
         for name in ("n_frequent", "n_random_negatives", "label_epochs"):

@@ -52,7 +52,8 @@ def export_onnx(model, path, *, k=10):
     ImportError
         If onnx or onnxscript is not installed.
     ValueError
-        If `k` is below 1 or above the number of labels, or if neighbors vote.
+        If `k` is below 1 or above the number of labels, if neighbors vote, or if there
+        is a bag of words.
     """
     check_is_fitted(model)
     check_number("k", k, numbers.Integral, 1, model.n_labels_)
@@ -63,17 +64,7 @@ def export_onnx(model, path, *, k=10):
             "LightXMLClassifier or GUDNClassifier that was fitted on texts, and that "
             'reads whole texts (reading="texts").'
         )
-    bag = getattr(network.doc_vectors, "bag", None)
-    if bag is not None:
-        raise ValueError(
-            f"This {type(model).__name__} counts the words of texts, which an ONNX "
-            "file cannot express. Fit with bag_of_words=False."
-        )
-    if network.neighbors is not None:
-        raise ValueError(
-            f"This {type(model).__name__} holds training documents that vote as "
-            "neighbors, which an ONNX file cannot express. Fit with neighbor_weight=0."
-        )
+    _check_expressible(model, network)
     try:
         import onnxscript  # noqa: F401
     except ImportError as error:
@@ -100,6 +91,20 @@ def export_onnx(model, path, *, k=10):
             dynamic_shapes=(sizes, sizes),
             dynamo=True,
             verbose=False,
+        )
+
+
+def _check_expressible(model, network):
+    """Refuse what an ONNX file cannot express, all at once: it takes another fit."""
+    found = {}
+    if getattr(network.doc_vectors, "bag", None) is not None:
+        found["bag_of_words=False"] = "counts the words of texts"
+    if network.neighbors is not None:
+        found["neighbor_weight=0"] = "holds training documents that vote as neighbors"
+    if found:
+        raise ValueError(
+            f"This {type(model).__name__} {' and '.join(found.values())}, which an "
+            f"ONNX file cannot express. Fit with {' and '.join(found)}."
         )
 
 

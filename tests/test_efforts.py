@@ -41,5 +41,7 @@ def test_each_system_has_the_recipe_of_its_paper(name):
 def test_unknown_effort():
     with pytest.raises(ValueError, match="effort must be one of .*'paper'"):
         skxmc.GRankClassifier.with_effort("none")
+    with pytest.raises(ValueError, match=r"effort must be one of .*got \['low'\]"):
+        skxmc.GRankClassifier.with_effort(["low"])
     with pytest.raises(ValueError, match="effort must be one of"):
         EffortMixin.with_effort("low")

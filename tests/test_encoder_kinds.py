@@ -264,6 +264,14 @@ def test_texts_without_a_token(attention, pooling, bare_tokenizer, colours):
         np.testing.assert_allclose(alone[0], found[0], atol=1e-5)
 
 
+@pytest.mark.parametrize("n_trained", [0, 1, "all"])
+def test_no_text_has_a_token(n_trained, bare_tokenizer):
+    pair = random_model("Qwen3Model", bare_tokenizer), bare_tokenizer
+    model = GRankClassifier(pair, trained_layers=n_trained, **QUICK)
+    model.fit(["", " ", "", ""], np.eye(4, 2))
+    assert np.isfinite(model.decision_function(["", "red fox"])).all()
+
+
 @pytest.mark.parametrize("name", ["BertModel", "XLMRobertaModel", "Qwen3Model"])
 def test_the_side_of_the_padding_changes_nothing(name, tiny_tokenizer, colours):
     found = []

@@ -89,6 +89,10 @@ def test_words_and_neighbors_cannot_be_exported(tiny_encoder, colours, tmp_path)
         model = GRankClassifier(tiny_encoder, **TEXTS | own).fit(texts, Y)
         with pytest.raises(ValueError, match=f"Fit with {next(iter(own))}="):
             export_onnx(model, tmp_path / "model.onnx")
+    both = TEXTS | dict(bag_of_words=True, neighbor_weight=1)
+    model = GRankClassifier(tiny_encoder, **both).fit(texts, Y)
+    with pytest.raises(ValueError, match="bag_of_words=False and neighbor_weight=0"):
+        export_onnx(model, tmp_path / "model.onnx")
     words = GRankClassifier(tiny_encoder, reading="words", **TEXTS).fit(texts, Y)
     with pytest.raises(TypeError, match="reads whole texts"):
         export_onnx(words, tmp_path / "model.onnx")

@@ -11,7 +11,7 @@ from transformers import AlbertConfig, AlbertModel, XLNetConfig, XLNetModel
 
 import skxmc
 from skxmc import _pretrained
-from skxmc.nn import maps, reading
+from skxmc.nn import devices, maps, reading
 from skxmc.nn.bags import WordReader
 from skxmc.nn.document_vectors import SCALE
 from skxmc.nn.encoders import TransformerEncoder
@@ -166,10 +166,16 @@ def test_one_vector_a_text(tiny_model, tokens):
     torch.testing.assert_close(encoder(batch)[1], expected, rtol=0, atol=1e-3)
 
 
-def test_large_states_lie_on_the_disk(tiny_model, tokens, monkeypatch):
+@pytest.mark.parametrize("short", ["limit", "memory"])
+def test_large_states_lie_on_the_disk(short, tiny_model, tokens, monkeypatch):
     encoder = fresh(tiny_model, n_trained=1)
     in_memory = read_once(encoder, tokens, **OPTIONS)
-    monkeypatch.setattr(reading, "_IN_MEMORY", 0)
+    assert not isinstance(in_memory.states, np.memmap)
+    if short == "limit":
+        monkeypatch.setattr(reading, "_IN_MEMORY", 0)
+    else:  # the states take 2 bytes a number
+        free = in_memory.states.nbytes - 1
+        monkeypatch.setattr(devices, "_free_memory", lambda device: free)
     on_disk = read_once(encoder, tokens, **OPTIONS)
     assert isinstance(on_disk.states, np.memmap)
     np.testing.assert_array_equal(on_disk.states, in_memory.states)
@@ -301,6 +307,24 @@ def test_wrong_choices(options, tiny_encoder, colours):
     model = make("GRankClassifier", tiny_encoder, **options)
     with pytest.raises(ValueError, match=next(iter(options))):
         model.fit(*colours[:2])
+
+
+@pytest.mark.parametrize("kind", ["GRankClassifier", "LightDXMLClassifier"])
+@pytest.mark.parametrize("value", [(0, 2), (2, 1), (1,), (1, 2.0), (1, True), 2, None])
+def test_wrong_ngrams_are_refused_before_anything_is_read(kind, value, colours):
+    model = getattr(skxmc, kind)(ngram_range=value)
+    with pytest.raises(ValueError, match=r"ngram_range must be two ints, such as"):
+        model.fit(*colours[:2])
+
+
+@pytest.mark.parametrize("value", [[1, 2], (np.int64(1), np.int64(2))])
+def test_ngrams_may_be_a_list_or_of_numpy(value, tiny_encoder, colours, tmp_path):
+    texts, Y, _ = colours
+    model = make("GRankClassifier", tiny_encoder, bag_of_words=True, ngram_range=value)
+    model.fit(texts, Y).save_pretrained(tmp_path / "model")
+    found = skxmc.load(tmp_path / "model").predict_topk(texts, 3)
+    np.testing.assert_array_equal(found, model.predict_topk(texts, 3))
+    assert any(" " in term for term in model.vectorizer_.vocabulary_)
 
 
 # Words

@@ -21,6 +21,7 @@ from .labels import (
 from .parameters import (
     check_choice,
     check_flag,
+    check_ngram_range,
     check_number,
     check_numbers,
     check_prompt,
@@ -43,6 +44,7 @@ __all__ = [
     "check_more_classes",
     "check_more_labels",
     "check_new_names",
+    "check_ngram_range",
     "check_number",
     "check_numbers",
     "check_one_text_column",

@@ -82,6 +82,20 @@ def check_prompt(name, value):
         )
 
 
+def check_ngram_range(name, value):
+    """Refuse a parameter that is not a pair of lengths of n-grams."""
+    valid = isinstance(value, (tuple, list)) and len(value) == 2
+    valid = valid and all(
+        isinstance(n, numbers.Integral) and not isinstance(n, bool) for n in value
+    )
+    if not valid or not 1 <= value[0] <= value[1]:
+        raise ValueError(
+            f"{name} must be two ints, such as (1, 2): the shortest and the longest "
+            "sequence of words, of which the shortest is at least 1 and no longer than "
+            f"the longest; got {value!r}."
+        )
+
+
 def check_training_parameters(estimator):
     """Refuse parameters of training and prediction that are not as described."""
     whole, real = numbers.Integral, numbers.Real

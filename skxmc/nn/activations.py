@@ -14,7 +14,8 @@ def kept_floats(encoder, length):
     length : int
         Number of tokens of the document.
     """
-    ids = torch.zeros(1, length, dtype=torch.int64)
+    # A batch of texts without any token is padded to one.
+    ids = torch.zeros(1, max(length, 1), dtype=torch.int64)
     weights = {p.untyped_storage().data_ptr() for p in encoder.parameters()}
     kept = {}
 

@@ -302,6 +302,17 @@ def check_free_memory(n_bytes, what, advice):
         )
 
 
+def has_free_memory(n_bytes):
+    """Return whether the memory of the CPU has room for so many bytes, as far as known.
+
+    Parameters
+    ----------
+    n_bytes : int
+    """
+    free = _free_memory("cpu")
+    return free is None or n_bytes <= free
+
+
 def _free_memory(device):
     """Return the free bytes of a device, or None if they cannot be determined."""
     if device.startswith("cuda"):

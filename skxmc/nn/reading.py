@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from .devices import to_device
+from .devices import has_free_memory, to_device
 from .encoder_files import cls_is_last
 from .encoders import TransformerEncoder
 from .group import all_or_none, current_group
@@ -11,7 +11,8 @@ from .maps import temporary_array
 from .prediction import encode, map_batches
 from .text import Tokens, count_tokens, pad_values, padded_places, tokenize
 
-# Largest size in bytes of kept states in memory. Larger ones lie in a temporary file.
+# Largest size in bytes of kept states in memory. Larger ones lie in a temporary file,
+# and so do those that the free memory has no room for.
 _IN_MEMORY = 4 << 30
 # Number of documents whose states processes exchange at once.
 _DOCS_AT_ONCE = 1024
@@ -324,14 +325,15 @@ def check_kept_states(encoder, docs, device):
 
 
 def _make_table(shape, *, on_disk):
-    """Make a float16 array, which lies in a temporary file if it is large.
+    """Make a float16 array, in a temporary file if it is large or memory is short.
 
     Raises
     ------
     OSError
         If the disk has no room for it.
     """
-    if 2 * int(np.prod(shape)) <= _IN_MEMORY and not on_disk:
+    size = 2 * int(np.prod(shape))
+    if not on_disk and size <= _IN_MEMORY and has_free_memory(size):
         return np.empty(shape, np.float16)
     return temporary_array(
         shape,
