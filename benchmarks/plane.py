@@ -37,6 +37,7 @@ SHORT = {
     "GRankClassifier, low effort": "X-GRank, low",
     "GRankClassifier": "X-GRank, medium",
     "GRankClassifier, high effort": "X-GRank, high",
+    "GRankClassifier, high effort, all layers, 8 epochs": "X-GRank, high, all layers",
     "GRankClassifier, encoder alone": "X-GRank, encoder alone",
     "LightXMLClassifier": "LightXML",
     "GUDNClassifier": "GUDN",

@@ -44,9 +44,13 @@ ROWS = {
         "GRankClassifier, low effort": ("-low", "--effort low"),
         "GRankClassifier": ("-medium", "--effort medium --max-length 32"),
         "GRankClassifier, high effort": ("-high", "--effort high --max-length 32"),
-        "GRankClassifier, high effort, all layers": (
+        "GRankClassifier, high effort, all layers, 4 epochs": (
             "-high-all",
             "--effort high --max-length 32 --trained-layers all --max-epochs 4",
+        ),
+        "GRankClassifier, high effort, all layers, 8 epochs": (
+            "-high-all-8",
+            "--effort high --max-length 32 --trained-layers all",
         ),
         "GRankClassifier, encoder alone": ("", f"{_ICD} {_ALL_LAYERS}"),
         "GRankClassifier, encoder alone, clustered": (

@@ -36,6 +36,29 @@ def holds_shards(data):
     )
 
 
+def describe_data(data):
+    """Return what data are.
+
+    Returns
+    -------
+    kind : str
+        For messages.
+    has_columns : bool
+        Whether options say how the columns are read.
+    fills_store : bool
+        Whether a store is built from the data.
+    """
+    if is_annif_corpus(data):
+        return "read as a corpus of Annif", False, False
+    if data.is_file():
+        return "a single table", True, False
+    if is_store(data):
+        return "a store", False, False
+    if holds_shards(data):
+        return "a folder of shards", True, True
+    return "read as a folder of the extreme classification repository", False, False
+
+
 def load_shards(data, store, classifier, table_options):
     """Return the documents of a store, which is built first if it is not there."""
     if not classifier._reads_stores:

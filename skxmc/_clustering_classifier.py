@@ -60,8 +60,9 @@ class ClusteringXMCClassifier(ShortlistMixin, BaseXMCClassifier):
             check_number(name, getattr(self, name), numbers.Integral, 1)
         if self.label_dim is not None:
             check_number("label_dim", self.label_dim, numbers.Integral, 2)
-        if self.max_leaf_size != "auto":
-            check_number("max_leaf_size", self.max_leaf_size, numbers.Integral, 1)
+        check_number(
+            "max_leaf_size", self.max_leaf_size, numbers.Integral, 1, word="auto"
+        )
         check_choice("head", self.head, ("auto", "dense", "clusters", "all"))
         check_choice("head_optimizer", self.head_optimizer, ("rowwise", "adamw"))
         clustered = self.max_leaf_size != "auto" and self.max_leaf_size > 1

@@ -262,8 +262,9 @@ class NeighborsMixin(DocumentChangesMixin, SystemLabelChangesMixin):
 
     def _check_neighbor_parameters(self):
         check_number("n_voters", self.n_voters, numbers.Integral, 1)
-        if self.neighbor_weight != "auto":
-            check_number("neighbor_weight", self.neighbor_weight, numbers.Real, 0)
+        check_number(
+            "neighbor_weight", self.neighbor_weight, numbers.Real, 0, word="auto"
+        )
         check_flag("label_texts_vote", self.label_texts_vote)
 
     def _check_neighbor_memory(self, network, rows):

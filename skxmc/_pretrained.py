@@ -73,8 +73,9 @@ class PretrainedEncoderMixin:
         for name in ("text_prompt", "label_prompt"):
             check_prompt(name, getattr(self, name))
         check_choice("reading", self.reading, ("texts", "words"))
-        if self.trained_layers != "all":
-            check_number("trained_layers", self.trained_layers, numbers.Integral, 0)
+        check_number(
+            "trained_layers", self.trained_layers, numbers.Integral, 0, word="all"
+        )
         check_flag("bag_of_words", self.bag_of_words)
         check_ngram_range("ngram_range", self.ngram_range)
         check_flag("gradient_checkpointing", self.gradient_checkpointing)

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from ._cli_group import CommandGroup, Model
 from ._cli_output import print_json
 from ._cli_serve import serve
+from ._cli_table import refuse_unused_options, table_options, unquoted_option
 from ._cli_vocabulary import (
     drop_unused,
     only_used_option,
@@ -37,42 +38,6 @@ _EVALUATE_BATCH = 1024
 _ANNIF_LIMIT = 10
 # inspect shows longer lists only by their length.
 _MAX_SHOWN = 10
-
-_unquoted_option = click.option(
-    "--unquoted",
-    "quoted",
-    flag_value=False,
-    default=True,
-    help="Treat quotes in a .csv or .tsv file as part of its texts: they do not "
-    "enclose cells.",
-)
-_table_options = (
-    click.option(
-        "--text", default="text", show_default=True, help="Column that holds the texts."
-    ),
-    click.option(
-        "--labels",
-        default="labels",
-        show_default=True,
-        help="Column that holds the labels.",
-    ),
-    click.option(
-        "--separator",
-        default="|",
-        show_default=True,
-        # Most shells have no short way to type a tab.
-        callback=lambda context, option, value: "\t" if value == r"\t" else value,
-        help=r"Text between two labels of a cell; \t is a tab.",
-    ),
-    _unquoted_option,
-)
-
-
-def _add_table_options(command):
-    for option in reversed(_table_options):
-        command = option(command)
-    return command
-
 
 _EXAMPLE = """\b
 Example, for a file tickets.csv that starts with these two lines:
@@ -158,7 +123,7 @@ main.add_command(serve)
 @click.option("--quiet", is_flag=True, help="Do not show progress.")
 @vocabulary_options
 @only_used_option
-@_add_table_options
+@table_options
 def train(
     data,
     model,
@@ -171,7 +136,7 @@ def train(
     vocabulary,
     language,
     only_used,
-    **table_options,
+    **columns,
 ):
     """Fit a classifier to DATA and save it as the folder MODEL.
 
@@ -201,19 +166,20 @@ def train(
                 f"{_SYSTEMS[system]} has no parameter {name!r}; there are "
                 f"{', '.join(sorted(known))}."
             )
+    refuse_unused_options(data)
     check_target(model)  # before hours of training
     weights = None
     if weight_column is not None:
-        weights = load_weights(data, weight_column, table_options)
+        weights = load_weights(data, weight_column, columns)
     vocabulary = read_vocabulary(vocabulary, language)
     if only_used and vocabulary is None:
         raise click.UsageError("--only-used needs --vocabulary.")
     if vocabulary is None and holds_shards(data):
         untrained = classifier_class(**parameters)
         store = store or model.with_name(f"{model.name}.store")
-        documents = load_shards(data, store, untrained, table_options)
+        documents = load_shards(data, store, untrained, columns)
     else:
-        documents = load_training_part(data, table_options, vocabulary)
+        documents = load_training_part(data, columns, vocabulary)
     if only_used:
         drop_unused(documents)
     of_labels = {"label_names": documents.label_codes or documents.label_names}
@@ -297,7 +263,7 @@ Examples:
     "the output of one process.",
 )
 @_rank_by_option
-@_unquoted_option
+@unquoted_option
 def predict(model, texts, k, text, batch, part, rank_by, quoted):
     """Rank the labels of texts, line by line.
 
@@ -359,8 +325,8 @@ def predict(model, texts, k, text, batch, part, rank_by, quoted):
     "Annif.",
 )
 @vocabulary_options
-@_add_table_options
-def evaluate(model, data, ks, rank_by, annif, vocabulary, language, **table_options):
+@table_options
+def evaluate(model, data, ks, rank_by, annif, vocabulary, language, **columns):
     """Print ranking metrics of MODEL on DATA.
 
     If DATA is a folder, its test part is used, or all of its .parquet and .jsonl files;
@@ -375,13 +341,14 @@ def evaluate(model, data, ks, rank_by, annif, vocabulary, language, **table_opti
     from skxmc._words import nfc
     from skxmc.metrics import annif_report, propensity_from_counts, ranking_report
 
+    refuse_unused_options(data)
     classifier = skxmc.load(model)
     known = [nfc(str(name)) for name in classifier.label_names_]
     vocabulary = read_vocabulary(vocabulary, language)
     annif = is_annif_corpus(data) if annif is None else annif
     options = dict(k=max(*ks, _ANNIF_LIMIT) if annif else max(ks), rank_by=rank_by)
     ids, truths = [], []
-    for documents in load_test_parts(data, table_options, known, vocabulary):
+    for documents in load_test_parts(data, columns, known, vocabulary):
         ids.append(_rank_in_batches(classifier, documents.texts, options))
         truths.append(documents.Y)
     ids, Y = np.concatenate(ids), stack_labels(truths)

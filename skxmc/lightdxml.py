@@ -369,12 +369,10 @@ class LightDXMLClassifier(
             check_number("label_dim", self.label_dim, whole, 2)
         for name in ("n_frequent", "n_random_negatives", "label_epochs"):
             check_number(name, getattr(self, name), whole, 0)
-        if self.learning_rate != "auto":
-            check_number("learning_rate", self.learning_rate, real, 0)
+        check_number("learning_rate", self.learning_rate, real, 0, word="auto")
         check_number("label_learning_rate", self.label_learning_rate, real, 0)
         check_number("label_text_negatives", self.label_text_negatives, real, 0)
-        if self.beta != "auto":
-            check_number("beta", self.beta, real, 0, 1)
+        check_number("beta", self.beta, real, 0, 1, word="auto")
         temperature = self.shortlist_temperature
         check_number("shortlist_temperature", temperature, real, 0, open_low=True)
         check_choice("label_init", self.label_init, ("documents", "random"))

@@ -477,3 +477,25 @@ def test_a_folder_of_a_repository_stays_one(tmp_path, colour_rows, colours):
     write_table(raw / "notes.jsonl", colour_rows)
     assert train(raw, tmp_path / "model")["documents"] == 45  # of its training part
     assert not (tmp_path / "model.store").exists()
+
+
+def test_options_without_an_effect_are_refused(
+    tmp_path, colour_rows, colours, tiny_encoder
+):
+    shards, table = tmp_path / "shards", tmp_path / "table.jsonl"
+    write_shards(shards, colour_rows)
+    write_table(table, colour_rows)
+    raw = write_folder(tmp_path / "raw", colour_rows, colours[2], by_name=False)
+    train_reader(shards, tmp_path / "model", tiny_encoder)
+    store = tmp_path / "model.store"
+    new = tmp_path / "new"
+    for data, kind in ((store, "a store"), (raw, "read as a folder of")):
+        for option in (["--labels", "labels"], ["--unquoted"], ["--store", new]):
+            message = f"{option[0]} has no effect, since {data} is {kind}"
+            refused(message, "train", data, new, *option, code=2)
+    message = f"--store has no effect, since {table} is a single table"
+    refused(message, "train", table, new, "--store", tmp_path / "s", code=2)
+    message = f"--separator has no effect, since {store} is a store"
+    evaluated = ("evaluate", tmp_path / "model", store, "--separator", ";")
+    refused(message, *evaluated, code=2)
+    assert not new.exists()

@@ -205,3 +205,9 @@ def test_relabel_equals_brute_force():
     for row, got in zip(Y.toarray(), found.toarray(), strict=True):
         present = {codes[j] for j in np.flatnonzero(row)}
         assert got.tolist() == [float(name in present) for name in names]
+
+
+def test_columns_of_a_corpus_have_fixed_names(data, tmp_path):
+    for corpus in (data["corpus"], data["keys"]):
+        message = f"--text has no effect, since {corpus} is read as a corpus of Annif"
+        refused(message, "train", corpus, tmp_path / "model", "--text", "t", code=2)

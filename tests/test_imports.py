@@ -49,6 +49,7 @@ TIERS = [
     "grank gudn lightdxml lightxml treaderxml ensemble store",
     "_cli_vocabulary _cli_group",
     "_cli_data _cli_rows _weight_checks inspection",
+    "_cli_table",
     "serve",
     "_cli_serve",
 ]

@@ -248,8 +248,11 @@ def test_label_activation_changes_label_vectors(colours):
         (dict(learning_rate="fast"), "learning_rate must be a number.*'fast'"),
         (dict(label_learning_rate=-1), "label_learning_rate must be a number"),
         (dict(label_text_negatives=-1), "label_text_negatives must be a number"),
-        (dict(beta=1.1), "beta must be a number, at least 0 and at most 1; got 1.1"),
-        (dict(beta="best"), "beta must be a number"),
+        (
+            dict(beta=1.1),
+            'beta must be "auto" or a number, at least 0 and at most 1; got 1.1',
+        ),
+        (dict(beta="best"), 'beta must be "auto" or a number'),
         (dict(shortlist_temperature=0), "shortlist_temperature .* above 0"),
         (dict(label_init="texts"), "label_init must be one of"),
         (dict(label_activation="tanh"), "label_activation must be one of"),

@@ -7,12 +7,16 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 
-def check_number(name, value, kind, low, high=None, *, open_low=False, open_high=False):
+def check_number(
+    name, value, kind, low, high=None, *, open_low=False, open_high=False, word=None
+):
     """Refuse a parameter that has another type or is out of range.
 
     `kind` is ``numbers.Integral`` or ``numbers.Real``. The limits are allowed values
-    unless `open_low` or `open_high` excludes them.
+    unless `open_low` or `open_high` excludes them, and so is `word`, if given.
     """
+    if word is not None and isinstance(value, str) and value == word:
+        return
     valid = isinstance(value, kind) and not isinstance(value, (bool, np.bool_))
     # Ints above 64 bits are not sizes, and NumPy would fail on them later.
     largest = 2**63 - 1 if kind is numbers.Integral else sys.float_info.max
@@ -25,6 +29,8 @@ def check_number(name, value, kind, low, high=None, *, open_low=False, open_high
     if valid:
         return
     what = "an int" if kind is numbers.Integral else "a number"
+    if word is not None:
+        what = f'"{word}" or {what}'
     limits = f"{'above' if open_low else 'at least'} {low}"
     if high is not None:
         limits += f" and {'below' if open_high else 'at most'} {high}"
