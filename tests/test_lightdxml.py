@@ -245,7 +245,10 @@ def test_label_activation_changes_label_vectors(colours):
         (dict(min_df=0), "min_df must be an int, at least 1"),
         (dict(n_frequent=-1), "n_frequent must be an int, at least 0"),
         (dict(n_random_negatives=None), "n_random_negatives must be an int"),
-        (dict(learning_rate="fast"), "learning_rate must be a number.*'fast'"),
+        (
+            dict(learning_rate="fast"),
+            "learning_rate must be .auto. or a number.*'fast'",
+        ),
         (dict(label_learning_rate=-1), "label_learning_rate must be a number"),
         (dict(label_text_negatives=-1), "label_text_negatives must be a number"),
         (

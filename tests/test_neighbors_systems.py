@@ -17,7 +17,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
 import skxmc
-from skxmc import EnsembleClassifier, _neighbor_weight, _neighbors
+from skxmc import EnsembleClassifier, _neighbor_weight, _neighbors, _warm_neighbors
 from skxmc.inspection import Explanation, explain
 from skxmc.metrics import precision_at_k
 from skxmc.nn import devices
@@ -324,7 +324,7 @@ def test_an_interrupted_fit_has_its_neighbors(data, monkeypatch):
     assert model.predict_topk(data["texts"], 2)[0].shape == (60, 2)
     # And one that is interrupted while the neighbours are collected has none.
     monkeypatch.undo()
-    monkeypatch.setattr(_neighbors, "NeighborVotes", Interrupt())
+    monkeypatch.setattr(_warm_neighbors, "NeighborVotes", Interrupt())
     with pytest.raises(KeyboardInterrupt):
         model.fit(data["texts"], data["csr"])
     assert model.neighbor_weight_ == 0
