@@ -41,9 +41,9 @@ def table_options(command):
 
 
 def refuse_unused_options(data):
-    """Refuse options for tables and shards that are given, where DATA are neither.
+    """Refuse options of the running command that have no effect on its DATA.
 
-    They would have no effect, and a mistake in DATA could pass unseen.
+    Without an error, a wrong path of DATA could pass unseen.
 
     Parameters
     ----------
@@ -52,11 +52,11 @@ def refuse_unused_options(data):
     from skxmc._cli_data import describe_data
 
     context = click.get_current_context()
-    kind, takes_columns, takes_store = describe_data(data)
+    kind, has_columns, fills_store = describe_data(data)
     unused = set()
-    if not takes_columns:
+    if not has_columns:
         unused |= {"text", "labels", "separator", "quoted"}
-    if not takes_store:
+    if not fills_store:
         unused |= {"store"}
     for option in context.command.params:
         source = context.get_parameter_source(option.name)
